@@ -1,0 +1,1 @@
+"""Tunefleet: what the master, the workers and a user's own code all import."""

@@ -1,0 +1,106 @@
+"""The shape that every spec and message has: frozen, closed, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from tunefleet.errors import InvalidInput, Problem
+
+MAX_SHOWN = 80  # characters of a wrong value that an error repeats: enough to find it, too little to flood a terminal
+
+
+class Model(BaseModel):
+    """A frozen pydantic model that refuses unknown keys and says which known one was probably meant."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and cls.model_config.get("extra") == "forbid":
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            names = {*known, *cls.model_fields}
+            unknown = [str(key) for key in data if key not in names]
+            if unknown:
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "{rule}",
+                    {"rule": _unknown_rule(unknown, known), "keys": unknown},
+                )
+        return data
+
+    @classmethod
+    def parse(cls, data: object, *, field: str = "") -> Self:
+        """Build the model from plain data.
+
+        Args:
+            data: what a JSON or YAML parser gave.
+            field: where the data stood; errors name fields below it.
+
+        Raises:
+            InvalidInput: with one problem for each broken rule.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InvalidInput(problems_of(error, field=field)) from error
+
+
+def problems_of(error: ValidationError, *, field: str = "") -> list[Problem]:
+    """Turn pydantic's errors into ours: a dotted field, the value as it stood there, the rule."""
+    return [
+        problem_of(cast("dict[str, Any]", details), field=field)
+        for details in error.errors()
+    ]
+
+
+def problem_of(
+    details: ErrorDetails | Mapping[str, Any], *, field: str = ""
+) -> Problem:
+    """One of pydantic's error details as a problem; `field` goes before the details' own place."""
+    context = details.get("ctx") or {}
+    place = [field] if field else []
+    # Tags of discriminated unions are in capitals and stand in `loc` beside real keys; a reader knows only the keys.
+    place += [str(part) for part in details["loc"] if not str(part).isupper() and part != "[key]"]
+    if details["type"] == "unknown_key":
+        place += context["keys"][:1]
+        return Problem(".".join(place), str(context["rule"]))
+    if details["type"] == "missing":
+        return Problem(".".join(place), "is required")
+    rule = str(details["msg"]).removeprefix("Value error, ")
+    # A rule of the whole document names its own fields; repeating the document would drown it.
+    value = shown(details.get("input")) if place else None
+    return Problem(".".join(place), rule[:1].lower() + rule[1:], value)
+
+
+def shown(value: object) -> str:
+    """A value as an error repeats it, cut to a length that fits a line."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """`; did you mean 'sampler'?`, or the list of what is known when nothing is near."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return (
+        f"; did you mean {near[0]!r}?"
+        if near
+        else f"; known are: {', '.join(sorted(known))}"
+    )
+
+
+def _unknown_rule(unknown: list[str], known: list[str]) -> str:
+    return "; ".join(
+        f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown
+    )

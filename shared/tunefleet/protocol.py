@@ -1,0 +1,400 @@
+"""The messages between the master, the workers and everybody who asks: frozen, closed, JSON.
+
+Times are the master's own clock (ISO 8601, UTC); lengths of time are seconds in fields that end in `_s`. Numbers that JSON does not have travel as the
+strings "NaN", "Infinity" and "-Infinity".
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
+
+from tunefleet.model import Model
+from tunefleet.names import Hash, MetricName, Name, ParameterName, TrialId
+from tunefleet.space import Configuration
+from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
+
+API = "/api/v1"
+MAX_WAIT_S = 25.0
+MAX_BATCH = 1_000
+LARGEST_STEP = 2**53  # the last integer that every JSON parser keeps exact
+
+Metrics = Annotated[dict[MetricName, float], Field(min_length=1, max_length=200)]
+Step = Annotated[int, Field(ge=0, le=LARGEST_STEP)]
+AttemptNumber = Annotated[int, Field(ge=1)]
+Text = Annotated[str, StringConstraints(max_length=4_000)]
+
+T = TypeVar("T")
+
+
+class StudyState(StrEnum):
+    """What a study does now."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+
+
+class TrialState(StrEnum):
+    """What a trial does now; see `tunefleet_master.lifecycle` for the arrows."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Failure(StrEnum):
+    """Why an attempt failed."""
+
+    LOST = "lost"
+    PREEMPTED = "preempted"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    INFEASIBLE = "infeasible"
+
+
+class StopReason(StrEnum):
+    """Why the master tells a running trial to stop."""
+
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    CANCELLED = "cancelled"
+
+
+# --- A worker's calls -------------------------------------------------------------------------------------------------
+
+
+class WorkerFacts(Model):
+    """What a worker says of itself with every claim and heartbeat."""
+
+    host: str = Field(default="", max_length=200)
+    device: str = Field(default="cpu", max_length=200)
+    """As a person reads it: `cpu`, `NVIDIA H200`."""
+    slots: int = Field(default=1, ge=1, le=1_024)
+    gpus_per_slot: int = Field(default=0, ge=0, le=64)
+    labels: tuple[Name, ...] = Field(default=(), max_length=20)
+    allow_code: bool = False
+    """Whether it runs functions and commands that users submit, or built-in tasks only."""
+    version: str = Field(default="", max_length=50)
+    status: str = Field(default="", max_length=500)
+    """One line that a person should know, such as why it has stopped claiming."""
+
+
+class ClaimRequest(Model):
+    """Ask for up to `slots` trials, and wait up to `wait_s` for the first one."""
+
+    worker: Name
+    slots: int = Field(default=1, ge=1, le=256)
+    wait_s: float = Field(default=0, ge=0, le=MAX_WAIT_S)
+    request_id: (
+        Annotated[str, StringConstraints(min_length=1, max_length=100)] | None
+    ) = None
+    """The same id gives the same leases again, when an answer was lost on its way."""
+    facts: WorkerFacts = WorkerFacts()
+
+
+class ArtifactRef(Model):
+    """A stored file of a trial."""
+
+    name: Name
+    sha256: Hash
+    size_bytes: int = Field(ge=0)
+    attempt: int
+    created_at: AwareDatetime
+
+
+class Lease(Model):
+    """One trial to run, and everything that is needed to run it."""
+
+    trial_id: TrialId
+    attempt: AttemptNumber
+    """The fencing token: every later write of this attempt carries it."""
+    study: Name
+    number: int
+    params: Configuration
+    seed: int
+    steps: int | None
+    run: Run
+    data: DataSpec
+    objective: Objective
+    trial_timeout_s: float | None
+    resume: ArtifactRef | None
+    """The last checkpoint of an earlier attempt."""
+
+
+class ClaimResponse(Model):
+    """The leases; an empty list when nothing came up within the wait."""
+
+    leases: list[Lease]
+    lease_s: float
+    heartbeat_s: float
+
+
+class Report(Model):
+    """Metrics at a step; a higher `number` replaces an earlier report of the same step, the same or a lower one changes nothing."""
+
+    step: Step
+    metrics: Metrics
+    number: int = Field(default=0, ge=0, le=LARGEST_STEP)
+
+
+class ReportBatch(Model):
+    """Reports of one attempt, oldest first."""
+
+    attempt: AttemptNumber
+    reports: list[Report] = Field(min_length=1, max_length=MAX_BATCH)
+
+
+class Directive(Model):
+    """What the trial does next."""
+
+    directive: Literal["continue", "stop", "pause"]
+    reason: StopReason | None = None
+    message: str = ""
+
+
+class HeldLease(Model):
+    """A lease that a worker holds."""
+
+    trial_id: TrialId
+    attempt: AttemptNumber
+
+
+class HeartbeatRequest(Model):
+    """All leases of a worker in one call."""
+
+    worker: Name
+    leases: list[HeldLease] = Field(default_factory=list, max_length=1_024)
+    facts: WorkerFacts = WorkerFacts()
+
+
+class StopOrder(Model):
+    """A lease that is still held, on a trial that must stop."""
+
+    trial_id: TrialId
+    reason: StopReason
+    message: str = ""
+
+
+class HeartbeatResponse(Model):
+    """Which of the leases are lost, and which trials must stop; the others are extended by `lease_s` from now."""
+
+    lost: list[TrialId]
+    stop: list[StopOrder]
+    lease_s: float
+    heartbeat_s: float
+
+
+class CompleteRequest(Model):
+    """The attempt ran to its end, or to the stop that it was told."""
+
+    attempt: AttemptNumber
+    metrics: dict[MetricName, float] = Field(default_factory=dict, max_length=200)
+    """Final metrics, if they were not reported; they count as one more report at the last step."""
+
+
+class FailRequest(Model):
+    """The attempt failed."""
+
+    attempt: AttemptNumber
+    failure: Failure = Failure.ERROR
+    message: Text = ""
+    exception: Annotated[str, StringConstraints(max_length=500)] | None = None
+    """The exception's type and place, equal for equal causes: three trials with the same one pause the study."""
+    log_tail: Annotated[str, StringConstraints(max_length=20_000)] = ""
+
+
+class ReleaseRequest(Model):
+    """The worker gives the trial back unfinished; another attempt goes on from its checkpoint."""
+
+    attempt: AttemptNumber
+    reason: Literal["preempted", "lost"] = "preempted"
+
+
+class EndResponse(Model):
+    """What became of the trial when its attempt ended, and of its study."""
+
+    state: TrialState
+    failure: Failure | None = None
+    study_state: StudyState
+
+
+# --- A user's calls ---------------------------------------------------------------------------------------------------
+
+
+class TrialView(Model):
+    """A trial as it is read; `value` is in the objective's unit and may be an interim one while the trial runs."""
+
+    id: TrialId
+    study: Name
+    number: int
+    state: TrialState
+    attempt: int
+    params: Configuration
+    seed: int
+    value: float | None
+    best_step: int | None
+    last_step: int | None
+    metrics: dict[str, float]
+    """The metrics at `best_step`."""
+    failure: Failure | None
+    message: str
+    worker: str | None
+    origin: str
+    """Who proposed it: the sampler's name, or `user`."""
+    created_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+
+
+class AttemptView(Model):
+    """One execution of a trial; `outcome` is None while it runs."""
+
+    attempt: int
+    worker: str
+    started_at: AwareDatetime
+    ended_at: AwareDatetime | None
+    outcome: str | None
+    message: str
+    log_tail: str
+
+
+class Point(Model):
+    """One step of a learning curve."""
+
+    step: int
+    metrics: dict[str, float]
+
+
+class TrialDetail(TrialView):
+    """A trial with its curve, its attempts and its files."""
+
+    curve: list[Point]
+    """The newest attempt's report for each step; long curves are thinned out."""
+    attempts: list[AttemptView]
+    artifacts: list[ArtifactRef]
+
+
+class StudyView(Model):
+    """A study as it is read."""
+
+    name: Name
+    state: StudyState
+    message: str
+    """Why it is in this state, when somebody should know."""
+    goal: Literal["maximize", "minimize"]
+    metric: str
+    sampler: str
+    sampler_reason: str
+    trials: dict[TrialState, int]
+    budget: Budget
+    priority: int
+    best: TrialView | None
+    created_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    elapsed_s: float
+
+
+class StudyDetail(StudyView):
+    """A study with its spec."""
+
+    spec: StudySpec
+
+
+class StudyPatch(Model):
+    """What may be changed in a study that stands; fields that are left out stay."""
+
+    state: Literal["running", "paused", "stopped"] | None = None
+    budget: Budget | None = None
+    priority: int | None = Field(default=None, ge=-1_000_000, le=1_000_000)
+    space: dict[ParameterName, JsonValue] | None = None
+
+
+class EnqueueRequest(Model):
+    """Configurations by hand; they run before what the sampler proposes, and take from the budget."""
+
+    params: list[dict[ParameterName, JsonValue]] = Field(
+        min_length=1, max_length=MAX_BATCH
+    )
+
+
+class RetryRequest(Model):
+    """Run failed trials of a study again; all of them, or those with one of these failures."""
+
+    failures: list[Failure] | None = None
+
+
+class RetryResponse(Model):
+    """The trials that wait again."""
+
+    numbers: list[int]
+
+
+class Page(Model, Generic[T]):
+    """A part of a list; `next` is the `cursor` of the following part, None at the end."""
+
+    items: list[T]
+    next: str | None = None
+    total: int
+
+
+class WorkerView(Model):
+    """A worker as it is read; `alive` while its last beat is younger than a lease."""
+
+    name: Name
+    facts: WorkerFacts
+    first_seen_at: AwareDatetime
+    last_beat_at: AwareDatetime
+    alive: bool
+    trials: list[TrialView]
+
+
+class StatusView(Model):
+    """Everything that the first page shows."""
+
+    version: str
+    now: AwareDatetime
+    studies: list[StudyView]
+    workers: list[WorkerView]
+
+
+class Event(Model):
+    """Something that happened in a study; ids rise, and a stream resumes behind `Last-Event-ID`."""
+
+    id: int
+    kind: str
+    """`trial.waiting`, `trial.running`, `trial.complete`, … and `study.running`, `study.paused`, …"""
+    trial: int | None
+    """The trial's number."""
+    at: AwareDatetime
+    data: dict[str, JsonValue]
+
+
+class ProblemDetail(Model):
+    """What was wrong with one field."""
+
+    field: str
+    rule: str
+    value: str | None = None
+
+
+class ProblemDocument(Model):
+    """An error as RFC 9457 has it (`application/problem+json`), with our stable `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    hint: str | None = None
+    errors: list[ProblemDetail] = Field(default_factory=list)
+    offset: int | None = None
+    """With `upload_offset`: the first byte that the master does not hold yet."""

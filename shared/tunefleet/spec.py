@@ -1,0 +1,271 @@
+"""The study as a user writes it: one frozen model, the same in YAML, JSON and Python."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from tunefleet.durations import Seconds
+from tunefleet.errors import InvalidInput
+from tunefleet.model import Model
+from tunefleet.names import MetricName, Name, ParameterName, matching
+from tunefleet.parameters import Parameter
+from tunefleet.space import Space
+
+Sampler = Literal[
+    "auto",
+    "grid",
+    "random",
+    "sobol",
+    "tpe",
+    "gp",
+    "forest",
+    "cmaes",
+    "evolution",
+    "pbt",
+]
+Pruner = Literal[
+    "none", "median", "percentile", "patience", "threshold", "asha", "hyperband"
+]
+
+BUNDLE_PREFIX = "sha256:"
+"""`run.code` on the wire is this prefix and the bundle's hash; in a user's file it is a folder."""
+
+
+class Objective(Model):
+    """What is optimised."""
+
+    metric: MetricName
+    goal: Literal["maximize", "minimize"]
+    value: Literal["best", "last"] = "best"
+    """Which report counts: the best one (the model is kept from there), or the last."""
+
+    def better(self, a: float, b: float | None) -> bool:
+        """Whether value a is strictly better than b; anything is better than None."""
+        return b is None or (a > b if self.goal == "maximize" else a < b)
+
+
+class TaskRun(Model):
+    """A task that is built into the worker; keys beside `task` are its options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task: Name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside `task`."""
+        return dict(self.model_extra or {})
+
+
+class FunctionRun(Model):
+    """A Python function of the user, `module:name`; `code` is the folder it lives in."""
+
+    function: Annotated[
+        str,
+        *matching(
+            r"^[A-Za-z_][\w.]{0,150}:[A-Za-z_]\w{0,99}$",
+            "a function is written 'module:name', such as 'train:train'",
+        ),
+    ]
+    code: str | None = Field(default=None, max_length=4_096)
+    """A folder in the user's file, `sha256:…` of its bundle on the wire; None: the function is installed on the workers."""
+
+
+class CommandRun(Model):
+    """Any program; `{name}` stands for a parameter, and all of them are in its environment."""
+
+    command: Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
+    code: str | None = Field(default=None, max_length=4_096)
+    """The folder to run it in, as for a function."""
+
+
+def _run_kind(data: Any) -> str | None:
+    if isinstance(data, TaskRun | FunctionRun | CommandRun):
+        return type(data).__name__.removesuffix("Run").upper()
+    present = [
+        key
+        for key in ("task", "function", "command")
+        if isinstance(data, dict) and key in data
+    ]
+    return present[0].upper() if len(present) == 1 else None
+
+
+Run = Annotated[
+    Annotated[TaskRun, Tag("TASK")]
+    | Annotated[FunctionRun, Tag("FUNCTION")]
+    | Annotated[CommandRun, Tag("COMMAND")],
+    Discriminator(
+        _run_kind,
+        custom_error_type="run_kind",
+        custom_error_message="run has exactly one of: task (a built-in one), function ('module:name'), command (any program)",
+    ),
+]
+
+
+class Split(Model):
+    """How the data that is not the sealed test part is divided."""
+
+    train: float = Field(default=0.8, gt=0, lt=1)
+    validation: float = Field(default=0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Self:
+        if self.train + self.validation > 1 + 1e-9:
+            raise ValueError(
+                f"train and validation must not exceed 1 together, and they are {self.train + self.validation:g}"
+            )
+        return self
+
+
+class DataSpec(Model):
+    """How a built-in task treats its data; a user's own function reads it as `trial.data`."""
+
+    split: Split = Split()
+    stratify: bool = True
+    subset: float = Field(default=1.0, gt=0, le=1)
+    """The share of the training part that is used; smaller shares lie within larger ones."""
+    folds: int = Field(default=1, ge=1, le=50)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Search(Model):
+    """Who proposes configurations."""
+
+    sampler: Sampler = "auto"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Stage(Model):
+    """One part of a coarse-to-fine plan."""
+
+    trials: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    keep: float = Field(default=0.25, gt=0, le=1)
+
+
+class Pruning(Model):
+    """Who stops trials early; `min` and `max` are steps, `eta` is the share that each rung keeps, inverted."""
+
+    pruner: Pruner = "none"
+    min: int = Field(default=1, ge=1)
+    max: int | None = Field(default=None, ge=1)
+    eta: int = Field(default=3, ge=2)
+
+
+class Budget(Model):
+    """When the study ends: after so many trials, or so many hours, whichever comes first. Neither: when it is stopped."""
+
+    trials: int | None = Field(default=None, ge=1, le=10_000_000)
+    hours: float | None = Field(default=None, gt=0, le=24 * 366)
+
+
+class Preflight(Model):
+    """The sanity check: overfit so many samples within so many updates before the budget is spent."""
+
+    samples: int = Field(default=64, ge=1)
+    updates: int = Field(default=300, ge=1)
+
+
+class Finalists(Model):
+    """Run the best again on fresh seeds."""
+
+    count: int = Field(default=5, ge=1)
+    seeds: int = Field(default=3, ge=1)
+
+
+class Ensemble(Model):
+    """Put the best models together."""
+
+    method: Literal["greedy", "top"] = "greedy"
+    size: int = Field(default=5, ge=1)
+
+
+class Resources(Model):
+    """Which slots may take the study's trials: those with at least so many GPUs and all of the labels."""
+
+    gpus: int = Field(default=0, ge=0, le=64)
+    labels: tuple[Name, ...] = Field(default=(), max_length=20)
+
+
+class Retry(Model):
+    """How often a trial is run again after each kind of failure."""
+
+    lost: int = Field(default=5, ge=0, le=100)
+    out_of_memory: int = Field(default=0, ge=0, le=100)
+    error: int = Field(default=1, ge=0, le=100)
+
+
+class StudySpec(Model):
+    """One search: a space, an objective, a sampler, a budget, the code to run.
+
+    The same spec is a YAML file (`tunefleet.load_study`), the body of `POST /api/v1/studies`, and this class. `StudySpec.parse` builds it from
+    plain data and raises InvalidInput with every broken rule; what the grammar has but this version cannot run yet is refused at submission.
+    """
+
+    name: Name
+    objective: Objective
+    run: Run
+    data: DataSpec = DataSpec()
+    space: dict[ParameterName, Parameter] = Field(min_length=1, max_length=200)
+    constraints: tuple[str, ...] = Field(default=(), max_length=100)
+    steps: int | None = Field(default=None, ge=1, le=10_000_000)
+    """How many steps (epochs) a full trial runs; `trial.epochs` counts them."""
+    search: Search = Search()
+    stages: tuple[Stage, ...] | Literal["auto"] = ()
+    pruning: Pruning = Pruning()
+    budget: Budget = Budget()
+    preflight: Preflight | None = None
+    finalists: Finalists | None = None
+    ensemble: Ensemble | None = None
+    resources: Resources = Resources()
+    priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
+    """Studies with a higher one go first; equal ones share the slots by trials running."""
+    trial_timeout: Seconds | None = None
+    """How long one attempt may take, in seconds; text such as `2h` is accepted."""
+    retry: Retry = Retry()
+
+    @field_validator("constraints", mode="before")
+    @classmethod
+    def _one_constraint_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_space(self) -> Self:
+        try:
+            _ = self.search_space
+        except InvalidInput as error:
+            raise ValueError(
+                "; ".join(str(problem) for problem in error.problems)
+            ) from error
+        return self
+
+    @cached_property
+    def search_space(self) -> Space:
+        """The space with its conditions and constraints, ready to sample from."""
+        return Space(self.space, self.constraints)
+
+    @property
+    def bundle(self) -> str | None:
+        """The hash of the code bundle that a worker needs, None when it needs none."""
+        code = getattr(self.run, "code", None)
+        return (
+            code.removeprefix(BUNDLE_PREFIX)
+            if code and code.startswith(BUNDLE_PREFIX)
+            else None
+        )
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Plain data as a user would write it, defaults left out; `parse` gives the same spec again."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
