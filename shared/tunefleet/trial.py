@@ -1,0 +1,228 @@
+"""The face of a trial that a training function sees, the same on a worker and in a notebook.
+
+A training function takes the trial first and its parameters by name::
+
+    def train(trial, lr, batch_size):
+        for epoch in trial.epochs(model=model, optimizer=optimizer):
+            ...
+            trial.report(train_loss=a, val_loss=b)
+
+`Trial` holds what every trial does alike: which step it is at, and that reports of one step are merged. What becomes of a report, a boundary
+between two epochs and a file is a subclass's: `tunefleet.LocalTrial` keeps them, a worker's trial spools them for the master.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, SupportsFloat
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from tunefleet.errors import InvalidInput, Problem
+from tunefleet.model import problems_of, shown
+from tunefleet.names import MetricName, Name
+from tunefleet.protocol import LARGEST_STEP
+from tunefleet.spec import DataSpec
+
+MAX_METRICS = 200  # of one step; the master refuses more
+
+_METRIC_NAME: TypeAdapter[str] = TypeAdapter(MetricName)
+_FILE_NAME: TypeAdapter[str] = TypeAdapter(Name)
+
+
+class TrialStopped(BaseException):
+    """The trial was told to stop; raised inside `epochs` and `report`.
+
+    No error: it derives from BaseException so that an `except Exception` around a training step lets it pass. A function may catch it to clean
+    up, and should raise it again or return.
+    """
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(f"{reason}: {message}" if message else reason)
+        self.reason = reason
+
+
+class Trial(ABC):
+    """One configuration to train, and the way to tell how it goes.
+
+    Attributes:
+        number: counts from 0 within the study.
+        params: the active parameters by name, as the function's arguments have them.
+        seed: of this trial; the global generators of random, numpy and torch are seeded with it before the function starts.
+        steps: how many steps (epochs) to run; None when the study does not say.
+        attempt: 1, and one more each time that the trial is run again.
+        data: how the study wants its data divided.
+        options: of a built-in task, the keys beside `task`.
+        device: `cpu` or `cuda`.
+        folder: a folder of the trial's own for whatever it likes; emptied when the trial ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        number: int = 0,
+        params: Mapping[str, JsonValue] = MappingProxyType({}),
+        seed: int = 0,
+        steps: int | None = None,
+        attempt: int = 1,
+        data: DataSpec | None = None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        device: Literal["cpu", "cuda"] = "cpu",
+        folder: Path,
+    ) -> None:
+        self.number = number
+        self.params = MappingProxyType(dict(params))
+        self.seed = seed
+        self.steps = steps
+        self.attempt = attempt
+        self.data = data if data is not None else DataSpec()
+        self.options = MappingProxyType(dict(options))
+        self.device = device
+        self.folder = folder
+        self._step: int | None = None  # the epoch that is running, or the last that ran
+        self._looping = False
+        self._reported_step: int | None = None
+        self._merged: dict[str, float] = {}
+        self._known_names: set[str] = set()
+
+    def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
+        """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
+
+        Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training changes, by any names:
+        `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is restored before the first step, so that a
+        resumed run equals an unbroken one; without it a trial that is interrupted starts again from step 0. The object passed as `model` is
+        also kept from its best step, and becomes the artifact `model.safetensors`.
+
+        Args:
+            count: how many steps, instead of the trial's `steps`.
+            stateful: objects with `state_dict()` and `load_state_dict()`, generators of torch, numpy and random.
+
+        Raises:
+            InvalidInput: neither the study nor `count` says how many steps there are, or this is a second loop of the same trial.
+            TrialStopped: the trial should end now.
+        """
+        return self._run_epochs(self._number_of_epochs(count), stateful)
+
+    def report(
+        self,
+        metrics: Mapping[str, SupportsFloat] | None = None,
+        /,
+        *,
+        step: int | None = None,
+        **named: SupportsFloat,
+    ) -> None:
+        """Tell metrics; neither waits for the master nor fails when it is away.
+
+        Several reports of one step are merged; a later value of the same metric counts.
+
+        Args:
+            metrics: by name, for names that are no Python identifiers.
+            step: the current epoch unless given; outside `epochs`, the one after the last report.
+            named: metrics by name.
+
+        Raises:
+            InvalidInput: a name or a value cannot be a metric's, or the step goes back.
+            TrialStopped: the trial should end now.
+        """
+        numbers = self._checked({**(metrics or {}), **named})
+        at = self._step_of_report(step)
+        if at != self._reported_step:
+            self._merged = {}
+            self._reported_step = at
+        if len(self._merged.keys() | numbers.keys()) > MAX_METRICS:
+            raise InvalidInput([Problem("report", f"a step has at most {MAX_METRICS} metrics")])
+        self._merged |= numbers
+        if numbers:
+            self._record(at, dict(self._merged))
+
+    def save(self, name: str, path: Path | str) -> None:
+        """Keep the file at `path` as the trial's artifact `name`; it is copied now and may change afterwards.
+
+        Raises:
+            InvalidInput: the name cannot be a file's, or there is no such file.
+        """
+        try:
+            _FILE_NAME.validate_python(name)
+        except ValidationError as error:
+            raise InvalidInput(problems_of(error, field="name")) from error
+        file = Path(path)
+        if not file.is_file():
+            raise InvalidInput([Problem("path", f"there is no file {file}")])
+        self._keep(name, file)
+
+    @abstractmethod
+    def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
+        """Restore `stateful` from an earlier attempt if there is one; the step to begin with (0 without)."""
+
+    @abstractmethod
+    def _between(self, step: int, count: int, stateful: Mapping[str, Any]) -> None:
+        """Step `step` of `count` has ended: save, and raise TrialStopped when the trial should end."""
+
+    @abstractmethod
+    def _record(self, step: int, metrics: dict[str, float]) -> None:
+        """Take in all metrics of a step so far; may raise TrialStopped."""
+
+    @abstractmethod
+    def _keep(self, name: str, file: Path) -> None:
+        """Keep a copy of a file that exists as an artifact; the name is checked."""
+
+    def _number_of_epochs(self, count: int | None) -> int:
+        if self._looping:
+            raise InvalidInput(
+                [Problem("epochs", "trial.epochs(...) was called before, and one trial has one loop of epochs")],
+                hint="Report the metrics of another loop with trial.report(step=...), or run it in a trial of its own.",
+            )
+        total = self.steps if count is None else count
+        if total is None:
+            raise InvalidInput(
+                [Problem("steps", "the study does not say how many steps a trial runs")],
+                hint="Set `steps` in the study, or pass the number: trial.epochs(20, model=model).",
+            )
+        if total < 1:
+            raise InvalidInput([Problem("steps", "a trial runs at least one step", shown(total))])
+        self._looping = True
+        return total
+
+    def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
+        for step in range(self._begin(count, stateful), count):
+            self._step = step
+            yield step
+            self._between(step, count, stateful)
+
+    def _step_of_report(self, step: int | None) -> int:
+        last = self._reported_step
+        if step is None:
+            if self._step is not None:
+                return self._step if last is None else max(self._step, last)
+            return 0 if last is None else last + 1
+        if isinstance(step, bool) or not 0 <= step <= LARGEST_STEP:
+            raise InvalidInput([Problem("step", f"a step is an integer from 0 to {LARGEST_STEP}", shown(step))])
+        if last is not None and step < last:
+            raise InvalidInput(
+                [Problem("step", f"steps do not go back, and step {last} was reported before", shown(step))]
+            )
+        return int(step)
+
+    def _checked(self, metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        for name, value in metrics.items():
+            if name not in self._known_names:
+                _check_metric_name(name)
+                self._known_names.add(name)
+            try:
+                numbers[name] = float(value)
+            except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, for a tensor of many elements
+                raise InvalidInput(
+                    [Problem(f"report.{name}", "a metric's value is one number", shown(value))]
+                ) from error
+        return numbers
+
+
+def _check_metric_name(name: str) -> None:
+    try:
+        _METRIC_NAME.validate_python(name)
+    except ValidationError as error:
+        raise InvalidInput(problems_of(error, field="report")) from error
