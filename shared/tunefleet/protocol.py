@@ -98,6 +98,8 @@ class ClaimRequest(Model):
         Annotated[str, StringConstraints(min_length=1, max_length=100)] | None
     ) = None
     """The same id gives the same leases again, when an answer was lost on its way."""
+    study: Name | None = None
+    """Only trials of this study; None: of any study whose resources the worker has."""
     facts: WorkerFacts = WorkerFacts()
 
 

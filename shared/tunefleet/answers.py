@@ -1,0 +1,82 @@
+"""What a master's answer means: a message, one of our errors, or something that is no master of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tunefleet.errors import InvalidInput, MasterUnreachable, Problem, TunefleetError, Unauthorized, UploadOffset
+from tunefleet.model import Model
+from tunefleet.protocol import ProblemDocument
+
+M = TypeVar("M", bound=Model)
+
+PROBLEM_TYPE = "application/problem+json"
+URL_HINT = (
+    "Start one with `tunefleet up`, or give the address of the one that runs with --url, Client(url=...) or the environment "
+    "variable TUNEFLEET_URL."
+)
+_HINTS: dict[type[TunefleetError], str] = {
+    Unauthorized: "Give the token with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
+}
+
+
+def message(content: bytes, answer: type[M], *, url: str) -> M:
+    """The body of a good answer as its message.
+
+    Raises:
+        MasterUnreachable: it is something else; `url` says who answered it.
+    """
+    try:
+        return answer.model_validate_json(content)
+    except ValidationError as error:
+        begins = content.lstrip()[:1]
+        if begins not in (b"{", b"["):
+            raise foreign(url, "its answer is not JSON") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise MasterUnreachable(
+            f"{url} answered something else than a {answer.__name__} ({place}: {first['msg']}).",
+            hint="Are this program and the master of the same version? `tunefleet --version` and GET /api/v1/status tell.",
+        ) from error
+
+
+def failure(status: int, content_type: str, content: bytes, *, url: str) -> TunefleetError:
+    """The error that a refusing answer stands for."""
+    try:
+        document = ProblemDocument.model_validate_json(content) if content_type.startswith(PROBLEM_TYPE) else None
+    except ValidationError:
+        document = None
+    return (
+        foreign(url, f"status {status}, {content_type or 'no content type'}")
+        if document is None
+        else error_of(document)
+    )
+
+
+def error_of(document: ProblemDocument) -> TunefleetError:
+    """A problem document as the error of our tree that has its code."""
+    problems = [Problem(detail.field, detail.rule, detail.value) for detail in document.errors]
+    known = {kind.code: kind for kind in kinds(TunefleetError)}
+    kind = known.get(document.code, InvalidInput if document.status in (400, 422) else TunefleetError)
+    if issubclass(kind, InvalidInput):
+        return kind(problems or [Problem("", document.detail)], hint=document.hint)
+    if issubclass(kind, UploadOffset):
+        return kind(document.detail, offset=document.offset or 0, hint=document.hint)
+    return kind(document.detail, hint=document.hint or _HINTS.get(kind))
+
+
+def kinds(root: type[TunefleetError]) -> Iterator[type[TunefleetError]]:
+    """The class and all below it."""
+    yield root
+    for child in root.__subclasses__():
+        yield from kinds(child)
+
+
+def foreign(url: str, seen: str) -> MasterUnreachable:
+    """Somebody answers at the URL, and it is not a master."""
+    return MasterUnreachable(
+        f"Something answers at {url}, but it is not a Tunefleet master ({seen}).", hint=f"Check the address. {URL_HINT}"
+    )

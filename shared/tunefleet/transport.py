@@ -1,0 +1,336 @@
+"""The one way to the master: HTTP requests with one layer of retries. No other module imports httpx.
+
+Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a timeout, 429, 502, 503 and 504
+are tried again, with full jitter and never before `Retry-After`; everything else is an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from tunefleet import __version__
+from tunefleet.answers import URL_HINT, failure, message
+from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, Problem, TunefleetError, UploadOffset
+from tunefleet.model import Model
+from tunefleet.protocol import API
+from tunefleet.retrying import Patience
+
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+Query = Mapping[str, str | int | float | bool | None]
+
+CHUNK_BYTES = (
+    1 << 20
+)  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
+CONNECT_S = 10.0
+_AGAIN = frozenset({429, 502, 503, 504})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; a `content` that is an iterator serves one try."""
+
+    method: str
+    path: str
+    query: Query = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Iterator[bytes] | None = None
+    timeout_s: float | None = None
+
+
+class _Again(Exception):
+    """A try failed in a way that another one may mend; `error` is what to raise when there is none."""
+
+    def __init__(self, error: TunefleetError, *, ordered_s: float | None = None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ordered_s = ordered_s
+
+
+class Transport:
+    """Requests to one master; may be used by many threads at once.
+
+    Args:
+        url: where the master is, such as `http://127.0.0.1:8765`.
+        token: sent as a bearer token.
+        timeout_s: how long one try may stay without a byte from the master.
+        retry_for_s: how long a call is tried again after its first failure; None: until `stop` is set; 0: not at all.
+        stop: ends all waiting between tries when it is set; the calls in hand then raise what they last met.
+        wire: stands in for the network (`httpx.MockTransport`).
+
+    Raises InvalidInput when the URL is none. Every call raises the errors of `tunefleet.errors`: MasterUnreachable when there is no answer after the
+    retries, and otherwise what the master's problem document says.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retry_for_s: float | None = 60.0,
+        stop: threading.Event | None = None,
+        wire: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = _checked(url)
+        self._timeout_s = timeout_s
+        self._retry_for_s = retry_for_s
+        self._stop = stop or threading.Event()
+        headers = {"User-Agent": f"tunefleet/{__version__}", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._client = httpx.Client(
+            base_url=self.url + API,
+            headers=headers,
+            transport=wire,
+            # Reading the certificates of this system takes longer than a whole request; without TLS nobody asks for them.
+            verify=self.url.startswith("https:"),
+            # A proxy of the environment cannot reach this machine's own loopback address.
+            trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        """The transport itself; the block's end closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def get(self, path: str, answer: type[M], *, query: Query | None = None) -> M:
+        """Read something; keys of the query that are None are left out."""
+        return self._answer(Call("GET", path, query=query or {}), answer)
+
+    def post(self, path: str, body: Model, answer: type[M], *, timeout_s: float | None = None) -> M:
+        """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
+        return self._answer(_sending("POST", path, body, timeout_s), answer)
+
+    def patch(self, path: str, body: Model, answer: type[M]) -> M:
+        """Change something; fields that were not set in the body are not sent."""
+        return self._answer(_sending("PATCH", path, body), answer)
+
+    def delete(self, path: str) -> None:
+        """Delete something."""
+        self._persist(lambda: self._try(Call("DELETE", path)))
+
+    def put_file(self, path: str, file: Path, answer: type[M], *, query: Query | None = None) -> M:
+        """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
+
+        Raises FileNotFoundError when there is no file.
+        """
+        size_bytes = file.stat().st_size
+        patience = Patience(self._retry_for_s)
+        offset: int | None = 0
+
+        def upload() -> httpx.Response:
+            nonlocal offset
+            if offset is None:
+                held = self._held(path, query)
+                if held:
+                    patience.renew()
+                offset = held if held < size_bytes else 0
+            start, offset = offset, None
+            try:
+                return self._try(
+                    Call("PUT", path, query or {}, _range_of(start, size_bytes), _pieces(file, start), self._timeout_s)
+                )
+            except UploadOffset as error:
+                offset = error.offset if 0 < error.offset < size_bytes else 0
+                raise _Again(error) from error
+
+        return message(self._persist(upload, patience).content, answer, url=self.url)
+
+    def download(self, path: str, to: Path, *, sha256: str | None = None) -> None:
+        """Fetch a file; `to` is there when it is whole (and has the hash, when one is given), and not before. Goes on behind the last byte after a cut.
+
+        Raises:
+            MasterUnreachable: also when what arrived has another hash.
+            OSError: the folder cannot be written.
+        """
+        to.parent.mkdir(parents=True, exist_ok=True)
+        part = to.with_name(f".{to.name}.{os.getpid()}-{threading.get_ident()}.part")
+        patience = Patience(self._retry_for_s)
+        try:
+            with part.open("w+b") as out:
+                self._persist(lambda: self._fetch(path, out, patience), patience)
+                out.seek(0)
+                if sha256 is not None and hashlib.file_digest(out, "sha256").hexdigest() != sha256:
+                    raise MasterUnreachable(
+                        f"{self.url}{API}{path} arrived with another hash than the master keeps.", hint="Try again."
+                    )
+            part.replace(to)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lines(
+        self, path: str, *, query: Query | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[str]]:
+        """The lines of a stream (server-sent events) as they come; connecting is retried, a stream that is cut just ends."""
+        call = Call("GET", path, query or {}, {"Accept": "text/event-stream", **(headers or {})})
+        response = self._persist(lambda: self._try(call, stream=True))
+        try:
+            yield _until_cut(response)
+        finally:
+            response.close()
+
+    def _answer(self, call: Call, answer: type[M]) -> M:
+        return message(self._persist(lambda: self._try(call)).content, answer, url=self.url)
+
+    def _persist(self, attempt: Callable[[], T], patience: Patience | None = None) -> T:
+        """Run `attempt` until it returns, raises another error than _Again, or the patience is at its end."""
+        patience = patience or Patience(self._retry_for_s)
+        while True:
+            try:
+                return attempt()
+            except _Again as again:
+                wait_s = patience.wait_s(again.ordered_s)
+                if wait_s is None or self._stop.wait(wait_s):
+                    raise again.error from again.__cause__
+
+    def _try(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """Send once. Raises _Again when another try may help, one of our errors when the master refuses."""
+        request = self._client.build_request(
+            call.method,
+            call.path,
+            params={key: _text(value) for key, value in call.query.items() if value is not None},
+            headers=dict(call.headers),
+            content=call.content,
+            timeout=httpx.Timeout(call.timeout_s or self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
+        )
+        with self._network():
+            response = self._client.send(request, stream=stream)
+            if stream and not response.is_success:
+                response.read()
+                response.close()
+        if response.is_success:
+            return response
+        error = failure(response.status_code, response.headers.get("content-type", ""), response.content, url=self.url)
+        if response.status_code in _AGAIN:
+            raise _Again(error, ordered_s=_seconds(response.headers.get("retry-after")))
+        raise error
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[None]:
+        """Turn what httpx raises into _Again or, where no retry can help, into MasterUnreachable."""
+        try:
+            yield
+        except httpx.RequestError as error:
+            unreachable = MasterUnreachable(
+                f"No answer from the master at {self.url}: {_reason(error)}.", hint=URL_HINT
+            )
+            if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.DecodingError):
+                raise unreachable from error
+            raise _Again(unreachable) from error
+
+    def _held(self, path: str, query: Query | None) -> int:
+        """How many bytes of an upload the master holds."""
+        try:
+            response = self._try(Call("HEAD", path, query or {}))
+        except (NotFound, MasterUnreachable):
+            return 0
+        text = response.headers.get("upload-offset", "")
+        return int(text) if text.isdecimal() else 0
+
+    def _fetch(self, path: str, out: BinaryIO, patience: Patience) -> None:
+        """Append to `out` what it lacks."""
+        have_bytes = out.seek(0, os.SEEK_END)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"} | (
+            {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
+        )
+        response = self._try(Call("GET", path, headers=headers), stream=True)
+        with contextlib.closing(response), self._network():
+            if have_bytes and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                out.seek(0)
+                out.truncate()
+            for piece in response.iter_raw():  # as it arrives: pieces of a fixed size would lose the last one at a cut
+                out.write(piece)
+                patience.renew()
+
+
+def route(*parts: str | int) -> str:
+    """The path of these parts, each one quoted: `route("studies", "digits", "trials")` is `/studies/digits/trials`."""
+    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
+
+
+def _checked(url: str) -> str:
+    try:
+        split = urlsplit(url)
+        sound = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InvalidInput([Problem("url", "must look like http://HOST:PORT", repr(url))], hint=URL_HINT)
+    return url.rstrip("/")
+
+
+def _sending(method: str, path: str, body: Model, timeout_s: float | None = None) -> Call:
+    """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
+    content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
+    return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
+
+
+def _text(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _range_of(start: int, size_bytes: int) -> dict[str, str]:
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes - start)}
+    return headers | ({"Content-Range": f"bytes {start}-{size_bytes - 1}/{size_bytes}"} if start else {})
+
+
+def _pieces(file: Path, start: int) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        source.seek(start)
+        while piece := source.read(CHUNK_BYTES):
+            yield piece
+
+
+def _until_cut(response: httpx.Response) -> Iterator[str]:
+    with contextlib.suppress(httpx.TransportError):
+        yield from response.iter_lines()
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A `Retry-After` in seconds; a date counts against the answer's arrival, which is good to a second."""
+    if retry_after is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(retry_after))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _reason(error: httpx.RequestError) -> str:
+    """Why a request failed, in words."""
+    text = str(error)
+    if isinstance(error, httpx.ConnectTimeout):
+        return "the connection was not made in time"
+    if isinstance(error, httpx.TimeoutException):
+        return "it took the connection and then did not answer in time"
+    if "refused" in text:
+        return "the connection was refused, so nothing listens there"
+    if "Name or service not known" in text or "name resolution" in text or "nodename nor servname" in text:
+        return "there is no host of this name"
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+        return f"the connection was cut ({text or type(error).__name__})"
+    return text or type(error).__name__
