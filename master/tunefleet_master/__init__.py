@@ -1,0 +1,1 @@
+"""The control plane of Tunefleet: API, search, storage, diagnosis and dashboard."""

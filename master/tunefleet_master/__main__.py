@@ -1,0 +1,1 @@
+"""Run the master with `python -m tunefleet_master`."""

@@ -1,0 +1,1 @@
+"""Run a worker with `python -m tunefleet_worker`."""
