@@ -1,0 +1,1 @@
+"""Who proposes configurations. Pure: no database, no web, no clock."""

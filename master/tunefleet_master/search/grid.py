@@ -1,0 +1,29 @@
+"""Every combination of each parameter's grid values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from tunefleet.space import Configuration, Space
+
+from tunefleet_master.search.sampler import Sampler
+
+
+class GridSampler(Sampler):
+    """The full grid, log-spaced where the range is logarithmic; each configuration once, the last parameter varying fastest."""
+
+    name = "grid"
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        super().__init__(space, seed=seed)
+        self._next = 0
+        self._rest: Iterator[Configuration] = space.grid()
+
+    def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
+        """Fewer than `n` at the end of the grid."""
+        if position != self._next:  # asked again, or restarted: walk from the beginning
+            self._rest = islice(self.space.grid(), position, None)
+        points = list(islice(self._rest, n))
+        self._next = position + len(points)
+        return points

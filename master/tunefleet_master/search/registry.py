@@ -1,0 +1,50 @@
+"""The samplers by name, and the choice that `auto` makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunefleet.spec import StudySpec
+
+from tunefleet_master.search.grid import GridSampler
+from tunefleet_master.search.random import RandomSampler
+from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.search.sobol import SobolSampler
+
+SAMPLERS: dict[str, type[Sampler]] = {
+    sampler.name: sampler for sampler in (GridSampler, RandomSampler, SobolSampler)
+}
+
+MAX_SOBOL_DIMENSIONS = (
+    1_000  # beyond it the sequence's first points are no more even than random ones
+)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A sampler's name, and why it was taken."""
+
+    sampler: str
+    reason: str
+
+
+def select(spec: StudySpec) -> Selection:
+    """The sampler that the study asks for; `auto` picks by space and budget."""
+    if spec.search.sampler != "auto":
+        return Selection(spec.search.sampler, "as the study asks")
+    space, budget = spec.search_space, spec.budget.trials
+    if space.size is not None and budget is not None and space.size <= budget:
+        return Selection(
+            "grid",
+            f"all {space.size} configurations fit into the budget of {budget} trials",
+        )
+    if len(space.names) > MAX_SOBOL_DIMENSIONS:
+        return Selection(
+            "random", f"{len(space.names)} parameters are too many for a Sobol sequence"
+        )
+    return Selection("sobol", "an even cover of the space, whatever the results are")
+
+
+def build(name: str, spec: StudySpec) -> Sampler:
+    """The sampler for a study. `name` is one that `select` gave."""
+    return SAMPLERS[name](spec.search_space, seed=spec.search.seed)

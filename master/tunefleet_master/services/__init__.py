@@ -1,0 +1,1 @@
+"""What the master does: functions that take a unit of work and give protocol messages, and the loops in the background."""

@@ -1,0 +1,167 @@
+"""Keeping each running study's queue of waiting trials filled, off the request path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tunefleet.protocol import StudyState, TrialState
+from tunefleet.space import Configuration, configuration_hash
+
+from tunefleet_master.search import registry
+from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.search.seeds import trial_seed
+from tunefleet_master.services.transitions import (
+    announce,
+    complete_if_done,
+    out_of_time,
+)
+from tunefleet_master.services.wakeups import CLAIMS, PLANNER, Wakeups
+from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study
+
+log = logging.getLogger(__name__)
+
+MIN_QUEUE = 32  # trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little
+MAX_MISSES = 10_000  # proposals in a row that are known or break a constraint, after which the space counts as used up
+MAX_SAMPLERS = 1_000  # kept between calls, since a grid walks on from where it is; a study that ended leaves one behind
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How many trials a study's queue lacks."""
+
+    study: Study
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive proposals of a study's sampler, from `position` on."""
+
+    position: int
+    proposals: Sequence[Configuration | None]
+    exhausted: bool
+
+
+def needs(uow: UnitOfWork) -> list[Need]:
+    """The running studies whose queues are not full, the first to be served first."""
+    found = []
+    for study in studies.running(uow.connection):
+        if study.exhausted or out_of_time(uow, study):
+            continue
+        lacking = MIN_QUEUE - trials.n_waiting(
+            uow.connection, study.id, at_most=MIN_QUEUE
+        )
+        n = lacking if study.trials_left is None else min(lacking, study.trials_left)
+        if n > 0:
+            found.append(Need(study, n))
+    return found
+
+
+def propose(sampler: Sampler, need: Need) -> Batch:
+    """Ask the sampler for what the queue lacks; pure."""
+    proposals = sampler.propose(need.study.position, need.n)
+    return Batch(need.study.position, proposals, exhausted=len(proposals) < need.n)
+
+
+def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
+    """Add proposals to the queue, each taken from the budget, none that the study has already; returns how many were added.
+
+    A batch that was drawn from another position than the study's (another planner came first) is dropped.
+    """
+    study = studies.by_id(uow.connection, study_id)
+    if study.position != batch.position or study.state is not StudyState.RUNNING:
+        return 0
+    added = sum(
+        _add(uow, study, batch.position + i, params)
+        for i, params in enumerate(batch.proposals)
+        if params
+    )
+    position = batch.position + len(batch.proposals)
+    studies.set_position(
+        uow.connection, study.id, position=position, exhausted=batch.exhausted
+    )
+    if added:
+        uow.signal(CLAIMS)
+    if batch.exhausted:
+        complete_if_done(uow, studies.by_id(uow.connection, study.id))
+    return added
+
+
+def _add(uow: UnitOfWork, study: Study, position: int, params: Configuration) -> bool:
+    config_hash = configuration_hash(params)
+    if trials.number_with(uow.connection, study.id, config_hash) is not None:
+        return False
+    number = studies.take_number(uow.connection, study.id)
+    if number is None:
+        return False
+    trial_id = trials.add(
+        uow.connection,
+        study.id,
+        params,
+        number=number,
+        config_hash=config_hash,
+        seed=trial_seed(study.spec.search.seed, number),
+        origin=study.sampler,
+        position=position,
+        now=uow.now,
+    )
+    announce(uow, study, trials.get(uow.connection, trial_id), TrialState.WAITING)
+    return True
+
+
+class Planner:
+    """Fills queues whenever a bell says that one may lack trials, and every few seconds in any case."""
+
+    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+        self._database = database
+        self._wakeups = wakeups
+        self._samplers: dict[int, Sampler] = {}
+        self._misses: dict[int, int] = {}
+
+    async def run(self) -> None:
+        """Never returns; a failure is logged and tried again."""
+        with self._wakeups.listen(PLANNER) as bell:
+            while True:
+                try:
+                    while await self._fill():
+                        pass
+                except Exception:
+                    log.exception("planning failed; trying again")
+                await bell.wait(LOOK_EVERY_S)
+
+    async def _fill(self) -> bool:
+        """Serve each study that lacks trials once; whether some may lack trials still."""
+        lacking = await self._database.aread(needs)
+        for need in lacking:
+            batch = await asyncio.to_thread(propose, self._sampler(need.study), need)
+            batch = self._give_up(need, batch)
+            added = await self._database.awrite(
+                partial(enqueue, study_id=need.study.id, batch=batch)
+            )
+            self._misses[need.study.id] = (
+                0
+                if added
+                else self._misses.get(need.study.id, 0) + len(batch.proposals)
+            )
+        return bool(lacking)
+
+    def _sampler(self, study: Study) -> Sampler:
+        if study.id not in self._samplers:
+            if len(self._samplers) >= MAX_SAMPLERS:
+                self._samplers.clear()
+            self._samplers[study.id] = registry.build(study.sampler, study.spec)
+        return self._samplers[study.id]
+
+    def _give_up(self, need: Need, batch: Batch) -> Batch:
+        """Call the space used up when the sampler has long given nothing new."""
+        if self._misses.get(need.study.id, 0) < MAX_MISSES:
+            return batch
+        return Batch(batch.position, batch.proposals, exhausted=True)

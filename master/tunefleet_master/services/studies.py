@@ -1,0 +1,179 @@
+"""Submitting, reading and steering studies."""
+
+from __future__ import annotations
+
+from tunefleet.errors import (
+    Conflict,
+    InvalidInput,
+    NotAvailableYet,
+    NotFound,
+    Problem,
+    StudyExists,
+)
+from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyView
+from tunefleet.spec import BUNDLE_PREFIX, Budget, CommandRun, FunctionRun, StudySpec
+from tunefleet.submission import review
+
+from tunefleet_master.search import registry
+from tunefleet_master.services.transitions import change_study, complete_if_done
+from tunefleet_master.services.views import study_detail, study_views
+from tunefleet_master.services.wakeups import PLANNER, events_of
+from tunefleet_master.storage import artifacts, events, trials
+from tunefleet_master.storage import studies as stored
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, canonical
+
+MAX_PAGE = 1_000
+
+
+def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
+    """Store a new study, running; the same spec again gives the study that stands, and False.
+
+    Raises:
+        InvalidInput: the spec cannot be run; NotAvailableYet: this version cannot run it.
+        StudyExists: another spec stands under the name.
+        NotFound: its code bundle was not uploaded.
+    """
+    found = stored.find(uow.connection, spec.name)
+    if found is not None:
+        if canonical(found.spec) == canonical(spec):
+            return study_detail(uow, found), False
+        hint = "Choose another name, or remove the old study with `tunefleet rm`."
+        raise StudyExists(f"another study named {spec.name!r} stands here.", hint=hint)
+    _check(uow, spec)
+    selection = registry.select(spec)
+    study = stored.add(
+        uow.connection,
+        spec,
+        sampler=selection.sampler,
+        reason=selection.reason,
+        now=uow.now,
+    )
+    events.add(
+        uow.connection, study.id, "study.running", trial=None, data={}, now=uow.now
+    )
+    uow.signal(PLANNER)
+    return study_detail(uow, study), True
+
+
+def page(uow: UnitOfWork, *, cursor: str | None, limit: int) -> Page[StudyView]:
+    """Studies, newest first."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(
+            [Problem("limit", f"must be from 1 to {MAX_PAGE}", str(limit))]
+        )
+    if cursor is not None and not (
+        cursor.isascii() and cursor.isdigit() and len(cursor) < 16
+    ):
+        raise InvalidInput(
+            [Problem("cursor", "is not one that a page gave", cursor[:40])]
+        )
+    found = stored.page(
+        uow.connection, before_id=None if cursor is None else int(cursor), limit=limit
+    )
+    more = str(found[-1].id) if len(found) == limit else None
+    return Page[StudyView](
+        items=study_views(uow, found), next=more, total=stored.count(uow.connection)
+    )
+
+
+def read(uow: UnitOfWork, name: str) -> StudyDetail:
+    """A study with its spec; raises NotFound."""
+    return study_detail(uow, stored.get(uow.connection, name))
+
+
+def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
+    """Pause, resume or stop a study, or change its budget or priority.
+
+    Raises:
+        NotFound, IllegalTransition, InvalidInput: the new budget is below the trials that exist. NotAvailableYet: editing the space.
+    """
+    if change.space is not None:
+        raise NotAvailableYet(
+            [Problem("space", "a study's space cannot be edited in this version")]
+        )
+    study = stored.get(uow.connection, name)
+    if change.budget is not None or change.priority is not None:
+        study = _edit(uow, study, change)
+    if change.state == "stopped":
+        study = _stop(uow, study)
+    elif change.state is not None:
+        study = change_study(uow, study, StudyState(change.state))
+    study = complete_if_done(uow, study)
+    uow.signal(PLANNER)
+    return study_detail(uow, study)
+
+
+def delete(uow: UnitOfWork, name: str) -> None:
+    """Remove a study with its trials, reports and files; raises NotFound, or Conflict while trials run."""
+    study = stored.get(uow.connection, name)
+    if study.state in (StudyState.RUNNING, StudyState.PAUSED):
+        raise Conflict(
+            f"study {name!r} is {study.state}.",
+            hint=f"Stop it first: `tunefleet stop {name}`.",
+        )
+    uow.signal(events_of(name))
+    stored.remove(uow.connection, study.id)
+
+
+def _check(uow: UnitOfWork, spec: StudySpec) -> None:
+    found = review(spec)
+    if found.problems:
+        raise InvalidInput(found.problems)
+    if found.unavailable:
+        raise NotAvailableYet(found.unavailable)
+    code = spec.run.code if isinstance(spec.run, FunctionRun | CommandRun) else None
+    if code is not None and spec.bundle is None:
+        rule = f"must be '{BUNDLE_PREFIX}' and the hash of an uploaded bundle; `tunefleet submit` packs a folder and uploads it"
+        raise InvalidInput([Problem("run.code", rule, code[:80])])
+    if spec.bundle is not None and not artifacts.has_blob(uow.connection, spec.bundle):
+        hint = (
+            "PUT the bundle to /api/v1/bundles/{sha256} first; `tunefleet submit` does."
+        )
+        raise NotFound(
+            f"the code bundle {spec.bundle[:12]}… was not uploaded.", hint=hint
+        )
+
+
+def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
+    if study.state is StudyState.STOPPED:
+        raise Conflict(
+            f"study {study.name!r} was stopped.",
+            hint="Submit it again under another name.",
+        )
+    budget = change.budget
+    if (
+        budget is not None
+        and budget.trials is not None
+        and budget.trials < study.n_created
+    ):
+        rule = f"is below the {study.n_created} trials that the study has"
+        raise InvalidInput([Problem("budget.trials", rule, str(budget.trials))])
+    stored.change(uow.connection, study.id, budget=budget, priority=change.priority)
+    study = stored.by_id(uow.connection, study.id)
+    if study.state is StudyState.COMPLETE and _may_go_on(uow, study, budget):
+        study = change_study(uow, study, StudyState.RUNNING)
+    return study
+
+
+def _may_go_on(uow: UnitOfWork, study: Study, budget: Budget | None) -> bool:
+    """Whether a finished study that was given this budget has something to do again."""
+    in_time = (
+        study.budget.hours is None
+        or study.elapsed_s(uow.now) < study.budget.hours * 3600
+    )
+    return (
+        budget is not None
+        and in_time
+        and study.trials_left != 0
+        and not study.exhausted
+    )
+
+
+def _stop(uow: UnitOfWork, study: Study) -> Study:
+    if study.state is StudyState.STOPPED:
+        return study
+    message = "the study was stopped"
+    stopped = change_study(uow, study, StudyState.STOPPED, message=message)
+    trials.cancel_study(uow.connection, study.id, message=message, now=uow.now)
+    return stopped

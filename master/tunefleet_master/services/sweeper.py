@@ -1,0 +1,108 @@
+"""Looking after leases, hours and leftovers, every few seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from tunefleet.errors import StorageUnusable
+from tunefleet.protocol import Failure
+
+from tunefleet_master.lifecycle import outage
+from tunefleet_master.services import artifacts
+from tunefleet_master.services.transitions import (
+    complete_if_done,
+    end_attempt,
+    out_of_time,
+    verdict_of_failure,
+)
+from tunefleet_master.storage import attempts, leases, studies, trials, workers
+from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+log = logging.getLogger(__name__)
+
+MAX_EXPIRED = 1_000  # in one sweep; the rest follow in the next, so that a sweep never holds the writer for long
+FORGET_WORKERS_AFTER = timedelta(days=30)
+SWEEPS_PER_COLLECTION = 300
+
+
+def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
+    """Extend leases by the time that the master was away, then requeue what has expired. Safe to run twice."""
+    away = outage(workers.last_sweep(uow.connection), uow.now, sweep_s=sweep_s)
+    workers.note_sweep(uow.connection, uow.now)
+    if away:
+        log.info(
+            "the master was away for %.0f s: all leases are extended by that",
+            away.total_seconds(),
+        )
+        leases.extend_all(uow.connection, away)
+    for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
+        study = studies.by_id(uow.connection, trial.study_id)
+        message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
+        verdict = verdict_of_failure(
+            trial, study, Failure.LOST, message=message, attempt_open=True
+        )
+        end_attempt(uow, trial, study, verdict)
+        attempts.close(
+            uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now
+        )
+        log.warning(
+            "trial %d of study %s, attempt %d: %s",
+            trial.number,
+            trial.study,
+            trial.attempt,
+            message,
+        )
+    for study in studies.running(uow.connection):
+        if out_of_time(uow, study):
+            trials.cancel_waiting(
+                uow.connection,
+                study.id,
+                message="the study's hours are spent",
+                now=uow.now,
+            )
+            complete_if_done(uow, study)
+    workers.forget(uow.connection, uow.now - FORGET_WORKERS_AFTER)
+
+
+def collect(uow: UnitOfWork, delete: Callable[[str], None]) -> Sequence[str]:
+    """Delete content that nothing refers to; inside the writer, so that the same content cannot arrive meanwhile."""
+    hashes = artifacts.unreferenced(uow)
+    for sha256 in hashes:
+        delete(sha256)
+    return hashes
+
+
+class Sweeper:
+    """Runs `sweep` every `sweep_s` seconds, and `collect` now and then, until it is cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        delete_blob: Callable[[str], None],
+        *,
+        sweep_s: float = 2.0,
+    ) -> None:
+        self._database = database
+        self._delete_blob = delete_blob
+        self._sweep_s = sweep_s
+
+    async def run(self) -> None:
+        """Never returns; a database that fails for a while is tried again at the next sweep."""
+        n = 0
+        while True:
+            try:
+                await self._database.awrite(
+                    lambda uow: sweep(uow, sweep_s=self._sweep_s)
+                )
+                if n % SWEEPS_PER_COLLECTION == 0:
+                    await self._database.awrite(
+                        lambda uow: collect(uow, self._delete_blob)
+                    )
+            except StorageUnusable as error:
+                log.error("sweep: %s", error)
+            n += 1
+            await asyncio.sleep(self._sweep_s)

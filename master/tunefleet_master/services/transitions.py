@@ -1,0 +1,202 @@
+"""Moving trials and studies from state to state, with everything that follows: events, pauses, the end of a study."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tunefleet.errors import IllegalTransition, LeaseLost
+from tunefleet.protocol import Failure, StudyState, TrialState
+
+from tunefleet_master.lifecycle import (
+    SAME_EXCEPTION_LIMIT,
+    End,
+    check_study_transition,
+    end_of_failure,
+)
+from tunefleet_master.services.wakeups import CLAIMS, PLANNER, events_of
+from tunefleet_master.storage import events, studies, trials
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ends: what becomes of the trial, and what to remember of it."""
+
+    end: End
+    message: str
+    failures: Mapping[Failure, int]
+    exception: str | None = None
+    attempt_open: bool = False
+    """The attempt ended without its worker's word, which is still welcome."""
+
+
+def verdict_of_failure(
+    trial: Trial,
+    study: Study,
+    failure: Failure,
+    *,
+    message: str,
+    exception: str | None = None,
+    attempt_open: bool = False,
+) -> Verdict:
+    """The verdict on an attempt that failed, was lost or was given back."""
+    failures = Counter(trial.failures)
+    failures[failure] += 1
+    end = end_of_failure(
+        failure, failures=failures, retry=study.spec.retry, stop=trial.stop
+    )
+    if end.failure is Failure.LOST and failure is not Failure.LOST:
+        message = f"{message} (retry.lost is {study.spec.retry.lost})"
+    text = trial.stop_message if trial.stop is not None else message
+    return Verdict(end, text, failures, exception, attempt_open=attempt_open)
+
+
+def end_attempt(
+    uow: UnitOfWork, trial: Trial, study: Study, verdict: Verdict
+) -> StudyState:
+    """Carry out a verdict on a trial that this transaction has read; returns what the study does then.
+
+    Raises:
+        LeaseLost: the trial has moved on since it was read.
+    """
+    ended = trials.end(
+        uow.connection,
+        trial,
+        verdict.end,
+        message=verdict.message,
+        exception=verdict.exception,
+        failures=verdict.failures,
+        attempt_open=verdict.attempt_open,
+        now=uow.now,
+    )
+    if not ended:
+        raise lease_lost(trial, trial.attempt)
+    announce(
+        uow,
+        study,
+        trial,
+        verdict.end.state,
+        failure=verdict.end.failure,
+        message=verdict.message,
+    )
+    if verdict.end.state is TrialState.WAITING:
+        uow.signal(CLAIMS)
+    if verdict.exception is not None and study.state is StudyState.RUNNING:
+        study = _pause_if_broken(uow, study, verdict)
+    return complete_if_done(uow, study).state
+
+
+def announce(
+    uow: UnitOfWork,
+    study: Study,
+    trial: Trial,
+    state: TrialState,
+    *,
+    failure: Failure | None = None,
+    message: str = "",
+) -> None:
+    """Record a trial's new state as an event."""
+    data = {
+        "value": trial.value,
+        "failure": failure,
+        "message": message,
+        "worker": trial.worker,
+        "attempt": trial.attempt,
+    }
+    events.add(
+        uow.connection,
+        study.id,
+        f"trial.{state}",
+        trial=trial.number,
+        data=data,
+        now=uow.now,
+    )
+    uow.signal(events_of(study.name))
+
+
+def change_study(
+    uow: UnitOfWork, study: Study, new: StudyState, *, message: str = ""
+) -> Study:
+    """Move a study that this transaction has read; one that is already there stays as it is.
+
+    Raises:
+        IllegalTransition: there is no such arrow, or somebody else moved the study first.
+    """
+    if study.state is new:
+        return study
+    check_study_transition(study.name, study.state, new)
+    if not studies.change_state(
+        uow.connection, study, new, message=message, now=uow.now
+    ):
+        raise IllegalTransition(
+            f"study {study.name!r} has just changed.", hint="Look at it and try again."
+        )
+    events.add(
+        uow.connection,
+        study.id,
+        f"study.{new}",
+        trial=None,
+        data={"message": message},
+        now=uow.now,
+    )
+    for topic in (PLANNER, CLAIMS, events_of(study.name)):
+        uow.signal(topic)
+    return studies.by_id(uow.connection, study.id)
+
+
+def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
+    """Complete a study that has spent its budget, or its sampler's configurations, and has no trial left to finish."""
+    spent = study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
+    if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or not spent:
+        return study
+    if studies.has_unfinished(uow.connection, study.id):
+        return study
+    return change_study(uow, study, StudyState.COMPLETE, message=_why_done(uow, study))
+
+
+def out_of_time(uow: UnitOfWork, study: Study) -> bool:
+    """Whether the study has used up its hours."""
+    return (
+        study.budget.hours is not None
+        and study.elapsed_s(uow.now) >= study.budget.hours * 3600
+    )
+
+
+def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
+    """The error for a write of an attempt that does not hold the trial."""
+    if attempt != trial.attempt:
+        return LeaseLost(
+            f"attempt {attempt} of trial {trial.id} does not hold it: the newest is attempt {trial.attempt}.",
+            hint="Drop the work; another worker has the trial.",
+        )
+    return LeaseLost(
+        f"attempt {attempt} of trial {trial.id} is over: the trial is {trial.state}.",
+        hint="Drop the work.",
+    )
+
+
+def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
+    exception = verdict.exception or ""
+    if (
+        trials.n_with_exception(
+            uow.connection, study.id, exception, since=study.started_at
+        )
+        < SAME_EXCEPTION_LIMIT
+    ):
+        return study
+    message = (
+        f"the same exception in {SAME_EXCEPTION_LIMIT} trials: {exception}: {verdict.message} "
+        f"Mend it, then `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
+    )
+    return change_study(uow, study, StudyState.PAUSED, message=message)
+
+
+def _why_done(uow: UnitOfWork, study: Study) -> str:
+    if study.trials_left == 0:
+        return f"the budget of {study.budget.trials} trials is spent"
+    if out_of_time(uow, study):
+        return f"the budget of {study.budget.hours:g} hours is spent"
+    return f"the {study.sampler} sampler has no further configuration"

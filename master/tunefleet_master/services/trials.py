@@ -1,0 +1,137 @@
+"""Reading trials, adding them by hand, and running failed ones again."""
+
+from __future__ import annotations
+
+from tunefleet.errors import BudgetTaken, Conflict, DuplicateConfiguration
+from tunefleet.names import TrialId
+from tunefleet.protocol import (
+    EnqueueRequest,
+    Page,
+    RetryRequest,
+    RetryResponse,
+    StudyState,
+    TrialDetail,
+    TrialState,
+    TrialView,
+)
+from tunefleet.space import Configuration, configuration_hash
+
+from tunefleet_master.search.seeds import trial_seed
+from tunefleet_master.services.transitions import announce, change_study
+from tunefleet_master.services.views import trial_view
+from tunefleet_master.services.wakeups import CLAIMS
+from tunefleet_master.storage import artifacts, attempts, reports, studies, trial_pages
+from tunefleet_master.storage import trials as stored
+from tunefleet_master.storage.trial_pages import TrialQuery
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+BY_HAND = "user"
+
+
+def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialView]:
+    """Add configurations by hand, all or none of them.
+
+    Raises:
+        NotFound, Conflict: the study was stopped. InvalidInput: not a configuration of the space.
+        DuplicateConfiguration: a trial has it. BudgetTaken: the budget has no trial left.
+    """
+    study = _open(uow, studies.get(uow.connection, name), "take trials")
+    added = [
+        _add(uow, study, study.spec.search_space.check(params))
+        for params in request.params
+    ]
+    if study.state is StudyState.COMPLETE:
+        change_study(uow, study, StudyState.RUNNING)
+    uow.signal(CLAIMS)
+    return [trial_view(trial) for trial in added]
+
+
+def page(uow: UnitOfWork, name: str, query: TrialQuery) -> Page[TrialView]:
+    """A page of a study's trials; raises NotFound, InvalidInput."""
+    study = studies.get(uow.connection, name)
+    found, more, total = trial_pages.page(uow.connection, study, query)
+    return Page[TrialView](
+        items=[trial_view(trial) for trial in found], next=more, total=total
+    )
+
+
+def read(uow: UnitOfWork, trial_id: TrialId, *, max_points: int = 1_000) -> TrialDetail:
+    """A trial with its curve, attempts and files; raises NotFound."""
+    return _detail(uow, stored.get(uow.connection, trial_id), max_points=max_points)
+
+
+def by_number(
+    uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_000
+) -> TrialDetail:
+    """The same by the study's name and the trial's number; raises NotFound."""
+    study = studies.get(uow.connection, name)
+    return _detail(
+        uow, stored.by_number(uow.connection, study, number), max_points=max_points
+    )
+
+
+def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
+    """Let failed trials run again; raises NotFound, or Conflict when the study was stopped."""
+    study = _open(uow, studies.get(uow.connection, name), "run trials again")
+    numbers = stored.retry(uow.connection, study.id, request.failures, now=uow.now)
+    for number in numbers:
+        announce(
+            uow,
+            study,
+            stored.by_number(uow.connection, study, number),
+            TrialState.WAITING,
+        )
+    if numbers and study.state is StudyState.COMPLETE:
+        change_study(uow, study, StudyState.RUNNING)
+    uow.signal(CLAIMS)
+    return RetryResponse(numbers=numbers)
+
+
+def _open(uow: UnitOfWork, study: Study, purpose: str) -> Study:
+    if study.state is StudyState.STOPPED:
+        raise Conflict(
+            f"study {study.name!r} was stopped and cannot {purpose}.",
+            hint="Submit it under another name.",
+        )
+    return study
+
+
+def _add(uow: UnitOfWork, study: Study, params: Configuration) -> Trial:
+    config_hash = configuration_hash(params)
+    known = stored.number_with(uow.connection, study.id, config_hash)
+    if known is not None:
+        raise DuplicateConfiguration(
+            f"trial {known} of study {study.name!r} has this configuration already."
+        )
+    number = studies.take_number(uow.connection, study.id)
+    if number is None:
+        hint = (
+            f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
+        )
+        raise BudgetTaken(
+            f"the budget of study {study.name!r} has no trial left.", hint=hint
+        )
+    trial_id = stored.add(
+        uow.connection,
+        study.id,
+        params,
+        number=number,
+        config_hash=config_hash,
+        seed=trial_seed(study.spec.search.seed, number),
+        origin=BY_HAND,
+        position=None,
+        now=uow.now,
+    )
+    trial = stored.get(uow.connection, trial_id)
+    announce(uow, study, trial, TrialState.WAITING)
+    return trial
+
+
+def _detail(uow: UnitOfWork, trial: Trial, *, max_points: int) -> TrialDetail:
+    return TrialDetail(
+        **dict(trial_view(trial)),
+        curve=reports.curve(uow.connection, trial.id, max_points=max_points),
+        attempts=attempts.of_trial(uow.connection, trial.id),
+        artifacts=artifacts.of_trials(uow.connection, [trial.id])[trial.id],
+    )

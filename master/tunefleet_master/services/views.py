@@ -1,0 +1,69 @@
+"""Values of storage as the messages that users read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunefleet.protocol import StudyDetail, StudyView, TrialState, TrialView
+
+from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+
+def trial_view(trial: Trial) -> TrialView:
+    """A trial as it is read."""
+    return TrialView(
+        id=trial.id,
+        study=trial.study,
+        number=trial.number,
+        state=trial.state,
+        attempt=trial.attempt,
+        params=trial.params,
+        seed=trial.seed,
+        value=trial.value,
+        best_step=trial.best_step,
+        last_step=trial.last_step,
+        metrics=dict(trial.metrics),
+        failure=trial.failure,
+        message=trial.message or trial.stop_message,
+        worker=trial.worker,
+        origin=trial.origin,
+        created_at=trial.created_at,
+        started_at=trial.started_at,
+        finished_at=trial.finished_at,
+    )
+
+
+def study_views(uow: UnitOfWork, chosen: Sequence[Study]) -> list[StudyView]:
+    """Studies with their counts and best trials."""
+    counts = studies.counts(uow.connection, [study.id for study in chosen])
+    return [_study_view(uow, study, counts[study.id]) for study in chosen]
+
+
+def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
+    """A study with its spec."""
+    counts = studies.counts(uow.connection, [study.id])[study.id]
+    return StudyDetail(**dict(_study_view(uow, study, counts)), spec=study.spec)
+
+
+def _study_view(
+    uow: UnitOfWork, study: Study, counts: dict[TrialState, int]
+) -> StudyView:
+    best = trials.best(uow.connection, study)
+    return StudyView(
+        name=study.name,
+        state=study.state,
+        message=study.message,
+        goal=study.spec.objective.goal,
+        metric=study.spec.objective.metric,
+        sampler=study.sampler,
+        sampler_reason=study.sampler_reason,
+        trials=counts,
+        budget=study.budget,
+        priority=study.priority,
+        best=None if best is None else trial_view(best),
+        created_at=study.created_at,
+        finished_at=study.finished_at,
+        elapsed_s=study.elapsed_s(uow.now),
+    )

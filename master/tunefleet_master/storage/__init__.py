@@ -1,0 +1,1 @@
+"""Tables, queries, the one writer and the store of files. Only this package knows SQL."""

@@ -1,0 +1,68 @@
+"""The history of the tables, and its application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DBAPIError
+from tunefleet.errors import StorageUnusable
+
+from tunefleet_master.storage.engine import storage_problem
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """From which revision to which a database was brought; None: it was empty."""
+
+    before: str | None
+    after: str
+
+
+def upgrade(engine: Engine) -> Upgrade:
+    """Bring the tables to this program's revision, all in one transaction.
+
+    Raises:
+        StorageUnusable: the database is corrupt, belongs to another program, or to a newer version of this one; nothing has changed.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    script = ScriptDirectory.from_config(config)
+    newest = script.get_current_head()
+    assert (
+        newest is not None
+    )  # a package without its migrations is not one that was built
+    try:
+        with engine.connect() as connection, connection.begin():
+            before = _current(connection, script)
+            if before != newest:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise storage_problem(error) from error
+    return Upgrade(before, newest)
+
+
+def _current(connection: Connection, script: ScriptDirectory) -> str | None:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        if inspect(connection).has_table("trials"):
+            raise StorageUnusable(
+                "the database has tables of another program.",
+                hint="Name another database.",
+            )
+        return None
+    try:
+        script.get_revision(revision)
+    except CommandError as error:
+        raise StorageUnusable(
+            f"the database is of a newer version (revision {revision}) than this program.",
+            hint="Upgrade Tunefleet, or name another database. Nothing was changed.",
+        ) from error
+    return revision

@@ -1,0 +1,231 @@
+"""Queries on studies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from tunefleet.errors import NotFound
+from tunefleet.protocol import StudyState, TrialState
+from tunefleet.spec import Budget, StudySpec
+
+from tunefleet_master.storage.tables import StudyRow, TrialRow
+from tunefleet_master.storage.values import Study, study_of
+
+_COLUMNS = StudyRow.__table__.columns
+UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
+
+
+def find(connection: Connection, name: str) -> Study | None:
+    """The study of this name, None when there is none."""
+    row = connection.execute(
+        select(*_COLUMNS).where(StudyRow.name == name)
+    ).one_or_none()
+    return None if row is None else study_of(row)
+
+
+def get(connection: Connection, name: str) -> Study:
+    """The study of this name; raises NotFound."""
+    study = find(connection, name)
+    if study is None:
+        raise NotFound(
+            f"there is no study {name!r}.", hint="`tunefleet ls` lists the studies."
+        )
+    return study
+
+
+def by_id(connection: Connection, study_id: int) -> Study:
+    """The study with this id, which exists."""
+    return study_of(
+        connection.execute(select(*_COLUMNS).where(StudyRow.id == study_id)).one()
+    )
+
+
+def add(
+    connection: Connection, spec: StudySpec, *, sampler: str, reason: str, now: datetime
+) -> Study:
+    """Store a new study, running."""
+    values = {
+        "name": spec.name,
+        "spec": json.dumps(spec.to_json()),
+        "state": StudyState.RUNNING,
+        "priority": spec.priority,
+        "budget_trials": spec.budget.trials,
+        "budget_hours": spec.budget.hours,
+        "sampler": sampler,
+        "sampler_reason": reason,
+        "bundle": spec.bundle,
+        "created_at": now,
+        "started_at": now,
+    }
+    return study_of(
+        connection.execute(insert(StudyRow).values(values).returning(*_COLUMNS)).one()
+    )
+
+
+def page(connection: Connection, *, before_id: int | None, limit: int) -> list[Study]:
+    """Studies, newest first, with ids below `before_id`."""
+    query = select(*_COLUMNS).order_by(StudyRow.id.desc()).limit(limit)
+    if before_id is not None:
+        query = query.where(StudyRow.id < before_id)
+    return [study_of(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection) -> int:
+    """How many studies there are."""
+    return connection.execute(select(func.count()).select_from(StudyRow)).scalar_one()
+
+
+def running(connection: Connection) -> list[Study]:
+    """All studies that run, the first to be served first."""
+    order = (StudyRow.priority.desc(), StudyRow.id)
+    query = (
+        select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING).order_by(*order)
+    )
+    return [study_of(row) for row in connection.execute(query)]
+
+
+def with_claimable_trials(connection: Connection) -> list[tuple[Study, int]]:
+    """Running studies that have a waiting trial, each with its number of running trials.
+
+    Sorted as they are served: higher priority first, then the one with fewer trials running, then the older one.
+    """
+    has_waiting = exists().where(
+        TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING
+    )
+    n_running = (
+        select(func.count())
+        .where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.RUNNING)
+        .scalar_subquery()
+        .label("n_running")
+    )
+    query = (
+        select(*_COLUMNS, n_running)
+        .where(StudyRow.state == StudyState.RUNNING, has_waiting)
+        .order_by(StudyRow.priority.desc(), n_running, StudyRow.id)
+    )
+    return [(study_of(row), row.n_running) for row in connection.execute(query)]
+
+
+def change_state(
+    connection: Connection,
+    study: Study,
+    new: StudyState,
+    *,
+    message: str,
+    now: datetime,
+) -> bool:
+    """Guarded by the state that `study` was read in; False when it has changed since."""
+    values: dict[str, Any] = {"state": new, "message": message}
+    if new is StudyState.RUNNING:
+        values |= {"started_at": now, "finished_at": None}
+    else:
+        values["run_s"] = study.elapsed_s(now)
+        if new is not StudyState.PAUSED:
+            values["finished_at"] = now
+    guard = and_(StudyRow.id == study.id, StudyRow.state == study.state)
+    return (
+        connection.execute(update(StudyRow).where(guard).values(values)).rowcount == 1
+    )
+
+
+def change(
+    connection: Connection,
+    study_id: int,
+    *,
+    budget: Budget | None,
+    priority: int | None,
+) -> None:
+    """Set what may be set by hand; None leaves a field as it is."""
+    values: dict[str, Any] = {}
+    if budget is not None:
+        values |= {"budget_trials": budget.trials, "budget_hours": budget.hours}
+    if priority is not None:
+        values["priority"] = priority
+    if values:
+        connection.execute(
+            update(StudyRow).where(StudyRow.id == study_id).values(values)
+        )
+
+
+def take_number(connection: Connection, study_id: int) -> int | None:
+    """Take one trial from the budget and return its number; None when the budget has none left.
+
+    One guarded statement, so that no two takers get the same trial however many there are.
+    """
+    left = or_(
+        StudyRow.budget_trials.is_(None), StudyRow.n_created < StudyRow.budget_trials
+    )
+    query = (
+        update(StudyRow)
+        .where(StudyRow.id == study_id, left)
+        .values(n_created=StudyRow.n_created + 1)
+        .returning(StudyRow.n_created)
+    )
+    created = connection.execute(query).scalar_one_or_none()
+    return None if created is None else created - 1
+
+
+def set_position(
+    connection: Connection, study_id: int, *, position: int, exhausted: bool
+) -> None:
+    """Remember how far the sampler has come."""
+    query = (
+        update(StudyRow)
+        .where(StudyRow.id == study_id)
+        .values(position=position, exhausted=exhausted)
+    )
+    connection.execute(query)
+
+
+def counts(
+    connection: Connection, study_ids: list[int]
+) -> Mapping[int, dict[TrialState, int]]:
+    """Trials by state for each study."""
+    query = (
+        select(TrialRow.study_id, TrialRow.state, func.count())
+        .where(TrialRow.study_id.in_(study_ids))
+        .group_by(TrialRow.study_id, TrialRow.state)
+    )
+    found: dict[int, dict[TrialState, int]] = {study_id: {} for study_id in study_ids}
+    for study_id, state, n in connection.execute(query):
+        found[study_id][TrialState(state)] = n
+    return found
+
+
+def has_unfinished(connection: Connection, study_id: int) -> bool:
+    """Whether a trial of the study waits or runs."""
+    query = (
+        select(TrialRow.id)
+        .where(TrialRow.study_id == study_id, TrialRow.state.in_(UNFINISHED))
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def has_bundle(connection: Connection, sha256: str) -> bool:
+    """Whether a study needs this code bundle."""
+    return (
+        connection.execute(
+            select(StudyRow.id).where(StudyRow.bundle == sha256).limit(1)
+        ).first()
+        is not None
+    )
+
+
+def remove(connection: Connection, study_id: int) -> None:
+    """Delete a study and everything of it; blobs go when nothing refers to them any more."""
+    connection.execute(delete(StudyRow).where(StudyRow.id == study_id))

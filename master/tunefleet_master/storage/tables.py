@@ -1,0 +1,271 @@
+"""The tables. A `...Row` is a table; the values that leave storage are the dataclasses in `values.py`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+# Named constraints, so that later migrations can drop or change them on every database.
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time, kept as seconds since 1970: one comparable number on every database."""
+
+    impl = Float(53)
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: datetime | None, dialect: Dialect
+    ) -> float | None:
+        """Aware times only: a naive one would be read in the machine's own zone."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without a zone must not be stored")
+        return None if value is None else value.timestamp()
+
+    def process_result_value(
+        self, value: float | None, dialect: Dialect
+    ) -> datetime | None:
+        """Seconds as an aware UTC time."""
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+class MetricValues(TypeDecorator[Mapping[str, float]]):
+    """Metrics as JSON text; NaN and infinities, which JSON lacks, as strings."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: Mapping[str, float] | None, dialect: Dialect
+    ) -> str | None:
+        """Numbers as JSON has them, the others in quotes."""
+        if value is None:
+            return None
+        return json.dumps(
+            {name: x if math.isfinite(x) else str(x) for name, x in value.items()},
+            separators=(",", ":"),
+        )
+
+    def process_result_value(
+        self, value: str | None, dialect: Dialect
+    ) -> dict[str, float] | None:
+        """All values as floats again."""
+        return (
+            None
+            if value is None
+            else {name: float(x) for name, x in json.loads(value).items()}
+        )
+
+
+class Table(DeclarativeBase):
+    """All tables of the master."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcTime(),
+        dict[str, Any]: JSON(),
+        str: Text(),
+    }
+
+
+class StudyRow(Table):
+    """One search."""
+
+    __tablename__ = "studies"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    spec: Mapped[str]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    message: Mapped[str] = mapped_column(default="")
+    priority: Mapped[int]
+    budget_trials: Mapped[int | None]
+    budget_hours: Mapped[float | None]
+    sampler: Mapped[str] = mapped_column(String(32))
+    sampler_reason: Mapped[str]
+    bundle: Mapped[str | None] = mapped_column(String(64))
+    n_created: Mapped[int] = mapped_column(default=0)
+    """Trials created; the next one's number. Taking a trial from the budget is raising this, guarded by the budget."""
+    position: Mapped[int] = mapped_column(default=0)
+    """How many proposals the sampler has made, duplicates included."""
+    exhausted: Mapped[bool] = mapped_column(default=False)
+    """The sampler has no further configuration."""
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime]
+    """When it last began to run; failures before it are history."""
+    finished_at: Mapped[datetime | None]
+    run_s: Mapped[float] = mapped_column(default=0.0)
+    """Seconds that it has run before `started_at`, pauses left out."""
+
+
+class TrialRow(Table):
+    """One configuration of a study, and its current attempt."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("study_id", "number"),
+        UniqueConstraint("study_id", "config_hash"),
+        Index("ix_trials_queue", "study_id", "state", "rank", "id"),
+        Index("ix_trials_leases", "state", "lease_deadline"),
+        Index("ix_trials_ranking", "study_id", "state", "value"),
+        Index("ix_trials_changes", "study_id", "updated_at"),
+        Index("ix_trials_exceptions", "study_id", "exception"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    params: Mapped[dict[str, Any]]
+    config_hash: Mapped[str] = mapped_column(String(64))
+    seed: Mapped[int]
+    origin: Mapped[str] = mapped_column(String(32))
+    position: Mapped[int | None]
+    """The sampler's position that it was proposed at."""
+    rank: Mapped[int]
+    """0: asked for by hand or run again, 1: proposed; lower ones are handed out first."""
+    state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(default=0)
+    """The fencing token: raised by each claim, carried by every later write."""
+    attempt_open: Mapped[bool] = mapped_column(default=False)
+    """The attempt has not ended by its own word; an expired lease leaves it open, so that a late result is welcome."""
+    worker: Mapped[str | None] = mapped_column(String(100), index=True)
+    lease_deadline: Mapped[datetime | None]
+    request_id: Mapped[str | None] = mapped_column(String(100), index=True)
+    stop: Mapped[str | None] = mapped_column(String(16))
+    stop_message: Mapped[str] = mapped_column(default="")
+    value: Mapped[float | None]
+    best_step: Mapped[int | None] = mapped_column(BigInteger)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, float]] = mapped_column(MetricValues)
+    failure: Mapped[str | None] = mapped_column(String(16))
+    message: Mapped[str] = mapped_column(default="")
+    exception: Mapped[str | None]
+    failures: Mapped[dict[str, Any]]
+    """How often each kind of failure has ended an attempt."""
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime]
+
+
+class AttemptRow(Table):
+    """One execution of a trial."""
+
+    __tablename__ = "attempts"
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    worker: Mapped[str] = mapped_column(String(100))
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(32))
+    message: Mapped[str] = mapped_column(default="")
+    log_tail: Mapped[str] = mapped_column(default="")
+    request: Mapped[str | None]
+    """The body that ended it, to know a repeated request by."""
+    answer: Mapped[str | None]
+    """The answer to that body, given again to the same body."""
+
+
+class ReportRow(Table):
+    """Metrics at one step of one attempt."""
+
+    __tablename__ = "reports"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(BigInteger)
+    metrics: Mapped[dict[str, float]] = mapped_column(MetricValues)
+
+
+class WorkerRow(Table):
+    """A worker, as it last described itself."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    facts: Mapped[dict[str, Any]]
+    first_seen_at: Mapped[datetime]
+    last_beat_at: Mapped[datetime]
+
+
+class BlobRow(Table):
+    """A stored content, by its hash."""
+
+    __tablename__ = "blobs"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    touched_at: Mapped[datetime]
+    """When it was last stored; young blobs are kept although nothing refers to them yet."""
+
+
+class ArtifactRow(Table):
+    """A file of a trial."""
+
+    __tablename__ = "artifacts"
+
+    trial_id: Mapped[int] = mapped_column(
+        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
+    attempt: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class EventRow(Table):
+    """Something that happened in a study."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_stream", "study_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32))
+    trial: Mapped[int | None]
+    at: Mapped[datetime]
+    data: Mapped[dict[str, Any]]
+
+
+class MasterRow(Table):
+    """The master's own facts: one row."""
+
+    __tablename__ = "master"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    last_sweep_at: Mapped[datetime | None]

@@ -1,0 +1,256 @@
+"""Queries on trials. Every write of a state is guarded by what it was read as; the guard's loser gets None, and nothing has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    func,
+    insert,
+    select,
+    update,
+)
+from tunefleet.errors import NotFound
+from tunefleet.names import TrialId
+from tunefleet.protocol import Failure, StopReason, TrialState
+from tunefleet.space import Configuration
+
+from tunefleet_master.lifecycle import End, check_transition
+from tunefleet_master.storage.tables import StudyRow, TrialRow
+from tunefleet_master.storage.values import Study, Trial, trial_of
+
+_COLUMNS = TrialRow.__table__.columns
+_STUDY = StudyRow.name.label("study")
+LIVE = (TrialState.RUNNING, TrialState.WAITING)
+
+
+def selection() -> Select[Any]:
+    """All columns that `trial_of` needs."""
+    return select(*_COLUMNS, _STUDY).join(StudyRow, StudyRow.id == TrialRow.study_id)
+
+
+def find(connection: Connection, trial_id: TrialId) -> Trial | None:
+    """The trial with this id, None when there is none."""
+    row = connection.execute(selection().where(TrialRow.id == trial_id)).one_or_none()
+    return None if row is None else trial_of(row)
+
+
+def get(connection: Connection, trial_id: TrialId) -> Trial:
+    """The trial with this id; raises NotFound."""
+    trial = find(connection, trial_id)
+    if trial is None:
+        raise NotFound(f"there is no trial with id {trial_id}.")
+    return trial
+
+
+def by_number(connection: Connection, study: Study, number: int) -> Trial:
+    """The study's trial of this number; raises NotFound."""
+    query = selection().where(TrialRow.study_id == study.id, TrialRow.number == number)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(
+            f"study {study.name!r} has no trial {number}.",
+            hint=f"It has {study.n_created} trials.",
+        )
+    return trial_of(row)
+
+
+def number_with(connection: Connection, study_id: int, config_hash: str) -> int | None:
+    """The number of the trial that has this configuration."""
+    query = select(TrialRow.number).where(
+        TrialRow.study_id == study_id, TrialRow.config_hash == config_hash
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
+def add(
+    connection: Connection,
+    study_id: int,
+    params: Configuration,
+    *,
+    number: int,
+    config_hash: str,
+    seed: int,
+    origin: str,
+    position: int | None,
+    now: datetime,
+) -> TrialId:
+    """Store a new trial, waiting. One asked for by hand goes before those that the sampler proposed."""
+    values = {
+        "study_id": study_id,
+        "number": number,
+        "params": params,
+        "config_hash": config_hash,
+        "seed": seed,
+        "origin": origin,
+        "position": position,
+        "rank": 0 if position is None else 1,
+        "state": TrialState.WAITING,
+        "metrics": {},
+        "failures": {},
+        "created_at": now,
+        "updated_at": now,
+    }
+    return TrialId(
+        connection.execute(
+            insert(TrialRow).values(values).returning(TrialRow.id)
+        ).scalar_one()
+    )
+
+
+def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:
+    """How many trials wait, counted no further than `at_most`."""
+    waiting = select(TrialRow.id).where(
+        TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING
+    )
+    return connection.execute(
+        select(func.count()).select_from(waiting.limit(at_most).subquery())
+    ).scalar_one()
+
+
+def in_order(connection: Connection, trial_ids: Sequence[TrialId]) -> list[Trial]:
+    """These trials, in the order in which they are handed out."""
+    query = (
+        selection()
+        .where(TrialRow.id.in_(trial_ids))
+        .order_by(TrialRow.rank, TrialRow.id)
+    )
+    return [trial_of(row) for row in connection.execute(query)]
+
+
+def note_progress(
+    connection: Connection, trial: Trial, *, values: Mapping[str, Any], now: datetime
+) -> None:
+    """Write what reports have brought; the caller holds the lease in this transaction."""
+    query = update(TrialRow).where(
+        TrialRow.id == trial.id, TrialRow.attempt == trial.attempt
+    )
+    connection.execute(query.values(**values, updated_at=now))
+
+
+def end(
+    connection: Connection,
+    trial: Trial,
+    to: End,
+    *,
+    message: str,
+    exception: str | None,
+    failures: Mapping[Failure, int],
+    attempt_open: bool,
+    now: datetime,
+) -> bool:
+    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since.
+
+    With `attempt_open` the attempt may still deliver a late result until the trial is claimed again.
+    """
+    check_transition(trial.state, to.state)
+    waits = to.state is TrialState.WAITING
+    values = {
+        "state": to.state,
+        "failure": to.failure,
+        "message": message,
+        "exception": exception,
+        "failures": {str(kind): n for kind, n in failures.items()},
+        "attempt_open": attempt_open,
+        "lease_deadline": None,
+        "rank": 0 if waits else TrialRow.rank,
+        "finished_at": None if waits else now,
+        "updated_at": now,
+    }
+    guard = and_(
+        TrialRow.id == trial.id,
+        TrialRow.attempt == trial.attempt,
+        TrialRow.state == trial.state,
+    )
+    return (
+        connection.execute(update(TrialRow).where(guard).values(values)).rowcount == 1
+    )
+
+
+def cancel_waiting(
+    connection: Connection, study_id: int, *, message: str, now: datetime
+) -> None:
+    """Cancel what waits."""
+    waiting = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
+    cancelled = {
+        "state": TrialState.CANCELLED,
+        "message": message,
+        "finished_at": now,
+        "updated_at": now,
+    }
+    connection.execute(update(TrialRow).where(waiting).values(cancelled))
+
+
+def cancel_study(
+    connection: Connection, study_id: int, *, message: str, now: datetime
+) -> None:
+    """Cancel what waits, and tell what runs to stop."""
+    cancel_waiting(connection, study_id, message=message, now=now)
+    of_study = TrialRow.study_id == study_id
+    stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}
+    still_running = and_(
+        of_study, TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None)
+    )
+    connection.execute(update(TrialRow).where(still_running).values(stop))
+
+
+def n_with_exception(
+    connection: Connection, study_id: int, exception: str, *, since: datetime
+) -> int:
+    """How many trials of the study have last failed with this exception since a time."""
+    query = (
+        select(func.count())
+        .select_from(TrialRow)
+        .where(
+            TrialRow.study_id == study_id,
+            TrialRow.exception == exception,
+            TrialRow.updated_at >= since,
+        )
+    )
+    return connection.execute(query).scalar_one()
+
+
+def retry(
+    connection: Connection,
+    study_id: int,
+    failures: Sequence[Failure] | None,
+    *,
+    now: datetime,
+) -> list[int]:
+    """Let failed trials wait again, with their failures forgotten; returns their numbers."""
+    chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED)
+    if failures is not None:
+        chosen = and_(chosen, TrialRow.failure.in_(failures))
+    values: dict[str, Any] = {
+        "state": TrialState.WAITING,
+        "failure": None,
+        "message": "",
+        "exception": None,
+        "failures": {},
+        "attempt_open": False,
+        "rank": 0,
+        "finished_at": None,
+        "updated_at": now,
+    }
+    query = update(TrialRow).where(chosen).values(values).returning(TrialRow.number)
+    return sorted(connection.execute(query).scalars())
+
+
+def best(connection: Connection, study: Study) -> Trial | None:
+    """The complete trial with the best value; the lower number among equal ones."""
+    ascending = study.spec.objective.goal == "minimize"
+    order = TrialRow.value.asc() if ascending else TrialRow.value.desc()
+    query = selection().where(
+        TrialRow.study_id == study.id,
+        TrialRow.state == TrialState.COMPLETE,
+        TrialRow.value.is_not(None),
+    )
+    row = connection.execute(
+        query.order_by(order, TrialRow.number).limit(1)
+    ).one_or_none()
+    return None if row is None else trial_of(row)

@@ -1,0 +1,144 @@
+"""What leaves storage: frozen values, with enums and parsed specs where the tables have text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row
+from tunefleet.names import TrialId
+from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
+from tunefleet.space import Configuration
+from tunefleet.spec import Budget, StudySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study as it stands."""
+
+    id: int
+    name: str
+    spec: StudySpec
+    state: StudyState
+    message: str
+    priority: int
+    budget: Budget
+    sampler: str
+    sampler_reason: str
+    n_created: int
+    position: int
+    exhausted: bool
+    created_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    run_s: float
+
+    def elapsed_s(self, now: datetime) -> float:
+        """Seconds that the study has run, pauses left out."""
+        if self.state is StudyState.RUNNING:
+            return self.run_s + (now - self.started_at).total_seconds()
+        return self.run_s
+
+    @property
+    def trials_left(self) -> int | None:
+        """How many trials may still be created; None without a limit."""
+        return (
+            None
+            if self.budget.trials is None
+            else max(0, self.budget.trials - self.n_created)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial as it stands."""
+
+    id: TrialId
+    study_id: int
+    study: str
+    number: int
+    params: Configuration
+    seed: int
+    origin: str
+    state: TrialState
+    attempt: int
+    attempt_open: bool
+    worker: str | None
+    stop: StopReason | None
+    stop_message: str
+    value: float | None
+    best_step: int | None
+    last_step: int | None
+    metrics: Mapping[str, float]
+    failure: Failure | None
+    message: str
+    failures: Mapping[Failure, int]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@lru_cache(maxsize=1_000)
+def _spec(text: str) -> StudySpec:
+    """Parsing a spec costs about as much as a whole claim, and every claim needs one."""
+    return StudySpec.model_validate_json(text)
+
+
+def study_of(row: Row[*tuple[Any, ...]]) -> Study:
+    """A row of `StudyRow`'s columns as a value."""
+    return Study(
+        id=row.id,
+        name=row.name,
+        spec=_spec(row.spec),
+        state=StudyState(row.state),
+        message=row.message,
+        priority=row.priority,
+        budget=Budget(trials=row.budget_trials, hours=row.budget_hours),
+        sampler=row.sampler,
+        sampler_reason=row.sampler_reason,
+        n_created=row.n_created,
+        position=row.position,
+        exhausted=row.exhausted,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        run_s=row.run_s,
+    )
+
+
+def trial_of(row: Row[*tuple[Any, ...]]) -> Trial:
+    """A row of `TrialRow`'s columns and `study`, the study's name, as a value."""
+    return Trial(
+        id=TrialId(row.id),
+        study_id=row.study_id,
+        study=row.study,
+        number=row.number,
+        params=row.params,
+        seed=row.seed,
+        origin=row.origin,
+        state=TrialState(row.state),
+        attempt=row.attempt,
+        attempt_open=row.attempt_open,
+        worker=row.worker,
+        stop=StopReason(row.stop) if row.stop else None,
+        stop_message=row.stop_message,
+        value=row.value,
+        best_step=row.best_step,
+        last_step=row.last_step,
+        metrics=row.metrics,
+        failure=Failure(row.failure) if row.failure else None,
+        message=row.message,
+        failures={Failure(kind): n for kind, n in row.failures.items()},
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def canonical(spec: StudySpec) -> str:
+    """The spec as one text; equal specs, and only they, have equal texts."""
+    return json.dumps(spec.to_json(), sort_keys=True, separators=(",", ":"))
