@@ -16,25 +16,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tunefleet.claim import ClaimedTrial
-    from tunefleet.client import Client, Study, Trials
+    from tunefleet.client import Client
     from tunefleet.errors import TunefleetError
     from tunefleet.local import LocalTrial
     from tunefleet.protocol import StudyState, TrialState
     from tunefleet.spec import StudySpec
+    from tunefleet.study import Study
     from tunefleet.study_file import load_study
     from tunefleet.trial import Trial, TrialStopped
+    from tunefleet.trials import Trials
 
 _HOMES = {
     "ClaimedTrial": "claim",
     "Client": "client",
     "LocalTrial": "local",
-    "Study": "client",
+    "Study": "study",
     "StudySpec": "spec",
     "StudyState": "protocol",
     "Trial": "trial",
     "TrialState": "protocol",
     "TrialStopped": "trial",
-    "Trials": "client",
+    "Trials": "trials",
     "TunefleetError": "errors",
     "load_study": "study_file",
 }

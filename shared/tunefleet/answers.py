@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from functools import lru_cache
+from types import NoneType
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tunefleet.errors import InvalidInput, MasterUnreachable, Problem, TunefleetError, Unauthorized, UploadOffset
-from tunefleet.model import Model
 from tunefleet.protocol import ProblemDocument
 
-M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 PROBLEM_TYPE = "application/problem+json"
 URL_HINT = (
-    "Start one with `tunefleet up`, or give the address of the one that runs with --url, Client(url=...) or the environment "
-    "variable TUNEFLEET_URL."
+    "Start one with `tunefleet up`, or give the address of the one that runs with --url, Client(url=...) "
+    "or the environment variable TUNEFLEET_URL."
 )
 _HINTS: dict[type[TunefleetError], str] = {
     Unauthorized: "Give the token with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
 }
 
 
-def message(content: bytes, answer: type[M], *, url: str) -> M:
-    """The body of a good answer as its message.
+def message(content: bytes, answer: type[T], *, url: str) -> T:
+    """The body of a good answer as its message; any type that pydantic knows, and `NoneType` for no matter what.
 
     Raises:
         MasterUnreachable: it is something else; `url` says who answered it.
     """
+    if answer is NoneType:
+        return cast("T", None)
     try:
-        return answer.model_validate_json(content)
+        return cast("T", _adapter(cast("Any", answer)).validate_json(content))
     except ValidationError as error:
-        begins = content.lstrip()[:1]
-        if begins not in (b"{", b"["):
+        if content.lstrip()[:1] not in (b"{", b"["):
             raise foreign(url, "its answer is not JSON") from error
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MasterUnreachable(
             f"{url} answered something else than a {answer.__name__} ({place}: {first['msg']}).",
-            hint="Are this program and the master of the same version? `tunefleet --version` and GET /api/v1/status tell.",
+            hint="Are this program and the master of the same version? `tunefleet --version` and `tunefleet ls` tell.",
         ) from error
 
 
@@ -80,3 +82,8 @@ def foreign(url: str, seen: str) -> MasterUnreachable:
     return MasterUnreachable(
         f"Something answers at {url}, but it is not a Tunefleet master ({seen}).", hint=f"Check the address. {URL_HINT}"
     )
+
+
+@lru_cache(maxsize=64)
+def _adapter(answer: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(answer)

@@ -1,7 +1,7 @@
 """How long to go on trying, and how long to wait between two tries.
 
-Exponential backoff with full jitter: the n-th wait is uniform in [0, min(cap, first * 2^n)], which spreads a fleet's retries better than any
-other plain scheme (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+Exponential backoff with full jitter: the n-th wait is uniform in [0, min(cap, first * 2^n)], which spreads a fleet's
+retries better than any other plain scheme (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Patience:
         """
         if self._for_s == 0:
             return None
-        wait_s = self._draw() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._failures, 20))
+        wait_s = self._draw() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self._failures, 20))
         least_s = min(ordered_s or 0.0, LONGEST_ORDER_S)
         self._failures += 1
         if self._for_s is None:

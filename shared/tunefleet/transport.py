@@ -1,7 +1,8 @@
 """The one way to the master: HTTP requests with one layer of retries. No other module imports httpx.
 
-Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a timeout, 429, 502, 503 and 504
-are tried again, with full jitter and never before `Retry-After`; everything else is an answer.
+Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a
+timeout, 429, 502, 503 and 504 are tried again, with full jitter and never before `Retry-After`; everything else is an
+answer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from tunefleet.model import Model
 from tunefleet.protocol import API
 from tunefleet.retrying import Patience
 
-M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 Query = Mapping[str, str | int | float | bool | None]
 
@@ -68,11 +68,11 @@ class Transport:
         token: sent as a bearer token.
         timeout_s: how long one try may stay without a byte from the master.
         retry_for_s: how long a call is tried again after its first failure; None: until `stop` is set; 0: not at all.
-        stop: ends all waiting between tries when it is set; the calls in hand then raise what they last met.
+        stop: ends all waiting between tries when it is set; calls in hand then raise what they met last.
         wire: stands in for the network (`httpx.MockTransport`).
 
-    Raises InvalidInput when the URL is none. Every call raises the errors of `tunefleet.errors`: MasterUnreachable when there is no answer after the
-    retries, and otherwise what the master's problem document says.
+    Raises InvalidInput when the URL is none. Every call raises the errors of `tunefleet.errors`: MasterUnreachable when
+    there is no answer after the retries, and otherwise what the master's problem document says.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Transport:
             base_url=self.url + API,
             headers=headers,
             transport=wire,
-            # Reading the certificates of this system takes longer than a whole request; without TLS nobody asks for them.
+            # Reading the system's certificates takes longer than a whole request; without TLS nobody needs them.
             verify=self.url.startswith("https:"),
             # A proxy of the environment cannot reach this machine's own loopback address.
             trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
@@ -115,15 +115,15 @@ class Transport:
         """Close the connections."""
         self.close()
 
-    def get(self, path: str, answer: type[M], *, query: Query | None = None) -> M:
+    def get(self, path: str, answer: type[T], *, query: Query | None = None) -> T:
         """Read something; keys of the query that are None are left out."""
         return self._answer(Call("GET", path, query=query or {}), answer)
 
-    def post(self, path: str, body: Model, answer: type[M], *, timeout_s: float | None = None) -> M:
+    def post(self, path: str, body: Model, answer: type[T], *, timeout_s: float | None = None) -> T:
         """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
         return self._answer(_sending("POST", path, body, timeout_s), answer)
 
-    def patch(self, path: str, body: Model, answer: type[M]) -> M:
+    def patch(self, path: str, body: Model, answer: type[T]) -> T:
         """Change something; fields that were not set in the body are not sent."""
         return self._answer(_sending("PATCH", path, body), answer)
 
@@ -131,7 +131,7 @@ class Transport:
         """Delete something."""
         self._persist(lambda: self._try(Call("DELETE", path)))
 
-    def put_file(self, path: str, file: Path, answer: type[M], *, query: Query | None = None) -> M:
+    def put_file(self, path: str, file: Path, answer: type[T], *, query: Query | None = None) -> T:
         """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
 
         Raises FileNotFoundError when there is no file.
@@ -143,23 +143,21 @@ class Transport:
         def upload() -> httpx.Response:
             nonlocal offset
             if offset is None:
-                held = self._held(path, query)
-                if held:
+                offset = self._held(path, query)
+                if offset:
                     patience.renew()
-                offset = held if held < size_bytes else 0
-            start, offset = offset, None
+            start, offset = (offset if offset < size_bytes else 0), None
+            headers = _range_of(start, size_bytes)
             try:
-                return self._try(
-                    Call("PUT", path, query or {}, _range_of(start, size_bytes), _pieces(file, start), self._timeout_s)
-                )
+                return self._try(Call("PUT", path, query or {}, headers, _pieces(file, start), self._timeout_s))
             except UploadOffset as error:
-                offset = error.offset if 0 < error.offset < size_bytes else 0
+                offset = error.offset
                 raise _Again(error) from error
 
         return message(self._persist(upload, patience).content, answer, url=self.url)
 
     def download(self, path: str, to: Path, *, sha256: str | None = None) -> None:
-        """Fetch a file; `to` is there when it is whole (and has the hash, when one is given), and not before. Goes on behind the last byte after a cut.
+        """Fetch a file; `to` appears when it is whole and has the hash. Goes on behind the last byte after a cut.
 
         Raises:
             MasterUnreachable: also when what arrived has another hash.
@@ -184,7 +182,7 @@ class Transport:
     def lines(
         self, path: str, *, query: Query | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[Iterator[str]]:
-        """The lines of a stream (server-sent events) as they come; connecting is retried, a stream that is cut just ends."""
+        """The lines of a stream (server-sent events) as they come; connecting is retried, a cut ends the stream."""
         call = Call("GET", path, query or {}, {"Accept": "text/event-stream", **(headers or {})})
         response = self._persist(lambda: self._try(call, stream=True))
         try:
@@ -192,7 +190,11 @@ class Transport:
         finally:
             response.close()
 
-    def _answer(self, call: Call, answer: type[M]) -> M:
+    def rest(self, wait_s: float) -> bool:
+        """Wait; True when `stop` ended it."""
+        return self._stop.wait(wait_s)
+
+    def _answer(self, call: Call, answer: type[T]) -> T:
         return message(self._persist(lambda: self._try(call)).content, answer, url=self.url)
 
     def _persist(self, attempt: Callable[[], T], patience: Patience | None = None) -> T:

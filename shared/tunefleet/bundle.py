@@ -1,0 +1,191 @@
+"""A folder of code as one archive that is the same, byte for byte, each time that the folder is the same."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from pathspec import GitIgnoreSpec
+
+from tunefleet.errors import InvalidInput, Problem, TooLarge
+
+MAX_BUNDLE_BYTES = 50_000_000
+MAX_FILES = 20_000
+ALWAYS_LEFT_OUT = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        ".venv",
+        "__pycache__",
+        "node_modules",
+        ".tunefleet",
+        ".mypy_cache",
+        ".pytest_cache",
+        ".ruff_cache",
+    }
+)
+_N_LARGEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A packed folder; `with pack(folder) as bundle:` removes the archive at the end of the block.
+
+    Attributes:
+        path: the archive, a temporary file.
+        sha256: of the archive, which is its name everywhere.
+        files: what is in it, as paths within the folder.
+        size_bytes: of the archive.
+    """
+
+    path: Path
+    sha256: str
+    files: tuple[str, ...]
+    size_bytes: int
+
+    def __enter__(self) -> Self:
+        """The bundle itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the archive."""
+        self.path.unlink(missing_ok=True)
+
+
+class _Counted:
+    """A file that hashes and counts what is written into it, and refuses to grow over the limit."""
+
+    def __init__(self, out: BinaryIO, files: list[Path]) -> None:
+        self._out = out
+        self._files = files
+        self.hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.hash.update(data)
+        self.size_bytes += len(data)
+        if self.size_bytes > MAX_BUNDLE_BYTES:
+            raise _too_large(self._files)
+        return self._out.write(data)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
+def pack(folder: Path) -> Bundle:
+    """Pack a folder into a tar.gz: sorted, without times and owners.
+
+    The folder's .gitignore files say what is left out, as git reads them; version control, virtual environments and
+    caches are always left out. Links that stay in the folder are kept as relative links.
+
+    Raises:
+        InvalidInput: there is no such folder, it holds no files, or a link in it leads outside.
+        TooLarge: over 50 MB packed; the message names the largest files.
+    """
+    root = folder.resolve()
+    if not root.is_dir():
+        raise InvalidInput([Problem("run.code", "there is no such folder", str(folder))])
+    files = sorted(_walk(root, root, []), key=lambda file: file.relative_to(root).as_posix())
+    if not files:
+        raise InvalidInput(
+            [Problem("run.code", "the folder holds no files, or .gitignore leaves all of them out", str(folder))]
+        )
+    if len(files) > MAX_FILES:
+        raise TooLarge(f"{root} holds {len(files):,} files; a bundle has at most {MAX_FILES:,}.", hint=_LEAVE_OUT)
+    handle, name = tempfile.mkstemp(prefix="tunefleet-", suffix=".tar.gz")
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            counted = _Counted(out, files)
+            _write(root, files, counted)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    names = tuple(file.relative_to(root).as_posix() for file in files)
+    return Bundle(path, counted.hash.hexdigest(), names, counted.size_bytes)
+
+
+def _walk(folder: Path, root: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> Iterator[Path]:
+    """All files and links under the folder that are not left out; `specs` are the .gitignore files above it."""
+    ignore_file = folder / ".gitignore"
+    if ignore_file.is_file():
+        specs = [*specs, (folder, GitIgnoreSpec.from_lines(ignore_file.read_text(errors="replace").splitlines()))]
+    for entry in sorted(folder.iterdir()):
+        if entry.name in ALWAYS_LEFT_OUT or _is_ignored(entry, specs):
+            continue
+        if entry.is_symlink():
+            if _stays_inside(entry, root):
+                yield entry
+        elif entry.is_dir():
+            yield from _walk(entry, root, specs)
+        elif entry.is_file():
+            yield entry
+
+
+def _is_ignored(entry: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> bool:
+    """The last word of the nearest .gitignore that has one."""
+    slash = "/" if entry.is_dir() and not entry.is_symlink() else ""
+    verdicts = (spec.check_file(entry.relative_to(base).as_posix() + slash).include for base, spec in reversed(specs))
+    return next((verdict for verdict in verdicts if verdict is not None), False)
+
+
+def _stays_inside(link: Path, root: Path) -> bool:
+    """Whether the link has a target in the folder; one without a target is left out.
+
+    Raises:
+        InvalidInput: the target is outside.
+    """
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
+    if not target.is_relative_to(root):
+        rule = f"the link leads out of the folder, to {target}; copy what it points to, or put the link into .gitignore"
+        raise InvalidInput([Problem("run.code", rule, link.relative_to(root).as_posix())])
+    return target.exists()
+
+
+def _write(root: Path, files: list[Path], out: _Counted) -> None:
+    # mtime=0 and no name: else the same files would have another hash each time.
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for file in files:
+            _add(tar, file, root)
+
+
+def _add(tar: tarfile.TarFile, file: Path, root: Path) -> None:
+    member = tarfile.TarInfo(file.relative_to(root).as_posix())
+    member.mode = 0o644
+    if file.is_symlink():
+        member.type = tarfile.SYMTYPE
+        member.linkname = Path(os.path.relpath(file.resolve(), file.parent)).as_posix()
+        tar.addfile(member)
+        return
+    with file.open("rb") as content:
+        status = os.fstat(content.fileno())
+        member.size = status.st_size
+        member.mode = 0o755 if status.st_mode & 0o100 else 0o644
+        tar.addfile(member, content)
+
+
+_LEAVE_OUT = (
+    "List what the workers do not need in a .gitignore file in the folder, or point `code` at a smaller folder."
+)
+
+
+def _too_large(files: list[Path]) -> TooLarge:
+    sizes = sorted(((file.stat().st_size, file) for file in files if file.is_file()), reverse=True)[:_N_LARGEST]
+    largest = ", ".join(f"{file} ({size_bytes / 1e6:.1f} MB)" for size_bytes, file in sizes)
+    return TooLarge(
+        f"The code is over {MAX_BUNDLE_BYTES / 1e6:.0f} MB when packed. The largest files: {largest}.", hint=_LEAVE_OUT
+    )

@@ -1,0 +1,134 @@
+"""The Python face of a master: studies and their trials.
+
+>>> client = Client()  # http://127.0.0.1:8765, or TUNEFLEET_URL
+>>> study = client.submit("study.yaml")
+>>> study.wait()
+>>> study.best().params
+{'lr': 0.0031, 'optimizer': 'adamw'}
+>>> study.trials(sort="-value").to_pandas()
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType
+from typing import Any, Self
+
+from tunefleet.bundle import pack
+from tunefleet.errors import InvalidInput
+from tunefleet.protocol import Page, StatusView, StudyDetail, StudyView, WorkerView
+from tunefleet.signature import code_problems
+from tunefleet.spec import BUNDLE_PREFIX, StudySpec
+from tunefleet.study import Study
+from tunefleet.study_file import load_study, with_code
+from tunefleet.submission import review
+from tunefleet.transport import Transport, route
+
+DEFAULT_URL = "http://127.0.0.1:8765"
+URL_VARIABLE = "TUNEFLEET_URL"
+TOKEN_VARIABLE = "TUNEFLEET_TOKEN"
+_PAGE_SIZE = 200
+
+
+class Client:
+    """A connection to one master; may be shared by threads, and closes with its `with` block.
+
+    Args:
+        url: where the master is; else TUNEFLEET_URL, else this machine's port 8765.
+        token: else TUNEFLEET_TOKEN.
+        retry_for_s: how long each call is tried again while the master cannot be reached; None: for ever.
+
+    Every call raises the errors of `tunefleet.errors`; MasterUnreachable when there is no answer.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        retry_for_s: float | None = 20.0,
+        transport: Transport | None = None,
+    ) -> None:
+        self._stop = threading.Event()
+        self.transport = transport or Transport(
+            url or os.environ.get(URL_VARIABLE) or DEFAULT_URL,
+            token or os.environ.get(TOKEN_VARIABLE) or None,
+            retry_for_s=retry_for_s,
+            stop=self._stop,
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the master is."""
+        return self.transport.url
+
+    def close(self) -> None:
+        """Close the connections; calls in hand are not tried again."""
+        self._stop.set()
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def submit(self, study: StudySpec | Path | str | Mapping[str, Any]) -> Study:
+        """Hand in a study: a spec, the path of a file, or plain data. A folder in `run.code` is packed and sent first.
+
+        The same study again is harmless and gives the one that is there.
+
+        Raises:
+            InvalidInput: the study, its function or its code breaks a rule; nothing was sent.
+            NotAvailableYet: it uses what this version cannot run.
+            TooLarge: the code is over 50 MB when packed.
+            StudyExists: another spec stands under this name.
+        """
+        spec = _spec_of(study)
+        review(spec).refuse()
+        if problems := code_problems(spec):
+            raise InvalidInput(problems)
+        body = with_code(spec, self._sent)
+        detail = self.transport.post("/studies", body, StudyDetail)
+        return Study(self.transport, detail.name)
+
+    def study(self, name: str) -> Study:
+        """A study that is there. Raises NotFound when it is not."""
+        study = Study(self.transport, name)
+        study.view()
+        return study
+
+    def studies(self) -> list[StudyView]:
+        """All studies, the newest first."""
+        items: list[StudyView] = []
+        cursor: str | None = None
+        while True:
+            page = self.transport.get("/studies", Page[StudyView], query={"cursor": cursor, "limit": _PAGE_SIZE})
+            items += page.items
+            cursor = page.next
+            if cursor is None:
+                return items
+
+    def workers(self) -> list[WorkerView]:
+        """All workers that the master has met."""
+        return self.transport.get("/workers", list[WorkerView])
+
+    def status(self) -> StatusView:
+        """Everything that the dashboard's first page shows."""
+        return self.transport.get("/status", StatusView)
+
+    def _sent(self, code: str) -> str:
+        with pack(Path(code)) as bundle:
+            self.transport.put_file(route("bundles", bundle.sha256), bundle.path, NoneType)
+        return f"{BUNDLE_PREFIX}{bundle.sha256}"
+
+
+def _spec_of(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
+    if isinstance(study, StudySpec):
+        return study
+    return StudySpec.parse(study) if isinstance(study, Mapping) else load_study(study)

@@ -1,0 +1,204 @@
+"""One study on a master: read it, steer it, wait for it, take its best model home, run its trials by hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from tunefleet.artifact import download
+from tunefleet.claim import ClaimedTrial, request_for, take
+from tunefleet.errors import NotFound
+from tunefleet.event_stream import follow
+from tunefleet.protocol import (
+    MAX_WAIT_S,
+    EnqueueRequest,
+    Event,
+    Failure,
+    RetryRequest,
+    RetryResponse,
+    StudyDetail,
+    StudyPatch,
+    StudyState,
+    TrialDetail,
+    TrialState,
+    TrialView,
+)
+from tunefleet.spec import Budget
+from tunefleet.transport import Transport, route
+from tunefleet.trials import Trials
+
+FIRST_LOOK_S = 0.1
+LONGEST_LOOK_S = 1.0
+LOG_NAME = "log.txt"
+NOT_MODELS = ("checkpoint", "log")
+"""What the names of files begin with that belong to the running, and not to the result, of a trial."""
+
+
+class Study:
+    """A study on a master; `Client.submit` and `Client.study` make it. Every call asks the master anew."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.name = name
+        self._transport = transport
+        self._path = route("studies", name)
+
+    def __repr__(self) -> str:
+        """Its name."""
+        return f"Study({self.name!r})"
+
+    def view(self) -> StudyDetail:
+        """The study as it stands: state, trials by state, best trial, spec."""
+        return self._transport.get(self._path, StudyDetail)
+
+    def trials(
+        self, state: TrialState | str | None = None, sort: str = "number", *, limit: int | None = None
+    ) -> Trials:
+        """Its trials as a sequence; see Trials for `state`, `sort` and `limit`."""
+        return Trials(self._transport, self.name, state=state, sort=sort, limit=limit)
+
+    def trial(self, number: int) -> TrialDetail:
+        """One trial with its learning curve, attempts and files."""
+        return self._transport.get(f"{self._path}{route('trials', number)}", TrialDetail)
+
+    def best(self) -> TrialView | None:
+        """The best trial so far; None before the first value."""
+        return self.view().best
+
+    def add(self, **params: JsonValue) -> TrialView:
+        """Queue a configuration by hand, such as `study.add(lr=0.1)`; it runs before what the sampler proposes.
+
+        Raises:
+            InvalidInput: it is not in the space.
+            DuplicateConfiguration: the study has it.
+            BudgetTaken: the budget has no trial left.
+        """
+        body = EnqueueRequest(params=[params])
+        return self._transport.post(f"{self._path}/trials", body, list[TrialView])[0]
+
+    def pause(self) -> StudyDetail:
+        """Start no more trials; those that run go on."""
+        return self._patch(StudyPatch(state="paused"))
+
+    def resume(self) -> StudyDetail:
+        """Go on after `pause` or `stop`."""
+        return self._patch(StudyPatch(state="running"))
+
+    def stop(self) -> StudyDetail:
+        """End the study now; waiting trials are cancelled, those that run are told to stop."""
+        return self._patch(StudyPatch(state="stopped"))
+
+    def edit(
+        self, *, trials: int | None = None, hours: float | None = None, priority: int | None = None
+    ) -> StudyDetail:
+        """Change the budget or the priority; what is not given stays."""
+        changes: dict[str, object] = {}
+        if trials is not None or hours is not None:
+            now = self.view().budget
+            changes["budget"] = Budget(
+                trials=now.trials if trials is None else trials, hours=now.hours if hours is None else hours
+            )
+        if priority is not None:
+            changes["priority"] = priority
+        return self._patch(StudyPatch.parse(changes))
+
+    def retry(self, *failures: Failure | str) -> list[int]:
+        """Run failed trials again: all of them, or those with one of these failures; gives their numbers."""
+        chosen = [Failure(failure) for failure in failures] or None
+        return self._transport.post(f"{self._path}/retry", RetryRequest(failures=chosen), RetryResponse).numbers
+
+    def delete(self) -> None:
+        """Delete the study with its trials and their files. Raises Conflict while it runs."""
+        self._transport.delete(self._path)
+
+    def wait(
+        self, progress: Callable[[StudyDetail], None] | None = None, *, timeout_s: float | None = None
+    ) -> StudyDetail:
+        """Wait until the study is over; see `is_over`.
+
+        Args:
+            progress: called with every look at the study, about once a second.
+            timeout_s: how long to wait at most.
+
+        Raises:
+            TimeoutError: the study is not over in time.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        look_s = FIRST_LOOK_S
+        while True:
+            view = self.view()
+            if progress is not None:
+                progress(view)
+            if is_over(view):
+                return view
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"study {self.name} is {view.state} after {timeout_s:g} s")
+            self._transport.rest(look_s)
+            look_s = min(look_s * 1.5, LONGEST_LOOK_S)
+
+    def download_best(self, folder: Path | str) -> list[Path]:
+        """Fetch the files of the best trial (its model; no checkpoints and logs) into a folder.
+
+        Raises:
+            NotFound: no trial has a value, or the best one has no files.
+        """
+        best = self.best()
+        if best is None:
+            raise NotFound(f"No trial of {self.name} has a value yet.", hint="`tunefleet watch` shows how it goes.")
+        return self.download(best.number, folder)
+
+    def download(self, number: int, folder: Path | str) -> list[Path]:
+        """The same for any trial."""
+        trial = self.trial(number)
+        wanted = [artifact for artifact in trial.artifacts if not artifact.name.startswith(NOT_MODELS)]
+        if not wanted:
+            raise NotFound(
+                f"Trial {number} of {self.name} has no files.",
+                hint="A function keeps them with trial.save(name, path), or with trial.epochs(model=...).",
+            )
+        paths = [Path(folder) / artifact.name for artifact in wanted]
+        for artifact, path in zip(wanted, paths, strict=True):
+            download(self._transport, artifact, path, trial_id=trial.id)
+        return paths
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """What happens in the study, from the beginning or behind an event's id, for as long as you read."""
+        return follow(self._transport, self.name, after=after)
+
+    @contextmanager
+    def claim(self, worker: str | None = None, *, wait_s: float = MAX_WAIT_S) -> Iterator[ClaimedTrial | None]:
+        """Take one trial for the length of a `with` block; None when nothing came up within `wait_s` (at most 25 s).
+
+        See ClaimedTrial for what the end of the block does.
+        """
+        trial = take(self._transport, request_for(self.view().spec, worker=worker, wait_s=wait_s))
+        if trial is None:
+            yield None
+            return
+        with trial:
+            yield trial
+
+    def claims(self, worker: str | None = None) -> Iterator[ClaimedTrial]:
+        """One trial after the other until the study is over, each one for a `with` block of its own.
+
+        for trial in study.claims():
+            with trial:
+                trial.report(loss=train(**trial.params))
+        """
+        while not is_over(view := self.view()):
+            trial = take(self._transport, request_for(view.spec, worker=worker, wait_s=MAX_WAIT_S))
+            if trial is not None:
+                yield trial
+
+    def _patch(self, patch: StudyPatch) -> StudyDetail:
+        return self._transport.patch(self._path, patch, StudyDetail)
+
+
+def is_over(view: StudyDetail) -> bool:
+    """Whether nothing more happens by itself: complete, stopped, or paused by the master for a reason that it tells."""
+    return view.state in (StudyState.COMPLETE, StudyState.STOPPED) or (
+        view.state is StudyState.PAUSED and bool(view.message)
+    )
