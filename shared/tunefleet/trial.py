@@ -7,8 +7,9 @@ A training function takes the trial first and its parameters by name::
             ...
             trial.report(train_loss=a, val_loss=b)
 
-`Trial` holds what every trial does alike: which step it is at, and that reports of one step are merged. What becomes of a report, a boundary
-between two epochs and a file is a subclass's: `tunefleet.LocalTrial` keeps them, a worker's trial spools them for the master.
+`Trial` holds what every trial does alike: which step it is at, and that reports of one step are merged. What becomes
+of a report, of a boundary between two epochs and of a file is a subclass's: `tunefleet.LocalTrial` keeps them, a
+worker's trial spools them for the master.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _FILE_NAME: TypeAdapter[str] = TypeAdapter(Name)
 class TrialStopped(BaseException):
     """The trial was told to stop; raised inside `epochs` and `report`.
 
-    No error: it derives from BaseException so that an `except Exception` around a training step lets it pass. A function may catch it to clean
-    up, and should raise it again or return.
+    No error: it derives from BaseException so that an `except Exception` around a training step lets it pass. A
+    function may catch it to clean up, and should raise it again or return.
     """
 
     def __init__(self, reason: str, message: str = "") -> None:
@@ -51,7 +52,7 @@ class Trial(ABC):
     Attributes:
         number: counts from 0 within the study.
         params: the active parameters by name, as the function's arguments have them.
-        seed: of this trial; the global generators of random, numpy and torch are seeded with it before the function starts.
+        seed: of this trial; the global generators of random, numpy and torch are seeded with it before the function.
         steps: how many steps (epochs) to run; None when the study does not say.
         attempt: 1, and one more each time that the trial is run again.
         data: how the study wants its data divided.
@@ -91,17 +92,18 @@ class Trial(ABC):
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
         """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
 
-        Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training changes, by any names:
-        `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is restored before the first step, so that a
-        resumed run equals an unbroken one; without it a trial that is interrupted starts again from step 0. The object passed as `model` is
-        also kept from its best step, and becomes the artifact `model.safetensors`.
+        Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training
+        changes, by any names: `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is
+        restored before the first step, so that a resumed run equals an unbroken one; without it an interrupted trial
+        starts again from step 0. The object passed as `model` is also kept from its best step, and becomes the
+        artifact `model.safetensors`.
 
         Args:
             count: how many steps, instead of the trial's `steps`.
             stateful: objects with `state_dict()` and `load_state_dict()`, generators of torch, numpy and random.
 
         Raises:
-            InvalidInput: neither the study nor `count` says how many steps there are, or this is a second loop of the same trial.
+            InvalidInput: neither the study nor `count` says how many steps there are, or it is the trial's second loop.
             TrialStopped: the trial should end now.
         """
         return self._run_epochs(self._number_of_epochs(count), stateful)

@@ -1,0 +1,114 @@
+"""One trial in a process of its own: what a forkserver's child runs.
+
+It uses no network; all that it tells goes to its spool.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from tunefleet.protocol import CompleteRequest, Lease
+from tunefleet.seeding import seed_everything
+from tunefleet.spec import CommandRun, TaskRun
+from tunefleet.trial import TrialStopped
+from tunefleet_worker.attempt_folder import AttemptFolder
+from tunefleet_worker.commands import run_command
+from tunefleet_worker.context import WorkerTrial
+from tunefleet_worker.failures import end_of_exception, end_of_program
+from tunefleet_worker.loader import check_signature, enter_folder, load_function
+from tunefleet_worker.orders import Orders
+from tunefleet_worker.spool import End, SpoolWriter
+from tunefleet_worker.tasks.registry import load_task
+from tunefleet_worker.trial_process import send_output, stand_apart, use_devices
+
+
+@dataclass(frozen=True, slots=True)
+class ChildJob:
+    """What a training process needs to know; travels to it pickled, so it holds plain values."""
+
+    lease_json: str
+    folder: Path
+    code: Path | None
+    """Where the study's code was unpacked."""
+    gpus: tuple[str, ...]
+    threads: int
+    checkpoint_every_s: float
+
+
+def main(job: ChildJob, log: Connection, orders: Connection) -> None:
+    """Run the trial, record its end, and leave without a look back: what is still running is the agent's to kill."""
+    place = AttemptFolder(job.folder)
+    stand_apart(place.life)
+    send_output(log)
+    use_devices(job.gpus, job.threads)
+    lease = Lease.model_validate_json(job.lease_json)
+    spool, line = SpoolWriter(place.spool), Orders(orders)
+    trial = WorkerTrial(
+        lease,
+        place,
+        spool=spool,
+        orders=line,
+        device="cuda" if job.gpus else "cpu",
+        checkpoint_every_s=job.checkpoint_every_s,
+    )
+    end = _attempt(trial, lease, job.code)
+    spool.append(end)
+    line.ring()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _attempt(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
+    """Run the trial and say how it ended; raises nothing."""
+    try:
+        try:
+            end = _run(trial, lease, code)
+        except TrialStopped:
+            end = End.complete()
+        if end.outcome == "complete":
+            trial.finish()
+        return End.released("preempted") if trial.is_drained else end
+    except BaseException as error:
+        _print_traceback(error)
+        return end_of_exception(error, code)
+
+
+def _run(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
+    seed_everything(lease.seed)
+    os.chdir(code or trial.folder)
+    run = lease.run
+    if isinstance(run, CommandRun):
+        return end_of_program(run_command(run.command, trial, check=trial.check))
+    if code is not None:
+        enter_folder(code)
+    function = load_task(run.task) if isinstance(run, TaskRun) else load_function(run.function, code)
+    name = run.task if isinstance(run, TaskRun) else run.function
+    check_signature(function, lease.params, target=name)
+    metrics = _final_metrics(function(trial, **lease.params))
+    return End.complete(CompleteRequest.parse({"attempt": lease.attempt, "metrics": metrics}, field="returned").metrics)
+
+
+def _final_metrics(returned: object) -> Mapping[str, float]:
+    """The metrics that a function returned, if it returned a mapping of numbers."""
+    if not isinstance(returned, Mapping):
+        return {}
+    numbers: dict[str, Any] = {str(name): value for name, value in returned.items() if isinstance(value, Real)}
+    return {name: float(value) for name, value in numbers.items()} if len(numbers) == len(returned) else {}
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Into the log, without the frames of this module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__ and trace.tb_next is not None:
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error, trace)
+    sys.stderr.flush()

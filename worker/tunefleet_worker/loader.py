@@ -1,0 +1,116 @@
+"""Find the function that a study names, and see that it takes the study's parameters."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tunefleet.errors import TunefleetError
+from tunefleet.model import did_you_mean
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class LoadError(TunefleetError):
+    """The study's function is not there, or does not take the study's parameters."""
+
+    code = "load"
+
+
+def load_function(target: str, folder: Path | None) -> Callable[..., object]:
+    """Import `module:name`; what the module itself raises while it is imported is not caught.
+
+    Args:
+        target: the function as the study names it.
+        folder: where the study's code was unpacked; None: the function is installed on this worker.
+
+    Raises:
+        LoadError: there is no such module or function, or the module imports one that is not installed.
+    """
+    module_name, _, name = target.partition(":")
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{module_name}.".startswith(f"{error.name}."):
+            raise LoadError(
+                f"there is no module {error.name!r} for the function {target!r}{_offer(folder)}."
+            ) from error
+        raise LoadError(
+            f"the module {module_name!r} imports {error.name!r}, which is not installed on this worker.",
+            hint="Install it there, or send it along in the study's folder.",
+        ) from error
+    function = getattr(module, name, None)
+    if function is None:
+        known = [key for key, value in vars(module).items() if inspect.isfunction(value) and not key.startswith("_")]
+        offer = did_you_mean(name, known) if known else "; it defines no function"
+        raise LoadError(
+            f"the module {module_name!r} ({_place(module.__file__, folder)}) has no function {name!r}{offer}."
+        )
+    if not callable(function):
+        raise LoadError(f"{target!r} is a {type(function).__name__}, and not a function.")
+    return function  # type: ignore[no-any-return]
+
+
+def check_signature(function: Callable[..., object], names: Iterable[str], *, target: str) -> None:
+    """See that `function(trial, **params)` fits a configuration with these parameters.
+
+    Raises:
+        LoadError: names every argument that is missing and every one that is not expected.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a function that is not written in Python does not tell
+        return
+    given = set(names)
+    if not parameters or parameters[0].kind not in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    ):
+        raise LoadError(
+            f"{target!r} takes no positional argument, and the first one is the trial: def train(trial, ...)."
+        )
+    named = {each.name: each for each in parameters[1:] if each.kind in _NAMED}
+    takes_all = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+    unexpected = [] if takes_all else sorted(given - named.keys())
+    missing = [name for name, each in named.items() if each.default is inspect.Parameter.empty and name not in given]
+    if unexpected or missing:
+        raise LoadError(f"{target!r} does not fit the study's parameters: {_misfit(missing, unexpected, list(named))}.")
+
+
+def enter_folder(folder: Path) -> None:
+    """Make a code folder the first place to import from, as `python script.py` does."""
+    sys.path.insert(0, str(folder))
+
+
+def _misfit(missing: list[str], unexpected: list[str], known: list[str]) -> str:
+    parts = []
+    if unexpected:
+        shown = ", ".join(f"{name!r}{did_you_mean(name, known) if known else ''}" for name in unexpected)
+        parts.append(f"it has no argument {shown}")
+    if missing:
+        names = ", ".join(repr(name) for name in missing)
+        parts.append(
+            f"its argument {names} gets no value in this configuration (give it a default: a parameter with `when` is"
+            " not in every configuration)"
+        )
+    return "; ".join(parts)
+
+
+def _offer(folder: Path | None) -> str:
+    if folder is None:
+        return " on this worker; `code: .` in the study sends your folder along"
+    modules = sorted(path.stem for path in folder.glob("*.py"))
+    modules += sorted(path.parent.name for path in folder.glob("*/__init__.py"))
+    return f" in the study's folder; it has {', '.join(modules[:20]) or 'no module'}"
+
+
+def _place(file: str | None, folder: Path | None) -> str:
+    if file is None:
+        return "a folder without __init__.py"
+    path = Path(file)
+    return str(path.relative_to(folder)) if folder is not None and path.is_relative_to(folder) else str(path)

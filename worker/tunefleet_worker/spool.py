@@ -1,0 +1,147 @@
+"""The spool of an attempt: what the training process tells, as JSON lines in a file that outlives it and its agent.
+
+The training process appends; it never waits for a network. The agent reads behind it and delivers in order. A
+record's number is its line's: it rises within an attempt, so that the master can tell an older report of a step from
+a newer one. A line that has no end yet, because its writer was killed in the middle, is no record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from tunefleet.protocol import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRecord:
+    """All metrics of a step so far."""
+
+    kind: ClassVar[str] = "report"
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """A file for the master; `file` is its name in the attempt's folder of files, `name` the artifact's."""
+
+    kind: ClassVar[str] = "file"
+    name: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How the attempt ended; the last record.
+
+    `complete`: with `metrics` that were not reported. `failed`: with `failure`, `message` and `exception`.
+    `released`: with `reason`.
+    """
+
+    kind: ClassVar[str] = "end"
+    outcome: Literal["complete", "failed", "released"]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure = Failure.ERROR
+    message: str = ""
+    exception: str | None = None
+    reason: Literal["preempted", "lost"] = "preempted"
+
+    @classmethod
+    def complete(cls, metrics: Mapping[str, float] | None = None) -> Self:
+        """The function returned, or stopped as it was told."""
+        return cls("complete", metrics=metrics or {})
+
+    @classmethod
+    def failed(cls, failure: Failure, message: str, *, exception: str | None = None) -> Self:
+        """The attempt failed."""
+        return cls("failed", failure=failure, message=message, exception=exception)
+
+    @classmethod
+    def released(cls, reason: Literal["preempted", "lost"]) -> Self:
+        """The attempt is given back unfinished."""
+        return cls("released", reason=reason)
+
+
+Record = ReportRecord | FileRecord | End
+
+_KINDS: Mapping[str, type[Record]] = {kind.kind: kind for kind in (ReportRecord, FileRecord, End)}
+
+
+class SpoolWriter:
+    """Appends records; one writer at a time. A line that an earlier writer left without an end is cut off."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size_bytes = _whole_lines(path.read_bytes())
+        os.ftruncate(self._file, self._size_bytes)
+
+    def append(self, record: Record) -> None:
+        """Write a record; when this returns it outlives the process.
+
+        Raises OSError, and leaves the spool as it was, when the disk is full.
+        """
+        line = json.dumps({"kind": record.kind, **asdict(record)}, separators=(",", ":")).encode() + b"\n"
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError:
+            os.ftruncate(self._file, self._size_bytes)
+            raise
+        self._size_bytes += len(line)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._file)
+
+
+class SpoolReader:
+    """Reads the records in order, each one once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._next = 0
+
+    def read(self) -> list[tuple[int, Record]]:
+        """The records that have come since the last call, with their numbers; passes over a line that is no record."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+        except FileNotFoundError:
+            return []
+        whole = text[: _whole_lines(text)]
+        self._offset += len(whole)
+        records = []
+        for line in whole.splitlines():
+            if (record := _record(line)) is not None:
+                records.append((self._next, record))
+            self._next += 1
+        return records
+
+
+def end_in(path: Path) -> End | None:
+    """The end that the spool at `path` has recorded, None when it has none."""
+    ends = [record for _, record in SpoolReader(path).read() if isinstance(record, End)]
+    return ends[0] if ends else None
+
+
+def _whole_lines(text: bytes) -> int:
+    return text.rfind(b"\n") + 1
+
+
+def _record(line: bytes) -> Record | None:
+    try:
+        data: dict[str, Any] = json.loads(line)
+        kind = _KINDS[data.pop("kind")]
+        if kind is End:
+            data["failure"] = Failure(data["failure"])
+        return kind(**data)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,73 @@
+"""Turn a fresh process into a trial's own: apart from its agent, and gone with it."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+_STDOUT, _STDERR = 1, 2
+
+
+def stand_apart(life: Path) -> None:
+    """Give the process a session and a process group of its own, and tie its life to its agent's.
+
+    Signals that a terminal, systemd or a batch system sends to the whole worker are left to the agent, which tells the
+    trial what to do.
+    """
+    os.setsid()
+    _lock(life)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_to_agent)
+    os.register_at_fork(after_in_child=_obey_signals)
+    threading.Thread(target=_die_with_agent, name="die-with-agent", daemon=True).start()
+
+
+def send_output(log: Connection) -> None:
+    """Let everything that is printed go to the agent, also from C code and from processes that the trial starts."""
+    for stream in (_STDOUT, _STDERR):
+        os.dup2(log.fileno(), stream)
+    log.close()
+    sys.stdout = open(_STDOUT, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(_STDERR, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+
+
+def use_devices(gpus: tuple[str, ...], threads: int) -> None:
+    """Show the process its slot's GPUs and no others, and let it use its share of the processor's cores."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[library] = str(threads)
+    torch.set_num_threads(threads)
+
+
+def _lock(life: Path) -> None:
+    """Hold the file for as long as this process, or one that it forked, lives."""
+    file = os.open(life, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(file, str(os.getpid()).encode())
+    fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _leave_to_agent(number: int, frame: FrameType | None) -> None:
+    """Do nothing; a handler and not SIG_IGN, which programs that the trial starts would inherit."""
+
+
+def _obey_signals() -> None:
+    """In a process that the trial forks (a data loader's worker), signals mean what they always mean."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _leave_to_agent:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _die_with_agent() -> None:
+    agent = multiprocessing.parent_process()
+    if agent is not None:
+        wait([agent.sentinel])
+        os.killpg(os.getpgrp(), signal.SIGKILL)
