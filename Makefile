@@ -1,0 +1,74 @@
+# Every target makes or refreshes the virtual environment by itself; a fresh machine needs Python 3.11 and nothing else.
+#
+#   make demo            one study from nothing to a scored model      ARGS=--json for one JSON line at the end
+#   make test            everything that CI runs                      PYTEST_WORKERS=0 for one process, PYTEST_ARGS for more
+#   make check           format, lint, types, import contracts, containers
+#   make fmt             format and repair what can be repaired
+#   make bench           every script of benchmarks/                  ARGS=--quick for a minute each
+#   make clean           remove what these targets made
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do \
+	if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$candidate; break; fi; done)
+ARGS ?=
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
+DOCKERFILES := Dockerfile.master Dockerfile.worker
+
+.PHONY: demo test check fmt bench clean venv
+
+venv: $(STAMP)
+
+# What pip prints goes to stderr: the last line of stdout belongs to the command that was asked for.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x "$(BIN)/python" ]; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "Tunefleet needs Python 3.11 or newer with its venv module; none was found." >&2; \
+			echo "Install one, or name it: make $(or $(MAKECMDGOALS),test) PYTHON=/path/to/python3.11" >&2; exit 2; \
+		fi; \
+		echo "Making $(VENV) with $$($(PYTHON) --version)" >&2; \
+		$(PYTHON) -m venv "$(VENV)"; \
+	fi
+	@echo "Installing the pinned packages into $(VENV); the first time takes a few minutes" >&2
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling >&2
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e '.[master,search,worker,dev]' >&2
+	@touch "$(STAMP)"
+
+demo: $(STAMP)
+	@"$(BIN)/tunefleet" demo $(ARGS)
+
+test: check
+	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@"$(BIN)/ruff" format --quiet --check $(PYTHON_FOLDERS) \
+		|| { echo "Some files are not formatted as ruff would; make fmt does it" >&2; exit 1; }
+	@"$(BIN)/ruff" check --quiet $(PYTHON_FOLDERS)
+	@"$(BIN)/mypy"
+	@"$(BIN)/lint-imports" --no-logo
+	@"$(BIN)/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
+	@"$(BIN)/hadolint" $(DOCKERFILES)
+
+fmt: $(STAMP)
+	@"$(BIN)/ruff" check --quiet --fix-only $(PYTHON_FOLDERS)
+	@"$(BIN)/ruff" format $(PYTHON_FOLDERS)
+
+bench: $(STAMP)
+	@for script in benchmarks/*.py; do \
+		echo "$$script" >&2; "$(BIN)/python" "$$script" $(ARGS); \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(PYTHON_FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
