@@ -58,7 +58,8 @@ def _positional(function) -> int:
 
 
 def _is_private(function) -> bool:
-    return function.node.name.startswith("_") and function.node.name != "__init__"
+    name: str = function.node.name
+    return name.startswith("_") and name != "__init__"
 
 
 def test_no_file_is_longer_than_a_reader_scrolls(sources):
