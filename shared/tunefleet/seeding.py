@@ -9,9 +9,9 @@ NUMPY_SEEDS = 2**32  # numpy's global generator takes seeds below it
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators of `random` and, where they are already imported, of numpy and torch (CPU and every CUDA device).
+    """Seed the global generators of `random`, numpy and torch (CPU and every CUDA device).
 
-    Imports neither of them, so that it costs nothing in a process that needs none.
+    numpy and torch are seeded where they are imported already, and never imported for it.
     """
     random.seed(seed)
     if (numpy := sys.modules.get("numpy")) is not None:

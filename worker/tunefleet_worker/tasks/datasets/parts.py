@@ -1,0 +1,126 @@
+"""The parts of a data set: what training may see, and the test part, which stays sealed until the end.
+
+`open_test_part` is the only function that gives test samples. Training never calls it: not even reading is shared,
+where the test part is a file of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from tunefleet.model import Model, did_you_mean
+from tunefleet.spec import DataSpec
+from tunefleet_worker.tasks.datasets.digits import digits
+from tunefleet_worker.tasks.datasets.fashion_mnist import fashion_mnist
+from tunefleet_worker.tasks.datasets.mnist1d import mnist1d
+from tunefleet_worker.tasks.datasets.source import DataUnavailable, Raw, Samples, Source
+from tunefleet_worker.tasks.datasets.split import Split, split_indices
+
+logger = logging.getLogger(__name__)
+
+TEST_SHARE = 0.2  # of a data set without an official test part
+
+DATASETS: Mapping[str, Callable[[str | None], Source]] = MappingProxyType(
+    {"digits": lambda _folder: digits(), "mnist1d": lambda _folder: mnist1d(), "fashion_mnist": fashion_mnist}
+)
+"""The built-in data sets by name; each takes the folder of its files, which only those that are files look at."""
+
+
+class DataChoice(Model):
+    """Which data, and how it is divided: enough to get exactly the same parts again."""
+
+    dataset: str
+    folder: str | None = None
+    """Where its files are, for the data sets that are files."""
+    spec: DataSpec = DataSpec()
+
+
+class Standardisation(Model):
+    """The mean and the standard deviation of each channel of the training part."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> Standardisation:
+        """The statistics of inputs (n, channels, ...); a channel that never changes gets the deviation 1."""
+        channels = inputs.transpose(0, 1).flatten(1).to(torch.float64)
+        std = channels.std(dim=1, correction=0)
+        return cls(mean=tuple(channels.mean(dim=1).tolist()), std=tuple(torch.where(std > 0, std, 1.0).tolist()))
+
+    def apply(self, samples: Samples) -> Samples:
+        """The samples with every channel shifted and scaled by the training part's statistics."""
+        shape = (1, -1, *[1] * (samples.inputs.dim() - 2))
+        mean, std = (torch.tensor(values, dtype=torch.float32).reshape(shape) for values in (self.mean, self.std))
+        return Samples((samples.inputs - mean) / std, samples.labels)
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """All that training may see; the inputs are not standardised yet."""
+
+    train: Samples
+    validation: Samples
+    classes: tuple[str, ...]
+    standardisation: Standardisation
+
+
+def load_training_parts(choice: DataChoice) -> TrainingParts:
+    """The training and the validation part, and the statistics of the training part alone.
+
+    Raises:
+        DataUnavailable: the data set is unknown, not installed, or unreadable.
+        SplitError: it is too small for the split.
+    """
+    source = _source(choice)
+    raw = _opened(source)
+    split = _split(source, raw, choice.spec)
+    train = raw.take(split.train)
+    return TrainingParts(
+        train=train,
+        validation=raw.take(split.validation),
+        classes=source.classes,
+        standardisation=Standardisation.of(train.inputs),
+    )
+
+
+def open_test_part(choice: DataChoice) -> Samples:
+    """Unseal the test part. Call it once, at the very end, for a model that was chosen without it.
+
+    Raises:
+        DataUnavailable: the data set is unknown, not installed, or unreadable.
+    """
+    logger.info("the test part of %s is opened", choice.dataset)
+    source = _source(choice)
+    if source.open_test is not None:
+        return source.open_test().all()
+    raw = _opened(source)
+    return raw.take(_split(source, raw, choice.spec).test)
+
+
+def _split(source: Source, raw: Raw, spec: DataSpec) -> Split:
+    return split_indices(raw.labels, spec, test=TEST_SHARE if source.open_test is None else 0.0)
+
+
+def _source(choice: DataChoice) -> Source:
+    if choice.dataset not in DATASETS:
+        raise DataUnavailable(f"there is no data set {choice.dataset!r}{did_you_mean(choice.dataset, list(DATASETS))}.")
+    return _sources(choice.dataset, choice.folder)
+
+
+@cache
+def _sources(dataset: str, folder: str | None) -> Source:
+    return DATASETS[dataset](folder)
+
+
+@cache
+def _opened(source: Source) -> Raw:
+    """The samples, read once per process."""
+    return source.open()
