@@ -1,4 +1,4 @@
-"""The state machines of trials and studies, pure: which arrows there are, and what an end, a failure or an outage leads to.
+"""The state machines of trials and studies, pure: the arrows, and what an end, a failure or an outage leads to.
 
 waiting -> running -> complete | pruned | failed | cancelled
 running -> waiting     its lease expired, or its worker gave it back, or it failed and may try again
@@ -34,20 +34,14 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 }
 
 STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
-    StudyState.RUNNING: frozenset(
-        {StudyState.PAUSED, StudyState.COMPLETE, StudyState.STOPPED}
-    ),
-    StudyState.PAUSED: frozenset(
-        {StudyState.RUNNING, StudyState.COMPLETE, StudyState.STOPPED}
-    ),
+    StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETE, StudyState.STOPPED}),
+    StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.COMPLETE, StudyState.STOPPED}),
     # A finished study runs again when its budget is raised or its failed trials are retried.
     StudyState.COMPLETE: frozenset({StudyState.RUNNING, StudyState.STOPPED}),
     StudyState.STOPPED: frozenset(),
 }
 
-FINISHED = frozenset(
-    {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED}
-)
+FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
 
 OWN_CRASHES = frozenset({Failure.ERROR, Failure.OUT_OF_MEMORY, Failure.TIMEOUT})
 """Failures of the trial itself; the others are its worker's or its configuration's."""
@@ -58,7 +52,10 @@ MAX_OWN_CRASHES = 3
 """So many crashes set a trial aside whatever its retry rules say: a fourth would only cost another worker's time."""
 
 SAME_EXCEPTION_LIMIT = 3
-"""So many trials with the same exception pause their study: the code is at fault, and each further trial would fail like them."""
+"""So many trials with the same exception pause their study.
+
+The code is at fault, and each further trial would fail like them.
+"""
 
 _ENDS_BY_STOP: Mapping[StopReason, tuple[TrialState, Failure | None]] = {
     StopReason.PRUNED: (TrialState.PRUNED, None),
@@ -113,11 +110,7 @@ def end_of_failure(
         return end_of_completion(stop)
     if failure in WORKER_LOSSES:
         losses = sum(failures.get(kind, 0) for kind in WORKER_LOSSES)
-        return (
-            End(TrialState.WAITING)
-            if losses <= retry.lost
-            else End(TrialState.FAILED, Failure.LOST)
-        )
+        return End(TrialState.WAITING) if losses <= retry.lost else End(TrialState.FAILED, Failure.LOST)
     allowed = {
         Failure.ERROR: retry.error,
         Failure.OUT_OF_MEMORY: retry.out_of_memory,
@@ -131,8 +124,8 @@ def end_of_failure(
 def outage(last_sweep: datetime | None, now: datetime, *, sweep_s: float) -> timedelta:
     """How long the master was away before `now`, by which all leases are extended before any expires.
 
-    A gap below three sweeps is an ordinary delay. The worker could not reach a master that was down, stopped or overloaded, so that time must not
-    count against its lease. A clock that went backwards counts as no gap.
+    A gap below three sweeps is an ordinary delay. The worker could not reach a master that was down, stopped or
+    overloaded, so that time must not count against its lease. A clock that went backwards counts as no gap.
     """
     if last_sweep is None or now - last_sweep < timedelta(seconds=3 * sweep_s):
         return timedelta(0)

@@ -62,9 +62,7 @@ class InvalidInput(TunefleetError):
 
     def __init__(self, problems: Iterable[Problem], *, hint: str | None = None) -> None:
         self.problems = tuple(problems)
-        super().__init__(
-            "; ".join(str(problem) for problem in self.problems), hint=hint
-        )
+        super().__init__("; ".join(str(problem) for problem in self.problems), hint=hint)
 
 
 class NotAvailableYet(InvalidInput):
@@ -138,9 +136,7 @@ class UploadOffset(Conflict):
 
     code = "upload_offset"
 
-    def __init__(
-        self, message: str, *, offset: int = 0, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, offset: int = 0, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.offset = offset
 

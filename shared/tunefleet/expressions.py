@@ -1,4 +1,4 @@
-"""The expressions of `when` and `constraints`: comparisons, and/or/not, arithmetic. Parsed with `ast`, walked here, never `eval`uated.
+"""The expressions of `when` and `constraints`, parsed with `ast` and walked here, never `eval`uated.
 
 batch_size * lr <= 10
 optimizer == 'sgd' and not (nesterov and momentum == 0)
@@ -58,12 +58,11 @@ class Expression:
         """Check the text against the grammar.
 
         Raises:
-            InvalidExpression: it does not parse, is too long, or holds a call, an attribute, an index or another foreign form.
+            InvalidExpression: it does not parse, is too long, or holds a call, an attribute, an index or another
+                foreign form.
         """
         if len(text) > MAX_LENGTH:
-            raise InvalidExpression(
-                f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed"
-            )
+            raise InvalidExpression(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
         expression = cls(text)
         _check(expression._tree)
         return expression
@@ -71,22 +70,19 @@ class Expression:
     @cached_property
     def names(self) -> frozenset[str]:
         """The parameters that the expression reads."""
-        return frozenset(
-            node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)
-        )
+        return frozenset(node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name))
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
         """The value of the expression where each name stands for `values[name]`.
 
         Raises:
-            InvalidExpression: a name is not in `values`, types do not go together, a division by zero, a power too large.
+            InvalidExpression: a name is not in `values`, types do not go together, a division by zero, a power too
+                large.
         """
         try:
             return _walk(self._tree, values)
         except (TypeError, ZeroDivisionError, OverflowError) as error:
-            raise InvalidExpression(
-                f"{self.text!r} cannot be evaluated: {error}"
-            ) from error
+            raise InvalidExpression(f"{self.text!r} cannot be evaluated: {error}") from error
 
     @cached_property
     def _tree(self) -> ast.expr:
@@ -94,9 +90,7 @@ class Expression:
             return ast.parse(self.text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
-            raise InvalidExpression(
-                f"{self.text!r} is not an expression: {reason}"
-            ) from error
+            raise InvalidExpression(f"{self.text!r} is not an expression: {reason}") from error
 
 
 def _check(node: ast.expr) -> None:
@@ -107,13 +101,9 @@ def _check(node: ast.expr) -> None:
             children = list(parts)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _SIGNS:
             children = [operand]
-        case ast.BinOp(left=left, op=arithmetic, right=right) if (
-            type(arithmetic) in _ARITHMETIC
-        ):
+        case ast.BinOp(left=left, op=arithmetic, right=right) if type(arithmetic) in _ARITHMETIC:
             children = [left, right]
-        case ast.Compare(left=left, ops=ops, comparators=others) if all(
-            type(op) in _COMPARISONS for op in ops
-        ):
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
             children = [left, *others]
         case _:
             raise InvalidExpression(

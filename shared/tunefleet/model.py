@@ -59,15 +59,10 @@ class Model(BaseModel):
 
 def problems_of(error: ValidationError, *, field: str = "") -> list[Problem]:
     """Turn pydantic's errors into ours: a dotted field, the value as it stood there, the rule."""
-    return [
-        problem_of(cast("dict[str, Any]", details), field=field)
-        for details in error.errors()
-    ]
+    return [problem_of(cast("dict[str, Any]", details), field=field) for details in error.errors()]
 
 
-def problem_of(
-    details: ErrorDetails | Mapping[str, Any], *, field: str = ""
-) -> Problem:
+def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") -> Problem:
     """One of pydantic's error details as a problem; `field` goes before the details' own place."""
     context = details.get("ctx") or {}
     place = [field] if field else []
@@ -93,14 +88,8 @@ def shown(value: object) -> str:
 def did_you_mean(name: str, known: list[str]) -> str:
     """`; did you mean 'sampler'?`, or the list of what is known when nothing is near."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return (
-        f"; did you mean {near[0]!r}?"
-        if near
-        else f"; known are: {', '.join(sorted(known))}"
-    )
+    return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}"
 
 
 def _unknown_rule(unknown: list[str], known: list[str]) -> str:
-    return "; ".join(
-        f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown
-    )
+    return "; ".join(f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown)

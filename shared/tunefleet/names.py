@@ -22,13 +22,9 @@ RESERVED_PARAMETERS = frozenset({"trial", "self", "steps", "seed"})
 
 def _check_parameter(name: str) -> str:
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
-        raise ValueError(
-            "a parameter's name must be a Python identifier, since it becomes an argument's name"
-        )
+        raise ValueError("a parameter's name must be a Python identifier, since it becomes an argument's name")
     if name in RESERVED_PARAMETERS:
-        raise ValueError(
-            f"{name!r} is taken: the trial offers it already; choose another name"
-        )
+        raise ValueError(f"{name!r} is taken: the trial offers it already; choose another name")
     return name
 
 
@@ -48,26 +44,24 @@ Name = Annotated[
     str,
     *matching(
         NAME_PATTERN,
-        "a name begins with a letter or a digit, goes on with letters, digits, '_', '-' and '.' (not '..'), and has at most 100 characters",
+        "a name begins with a letter or a digit, goes on with letters, digits, '_', '-' and '.' (not '..'), "
+        "and has at most 100 characters",
     ),
 ]
 """The name of a study, a worker, a label or an artifact."""
 
-ParameterName = Annotated[
-    str, StringConstraints(max_length=64), AfterValidator(_check_parameter)
-]
+ParameterName = Annotated[str, StringConstraints(max_length=64), AfterValidator(_check_parameter)]
 """The name of a parameter."""
 
 MetricName = Annotated[
     str,
     *matching(
         r"^[A-Za-z_][A-Za-z0-9_./@\-]{0,99}$",
-        "a metric's name begins with a letter or '_', goes on with letters, digits and _ . / @ -, and has at most 100 characters",
+        "a metric's name begins with a letter or '_', goes on with letters, digits and _ . / @ -, "
+        "and has at most 100 characters",
     ),
 ]
 """The name of a metric."""
 
-Hash = Annotated[
-    str, *matching(HASH_PATTERN, "a sha256 has 64 hexadecimal digits in lower case")
-]
+Hash = Annotated[str, *matching(HASH_PATTERN, "a sha256 has 64 hexadecimal digits in lower case")]
 """The sha256 of some content."""

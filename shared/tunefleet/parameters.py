@@ -1,7 +1,7 @@
 """The kinds of parameter, each a frozen model that maps between its values and the unit interval.
 
-Samplers work in the unit cube: `from_unit` turns a coordinate u in [0, 1] into a value, `to_unit` turns a value back. Equal lengths of
-the unit interval are equally likely values; on a log scale these are equal ratios.
+Samplers work in the unit cube: `from_unit` turns a coordinate u in [0, 1] into a value, `to_unit` turns a value back.
+Equal lengths of the unit interval are equally likely values; on a log scale these are equal ratios.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 from tunefleet.expressions import Expression, InvalidExpression
 from tunefleet.model import Model
 
-DEFAULT_POINTS = 5  # a grid over a continuous range: enough to see a valley, and five parameters still make a number that can be run
+DEFAULT_POINTS = (
+    5  # a grid over a continuous range: enough to see a valley, and five parameters still make a number that can be run
+)
 MAX_CHOICES = 1_000
 LARGEST_INT = 2**53  # integers above it are not exact in JSON numbers
 
@@ -64,9 +66,7 @@ class RealRange(Conditional):
         """The value at u in [0, 1]."""
         low, high = self._edges
         at = low + u * (high - low)
-        return min(
-            max(math.exp(at) if self.is_log else at, self.bounds[0]), self.bounds[1]
-        )
+        return min(max(math.exp(at) if self.is_log else at, self.bounds[0]), self.bounds[1])
 
     def to_unit(self, value: JsonValue) -> float:
         """The coordinate in [0, 1] of a value of the range."""
@@ -80,9 +80,7 @@ class RealRange(Conditional):
 
     def grid(self) -> list[JsonValue]:
         """`points` values with equal steps on the range's own scale, both ends included."""
-        inner = [
-            self.from_unit(i / (self.points - 1)) for i in range(1, self.points - 1)
-        ]
+        inner = [self.from_unit(i / (self.points - 1)) for i in range(1, self.points - 1)]
         return [self.bounds[0], *inner, self.bounds[1]]
 
     @property
@@ -121,9 +119,7 @@ class IntRange(Conditional):
     def _check_range(self) -> Self:
         _check_bounds(self.bounds, log=self.log)
         if max(abs(bound) for bound in self.bounds) > LARGEST_INT:
-            raise ValueError(
-                f"bounds must lie within ±{LARGEST_INT}, where JSON keeps integers exact"
-            )
+            raise ValueError(f"bounds must lie within ±{LARGEST_INT}, where JSON keeps integers exact")
         return self
 
     @property
@@ -132,7 +128,10 @@ class IntRange(Conditional):
         return self.bounds[1] - self.bounds[0] + 1
 
     def from_unit(self, u: float) -> int:
-        """The value whose cell holds u in [0, 1]; each integer k owns the cell [k - 1/2, k + 1/2) of the range's scale."""
+        """The value whose cell holds u in [0, 1].
+
+        Each integer k owns the cell [k - 1/2, k + 1/2) of the range's scale.
+        """
         low, high = self._edges
         at = math.exp(low + u * (high - low)) if self.log else low + u * (high - low)
         return min(max(math.floor(at + 0.5), self.bounds[0]), self.bounds[1])
@@ -145,11 +144,7 @@ class IntRange(Conditional):
 
     def contains(self, value: JsonValue) -> bool:
         """Whether the value is an integer of the range."""
-        return (
-            isinstance(value, int)
-            and not isinstance(value, bool)
-            and self.bounds[0] <= value <= self.bounds[1]
-        )
+        return isinstance(value, int) and not isinstance(value, bool) and self.bounds[0] <= value <= self.bounds[1]
 
     def grid(self) -> list[JsonValue]:
         """Distinct integers with equal steps on the range's own scale, both ends included."""
@@ -162,7 +157,7 @@ class IntRange(Conditional):
             values = {round(low * (high / low) ** step) for step in steps}
         else:
             values = {round(low + step * (high - low)) for step in steps}
-        return list(sorted(values))
+        return sorted(values)
 
     @property
     def _edges(self) -> tuple[float, float]:
@@ -222,11 +217,11 @@ class Fixed(Conditional):
         """One."""
         return 1
 
-    def from_unit(self, u: float) -> JsonValue:  # noqa: ARG002
+    def from_unit(self, u: float) -> JsonValue:
         """The value, wherever u lies."""
         return self.fixed
 
-    def to_unit(self, value: JsonValue) -> float:  # noqa: ARG002
+    def to_unit(self, value: JsonValue) -> float:
         """The middle of the unit interval."""
         return 0.5
 
@@ -253,11 +248,7 @@ def _kind(data: Any) -> str | None:
         return "CHOICE"
     if isinstance(data, dict):
         return next(
-            (
-                key.upper()
-                for key in ("float", "int", "choice", "fixed", "log")
-                if key in data
-            ),
+            (key.upper() for key in ("float", "int", "choice", "fixed", "log") if key in data),
             None,
         )
     return None
@@ -295,17 +286,11 @@ def _check_bounds(bounds: tuple[float, float], *, log: bool) -> None:
             f"low must be below high, and {low!r} is not below {high!r}; for one value write {{fixed: {low!r}}}"
         )
     if log and low <= 0:
-        raise ValueError(
-            f"a log range needs low > 0, and low is {low!r}; start above zero, or use a linear range"
-        )
+        raise ValueError(f"a log range needs low > 0, and low is {low!r}; start above zero, or use a linear range")
 
 
 def _is_number(value: JsonValue) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(value: JsonValue) -> float:

@@ -1,7 +1,7 @@
 """The messages between the master, the workers and everybody who asks: frozen, closed, JSON.
 
-Times are the master's own clock (ISO 8601, UTC); lengths of time are seconds in fields that end in `_s`. Numbers that JSON does not have travel as the
-strings "NaN", "Infinity" and "-Infinity".
+Times are the master's own clock (ISO 8601, UTC); lengths of time are seconds in fields that end in `_s`. Numbers that
+JSON does not have travel as the strings "NaN", "Infinity" and "-Infinity".
 """
 
 from __future__ import annotations
@@ -94,9 +94,7 @@ class ClaimRequest(Model):
     worker: Name
     slots: int = Field(default=1, ge=1, le=256)
     wait_s: float = Field(default=0, ge=0, le=MAX_WAIT_S)
-    request_id: (
-        Annotated[str, StringConstraints(min_length=1, max_length=100)] | None
-    ) = None
+    request_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
     """The same id gives the same leases again, when an answer was lost on its way."""
     study: Name | None = None
     """Only trials of this study; None: of any study whose resources the worker has."""
@@ -141,7 +139,10 @@ class ClaimResponse(Model):
 
 
 class Report(Model):
-    """Metrics at a step; a higher `number` replaces an earlier report of the same step, the same or a lower one changes nothing."""
+    """Metrics at a step.
+
+    A higher `number` replaces an earlier report of the same step, the same or a lower one changes nothing.
+    """
 
     step: Step
     metrics: Metrics
@@ -323,9 +324,7 @@ class StudyPatch(Model):
 class EnqueueRequest(Model):
     """Configurations by hand; they run before what the sampler proposes, and take from the budget."""
 
-    params: list[dict[ParameterName, JsonValue]] = Field(
-        min_length=1, max_length=MAX_BATCH
-    )
+    params: list[dict[ParameterName, JsonValue]] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class RetryRequest(Model):

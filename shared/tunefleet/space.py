@@ -26,21 +26,15 @@ class Space:
     Raises InvalidInput when a `when` or a constraint names an unknown parameter, or conditions run in a circle.
     """
 
-    def __init__(
-        self, parameters: Mapping[str, Parameter], constraints: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, parameters: Mapping[str, Parameter], constraints: tuple[str, ...] = ()) -> None:
         problems = [*_unknown_names(parameters, constraints)]
         if not problems:
             problems = _circle(parameters)
         if problems:
             raise InvalidInput(problems)
-        self.parameters: dict[str, Parameter] = {
-            name: parameters[name] for name in _ordered(parameters)
-        }
+        self.parameters: dict[str, Parameter] = {name: parameters[name] for name in _ordered(parameters)}
         self.constraints = tuple(Expression.parse(text) for text in constraints)
-        self._conditions = {
-            name: parameter.condition for name, parameter in self.parameters.items()
-        }
+        self._conditions = {name: parameter.condition for name, parameter in self.parameters.items()}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -51,42 +45,33 @@ class Space:
     def size(self) -> int | None:
         """An upper bound of how many configurations there are, None when they cannot be counted."""
         sizes = [parameter.size for parameter in self.parameters.values()]
-        return (
-            None
-            if None in sizes
-            else math.prod(size for size in sizes if size is not None)
-        )
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     @property
     def grid_size(self) -> int:
         """How many points the full grid has, before conditions merge some and constraints remove others."""
-        return math.prod(
-            len(parameter.grid()) for parameter in self.parameters.values()
-        )
+        return math.prod(len(parameter.grid()) for parameter in self.parameters.values())
 
     def grid(self) -> Iterator[Configuration]:
         """Every distinct configuration of the grid that the constraints allow; the last parameter varies fastest."""
         seen: set[str] = set()
-        for values in itertools.product(
-            *(parameter.grid() for parameter in self.parameters.values())
-        ):
-            configuration = self._activate(
-                dict(zip(self.parameters, values, strict=True)).__getitem__
-            )
+        for values in itertools.product(*(parameter.grid() for parameter in self.parameters.values())):
+            configuration = self._activate(dict(zip(self.parameters, values, strict=True)).__getitem__)
             key = configuration_hash(configuration)
             if key not in seen and self.allows(configuration):
                 seen.add(key)
                 yield configuration
 
     def from_unit(self, point: Mapping[str, float]) -> Configuration:
-        """The configuration at a point of the unit cube; inactive parameters are left out. Constraints are not looked at."""
+        """The configuration at a point of the unit cube; inactive parameters are left out.
+
+        Constraints are not looked at.
+        """
         return self._activate(lambda name: self.parameters[name].from_unit(point[name]))
 
     def allows(self, configuration: Configuration) -> bool:
         """Whether all constraints hold; one that reads an inactive parameter, or cannot be computed, does not bind."""
-        return all(
-            self._holds(constraint, configuration) for constraint in self.constraints
-        )
+        return all(self._holds(constraint, configuration) for constraint in self.constraints)
 
     def check(self, configuration: Mapping[str, JsonValue]) -> Configuration:
         """The configuration in the space's order.
@@ -145,36 +130,26 @@ class Space:
         if condition is None:
             return True
         # A condition on an inactive parameter is false, as in ConfigSpace.
-        return condition.names <= active.keys() and _is_true(
-            condition, active, default=False
-        )
+        return condition.names <= active.keys() and _is_true(condition, active, default=False)
 
     @staticmethod
     def _holds(constraint: Expression, configuration: Configuration) -> bool:
-        return not constraint.names <= configuration.keys() or _is_true(
-            constraint, configuration, default=True
-        )
+        return not constraint.names <= configuration.keys() or _is_true(constraint, configuration, default=True)
 
 
 def configuration_hash(configuration: Mapping[str, JsonValue]) -> str:
     """The sha256 of a configuration's canonical JSON; equal configurations, and only they, have equal hashes."""
-    text = json.dumps(
-        configuration, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe(parameter: Parameter) -> str:
     """The parameter as a person writes it: `log [1e-06, 0.1]`."""
     data = parameter.model_dump(by_alias=True, exclude_defaults=True, exclude={"when"})
-    kind = next(
-        key for key in ("float", "int", "choice", "fixed", "log") if key in data
-    )
+    kind = next(key for key in ("float", "int", "choice", "fixed", "log") if key in data)
     value = data[kind]
     text = json.dumps(list(value) if isinstance(value, tuple) else value)
-    return f"{kind} {text}" + (
-        " on a log scale" if kind != "log" and data.get("log") else ""
-    )
+    return f"{kind} {text}" + (" on a log scale" if kind != "log" and data.get("log") else "")
 
 
 def _is_true(expression: Expression, values: Configuration, *, default: bool) -> bool:
@@ -184,14 +159,8 @@ def _is_true(expression: Expression, values: Configuration, *, default: bool) ->
         return default
 
 
-def _unknown_names(
-    parameters: Mapping[str, Parameter], constraints: tuple[str, ...]
-) -> Iterator[Problem]:
-    texts = [
-        (f"space.{name}.when", parameter.when)
-        for name, parameter in parameters.items()
-        if parameter.when
-    ]
+def _unknown_names(parameters: Mapping[str, Parameter], constraints: tuple[str, ...]) -> Iterator[Problem]:
+    texts = [(f"space.{name}.when", parameter.when) for name, parameter in parameters.items() if parameter.when]
     texts += [(f"constraints.{index}", text) for index, text in enumerate(constraints)]
     for field, text in texts:
         try:

@@ -35,9 +35,7 @@ Sampler = Literal[
     "evolution",
     "pbt",
 ]
-Pruner = Literal[
-    "none", "median", "percentile", "patience", "threshold", "asha", "hyperband"
-]
+Pruner = Literal["none", "median", "percentile", "patience", "threshold", "asha", "hyperband"]
 
 BUNDLE_PREFIX = "sha256:"
 """`run.code` on the wire is this prefix and the bundle's hash; in a user's file it is a folder."""
@@ -80,7 +78,10 @@ class FunctionRun(Model):
         ),
     ]
     code: str | None = Field(default=None, max_length=4_096)
-    """A folder in the user's file, `sha256:…` of its bundle on the wire; None: the function is installed on the workers."""
+    """A folder in the user's file, `sha256:…` of its bundle on the wire.
+
+    None: the function is installed on the workers.
+    """
 
 
 class CommandRun(Model):
@@ -94,22 +95,17 @@ class CommandRun(Model):
 def _run_kind(data: Any) -> str | None:
     if isinstance(data, TaskRun | FunctionRun | CommandRun):
         return type(data).__name__.removesuffix("Run").upper()
-    present = [
-        key
-        for key in ("task", "function", "command")
-        if isinstance(data, dict) and key in data
-    ]
+    present = [key for key in ("task", "function", "command") if isinstance(data, dict) and key in data]
     return present[0].upper() if len(present) == 1 else None
 
 
 Run = Annotated[
-    Annotated[TaskRun, Tag("TASK")]
-    | Annotated[FunctionRun, Tag("FUNCTION")]
-    | Annotated[CommandRun, Tag("COMMAND")],
+    Annotated[TaskRun, Tag("TASK")] | Annotated[FunctionRun, Tag("FUNCTION")] | Annotated[CommandRun, Tag("COMMAND")],
     Discriminator(
         _run_kind,
         custom_error_type="run_kind",
-        custom_error_message="run has exactly one of: task (a built-in one), function ('module:name'), command (any program)",
+        custom_error_message="run has exactly one of: task (a built-in one), function ('module:name'), "
+        "command (any program)",
     ),
 ]
 
@@ -165,7 +161,10 @@ class Pruning(Model):
 
 
 class Budget(Model):
-    """When the study ends: after so many trials, or so many hours, whichever comes first. Neither: when it is stopped."""
+    """When the study ends: after so many trials, or so many hours, whichever comes first.
+
+    Neither: when it is stopped.
+    """
 
     trials: int | None = Field(default=None, ge=1, le=10_000_000)
     hours: float | None = Field(default=None, gt=0, le=24 * 366)
@@ -210,8 +209,9 @@ class Retry(Model):
 class StudySpec(Model):
     """One search: a space, an objective, a sampler, a budget, the code to run.
 
-    The same spec is a YAML file (`tunefleet.load_study`), the body of `POST /api/v1/studies`, and this class. `StudySpec.parse` builds it from
-    plain data and raises InvalidInput with every broken rule; what the grammar has but this version cannot run yet is refused at submission.
+    The same spec is a YAML file (`tunefleet.load_study`), the body of `POST /api/v1/studies`, and this class.
+    `StudySpec.parse` builds it from plain data and raises InvalidInput with every broken rule; what the grammar has
+    but this version cannot run yet is refused at submission.
     """
 
     name: Name
@@ -246,9 +246,7 @@ class StudySpec(Model):
         try:
             _ = self.search_space
         except InvalidInput as error:
-            raise ValueError(
-                "; ".join(str(problem) for problem in error.problems)
-            ) from error
+            raise ValueError("; ".join(str(problem) for problem in error.problems)) from error
         return self
 
     @cached_property
@@ -260,11 +258,7 @@ class StudySpec(Model):
     def bundle(self) -> str | None:
         """The hash of the code bundle that a worker needs, None when it needs none."""
         code = getattr(self.run, "code", None)
-        return (
-            code.removeprefix(BUNDLE_PREFIX)
-            if code and code.startswith(BUNDLE_PREFIX)
-            else None
-        )
+        return code.removeprefix(BUNDLE_PREFIX) if code and code.startswith(BUNDLE_PREFIX) else None
 
     def to_json(self) -> dict[str, JsonValue]:
         """Plain data as a user would write it, defaults left out; `parse` gives the same spec again."""

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tunefleet.space import Configuration, Space
-
 from tunefleet_master.search.sampler import Sampler
 
 
 class GridSampler(Sampler):
-    """The full grid, log-spaced where the range is logarithmic; each configuration once, the last parameter varying fastest."""
+    """The full grid, log-spaced where the range is logarithmic.
+
+    Each configuration once, the last parameter varying fastest.
+    """
 
     name = "grid"
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunefleet.spec import StudySpec
-
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.sobol import SobolSampler
 
-SAMPLERS: dict[str, type[Sampler]] = {
-    sampler.name: sampler for sampler in (GridSampler, RandomSampler, SobolSampler)
-}
+SAMPLERS: dict[str, type[Sampler]] = {sampler.name: sampler for sampler in (GridSampler, RandomSampler, SobolSampler)}
 
-MAX_SOBOL_DIMENSIONS = (
-    1_000  # beyond it the sequence's first points are no more even than random ones
-)
+MAX_SOBOL_DIMENSIONS = 1_000  # beyond it the sequence's first points are no more even than random ones
 
 
 @dataclass(frozen=True)
@@ -39,9 +34,7 @@ def select(spec: StudySpec) -> Selection:
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
     if len(space.names) > MAX_SOBOL_DIMENSIONS:
-        return Selection(
-            "random", f"{len(space.names)} parameters are too many for a Sobol sequence"
-        )
+        return Selection("random", f"{len(space.names)} parameters are too many for a Sobol sequence")
     return Selection("sobol", "an even cover of the space, whatever the results are")
 
 

@@ -12,8 +12,9 @@ from tunefleet.space import Configuration, Space
 class Sampler(ABC):
     """Proposes configurations of a space.
 
-    A sampler is pure: the same space, seed and position give the same proposals, however many are asked for at a time, in whatever process. Each proposal
-    has a position, counted from 0 over the life of the study, so that a study goes on where it stopped without a sampler's state being stored.
+    A sampler is pure: the same space, seed and position give the same proposals, however many are asked for at a
+    time, in whatever process. Each proposal has a position, counted from 0 over the life of the study, so that a
+    study goes on where it stopped without a sampler's state being stored.
     """
 
     name: ClassVar[str]
@@ -26,7 +27,8 @@ class Sampler(ABC):
     def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
         """The proposals at `position` to `position + n - 1`.
 
-        None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned only by a sampler that has no more.
+        None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned
+        only by a sampler that has no more.
         """
 
     def _allowed(self, configuration: Configuration) -> Configuration | None:

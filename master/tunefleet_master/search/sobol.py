@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import qmc
-from tunefleet.space import Configuration
 
+from tunefleet.space import Configuration
 from tunefleet_master.search.sampler import Sampler
 
 
 class SobolSampler(Sampler):
-    """The Sobol sequence with Owen's scrambling (Owen 1998, https://doi.org/10.1006/jcom.1998.0487), one axis for each parameter.
+    """The Sobol sequence with Owen's scrambling (Owen 1998, https://doi.org/10.1006/jcom.1998.0487), an axis a parameter.
 
     Scrambling is seeded, so that the sequence is the same at each start; any stretch of it fills the space evenly.
     """
@@ -21,20 +21,12 @@ class SobolSampler(Sampler):
 
     def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
         """Never runs out."""
-        engine = qmc.Sobol(
-            len(self.space.names), scramble=True, rng=np.random.default_rng(self.seed)
-        )
-        engine.fast_forward(position)
-        # One point first: scipy warns of a first draw whose size is no power of two, which matters for integration and not for search.
-        points = [
-            point
-            for size in (1, n - 1)
-            if size
-            for point in engine.random(size).tolist()
-        ]
+        engine = qmc.Sobol(len(self.space.names), scramble=True, rng=np.random.default_rng(self.seed))
+        if position:  # scipy fails on 0
+            engine.fast_forward(position)
+        # One point first: scipy warns of a first draw whose size is no power of two, which matters for integration
+        # and not for search.
+        points = [point for size in (1, n - 1) if size for point in engine.random(size).tolist()]
         return [
-            self._allowed(
-                self.space.from_unit(dict(zip(self.space.names, point, strict=True)))
-            )
-            for point in points
+            self._allowed(self.space.from_unit(dict(zip(self.space.names, point, strict=True)))) for point in points
         ]

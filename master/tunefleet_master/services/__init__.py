@@ -1,1 +1,4 @@
-"""What the master does: functions that take a unit of work and give protocol messages, and the loops in the background."""
+"""What the master does.
+
+Functions that take a unit of work and give protocol messages, and the loops in the background.
+"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tunefleet.errors import NotFound
-
 from tunefleet_master.storage import artifacts
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 

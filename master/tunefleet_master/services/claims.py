@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
 from tunefleet.spec import TaskRun
-
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
 from tunefleet_master.storage import artifacts, attempts, leases, studies, workers
@@ -25,9 +24,7 @@ def claim(uow: UnitOfWork, request: ClaimRequest) -> list[Lease]:
     """
     workers.note(uow.connection, request.worker, request.facts, now=uow.now)
     if request.request_id is not None:
-        again = leases.claimed_by_request(
-            uow.connection, request.worker, request.request_id
-        )
+        again = leases.claimed_by_request(uow.connection, request.worker, request.request_id)
         if again:
             return _leases(uow, again)
     taken = _take(uow, request)
@@ -42,9 +39,7 @@ def _take(uow: UnitOfWork, request: ClaimRequest) -> list[Trial]:
     turns = [
         (-study.priority, n_running, study.id, study)
         for study, n_running in studies.with_claimable_trials(uow.connection)
-        if _may_run(study, request.facts)
-        and request.study in (None, study.name)
-        and not out_of_time(uow, study)
+        if _may_run(study, request.facts) and request.study in (None, study.name) and not out_of_time(uow, study)
     ]
     heapq.heapify(turns)
     taken: list[Trial] = []
@@ -70,24 +65,13 @@ def _may_run(study: Study, facts: WorkerFacts) -> bool:
     """Whether the worker's slots fit the study: GPUs, labels, and leave to run submitted code."""
     needs = study.spec.resources
     allowed = facts.allow_code or isinstance(study.spec.run, TaskRun)
-    return (
-        allowed
-        and facts.gpus_per_slot >= needs.gpus
-        and set(needs.labels) <= set(facts.labels)
-    )
+    return allowed and facts.gpus_per_slot >= needs.gpus and set(needs.labels) <= set(facts.labels)
 
 
 def _leases(uow: UnitOfWork, claimed: Sequence[Trial]) -> list[Lease]:
-    checkpoints = artifacts.of_trials(
-        uow.connection, [trial.id for trial in claimed], name=CHECKPOINT
-    )
-    specs = {
-        trial.study_id: studies.by_id(uow.connection, trial.study_id)
-        for trial in claimed
-    }
-    return [
-        _lease(trial, specs[trial.study_id], checkpoints[trial.id]) for trial in claimed
-    ]
+    checkpoints = artifacts.of_trials(uow.connection, [trial.id for trial in claimed], name=CHECKPOINT)
+    specs = {trial.study_id: studies.by_id(uow.connection, trial.study_id) for trial in claimed}
+    return [_lease(trial, specs[trial.study_id], checkpoints[trial.id]) for trial in claimed]
 
 
 def _lease(trial: Trial, study: Study, checkpoints: Sequence[ArtifactRef]) -> Lease:

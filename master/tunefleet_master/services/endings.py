@@ -1,4 +1,7 @@
-"""Ending attempts: complete, fail, release. The same request again gets the first answer; another one gets AttemptEnded."""
+"""Ending attempts: complete, fail, release.
+
+The same request again gets the first answer; another one gets AttemptEnded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from tunefleet.protocol import (
     Report,
     StopReason,
 )
-
 from tunefleet_master.lifecycle import end_of_completion
 from tunefleet_master.services.reports import best_point, finite, first_divergence, hold
 from tunefleet_master.services.transitions import (
@@ -33,9 +35,7 @@ from tunefleet_master.storage.values import Study, Trial
 Request = CompleteRequest | FailRequest | ReleaseRequest
 
 
-def complete(
-    uow: UnitOfWork, trial_id: TrialId, request: CompleteRequest
-) -> EndResponse:
+def complete(uow: UnitOfWork, trial_id: TrialId, request: CompleteRequest) -> EndResponse:
     """The attempt ran to its end; under an order to stop the trial ends as ordered.
 
     Raises:
@@ -66,9 +66,7 @@ def fail(uow: UnitOfWork, trial_id: TrialId, request: FailRequest) -> EndRespons
         return answer
     trial, study = _held(uow, trial_id, request.attempt)
     exception = request.exception if request.failure is Failure.ERROR else None
-    verdict = verdict_of_failure(
-        trial, study, request.failure, message=request.message, exception=exception
-    )
+    verdict = verdict_of_failure(trial, study, request.failure, message=request.message, exception=exception)
     return _end(uow, trial, study, request, verdict, log_tail=request.log_tail)
 
 
@@ -86,9 +84,7 @@ def release(uow: UnitOfWork, trial_id: TrialId, request: ReleaseRequest) -> EndR
     return _end(uow, trial, study, request, verdict)
 
 
-def _earlier_answer(
-    uow: UnitOfWork, trial_id: TrialId, request: Request
-) -> EndResponse | None:
+def _earlier_answer(uow: UnitOfWork, trial_id: TrialId, request: Request) -> EndResponse | None:
     ending = attempts.ending(uow.connection, trial_id, request.attempt)
     if ending is None:
         return None
@@ -116,10 +112,11 @@ def _store_final(uow: UnitOfWork, trial: Trial, request: CompleteRequest) -> Non
     reports.store(uow.connection, trial.id, trial.attempt, [final])
 
 
-def _store_value(
-    uow: UnitOfWork, trial: Trial, study: Study, curve: list[Point]
-) -> None:
-    """Set the trial's value from its whole curve; an interim value may stem from steps that a lost attempt took with it."""
+def _store_value(uow: UnitOfWork, trial: Trial, study: Study, curve: list[Point]) -> None:
+    """Set the trial's value from its whole curve.
+
+    An interim value may stem from steps that a lost attempt took with it.
+    """
     objective = study.spec.objective
     point = best_point(objective, curve)
     if point is not None:
@@ -131,9 +128,7 @@ def _store_value(
         }
         trials.note_progress(uow.connection, trial, values=values, now=uow.now)
     elif trial.stop in (None, StopReason.PRUNED):
-        reported = (
-            ", ".join(sorted({name for p in curve for name in p.metrics})) or "nothing"
-        )
+        reported = ", ".join(sorted({name for p in curve for name in p.metrics})) or "nothing"
         rule = f"the objective's metric {objective.metric!r} was never reported; reported was: {reported}"
         raise InvalidInput([Problem("metrics", rule)])
 
@@ -148,9 +143,7 @@ def _end(
     log_tail: str = "",
 ) -> EndResponse:
     study_state = end_attempt(uow, trial, study, verdict)
-    answer = EndResponse(
-        state=verdict.end.state, failure=verdict.end.failure, study_state=study_state
-    )
+    answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study_state)
     attempts.close(
         uow.connection,
         trial,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tunefleet.protocol import Event
-
 from tunefleet_master.storage import events as stored
 from tunefleet_master.storage import studies
 from tunefleet_master.storage.unit_of_work import UnitOfWork

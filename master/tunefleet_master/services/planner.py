@@ -10,7 +10,6 @@ from functools import partial
 
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.space import Configuration, configuration_hash
-
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.seeds import trial_seed
@@ -27,7 +26,9 @@ from tunefleet_master.storage.values import Study
 
 log = logging.getLogger(__name__)
 
-MIN_QUEUE = 32  # trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little
+MIN_QUEUE = (
+    32  # trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little
+)
 MAX_MISSES = 10_000  # proposals in a row that are known or break a constraint, after which the space counts as used up
 MAX_SAMPLERS = 1_000  # kept between calls, since a grid walks on from where it is; a study that ended leaves one behind
 LOOK_EVERY_S = 5.0
@@ -56,9 +57,7 @@ def needs(uow: UnitOfWork) -> list[Need]:
     for study in studies.running(uow.connection):
         if study.exhausted or out_of_time(uow, study):
             continue
-        lacking = MIN_QUEUE - trials.n_waiting(
-            uow.connection, study.id, at_most=MIN_QUEUE
-        )
+        lacking = MIN_QUEUE - trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
         n = lacking if study.trials_left is None else min(lacking, study.trials_left)
         if n > 0:
             found.append(Need(study, n))
@@ -72,22 +71,16 @@ def propose(sampler: Sampler, need: Need) -> Batch:
 
 
 def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
-    """Add proposals to the queue, each taken from the budget, none that the study has already; returns how many were added.
+    """Add proposals to the queue, each taken from the budget, none twice; returns how many were added.
 
     A batch that was drawn from another position than the study's (another planner came first) is dropped.
     """
     study = studies.by_id(uow.connection, study_id)
     if study.position != batch.position or study.state is not StudyState.RUNNING:
         return 0
-    added = sum(
-        _add(uow, study, batch.position + i, params)
-        for i, params in enumerate(batch.proposals)
-        if params
-    )
+    added = sum(_add(uow, study, batch.position + i, params) for i, params in enumerate(batch.proposals) if params)
     position = batch.position + len(batch.proposals)
-    studies.set_position(
-        uow.connection, study.id, position=position, exhausted=batch.exhausted
-    )
+    studies.set_position(uow.connection, study.id, position=position, exhausted=batch.exhausted)
     if added:
         uow.signal(CLAIMS)
     if batch.exhausted:
@@ -143,14 +136,8 @@ class Planner:
         for need in lacking:
             batch = await asyncio.to_thread(propose, self._sampler(need.study), need)
             batch = self._give_up(need, batch)
-            added = await self._database.awrite(
-                partial(enqueue, study_id=need.study.id, batch=batch)
-            )
-            self._misses[need.study.id] = (
-                0
-                if added
-                else self._misses.get(need.study.id, 0) + len(batch.proposals)
-            )
+            added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
+            self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
         return bool(lacking)
 
     def _sampler(self, study: Study) -> Sampler:

@@ -9,7 +9,6 @@ from typing import Any
 from tunefleet.names import TrialId
 from tunefleet.protocol import Directive, Point, Report, ReportBatch, StopReason
 from tunefleet.spec import Objective
-
 from tunefleet_master.services.transitions import lease_lost
 from tunefleet_master.storage import leases, studies, trials
 from tunefleet_master.storage import reports as stored
@@ -44,13 +43,9 @@ def record(uow: UnitOfWork, trial_id: TrialId, batch: ReportBatch) -> Directive:
         now=uow.now,
     )
     if trial.stop is not None:
-        return Directive(
-            directive="stop", reason=trial.stop, message=trial.stop_message
-        )
+        return Directive(directive="stop", reason=trial.stop, message=trial.stop_message)
     if divergence is not None:
-        return Directive(
-            directive="stop", reason=StopReason.DIVERGED, message=divergence
-        )
+        return Directive(directive="stop", reason=StopReason.DIVERGED, message=divergence)
     return Directive(directive="continue")
 
 
@@ -71,20 +66,17 @@ def first_divergence(points: Iterable[Report | Point]) -> str | None:
     return None
 
 
-def best_point(
-    objective: Objective, points: Sequence[Report | Point]
-) -> Report | Point | None:
-    """The report that the objective counts: the best one, the earlier among equal ones, or the last; None when it was not reported."""
-    measured = [
-        p for p in points if math.isfinite(p.metrics.get(objective.metric, math.nan))
-    ]
+def best_point(objective: Objective, points: Sequence[Report | Point]) -> Report | Point | None:
+    """The report that the objective counts: the best one, the earlier among equal ones, or the last.
+
+    None when it was not reported.
+    """
+    measured = [p for p in points if math.isfinite(p.metrics.get(objective.metric, math.nan))]
     if not measured or objective.value == "last":
         return measured[-1] if measured else None
     best = measured[0]
     for point in measured[1:]:
-        if objective.better(
-            point.metrics[objective.metric], best.metrics[objective.metric]
-        ):
+        if objective.better(point.metrics[objective.metric], best.metrics[objective.metric]):
             best = point
     return best
 
@@ -94,9 +86,7 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def _progress(
-    trial: Trial, objective: Objective, reports: Sequence[Report]
-) -> dict[str, Any]:
+def _progress(trial: Trial, objective: Objective, reports: Sequence[Report]) -> dict[str, Any]:
     """The trial's columns that these reports change; the value is an interim one until the attempt ends."""
     last_step = max(report.step for report in reports)
     values: dict[str, Any] = {"last_step": max(last_step, trial.last_step or 0)}

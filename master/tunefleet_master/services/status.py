@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from tunefleet.protocol import StatusView
-
 from tunefleet_master.services import workers
 from tunefleet_master.services.views import study_views
 from tunefleet_master.storage import studies

@@ -13,7 +13,6 @@ from tunefleet.errors import (
 from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyView
 from tunefleet.spec import BUNDLE_PREFIX, Budget, CommandRun, FunctionRun, StudySpec
 from tunefleet.submission import review
-
 from tunefleet_master.search import registry
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
@@ -49,9 +48,7 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         reason=selection.reason,
         now=uow.now,
     )
-    events.add(
-        uow.connection, study.id, "study.running", trial=None, data={}, now=uow.now
-    )
+    events.add(uow.connection, study.id, "study.running", trial=None, data={}, now=uow.now)
     uow.signal(PLANNER)
     return study_detail(uow, study), True
 
@@ -59,22 +56,12 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
 def page(uow: UnitOfWork, *, cursor: str | None, limit: int) -> Page[StudyView]:
     """Studies, newest first."""
     if not 1 <= limit <= MAX_PAGE:
-        raise InvalidInput(
-            [Problem("limit", f"must be from 1 to {MAX_PAGE}", str(limit))]
-        )
-    if cursor is not None and not (
-        cursor.isascii() and cursor.isdigit() and len(cursor) < 16
-    ):
-        raise InvalidInput(
-            [Problem("cursor", "is not one that a page gave", cursor[:40])]
-        )
-    found = stored.page(
-        uow.connection, before_id=None if cursor is None else int(cursor), limit=limit
-    )
+        raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_PAGE}", str(limit))])
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+        raise InvalidInput([Problem("cursor", "is not one that a page gave", cursor[:40])])
+    found = stored.page(uow.connection, before_id=None if cursor is None else int(cursor), limit=limit)
     more = str(found[-1].id) if len(found) == limit else None
-    return Page[StudyView](
-        items=study_views(uow, found), next=more, total=stored.count(uow.connection)
-    )
+    return Page[StudyView](items=study_views(uow, found), next=more, total=stored.count(uow.connection))
 
 
 def read(uow: UnitOfWork, name: str) -> StudyDetail:
@@ -86,12 +73,11 @@ def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
     """Pause, resume or stop a study, or change its budget or priority.
 
     Raises:
-        NotFound, IllegalTransition, InvalidInput: the new budget is below the trials that exist. NotAvailableYet: editing the space.
+        NotFound, IllegalTransition, InvalidInput: the new budget is below the trials that exist. NotAvailableYet:
+        editing the space.
     """
     if change.space is not None:
-        raise NotAvailableYet(
-            [Problem("space", "a study's space cannot be edited in this version")]
-        )
+        raise NotAvailableYet([Problem("space", "a study's space cannot be edited in this version")])
     study = stored.get(uow.connection, name)
     if change.budget is not None or change.priority is not None:
         study = _edit(uow, study, change)
@@ -124,15 +110,11 @@ def _check(uow: UnitOfWork, spec: StudySpec) -> None:
         raise NotAvailableYet(found.unavailable)
     code = spec.run.code if isinstance(spec.run, FunctionRun | CommandRun) else None
     if code is not None and spec.bundle is None:
-        rule = f"must be '{BUNDLE_PREFIX}' and the hash of an uploaded bundle; `tunefleet submit` packs a folder and uploads it"
+        rule = f"must be '{BUNDLE_PREFIX}' and an uploaded bundle's hash; `tunefleet submit` packs and uploads a folder"
         raise InvalidInput([Problem("run.code", rule, code[:80])])
     if spec.bundle is not None and not artifacts.has_blob(uow.connection, spec.bundle):
-        hint = (
-            "PUT the bundle to /api/v1/bundles/{sha256} first; `tunefleet submit` does."
-        )
-        raise NotFound(
-            f"the code bundle {spec.bundle[:12]}… was not uploaded.", hint=hint
-        )
+        hint = "PUT the bundle to /api/v1/bundles/{sha256} first; `tunefleet submit` does."
+        raise NotFound(f"the code bundle {spec.bundle[:12]}… was not uploaded.", hint=hint)
 
 
 def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
@@ -142,11 +124,7 @@ def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
             hint="Submit it again under another name.",
         )
     budget = change.budget
-    if (
-        budget is not None
-        and budget.trials is not None
-        and budget.trials < study.n_created
-    ):
+    if budget is not None and budget.trials is not None and budget.trials < study.n_created:
         rule = f"is below the {study.n_created} trials that the study has"
         raise InvalidInput([Problem("budget.trials", rule, str(budget.trials))])
     stored.change(uow.connection, study.id, budget=budget, priority=change.priority)
@@ -158,16 +136,8 @@ def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
 
 def _may_go_on(uow: UnitOfWork, study: Study, budget: Budget | None) -> bool:
     """Whether a finished study that was given this budget has something to do again."""
-    in_time = (
-        study.budget.hours is None
-        or study.elapsed_s(uow.now) < study.budget.hours * 3600
-    )
-    return (
-        budget is not None
-        and in_time
-        and study.trials_left != 0
-        and not study.exhausted
-    )
+    in_time = study.budget.hours is None or study.elapsed_s(uow.now) < study.budget.hours * 3600
+    return budget is not None and in_time and study.trials_left != 0 and not study.exhausted
 
 
 def _stop(uow: UnitOfWork, study: Study) -> Study:

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import Failure
-
 from tunefleet_master.lifecycle import outage
 from tunefleet_master.services import artifacts
 from tunefleet_master.services.transitions import (
@@ -42,13 +41,9 @@ def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
     for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
         study = studies.by_id(uow.connection, trial.study_id)
         message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
-        verdict = verdict_of_failure(
-            trial, study, Failure.LOST, message=message, attempt_open=True
-        )
+        verdict = verdict_of_failure(trial, study, Failure.LOST, message=message, attempt_open=True)
         end_attempt(uow, trial, study, verdict)
-        attempts.close(
-            uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now
-        )
+        attempts.close(uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now)
         log.warning(
             "trial %d of study %s, attempt %d: %s",
             trial.number,
@@ -95,13 +90,9 @@ class Sweeper:
         n = 0
         while True:
             try:
-                await self._database.awrite(
-                    lambda uow: sweep(uow, sweep_s=self._sweep_s)
-                )
+                await self._database.awrite(lambda uow: sweep(uow, sweep_s=self._sweep_s))
                 if n % SWEEPS_PER_COLLECTION == 0:
-                    await self._database.awrite(
-                        lambda uow: collect(uow, self._delete_blob)
-                    )
+                    await self._database.awrite(lambda uow: collect(uow, self._delete_blob))
             except StorageUnusable as error:
                 log.error("sweep: %s", error)
             n += 1

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.protocol import Failure, StudyState, TrialState
-
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
     End,
@@ -45,18 +44,14 @@ def verdict_of_failure(
     """The verdict on an attempt that failed, was lost or was given back."""
     failures = Counter(trial.failures)
     failures[failure] += 1
-    end = end_of_failure(
-        failure, failures=failures, retry=study.spec.retry, stop=trial.stop
-    )
+    end = end_of_failure(failure, failures=failures, retry=study.spec.retry, stop=trial.stop)
     if end.failure is Failure.LOST and failure is not Failure.LOST:
         message = f"{message} (retry.lost is {study.spec.retry.lost})"
     text = trial.stop_message if trial.stop is not None else message
     return Verdict(end, text, failures, exception, attempt_open=attempt_open)
 
 
-def end_attempt(
-    uow: UnitOfWork, trial: Trial, study: Study, verdict: Verdict
-) -> StudyState:
+def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, verdict: Verdict) -> StudyState:
     """Carry out a verdict on a trial that this transaction has read; returns what the study does then.
 
     Raises:
@@ -117,9 +112,7 @@ def announce(
     uow.signal(events_of(study.name))
 
 
-def change_study(
-    uow: UnitOfWork, study: Study, new: StudyState, *, message: str = ""
-) -> Study:
+def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str = "") -> Study:
     """Move a study that this transaction has read; one that is already there stays as it is.
 
     Raises:
@@ -128,12 +121,8 @@ def change_study(
     if study.state is new:
         return study
     check_study_transition(study.name, study.state, new)
-    if not studies.change_state(
-        uow.connection, study, new, message=message, now=uow.now
-    ):
-        raise IllegalTransition(
-            f"study {study.name!r} has just changed.", hint="Look at it and try again."
-        )
+    if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
+        raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
     events.add(
         uow.connection,
         study.id,
@@ -159,10 +148,7 @@ def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
 
 def out_of_time(uow: UnitOfWork, study: Study) -> bool:
     """Whether the study has used up its hours."""
-    return (
-        study.budget.hours is not None
-        and study.elapsed_s(uow.now) >= study.budget.hours * 3600
-    )
+    return study.budget.hours is not None and study.elapsed_s(uow.now) >= study.budget.hours * 3600
 
 
 def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
@@ -180,12 +166,7 @@ def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
 
 def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
     exception = verdict.exception or ""
-    if (
-        trials.n_with_exception(
-            uow.connection, study.id, exception, since=study.started_at
-        )
-        < SAME_EXCEPTION_LIMIT
-    ):
+    if trials.n_with_exception(uow.connection, study.id, exception, since=study.started_at) < SAME_EXCEPTION_LIMIT:
         return study
     message = (
         f"the same exception in {SAME_EXCEPTION_LIMIT} trials: {exception}: {verdict.message} "

@@ -15,7 +15,6 @@ from tunefleet.protocol import (
     TrialView,
 )
 from tunefleet.space import Configuration, configuration_hash
-
 from tunefleet_master.search.seeds import trial_seed
 from tunefleet_master.services.transitions import announce, change_study
 from tunefleet_master.services.views import trial_view
@@ -37,10 +36,7 @@ def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialVi
         DuplicateConfiguration: a trial has it. BudgetTaken: the budget has no trial left.
     """
     study = _open(uow, studies.get(uow.connection, name), "take trials")
-    added = [
-        _add(uow, study, study.spec.search_space.check(params))
-        for params in request.params
-    ]
+    added = [_add(uow, study, study.spec.search_space.check(params)) for params in request.params]
     if study.state is StudyState.COMPLETE:
         change_study(uow, study, StudyState.RUNNING)
     uow.signal(CLAIMS)
@@ -51,9 +47,7 @@ def page(uow: UnitOfWork, name: str, query: TrialQuery) -> Page[TrialView]:
     """A page of a study's trials; raises NotFound, InvalidInput."""
     study = studies.get(uow.connection, name)
     found, more, total = trial_pages.page(uow.connection, study, query)
-    return Page[TrialView](
-        items=[trial_view(trial) for trial in found], next=more, total=total
-    )
+    return Page[TrialView](items=[trial_view(trial) for trial in found], next=more, total=total)
 
 
 def read(uow: UnitOfWork, trial_id: TrialId, *, max_points: int = 1_000) -> TrialDetail:
@@ -61,14 +55,10 @@ def read(uow: UnitOfWork, trial_id: TrialId, *, max_points: int = 1_000) -> Tria
     return _detail(uow, stored.get(uow.connection, trial_id), max_points=max_points)
 
 
-def by_number(
-    uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_000
-) -> TrialDetail:
+def by_number(uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_000) -> TrialDetail:
     """The same by the study's name and the trial's number; raises NotFound."""
     study = studies.get(uow.connection, name)
-    return _detail(
-        uow, stored.by_number(uow.connection, study, number), max_points=max_points
-    )
+    return _detail(uow, stored.by_number(uow.connection, study, number), max_points=max_points)
 
 
 def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
@@ -101,17 +91,11 @@ def _add(uow: UnitOfWork, study: Study, params: Configuration) -> Trial:
     config_hash = configuration_hash(params)
     known = stored.number_with(uow.connection, study.id, config_hash)
     if known is not None:
-        raise DuplicateConfiguration(
-            f"trial {known} of study {study.name!r} has this configuration already."
-        )
+        raise DuplicateConfiguration(f"trial {known} of study {study.name!r} has this configuration already.")
     number = studies.take_number(uow.connection, study.id)
     if number is None:
-        hint = (
-            f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
-        )
-        raise BudgetTaken(
-            f"the budget of study {study.name!r} has no trial left.", hint=hint
-        )
+        hint = f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
+        raise BudgetTaken(f"the budget of study {study.name!r} has no trial left.", hint=hint)
     trial_id = stored.add(
         uow.connection,
         study.id,

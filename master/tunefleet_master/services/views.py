@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunefleet.protocol import StudyDetail, StudyView, TrialState, TrialView
-
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
@@ -47,9 +46,7 @@ def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
     return StudyDetail(**dict(_study_view(uow, study, counts)), spec=study.spec)
 
 
-def _study_view(
-    uow: UnitOfWork, study: Study, counts: dict[TrialState, int]
-) -> StudyView:
+def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int]) -> StudyView:
     best = trials.best(uow.connection, study)
     return StudyView(
         name=study.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 CLAIMS = "claims"
 """A trial became claimable."""
@@ -62,7 +62,7 @@ class Wakeups:
     def publish(self, topics: Iterable[str]) -> None:
         """Ring all bells of these topics; from any thread, also when the loop has closed."""
         topics = tuple(topics)
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop has closed
             self._loop.call_soon_threadsafe(self._ring, topics)
 
     def _ring(self, topics: tuple[str, ...]) -> None:

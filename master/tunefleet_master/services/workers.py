@@ -6,7 +6,6 @@ from collections import defaultdict
 from datetime import timedelta
 
 from tunefleet.protocol import TrialView, WorkerFacts, WorkerView
-
 from tunefleet_master.services.views import trial_view
 from tunefleet_master.storage import leases
 from tunefleet_master.storage import workers as stored

@@ -7,32 +7,21 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, select
 from sqlalchemy.dialects.sqlite import insert
+
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef
-
 from tunefleet_master.storage.tables import ArtifactRow, BlobRow, StudyRow
 
 
-def note_blob(
-    connection: Connection, sha256: str, *, size_bytes: int, now: datetime
-) -> None:
+def note_blob(connection: Connection, sha256: str, *, size_bytes: int, now: datetime) -> None:
     """Record that this content was stored now."""
     query = insert(BlobRow).values(sha256=sha256, size_bytes=size_bytes, touched_at=now)
-    connection.execute(
-        query.on_conflict_do_update(
-            index_elements=[BlobRow.sha256], set_={"touched_at": now}
-        )
-    )
+    connection.execute(query.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"touched_at": now}))
 
 
 def has_blob(connection: Connection, sha256: str) -> bool:
     """Whether this content is stored."""
-    return (
-        connection.execute(
-            select(BlobRow.sha256).where(BlobRow.sha256 == sha256)
-        ).first()
-        is not None
-    )
+    return connection.execute(select(BlobRow.sha256).where(BlobRow.sha256 == sha256)).first() is not None
 
 
 def attach(
@@ -80,9 +69,7 @@ def of_trials(
     return found
 
 
-def remove_unreferenced(
-    connection: Connection, *, untouched_since: datetime, limit: int
-) -> list[str]:
+def remove_unreferenced(connection: Connection, *, untouched_since: datetime, limit: int) -> list[str]:
     """Forget blobs that nothing refers to and that are older than a time; returns their hashes."""
     unused = (
         select(BlobRow.sha256)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
+
 from tunefleet.names import TrialId
 from tunefleet.protocol import AttemptView
-
 from tunefleet_master.storage.tables import AttemptRow
 from tunefleet_master.storage.values import Trial
 
@@ -22,9 +22,7 @@ class Ending:
     answer: str
 
 
-def begin(
-    connection: Connection, trials: Sequence[Trial], *, worker: str, now: datetime
-) -> None:
+def begin(connection: Connection, trials: Sequence[Trial], *, worker: str, now: datetime) -> None:
     """Record that each of these claimed trials has begun its newest attempt."""
     rows = [
         {
@@ -74,11 +72,7 @@ def close(
 
 def of_trial(connection: Connection, trial_id: TrialId) -> list[AttemptView]:
     """All attempts of a trial, the first first."""
-    query = (
-        select(*AttemptRow.__table__.columns)
-        .where(AttemptRow.trial_id == trial_id)
-        .order_by(AttemptRow.attempt)
-    )
+    query = select(*AttemptRow.__table__.columns).where(AttemptRow.trial_id == trial_id).order_by(AttemptRow.attempt)
     return [
         AttemptView(
             attempt=row.attempt,

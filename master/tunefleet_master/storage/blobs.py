@@ -29,12 +29,8 @@ from tunefleet.errors import (
 )
 from tunefleet.names import HASH_PATTERN
 
-CHUNK_BYTES = (
-    1 << 20
-)  # one hop to a thread for each MiB: hopping then costs less than 1 % of hashing
-PARTIAL_AGE_S = (
-    86_400.0  # a client that has not come back for a day has forgotten its upload
-)
+CHUNK_BYTES = 1 << 20  # one hop to a thread for each MiB: hopping then costs less than 1 % of hashing
+PARTIAL_AGE_S = 86_400.0  # a client that has not come back for a day has forgotten its upload
 
 _KEY = re.compile(r"[0-9a-z][0-9a-z\-]{0,199}")
 _HASH = re.compile(HASH_PATTERN)
@@ -110,20 +106,14 @@ class BlobStore:
                 self._uploads[key].close()
             here = self.partial_bytes(key)
             if offset not in (0, here):
-                raise UploadOffset(
-                    f"the upload goes on at byte {here}, not at {offset}", offset=here
-                )
+                raise UploadOffset(f"the upload goes on at byte {here}, not at {offset}", offset=here)
             upload = Upload(self, self._partial(key), offset)
             self._uploads[key] = upload
             return upload
 
     def remove_stale_partials(self, older_than_s: float = PARTIAL_AGE_S) -> int:
         """Remove the uploads that nobody has gone on with for so long; returns how many."""
-        stale = [
-            path
-            for path in self._partials.iterdir()
-            if path.stat().st_mtime < time.time() - older_than_s
-        ]
+        stale = [path for path in self._partials.iterdir() if path.stat().st_mtime < time.time() - older_than_s]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
@@ -203,9 +193,7 @@ class Upload:
             with _explained(self._path):
                 os.fsync(self._file.fileno())
             self._file.close()
-            self._path = self._path.replace(
-                self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
-            )
+            self._path = self._path.replace(self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}"))
             self._sealed = sha256
 
     def publish(self) -> None:

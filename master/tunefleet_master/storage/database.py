@@ -1,8 +1,9 @@
 """The database and its one writer.
 
-SQLite lets one connection write at a time, and a write is safe when the disk says so. So all writes queue for one thread, which puts everything that waits
-into one transaction, each request in a savepoint of its own, and pays for one sync to disk. A request is answered after its commit:
-acknowledged is committed. Reads run beside it on connections of their own (WAL), and see the last commit.
+SQLite lets one connection write at a time, and a write is safe when the disk says so. So all writes queue for one
+thread, which puts everything that waits into one transaction, each request in a savepoint of its own, and pays for
+one sync to disk. A request is answered after its commit: acknowledged is committed. Reads run beside it on
+connections of their own (WAL), and see the last commit.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from tunefleet.errors import StorageUnusable
 
+from tunefleet.errors import StorageUnusable
 from tunefleet_master.storage.engine import make_engine, storage_problem
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
 
-MAX_BATCH = 256  # requests in one transaction: far beyond what waits in practice, so that a flood cannot delay the first answer for long
+# Requests in one transaction: more than waits in practice, few enough that a flood does not delay the first answer.
+MAX_BATCH = 256
 N_READERS = 4
 
 
@@ -82,6 +85,8 @@ class Database:
         self._publish = publish
         self.engine: Engine = make_engine(url, read_only=False)
         self._reading: Engine = make_engine(url, read_only=True)
+        with _translated(), self.engine.connect() as connection:
+            connection.rollback()  # opening shows whether the file is a database, and can be written
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._closed = threading.Lock()
@@ -91,16 +96,12 @@ class Database:
     def write(self, work: Callable[[UnitOfWork], T]) -> Future[T]:
         """Queue a request for the writer; the future resolves after the commit.
 
-        An exception of `work` undoes what `work` did, and nothing else. `work` may run twice (when its transaction breaks for a reason that is not its own), so it must
-        act through the unit of work only.
+        An exception of `work` undoes what `work` did, and nothing else. `work` may run twice (when its transaction
+        breaks for a reason that is not its own), so it must act through the unit of work only.
         """
         job: _Job[T] = _Job(work)
         if self._closed.locked():
-            job.future.set_exception(
-                StorageUnusable(
-                    "the master is shutting down.", hint="Try again in a moment."
-                )
-            )
+            job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
         else:
             self._jobs.put(job)
         return job.future
@@ -111,14 +112,12 @@ class Database:
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run `work` on a connection that cannot write, on this thread."""
-        with self._reading.connect() as connection, _translated():
+        with _translated(), self._reading.connect() as connection:
             return work(self._unit_of_work(connection))
 
     async def aread(self, work: Callable[[UnitOfWork], T]) -> T:
         """`read` on a reading thread."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self.read, work
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work)
 
     def close(self) -> None:
         """Finish what is queued, refuse what comes after, close the files. Safe to call twice."""
@@ -131,17 +130,14 @@ class Database:
         self.engine.dispose()
 
     def _unit_of_work(self, connection: Connection) -> UnitOfWork:
-        return UnitOfWork(
-            connection, self._clock(), self.timing.lease_s, self.timing.heartbeat_s
-        )
+        return UnitOfWork(connection, self._clock(), self.timing.lease_s, self.timing.heartbeat_s)
 
     def _run(self) -> None:
-        with self.engine.connect() as connection:
-            while (first := self._jobs.get()) is not None:
-                batch, last = self._gather(first)
-                self._commit(connection, batch)
-                if last:
-                    return
+        while (first := self._jobs.get()) is not None:
+            batch, last = self._gather(first)
+            self._commit(batch)
+            if last:
+                return
 
     def _gather(self, first: _Job[Any]) -> tuple[list[_Job[Any]], bool]:
         batch = [first]
@@ -155,48 +151,65 @@ class Database:
             batch.append(job)
         return batch, False
 
-    def _commit(self, connection: Connection, batch: list[_Job[Any]]) -> None:
+    def _commit(self, batch: list[_Job[Any]]) -> None:
         try:
-            signals = self._transaction(connection, batch)
+            signals = self._transaction(batch)
         except DBAPIError as error:
             if len(batch) == 1:
                 batch[0].error = storage_problem(error)
                 batch[0].settle()
             else:  # one bad request must not take the others with it
                 for job in batch:
-                    self._commit(connection, [job])
+                    self._commit([job])
             return
         for job in batch:
             job.settle()
         if signals:
             self._publish(signals)
 
-    def _transaction(self, connection: Connection, batch: list[_Job[Any]]) -> set[str]:
+    def _transaction(self, batch: list[_Job[Any]]) -> set[str]:
         signals: set[str] = set()
-        with connection.begin():
-            for job in batch:
-                job.result = job.error = None
-                uow = self._unit_of_work(connection)
-                try:
-                    with connection.begin_nested():
-                        job.result = job.work(uow)
-                    signals |= uow.signals
-                except IntegrityError as error:
-                    job.error = error
-                except DBAPIError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - handed to whoever waits for it
-                    job.error = error
+        with self.engine.connect() as connection:
+            transaction = connection.begin()
+            try:
+                for job in batch:
+                    signals |= self._attempt(connection, job)
+                transaction.commit()
+            except DBAPIError:
+                # After a full disk SQLite has rolled back by itself, and another rollback would fail: a new
+                # connection is the clean way out.
+                connection.invalidate()
+                raise
         return signals
 
+    def _attempt(self, connection: Connection, job: _Job[Any]) -> set[str]:
+        """Do the job in a savepoint.
 
-class _translated:
+        An error of its own undoes it, an error of the database breaks the whole transaction.
+        """
+        uow = self._unit_of_work(connection)
+        savepoint = connection.begin_nested()
+        try:
+            job.result, job.error = job.work(uow), None
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError):
+                raise
+            job.error = error
+        except Exception as error:
+            job.error = error
+        if job.error is None:
+            savepoint.commit()
+            return uow.signals
+        savepoint.rollback()
+        return set()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
     """Turn the driver's errors into ours."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: object, error: BaseException | None, traceback: object
-    ) -> None:
-        if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-            raise storage_problem(error) from error
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        raise storage_problem(error) from error

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
+
 from tunefleet.errors import NotAvailableYet, Problem, StorageUnusable
 
 BUSY_TIMEOUT_MS = 10_000
@@ -24,24 +25,14 @@ def make_engine(url: str, *, read_only: bool) -> Engine:
     try:
         backend = make_url(url).get_backend_name()
     except ArgumentError as error:
-        raise StorageUnusable(
-            f"{url!r} is not a database URL.", hint="Write sqlite:////absolute/path.db"
-        ) from error
+        raise StorageUnusable(f"{url!r} is not a database URL.", hint="Write sqlite:////absolute/path.db") from error
     if backend != "sqlite":
-        raise NotAvailableYet(
-            [Problem("database", "only SQLite is available in this version", backend)]
-        )
-    engine = create_engine(
-        url,
-        poolclass=QueuePool if read_only else NullPool,
-        connect_args={"check_same_thread": False},
-    )
+        raise NotAvailableYet([Problem("database", "only SQLite is available in this version", backend)])
+    engine = create_engine(url, poolclass=QueuePool, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = (
-            None  # the driver must not begin or commit by itself
-        )
+        connection.isolation_level = None  # the driver must not begin or commit by itself
         for pragma in _pragmas(read_only=read_only):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -102,6 +93,4 @@ def storage_problem(error: DBAPIError) -> StorageUnusable:
     ):
         if sign in text:
             return StorageUnusable(message, hint=hint)
-    return StorageUnusable(
-        f"the database failed: {text}.", hint="Look at the master's log."
-    )
+    return StorageUnusable(f"the database failed: {text}.", hint="Look at the master's log.")

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
-from tunefleet.protocol import Event
 
+from tunefleet.protocol import Event
 from tunefleet_master.storage.tables import EventRow
 
 
@@ -32,9 +32,7 @@ def add(
     connection.execute(insert(EventRow).values(values))
 
 
-def after(
-    connection: Connection, study_id: int, last_id: int, *, limit: int
-) -> list[Event]:
+def after(connection: Connection, study_id: int, last_id: int, *, limit: int) -> list[Event]:
     """The study's events with ids above `last_id`, oldest first."""
     query = (
         select(EventRow.id, EventRow.kind, EventRow.trial, EventRow.at, EventRow.data)
@@ -43,6 +41,5 @@ def after(
         .limit(limit)
     )
     return [
-        Event(id=row.id, kind=row.kind, trial=row.trial, at=row.at, data=row.data)
-        for row in connection.execute(query)
+        Event(id=row.id, kind=row.kind, trial=row.trial, at=row.at, data=row.data) for row in connection.execute(query)
     ]

@@ -1,14 +1,17 @@
-"""Queries on leases: the time-limited ownership of trials. Each write is one guarded statement; the guard's loser changes nothing."""
+"""Queries on leases: the time-limited ownership of trials.
+
+Each write is one guarded statement; the guard's loser changes nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Float, and_, func, select, tuple_, type_coerce, update
+
 from tunefleet.names import TrialId
 from tunefleet.protocol import HeldLease, StopReason, TrialState
-
 from tunefleet_master.storage.tables import TrialRow
 from tunefleet_master.storage.trials import get, in_order, selection
 from tunefleet_master.storage.values import Trial, trial_of
@@ -58,9 +61,7 @@ def claim(
     )
 
 
-def claimed_by_request(
-    connection: Connection, worker: str, request_id: str
-) -> list[Trial]:
+def claimed_by_request(connection: Connection, worker: str, request_id: str) -> list[Trial]:
     """What this very request was given before and still holds."""
     query = selection().where(
         TrialRow.request_id == request_id,
@@ -68,14 +69,14 @@ def claimed_by_request(
         TrialRow.state == TrialState.RUNNING,
         TrialRow.attempt_open,
     )
-    return [
-        trial_of(row)
-        for row in connection.execute(query.order_by(TrialRow.rank, TrialRow.id))
-    ]
+    return [trial_of(row) for row in connection.execute(query.order_by(TrialRow.rank, TrialRow.id))]
 
 
 def _held(trial_id: TrialId, attempt: int) -> ColumnElement[bool]:
-    """The attempt is the trial's newest and has not ended; its lease may have run out, as long as nobody took the trial since."""
+    """The attempt is the trial's newest and has not ended.
+
+    Its lease may have run out, as long as nobody took the trial since.
+    """
     return and_(
         TrialRow.id == trial_id,
         TrialRow.attempt == attempt,
@@ -84,9 +85,7 @@ def _held(trial_id: TrialId, attempt: int) -> ColumnElement[bool]:
     )
 
 
-def touch(
-    connection: Connection, trial_id: TrialId, attempt: int, *, deadline: datetime
-) -> Trial | None:
+def touch(connection: Connection, trial_id: TrialId, attempt: int, *, deadline: datetime) -> Trial | None:
     """Extend the lease of an attempt, reviving one that ran out; None when the attempt does not hold the trial."""
     query = (
         update(TrialRow)
@@ -115,10 +114,7 @@ def extend(
         TrialRow.state.in_(LIVE),
     )
     query = (
-        update(TrialRow)
-        .where(held)
-        .values(state=TrialState.RUNNING, lease_deadline=deadline)
-        .returning(TrialRow.id)
+        update(TrialRow).where(held).values(state=TrialState.RUNNING, lease_deadline=deadline).returning(TrialRow.id)
     )
     return in_order(
         connection,
@@ -149,15 +145,8 @@ def order_stop(
 
 def expired(connection: Connection, *, now: datetime, limit: int) -> list[Trial]:
     """Running trials whose lease has run out, the longest overdue first."""
-    query = selection().where(
-        TrialRow.state == TrialState.RUNNING, TrialRow.lease_deadline < now
-    )
-    return [
-        trial_of(row)
-        for row in connection.execute(
-            query.order_by(TrialRow.lease_deadline).limit(limit)
-        )
-    ]
+    query = selection().where(TrialRow.state == TrialState.RUNNING, TrialRow.lease_deadline < now)
+    return [trial_of(row) for row in connection.execute(query.order_by(TrialRow.lease_deadline).limit(limit))]
 
 
 def extend_all(connection: Connection, by: timedelta) -> None:
@@ -165,18 +154,12 @@ def extend_all(connection: Connection, by: timedelta) -> None:
     query = (
         update(TrialRow)
         .where(TrialRow.state == TrialState.RUNNING)
-        .values(
-            lease_deadline=TrialRow.lease_deadline.op(
-                "+", return_type=TrialRow.lease_deadline.type
-            )(by.total_seconds())
-        )
+        .values(lease_deadline=type_coerce(TrialRow.lease_deadline, Float) + by.total_seconds())
     )
     connection.execute(query)
 
 
 def held_by(connection: Connection, workers: Sequence[str]) -> list[Trial]:
     """The running trials of these workers."""
-    query = selection().where(
-        TrialRow.worker.in_(workers), TrialRow.state == TrialState.RUNNING
-    )
+    query = selection().where(TrialRow.worker.in_(workers), TrialRow.state == TrialState.RUNNING)
     return [trial_of(row) for row in connection.execute(query.order_by(TrialRow.id))]

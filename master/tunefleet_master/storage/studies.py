@@ -18,10 +18,10 @@ from sqlalchemy import (
     select,
     update,
 )
+
 from tunefleet.errors import NotFound
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.spec import Budget, StudySpec
-
 from tunefleet_master.storage.tables import StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
@@ -31,9 +31,7 @@ UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 def find(connection: Connection, name: str) -> Study | None:
     """The study of this name, None when there is none."""
-    row = connection.execute(
-        select(*_COLUMNS).where(StudyRow.name == name)
-    ).one_or_none()
+    row = connection.execute(select(*_COLUMNS).where(StudyRow.name == name)).one_or_none()
     return None if row is None else study_of(row)
 
 
@@ -41,22 +39,16 @@ def get(connection: Connection, name: str) -> Study:
     """The study of this name; raises NotFound."""
     study = find(connection, name)
     if study is None:
-        raise NotFound(
-            f"there is no study {name!r}.", hint="`tunefleet ls` lists the studies."
-        )
+        raise NotFound(f"there is no study {name!r}.", hint="`tunefleet ls` lists the studies.")
     return study
 
 
 def by_id(connection: Connection, study_id: int) -> Study:
     """The study with this id, which exists."""
-    return study_of(
-        connection.execute(select(*_COLUMNS).where(StudyRow.id == study_id)).one()
-    )
+    return study_of(connection.execute(select(*_COLUMNS).where(StudyRow.id == study_id)).one())
 
 
-def add(
-    connection: Connection, spec: StudySpec, *, sampler: str, reason: str, now: datetime
-) -> Study:
+def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, now: datetime) -> Study:
     """Store a new study, running."""
     values = {
         "name": spec.name,
@@ -71,9 +63,7 @@ def add(
         "created_at": now,
         "started_at": now,
     }
-    return study_of(
-        connection.execute(insert(StudyRow).values(values).returning(*_COLUMNS)).one()
-    )
+    return study_of(connection.execute(insert(StudyRow).values(values).returning(*_COLUMNS)).one())
 
 
 def page(connection: Connection, *, before_id: int | None, limit: int) -> list[Study]:
@@ -92,9 +82,7 @@ def count(connection: Connection) -> int:
 def running(connection: Connection) -> list[Study]:
     """All studies that run, the first to be served first."""
     order = (StudyRow.priority.desc(), StudyRow.id)
-    query = (
-        select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING).order_by(*order)
-    )
+    query = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING).order_by(*order)
     return [study_of(row) for row in connection.execute(query)]
 
 
@@ -103,9 +91,7 @@ def with_claimable_trials(connection: Connection) -> list[tuple[Study, int]]:
 
     Sorted as they are served: higher priority first, then the one with fewer trials running, then the older one.
     """
-    has_waiting = exists().where(
-        TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING
-    )
+    has_waiting = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
     n_running = (
         select(func.count())
         .where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.RUNNING)
@@ -137,9 +123,7 @@ def change_state(
         if new is not StudyState.PAUSED:
             values["finished_at"] = now
     guard = and_(StudyRow.id == study.id, StudyRow.state == study.state)
-    return (
-        connection.execute(update(StudyRow).where(guard).values(values)).rowcount == 1
-    )
+    return connection.execute(update(StudyRow).where(guard).values(values)).rowcount == 1
 
 
 def change(
@@ -156,9 +140,7 @@ def change(
     if priority is not None:
         values["priority"] = priority
     if values:
-        connection.execute(
-            update(StudyRow).where(StudyRow.id == study_id).values(values)
-        )
+        connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
 def take_number(connection: Connection, study_id: int) -> int | None:
@@ -166,9 +148,7 @@ def take_number(connection: Connection, study_id: int) -> int | None:
 
     One guarded statement, so that no two takers get the same trial however many there are.
     """
-    left = or_(
-        StudyRow.budget_trials.is_(None), StudyRow.n_created < StudyRow.budget_trials
-    )
+    left = or_(StudyRow.budget_trials.is_(None), StudyRow.n_created < StudyRow.budget_trials)
     query = (
         update(StudyRow)
         .where(StudyRow.id == study_id, left)
@@ -179,21 +159,13 @@ def take_number(connection: Connection, study_id: int) -> int | None:
     return None if created is None else created - 1
 
 
-def set_position(
-    connection: Connection, study_id: int, *, position: int, exhausted: bool
-) -> None:
+def set_position(connection: Connection, study_id: int, *, position: int, exhausted: bool) -> None:
     """Remember how far the sampler has come."""
-    query = (
-        update(StudyRow)
-        .where(StudyRow.id == study_id)
-        .values(position=position, exhausted=exhausted)
-    )
+    query = update(StudyRow).where(StudyRow.id == study_id).values(position=position, exhausted=exhausted)
     connection.execute(query)
 
 
-def counts(
-    connection: Connection, study_ids: list[int]
-) -> Mapping[int, dict[TrialState, int]]:
+def counts(connection: Connection, study_ids: list[int]) -> Mapping[int, dict[TrialState, int]]:
     """Trials by state for each study."""
     query = (
         select(TrialRow.study_id, TrialRow.state, func.count())
@@ -208,22 +180,13 @@ def counts(
 
 def has_unfinished(connection: Connection, study_id: int) -> bool:
     """Whether a trial of the study waits or runs."""
-    query = (
-        select(TrialRow.id)
-        .where(TrialRow.study_id == study_id, TrialRow.state.in_(UNFINISHED))
-        .limit(1)
-    )
+    query = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state.in_(UNFINISHED)).limit(1)
     return connection.execute(query).first() is not None
 
 
 def has_bundle(connection: Connection, sha256: str) -> bool:
     """Whether a study needs this code bundle."""
-    return (
-        connection.execute(
-            select(StudyRow.id).where(StudyRow.bundle == sha256).limit(1)
-        ).first()
-        is not None
-    )
+    return connection.execute(select(StudyRow.id).where(StudyRow.bundle == sha256).limit(1)).first() is not None
 
 
 def remove(connection: Connection, study_id: int) -> None:

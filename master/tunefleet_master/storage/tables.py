@@ -39,17 +39,13 @@ class UtcTime(TypeDecorator[datetime]):
     impl = Float(53)
     cache_ok = True
 
-    def process_bind_param(
-        self, value: datetime | None, dialect: Dialect
-    ) -> float | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
         """Aware times only: a naive one would be read in the machine's own zone."""
         if value is not None and value.tzinfo is None:
             raise ValueError("a time without a zone must not be stored")
         return None if value is None else value.timestamp()
 
-    def process_result_value(
-        self, value: float | None, dialect: Dialect
-    ) -> datetime | None:
+    def process_result_value(self, value: float | None, dialect: Dialect) -> datetime | None:
         """Seconds as an aware UTC time."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
@@ -60,9 +56,7 @@ class MetricValues(TypeDecorator[Mapping[str, float]]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(
-        self, value: Mapping[str, float] | None, dialect: Dialect
-    ) -> str | None:
+    def process_bind_param(self, value: Mapping[str, float] | None, dialect: Dialect) -> str | None:
         """Numbers as JSON has them, the others in quotes."""
         if value is None:
             return None
@@ -71,15 +65,9 @@ class MetricValues(TypeDecorator[Mapping[str, float]]):
             separators=(",", ":"),
         )
 
-    def process_result_value(
-        self, value: str | None, dialect: Dialect
-    ) -> dict[str, float] | None:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, float] | None:
         """All values as floats again."""
-        return (
-            None
-            if value is None
-            else {name: float(x) for name, x in json.loads(value).items()}
-        )
+        return None if value is None else {name: float(x) for name, x in json.loads(value).items()}
 
 
 class Table(DeclarativeBase):
@@ -178,9 +166,7 @@ class AttemptRow(Table):
 
     __tablename__ = "attempts"
 
-    trial_id: Mapped[int] = mapped_column(
-        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
-    )
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     worker: Mapped[str] = mapped_column(String(100))
     started_at: Mapped[datetime]
@@ -200,9 +186,7 @@ class ReportRow(Table):
     __tablename__ = "reports"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    trial_id: Mapped[int] = mapped_column(
-        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
-    )
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     number: Mapped[int] = mapped_column(BigInteger)
@@ -236,9 +220,7 @@ class ArtifactRow(Table):
 
     __tablename__ = "artifacts"
 
-    trial_id: Mapped[int] = mapped_column(
-        ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True
-    )
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"), index=True)
     attempt: Mapped[int]

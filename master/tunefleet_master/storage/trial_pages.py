@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
+
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean
 from tunefleet.parameters import IntRange, RealRange
 from tunefleet.protocol import TrialState
-
 from tunefleet_master.storage.tables import TrialRow
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
@@ -33,7 +33,10 @@ _SORTS: dict[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class TrialQuery:
-    """Which trials, in which order. `sort` is a column's name or a parameter's, `value` means best first with `descending` unset too."""
+    """Which trials, in which order.
+
+    `sort` is a column's name or a parameter's, `value` means best first with `descending` unset too.
+    """
 
     state: TrialState | None = None
     sort: str = "number"
@@ -44,9 +47,7 @@ class TrialQuery:
     """Only trials that have changed since then."""
 
 
-def page(
-    connection: Connection, study: Study, query: TrialQuery
-) -> tuple[list[Trial], str | None, int]:
+def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[Trial], str | None, int]:
     """The trials of a page, the next page's cursor, and how many trials the filters let through.
 
     Raises:
@@ -58,18 +59,10 @@ def page(
         where.append(TrialRow.state == query.state)
     if query.since is not None:
         where.append(TrialRow.updated_at >= query.since)
-    total = connection.execute(
-        select(func.count()).select_from(TrialRow).where(*where)
-    ).scalar_one()
+    total = connection.execute(select(func.count()).select_from(TrialRow).where(*where)).scalar_one()
     key = _sort_key(study, query.sort)
     order = key.desc() if query.descending else key.asc()
-    rows = (
-        selection()
-        .where(*where)
-        .order_by(order.nulls_last(), TrialRow.number)
-        .offset(offset)
-        .limit(query.limit)
-    )
+    rows = selection().where(*where).order_by(order.nulls_last(), TrialRow.number).offset(offset).limit(query.limit)
     trials = [trial_of(row) for row in connection.execute(rows)]
     end = offset + len(trials)
     return trials, str(end) if end < total else None, total
@@ -77,17 +70,11 @@ def page(
 
 def _offset(query: TrialQuery) -> int:
     if not 1 <= query.limit <= MAX_LIMIT:
-        raise InvalidInput(
-            [Problem("limit", f"must be from 1 to {MAX_LIMIT}", str(query.limit))]
-        )
+        raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_LIMIT}", str(query.limit))])
     if query.cursor is None:
         return 0
-    if not (
-        query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) < 16
-    ):
-        raise InvalidInput(
-            [Problem("cursor", "is not one that a page gave", query.cursor[:40])]
-        )
+    if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) < 16):
+        raise InvalidInput([Problem("cursor", "is not one that a page gave", query.cursor[:40])])
     return int(query.cursor)
 
 
@@ -98,12 +85,7 @@ def _sort_key(study: Study, sort: str) -> ColumnElement[Any]:
     parameter = study.spec.space.get(name)
     if parameter is None:
         known = [*_SORTS, *(f"{PARAMETER}{name}" for name in study.spec.space)]
-        raise InvalidInput(
-            [Problem("sort", f"is not a column{did_you_mean(sort, known)}", sort[:80])]
-        )
+        raise InvalidInput([Problem("sort", f"is not a column{did_you_mean(sort, known)}", sort[:80])])
     value = TrialRow.params[name]
-    return (
-        value.as_float()
-        if isinstance(parameter, RealRange | IntRange)
-        else value.as_string()
-    )
+    key: ColumnElement[Any] = value.as_float() if isinstance(parameter, RealRange | IntRange) else value.as_string()
+    return key

@@ -1,4 +1,7 @@
-"""Queries on trials. Every write of a state is guarded by what it was read as; the guard's loser gets None, and nothing has changed."""
+"""Queries on trials.
+
+Every write of a state is guarded by what it was read as; the guard's loser gets None, and nothing has changed.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from sqlalchemy import (
     select,
     update,
 )
+
 from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.space import Configuration
-
 from tunefleet_master.lifecycle import End, check_transition
 from tunefleet_master.storage.tables import StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, Trial, trial_of
@@ -62,9 +65,7 @@ def by_number(connection: Connection, study: Study, number: int) -> Trial:
 
 def number_with(connection: Connection, study_id: int, config_hash: str) -> int | None:
     """The number of the trial that has this configuration."""
-    query = select(TrialRow.number).where(
-        TrialRow.study_id == study_id, TrialRow.config_hash == config_hash
-    )
+    query = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.config_hash == config_hash)
     return connection.execute(query).scalar_one_or_none()
 
 
@@ -96,40 +97,24 @@ def add(
         "created_at": now,
         "updated_at": now,
     }
-    return TrialId(
-        connection.execute(
-            insert(TrialRow).values(values).returning(TrialRow.id)
-        ).scalar_one()
-    )
+    return TrialId(connection.execute(insert(TrialRow).values(values).returning(TrialRow.id)).scalar_one())
 
 
 def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:
     """How many trials wait, counted no further than `at_most`."""
-    waiting = select(TrialRow.id).where(
-        TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING
-    )
-    return connection.execute(
-        select(func.count()).select_from(waiting.limit(at_most).subquery())
-    ).scalar_one()
+    waiting = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
+    return connection.execute(select(func.count()).select_from(waiting.limit(at_most).subquery())).scalar_one()
 
 
 def in_order(connection: Connection, trial_ids: Sequence[TrialId]) -> list[Trial]:
     """These trials, in the order in which they are handed out."""
-    query = (
-        selection()
-        .where(TrialRow.id.in_(trial_ids))
-        .order_by(TrialRow.rank, TrialRow.id)
-    )
+    query = selection().where(TrialRow.id.in_(trial_ids)).order_by(TrialRow.rank, TrialRow.id)
     return [trial_of(row) for row in connection.execute(query)]
 
 
-def note_progress(
-    connection: Connection, trial: Trial, *, values: Mapping[str, Any], now: datetime
-) -> None:
+def note_progress(connection: Connection, trial: Trial, *, values: Mapping[str, Any], now: datetime) -> None:
     """Write what reports have brought; the caller holds the lease in this transaction."""
-    query = update(TrialRow).where(
-        TrialRow.id == trial.id, TrialRow.attempt == trial.attempt
-    )
+    query = update(TrialRow).where(TrialRow.id == trial.id, TrialRow.attempt == trial.attempt)
     connection.execute(query.values(**values, updated_at=now))
 
 
@@ -167,14 +152,10 @@ def end(
         TrialRow.attempt == trial.attempt,
         TrialRow.state == trial.state,
     )
-    return (
-        connection.execute(update(TrialRow).where(guard).values(values)).rowcount == 1
-    )
+    return connection.execute(update(TrialRow).where(guard).values(values)).rowcount == 1
 
 
-def cancel_waiting(
-    connection: Connection, study_id: int, *, message: str, now: datetime
-) -> None:
+def cancel_waiting(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
     """Cancel what waits."""
     waiting = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
     cancelled = {
@@ -186,22 +167,16 @@ def cancel_waiting(
     connection.execute(update(TrialRow).where(waiting).values(cancelled))
 
 
-def cancel_study(
-    connection: Connection, study_id: int, *, message: str, now: datetime
-) -> None:
+def cancel_study(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
     """Cancel what waits, and tell what runs to stop."""
     cancel_waiting(connection, study_id, message=message, now=now)
     of_study = TrialRow.study_id == study_id
     stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}
-    still_running = and_(
-        of_study, TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None)
-    )
+    still_running = and_(of_study, TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None))
     connection.execute(update(TrialRow).where(still_running).values(stop))
 
 
-def n_with_exception(
-    connection: Connection, study_id: int, exception: str, *, since: datetime
-) -> int:
+def n_with_exception(connection: Connection, study_id: int, exception: str, *, since: datetime) -> int:
     """How many trials of the study have last failed with this exception since a time."""
     query = (
         select(func.count())
@@ -250,7 +225,5 @@ def best(connection: Connection, study: Study) -> Trial | None:
         TrialRow.state == TrialState.COMPLETE,
         TrialRow.value.is_not(None),
     )
-    row = connection.execute(
-        query.order_by(order, TrialRow.number).limit(1)
-    ).one_or_none()
+    row = connection.execute(query.order_by(order, TrialRow.number).limit(1)).one_or_none()
     return None if row is None else trial_of(row)

@@ -1,4 +1,7 @@
-"""What one request works with: a connection inside a transaction, the time, and the bells to ring once it is committed."""
+"""What one request works with.
+
+A connection inside a transaction, the time, and the bells to ring once it is committed.
+"""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row
+
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
 from tunefleet.space import Configuration
@@ -46,11 +47,7 @@ class Study:
     @property
     def trials_left(self) -> int | None:
         """How many trials may still be created; None without a limit."""
-        return (
-            None
-            if self.budget.trials is None
-            else max(0, self.budget.trials - self.n_created)
-        )
+        return None if self.budget.trials is None else max(0, self.budget.trials - self.n_created)
 
 
 @dataclass(frozen=True, slots=True)

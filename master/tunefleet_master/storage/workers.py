@@ -7,40 +7,28 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
-from tunefleet.protocol import WorkerFacts
 
+from tunefleet.protocol import WorkerFacts
 from tunefleet_master.storage.tables import MasterRow, WorkerRow
 
 
-def note(
-    connection: Connection, name: str, facts: WorkerFacts, *, now: datetime
-) -> None:
+def note(connection: Connection, name: str, facts: WorkerFacts, *, now: datetime) -> None:
     """Record that the worker was heard now, and what it says of itself."""
     values = {"facts": facts.model_dump(mode="json"), "last_beat_at": now}
     query = insert(WorkerRow).values(name=name, first_seen_at=now, **values)
-    connection.execute(
-        query.on_conflict_do_update(index_elements=[WorkerRow.name], set_=values)
-    )
+    connection.execute(query.on_conflict_do_update(index_elements=[WorkerRow.name], set_=values))
 
 
-def all_since(
-    connection: Connection, since: datetime, *, limit: int
-) -> list[Row[*tuple[Any, ...]]]:
+def all_since(connection: Connection, since: datetime, *, limit: int) -> list[Row[*tuple[Any, ...]]]:
     """Workers heard since a time, by name."""
-    query = (
-        select(*WorkerRow.__table__.columns)
-        .where(WorkerRow.last_beat_at >= since)
-        .order_by(WorkerRow.name)
-    )
+    query = select(*WorkerRow.__table__.columns).where(WorkerRow.last_beat_at >= since).order_by(WorkerRow.name)
     return list(connection.execute(query.limit(limit)))
 
 
 def n_alive(connection: Connection, since: datetime) -> int:
     """How many workers were heard since a time."""
     return connection.execute(
-        select(func.count())
-        .select_from(WorkerRow)
-        .where(WorkerRow.last_beat_at >= since)
+        select(func.count()).select_from(WorkerRow).where(WorkerRow.last_beat_at >= since)
     ).scalar_one()
 
 

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
-from tunefleet.errors import StorageUnusable
 
+from tunefleet.errors import StorageUnusable
 from tunefleet_master.storage.engine import storage_problem
 
 
@@ -29,15 +29,14 @@ def upgrade(engine: Engine) -> Upgrade:
     """Bring the tables to this program's revision, all in one transaction.
 
     Raises:
-        StorageUnusable: the database is corrupt, belongs to another program, or to a newer version of this one; nothing has changed.
+        StorageUnusable: the database is corrupt, belongs to another program, or to a newer version of this one;
+            nothing has changed.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     script = ScriptDirectory.from_config(config)
     newest = script.get_current_head()
-    assert (
-        newest is not None
-    )  # a package without its migrations is not one that was built
+    assert newest is not None  # a package without its migrations is not one that was built
     try:
         with engine.connect() as connection, connection.begin():
             before = _current(connection, script)

@@ -8,7 +8,5 @@ from tunefleet_master.storage.tables import Table
 
 connection = context.config.attributes["connection"]
 # SQLite cannot alter most things of a table; batch mode copies it instead.
-context.configure(
-    connection=connection, target_metadata=Table.metadata, render_as_batch=True
-)
+context.configure(connection=connection, target_metadata=Table.metadata, render_as_batch=True)
 context.run_migrations()

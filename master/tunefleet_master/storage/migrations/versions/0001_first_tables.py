@@ -118,32 +118,16 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trials")),
-        sa.UniqueConstraint(
-            "study_id", "config_hash", name=op.f("uq_trials_study_id_config_hash")
-        ),
-        sa.UniqueConstraint(
-            "study_id", "number", name=op.f("uq_trials_study_id_number")
-        ),
+        sa.UniqueConstraint("study_id", "config_hash", name=op.f("uq_trials_study_id_config_hash")),
+        sa.UniqueConstraint("study_id", "number", name=op.f("uq_trials_study_id_number")),
     )
     with op.batch_alter_table("trials", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_trials_changes", ["study_id", "updated_at"], unique=False
-        )
-        batch_op.create_index(
-            "ix_trials_exceptions", ["study_id", "exception"], unique=False
-        )
-        batch_op.create_index(
-            "ix_trials_leases", ["state", "lease_deadline"], unique=False
-        )
-        batch_op.create_index(
-            "ix_trials_queue", ["study_id", "state", "rank", "id"], unique=False
-        )
-        batch_op.create_index(
-            "ix_trials_ranking", ["study_id", "state", "value"], unique=False
-        )
-        batch_op.create_index(
-            batch_op.f("ix_trials_request_id"), ["request_id"], unique=False
-        )
+        batch_op.create_index("ix_trials_changes", ["study_id", "updated_at"], unique=False)
+        batch_op.create_index("ix_trials_exceptions", ["study_id", "exception"], unique=False)
+        batch_op.create_index("ix_trials_leases", ["state", "lease_deadline"], unique=False)
+        batch_op.create_index("ix_trials_queue", ["study_id", "state", "rank", "id"], unique=False)
+        batch_op.create_index("ix_trials_ranking", ["study_id", "state", "value"], unique=False)
+        batch_op.create_index(batch_op.f("ix_trials_request_id"), ["request_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_trials_worker"), ["worker"], unique=False)
 
     op.create_table(
@@ -153,9 +137,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["sha256"], ["blobs.sha256"], name=op.f("fk_artifacts_sha256")
-        ),
+        sa.ForeignKeyConstraint(["sha256"], ["blobs.sha256"], name=op.f("fk_artifacts_sha256")),
         sa.ForeignKeyConstraint(
             ["trial_id"],
             ["trials.id"],
@@ -165,9 +147,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trial_id", "name", name=op.f("pk_artifacts")),
     )
     with op.batch_alter_table("artifacts", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_artifacts_sha256"), ["sha256"], unique=False
-        )
+        batch_op.create_index(batch_op.f("ix_artifacts_sha256"), ["sha256"], unique=False)
 
     op.create_table(
         "attempts",

@@ -1,0 +1,108 @@
+"""A master without the web: a real database, a clock that the test moves, and the planner called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
+from tunefleet.spec import StudySpec
+from tunefleet_master.search import registry
+from tunefleet_master.services import claims, endings, planner, reports, studies, sweeper
+from tunefleet_master.storage import migrations
+from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SWEEP_S = 2.0
+
+
+def spec_of(**changes: Any) -> StudySpec:
+    """A small study; keys given replace its own."""
+    data: dict[str, Any] = {
+        "name": "study",
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "run": {"function": "train:train"},
+        "space": {"x": {"float": [0, 1]}, "kind": ["a", "b"]},
+        "budget": {"trials": 4},
+    }
+    return StudySpec.parse({**data, **changes})
+
+
+class Master:
+    """Calls services as the web layer does: each in a transaction of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.now = START
+        self.signals: set[str] = set()
+        self.database = self._open()
+        migrations.upgrade(self.database.engine)
+
+    def _open(self) -> Database:
+        return Database(self.url, clock=lambda: self.now, publish=self.signals.update)
+
+    def restart(self) -> None:
+        """Close the database and open it again, as a new process would."""
+        self.database.close()
+        self.database = self._open()
+
+    def call(self, service: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Run a service and wait for its commit."""
+        return self.database.write(lambda uow: service(uow, *args, **options)).result(timeout=10)
+
+    def look(self, query: Callable[[UnitOfWork], T]) -> T:
+        """Read on a connection that cannot write."""
+        return self.database.read(query)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock, sweeping as the master would."""
+        end = self.now + timedelta(seconds=seconds)
+        while self.now < end:
+            self.now = min(self.now + timedelta(seconds=SWEEP_S), end)
+            self.call(sweeper.sweep, sweep_s=SWEEP_S)
+
+    def be_away(self, seconds: float) -> None:
+        """Move the clock without a sweep: the master was down."""
+        self.now += timedelta(seconds=seconds)
+
+    def submit(self, **changes: Any) -> StudySpec:
+        """Submit a study and fill its queue."""
+        spec = spec_of(**changes)
+        self.call(studies.submit, spec)
+        self.plan()
+        return spec
+
+    def plan(self) -> None:
+        """Fill all queues."""
+        while lacking := self.look(planner.needs):
+            for need in lacking:
+                sampler = registry.build(need.study.sampler, need.study.spec)
+                self.call(planner.enqueue, need.study.id, planner.propose(sampler, need))
+
+    def claim(self, worker: str = "w1", **fields: Any) -> list[Lease]:
+        """Claim as a worker that may run code."""
+        facts = fields.pop("facts", WorkerFacts(allow_code=True))
+        return self.call(claims.claim, ClaimRequest(worker=worker, facts=facts, **fields))
+
+    def report(self, lease: Lease, step: int, **metrics: float) -> Any:
+        """Report metrics at a step."""
+        batch = ReportBatch(attempt=lease.attempt, reports=[Report(step=step, metrics=metrics)])
+        return self.call(reports.record, lease.trial_id, batch)
+
+    def complete(self, lease: Lease, **metrics: float) -> EndResponse:
+        """Complete with final metrics."""
+        return self.call(endings.complete, lease.trial_id, CompleteRequest(attempt=lease.attempt, metrics=metrics))
+
+
+@pytest.fixture(params=["sqlite"])
+def master(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Master]:
+    """One for each database that the master runs on."""
+    master = Master(f"sqlite:///{tmp_path / 'master.db'}")
+    yield master
+    master.database.close()
