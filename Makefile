@@ -55,7 +55,7 @@ check: $(STAMP)
 	@"$(BIN)/ruff" format --quiet --check $(PYTHON_FOLDERS) \
 		|| { echo "Some files are not formatted as ruff would; make fmt does it" >&2; exit 1; }
 	@"$(BIN)/ruff" check --quiet $(PYTHON_FOLDERS)
-	@"$(BIN)/mypy"
+	@"$(BIN)/mypy" $(PYTHON_FOLDERS)
 	@"$(BIN)/lint-imports" --no-logo
 	@"$(BIN)/check-jsonschema" --builtin-schema vendor.compose-spec docker-compose.yml
 	@"$(BIN)/hadolint" $(DOCKERFILES)
