@@ -20,7 +20,7 @@ def upload(transport: Transport, file: Path, name: str, *, trial_id: TrialId, at
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     path = route("trials", trial_id, "artifacts", name)
-    return transport.put_file(path, file, ArtifactRef, query={"attempt": attempt, "sha256": sha256})
+    return transport.put_file(path, file, answer=ArtifactRef, query={"attempt": attempt, "sha256": sha256})
 
 
 def download(transport: Transport, artifact: ArtifactRef, to: Path, *, trial_id: TrialId) -> None:

@@ -110,7 +110,7 @@ class ClaimedTrial(Trial):
             error.add_note(f"Tunefleet could not tell the master: {untold}")
 
     def _end(self, how: str, body: CompleteRequest | FailRequest | ReleaseRequest) -> None:
-        self.outcome = self._transport.post(route("trials", self._lease.trial_id, how), body, EndResponse)
+        self.outcome = self._transport.post(route("trials", self._lease.trial_id, how), body, answer=EndResponse)
 
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
         self._obey()
@@ -136,7 +136,7 @@ class ClaimedTrial(Trial):
 
 def take(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
     """Claim one trial; None when the master has none within the request's wait."""
-    answer = transport.post("/claims", request, ClaimResponse, timeout_s=request.wait_s + MAX_WAIT_S)
+    answer = transport.post("/claims", request, answer=ClaimResponse, timeout_s=request.wait_s + MAX_WAIT_S)
     if not answer.leases:
         return None
     return ClaimedTrial(

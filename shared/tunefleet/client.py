@@ -94,7 +94,7 @@ class Client:
         if problems := code_problems(spec):
             raise InvalidInput(problems)
         body = with_code(spec, self._sent)
-        detail = self.transport.post("/studies", body, StudyDetail)
+        detail = self.transport.post("/studies", body, answer=StudyDetail)
         return Study(self.transport, detail.name)
 
     def study(self, name: str) -> Study:
@@ -124,7 +124,7 @@ class Client:
 
     def _sent(self, code: str) -> str:
         with pack(Path(code)) as bundle:
-            self.transport.put_file(route("bundles", bundle.sha256), bundle.path, NoneType)
+            self.transport.put_file(route("bundles", bundle.sha256), bundle.path, answer=NoneType)
         return f"{BUNDLE_PREFIX}{bundle.sha256}"
 
 

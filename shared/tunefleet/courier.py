@@ -109,14 +109,14 @@ class Courier:
         if not batch:
             return
         body = ReportBatch(attempt=self._lease.attempt, reports=batch)
-        answer = self._transport.post(route("trials", self._lease.trial_id, "reports"), body, Directive)
+        answer = self._transport.post(route("trials", self._lease.trial_id, "reports"), body, answer=Directive)
         with self._bell:
             del self._waiting[: len(batch)]
         if answer.directive == "stop":
             self.order = answer.reason or StopReason.CANCELLED
 
     def _beat(self) -> None:
-        answer = self._transport.post("/heartbeats", self._beat_request, HeartbeatResponse)
+        answer = self._transport.post("/heartbeats", self._beat_request, answer=HeartbeatResponse)
         self._heartbeat_s = answer.heartbeat_s
         if self._lease.trial_id in answer.lost:
             raise LeaseLost(

@@ -32,10 +32,10 @@ class LocalTrial(Trial):
         data: how the data is divided; the defaults of a study if not given.
         options: of a built-in task, the keys beside `task`.
         folder: where saved files go; without one, a temporary folder that lives as long as the trial.
-        quiet: print nothing.
 
     Attributes:
         reports: the step and its metrics, one pair for each step that was reported, oldest first.
+        quiet: print nothing from now on when it is True.
     """
 
     def __init__(
@@ -47,7 +47,6 @@ class LocalTrial(Trial):
         data: DataSpec | None = None,
         options: Mapping[str, Any] = MappingProxyType({}),
         folder: Path | str | None = None,
-        quiet: bool = False,
     ) -> None:
         super().__init__(
             params=params,
@@ -60,7 +59,7 @@ class LocalTrial(Trial):
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.reports: list[tuple[int, dict[str, float]]] = []
-        self._quiet = quiet
+        self.quiet = False
         self._open = False  # a step runs, and its line may still grow
         self._n_printed = 0
         seed_everything(seed)
@@ -94,7 +93,7 @@ class LocalTrial(Trial):
     def _print(self, until: int) -> None:
         """Print the lines of the reports before `until` that were not printed yet."""
         for step, metrics in self.reports[self._n_printed : until]:
-            if not self._quiet:
+            if not self.quiet:
                 of = f"/{self.steps}" if self.steps else ""
                 print(f"step {step + 1}{of}  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         self._n_printed = max(self._n_printed, until)

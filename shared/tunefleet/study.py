@@ -77,7 +77,7 @@ class Study:
             BudgetTaken: the budget has no trial left.
         """
         body = EnqueueRequest(params=[params])
-        return self._transport.post(f"{self._path}/trials", body, list[TrialView])[0]
+        return self._transport.post(f"{self._path}/trials", body, answer=list[TrialView])[0]
 
     def pause(self) -> StudyDetail:
         """Start no more trials; those that run go on."""
@@ -108,7 +108,7 @@ class Study:
     def retry(self, *failures: Failure | str) -> list[int]:
         """Run failed trials again: all of them, or those with one of these failures; gives their numbers."""
         chosen = [Failure(failure) for failure in failures] or None
-        return self._transport.post(f"{self._path}/retry", RetryRequest(failures=chosen), RetryResponse).numbers
+        return self._transport.post(f"{self._path}/retry", RetryRequest(failures=chosen), answer=RetryResponse).numbers
 
     def delete(self) -> None:
         """Delete the study with its trials and their files. Raises Conflict while it runs."""
@@ -164,6 +164,14 @@ class Study:
             download(self._transport, artifact, path, trial_id=trial.id)
         return paths
 
+    def fetch(self, trial: TrialDetail, name: str, to: Path) -> None:
+        """Fetch one file of a trial, with its hash checked. Raises NotFound when the trial has none of the name."""
+        artifact = next((one for one in trial.artifacts if one.name == name), None)
+        if artifact is None:
+            known = ", ".join(one.name for one in trial.artifacts) or "none"
+            raise NotFound(f"Trial {trial.number} of {self.name} has no file {name!r}; it has {known}.")
+        download(self._transport, artifact, to, trial_id=trial.id)
+
     def events(self, after: int = 0) -> Iterator[Event]:
         """What happens in the study, from the beginning or behind an event's id, for as long as you read."""
         return follow(self._transport, self.name, after=after)
@@ -194,7 +202,7 @@ class Study:
                 yield trial
 
     def _patch(self, patch: StudyPatch) -> StudyDetail:
-        return self._transport.patch(self._path, patch, StudyDetail)
+        return self._transport.patch(self._path, patch, answer=StudyDetail)
 
 
 def is_over(view: StudyDetail) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tunefleet.command_line import placeholders, tokens
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
@@ -16,6 +17,7 @@ LARGEST_GRID = (
     1_000_000  # a grid is walked in order; nobody runs a larger one, and one typed by mistake should not start
 )
 N_DRAWS = 1_000  # enough to see a share of 1 %, in some 10 ms
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _LATER_SAMPLERS = frozenset({"tpe", "gp", "forest", "cmaes", "evolution", "pbt"})
 _SAMPLERS_NOW = "auto, grid, random and sobol are"
 
@@ -74,26 +76,26 @@ def _command_problems(spec: StudySpec) -> Iterator[Problem]:
     if not isinstance(spec.run, CommandRun):
         return
     try:
-        arguments = tokens(spec.run.command)
+        words = shlex.split(spec.run.command)
     except ValueError as error:
-        yield Problem("run.command", f"cannot be split into arguments: {str(error).lower()}", shown(spec.run.command))
+        yield Problem("run.command", f"cannot be split into words: {str(error).lower()}", shown(spec.run.command))
         return
-    if not arguments:
+    if not words:
         yield Problem("run.command", "is empty")
-    for argument in arguments:
-        yield from _argument_problems(argument, spec)
+    for word in words:
+        yield from _word_problems(word, spec)
 
 
-def _argument_problems(argument: str, spec: StudySpec) -> Iterator[Problem]:
-    for name in placeholders(argument):
+def _word_problems(word: str, spec: StudySpec) -> Iterator[Problem]:
+    for name in _PLACEHOLDER.findall(word):
         if name not in spec.space:
             yield Problem(
                 "run.command", f"{{{name}}} is no parameter of the space{did_you_mean(name, list(spec.space))}"
             )
-        elif argument == f"{{{name}}}" and spec.space[name].when is not None:
+        elif word == f"{{{name}}}" and spec.space[name].when is not None:
             rule = (
-                f"the argument {{{name}}} has no value where {spec.space[name].when!r} is not true, and what stands "
-                f"before it would take the next argument; write --{name}={{{name}}}, which is left out as a whole, "
+                f"the word {{{name}}} is left out where {spec.space[name].when!r} is not true, and an option "
+                f"before it would take the next word; write --{name}={{{name}}}, which comes and goes as a whole, "
                 "or read the parameter from the environment"
             )
             yield Problem("run.command", rule)

@@ -8,6 +8,7 @@ answer.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import os
 import threading
@@ -103,6 +104,12 @@ class Transport:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
+    def with_patience(self, retry_for_s: float | None) -> Self:
+        """The same connections, with calls that are tried again for another time; closing one closes both."""
+        other = copy.copy(self)
+        other._retry_for_s = retry_for_s
+        return other
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -119,11 +126,11 @@ class Transport:
         """Read something; keys of the query that are None are left out."""
         return self._answer(Call("GET", path, query=query or {}), answer)
 
-    def post(self, path: str, body: Model, answer: type[T], *, timeout_s: float | None = None) -> T:
+    def post(self, path: str, body: Model, *, answer: type[T], timeout_s: float | None = None) -> T:
         """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
         return self._answer(_sending("POST", path, body, timeout_s), answer)
 
-    def patch(self, path: str, body: Model, answer: type[T]) -> T:
+    def patch(self, path: str, body: Model, *, answer: type[T]) -> T:
         """Change something; fields that were not set in the body are not sent."""
         return self._answer(_sending("PATCH", path, body), answer)
 
@@ -131,7 +138,7 @@ class Transport:
         """Delete something."""
         self._persist(lambda: self._try(Call("DELETE", path)))
 
-    def put_file(self, path: str, file: Path, answer: type[T], *, query: Query | None = None) -> T:
+    def put_file(self, path: str, file: Path, *, answer: type[T], query: Query | None = None) -> T:
         """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
 
         Raises FileNotFoundError when there is no file.

@@ -48,12 +48,16 @@ class Trials(Sequence[TrialView]):
         self._cursor: str | None = None
         self._total: int | None = None
 
-    def __len__(self) -> int:
-        """How many trials there are."""
+    @property
+    def total(self) -> int:
+        """How many trials there are, whatever the limit."""
         if self._total is None:
             self._fetch()
-        total = len(self._items) if self._cursor is None else self._total or 0
-        return total if self._limit is None else min(total, self._limit)
+        return len(self._items) if self._cursor is None else self._total or 0
+
+    def __len__(self) -> int:
+        """How many trials the sequence has."""
+        return self.total if self._limit is None else min(self.total, self._limit)
 
     @overload
     def __getitem__(self, index: int) -> TrialView: ...

@@ -1,7 +1,8 @@
 """YAML as its version 1.2 reads plain values, with the line of every key.
 
 PyYAML follows version 1.1, where `1e-6` is text, `on` is true and `1:30` is 90. Here `1e-6` is a number, and only
-`true` and `false` are truth values. A key that stands twice is an error, since one of the two would be lost without a word.
+`true` and `false` are truth values. A key that stands twice is an error, since one of the two would be lost without a
+word.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -77,7 +77,7 @@ def test_a_message_goes_out_with_the_token_and_comes_back_as_a_model() -> None:
         seen.append(request)
         return httpx.Response(200, json={"leases": [], "lease_s": 60, "heartbeat_s": 10})
 
-    response = transport(answer).post("/claims", ClaimRequest(worker="w"), ClaimResponse)
+    response = transport(answer).post("/claims", ClaimRequest(worker="w"), answer=ClaimResponse)
     assert response.lease_s == 60
     assert str(seen[0].url) == f"{URL}/api/v1/claims"
     assert seen[0].headers["authorization"] == "Bearer secret"
@@ -91,7 +91,7 @@ def test_fields_that_were_not_set_are_not_sent() -> None:
         seen.append(request.content)
         return httpx.Response(200, json=GO_ON)
 
-    transport(answer).patch("/studies/s", StudyPatch(priority=3), Directive)
+    transport(answer).patch("/studies/s", StudyPatch(priority=3), answer=Directive)
     assert json.loads(seen[0]) == {"priority": 3}
 
 
@@ -262,7 +262,7 @@ class Cut(httpx.SyncByteStream):
         self.body = body
         self.cut_after = cut_after
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[bytes]:
         yield self.body[: self.cut_after]
         if self.cut_after is not None and len(self.body) > self.cut_after:
             raise httpx.ReadError("connection reset")
@@ -272,7 +272,7 @@ def test_an_upload_goes_on_behind_what_the_master_holds(tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(bytes(range(250)))
     store = Store(cut_after=100)
-    transport(store).put_file("/a", file, Directive, query={"attempt": 1})
+    transport(store).put_file("/a", file, answer=Directive, query={"attempt": 1})
     assert store.held == file.read_bytes()
     assert store.ranges == [None, "bytes 100-249/250", "bytes 200-249/250"]
 
@@ -280,7 +280,9 @@ def test_an_upload_goes_on_behind_what_the_master_holds(tmp_path: Path) -> None:
 def test_an_upload_follows_the_offset_that_the_master_names(tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(b"0123456789")
-    steps = iter([httpx.ReadError("cut"), 7, problem("upload_offset", 409, offset=4), httpx.Response(201, json=GO_ON)])
+    steps: Iterator[httpx.Response | Exception | int] = iter(
+        [httpx.ReadError("cut"), 7, problem("upload_offset", 409, offset=4), httpx.Response(201, json=GO_ON)]
+    )
     bodies: list[bytes] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -292,7 +294,7 @@ def test_an_upload_follows_the_offset_that_the_master_names(tmp_path: Path) -> N
         bodies.append(request.read())
         return step
 
-    transport(answer).put_file("/a", file, Directive)
+    transport(answer).put_file("/a", file, answer=Directive)
     assert bodies == [b"789", b"456789"]
 
 
@@ -301,7 +303,7 @@ def test_an_upload_offset_without_patience_is_raised(tmp_path: Path) -> None:
     file.write_bytes(b"0123")
     with pytest.raises(UploadOffset):
         transport(one_after_the_other(problem("upload_offset", 409, offset=2)), retry_for_s=0).put_file(
-            "/a", file, Directive
+            "/a", file, answer=Directive
         )
 
 
@@ -309,7 +311,7 @@ def test_an_empty_file_is_uploaded(tmp_path: Path) -> None:
     file = tmp_path / "empty"
     file.touch()
     store = Store()
-    transport(store).put_file("/a", file, Directive)
+    transport(store).put_file("/a", file, answer=Directive)
     assert store.ranges == [None]
 
 
@@ -338,7 +340,7 @@ def test_lines_come_as_they_are_sent_and_end_at_a_cut() -> None:
     body = b"id: 1\ndata: {}\n\n"
 
     class Stream(httpx.SyncByteStream):
-        def __iter__(self):  # type: ignore[no-untyped-def]
+        def __iter__(self) -> Iterator[bytes]:
             yield body
             raise httpx.ReadError("connection reset")
 

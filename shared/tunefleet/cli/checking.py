@@ -1,0 +1,97 @@
+"""`tunefleet check`: everything that can be said about a study's file without a master."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import AsJson, examples
+from tunefleet.cli.studies import StudyFile
+
+if TYPE_CHECKING:
+    from tunefleet.spec import StudySpec
+
+app = typer.Typer()
+
+
+@app.command(epilog=examples("tunefleet check study.yaml"))
+def check(file: StudyFile, as_json: AsJson = False) -> None:
+    """Check a study's file before it is submitted.
+
+    Tells every rule that it breaks, its space and the size of its grid, and whether its function fits the space.
+    Nothing of your code is run, and no master is needed. The exit code is 2 when the study could not be submitted.
+    """
+    from tunefleet.errors import InvalidInput
+
+    report: dict[str, Any] = {"ok": False, "problems": [], "unavailable": [], "warnings": []}
+    try:
+        report |= _report(file)
+    except InvalidInput as error:
+        report["problems"] = [str(problem) for problem in error.problems]
+    report["ok"] = not report["problems"] and not report["unavailable"]
+    if as_json:
+        output.print_json(report)
+    else:
+        _print(report)
+    if not report["ok"]:
+        raise typer.Exit(2)
+
+
+def _report(file: StudyFile) -> dict[str, Any]:
+    from tunefleet.signature import code_problems
+    from tunefleet.study_file import load_study
+    from tunefleet.submission import review
+
+    spec = load_study(file)
+    found = review(spec)
+    space = spec.search_space
+    return {
+        "study": spec.name,
+        "problems": [str(problem) for problem in (*found.problems, *code_problems(spec))],
+        "unavailable": [str(problem) for problem in found.unavailable],
+        "warnings": list(found.warnings),
+        "space": {name: _parameter(spec, name) for name in space.names},
+        "configurations": space.size,
+        "grid_points": space.grid_size,
+        "function": _signature(spec),
+    }
+
+
+def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
+    from tunefleet.space import describe
+
+    parameter = spec.space[name]
+    return {"range": describe(parameter), "when": parameter.when, "grid": len(parameter.grid())}
+
+
+def _signature(spec: StudySpec) -> str | None:
+    from pathlib import Path
+
+    from tunefleet.errors import Problem
+    from tunefleet.signature import find, rendered
+    from tunefleet.spec import FunctionRun
+
+    if not isinstance(spec.run, FunctionRun) or spec.run.code is None:
+        return None
+    found = find(spec.run, Path(spec.run.code))
+    return None if found is None or isinstance(found, Problem) else rendered(found)
+
+
+def _print(report: dict[str, Any]) -> None:
+    out = output.console()
+    if "space" in report:
+        rows = [[name, facts["range"], facts["when"] or "", facts["grid"]] for name, facts in report["space"].items()]
+        out.print(output.table(["parameter", "range", "when", "grid points"], rows), markup=False)
+        configurations = report["configurations"]
+        out.print(f"configurations: {'not countable' if configurations is None else f'{configurations:,} at most'}")
+        out.print(f"full grid: {report['grid_points']:,} points")
+        if report["function"]:
+            out.print(f"function: {report['function']}", markup=False)
+    for problem in (*report["problems"], *report["unavailable"]):
+        output.say(f"error: {problem}")
+    for warning in report["warnings"]:
+        output.say(f"warning: {warning}")
+    if report["ok"]:
+        out.print(f"{report['study']}: sound")

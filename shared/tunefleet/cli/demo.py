@@ -1,0 +1,142 @@
+"""`tunefleet demo`: from nothing to a scored model, with one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import LONG_PATIENCE_S, connected, examples
+
+if TYPE_CHECKING:
+    from tunefleet.protocol import TrialView
+    from tunefleet.study import Study
+
+app = typer.Typer()
+
+MAX_SLOTS = 4
+STUDY_FILE = Path(__file__).with_name("demo.yaml")
+
+
+@app.command(epilog=examples("tunefleet demo --out my-first-model"))
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the best model goes.")] = Path("tunefleet-demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the master's data, and say where it is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")] = False,
+) -> None:
+    """See it work on this machine, in under a minute.
+
+    A master and a worker are started; twelve small networks are trained on handwritten digits; the best one is
+    scored on pictures that no trial has seen. Nothing keeps running, and no network is needed.
+    """
+    from tunefleet.cli.processes import Interrupted
+
+    begun = time.monotonic()
+    try:
+        with _data_folder(keep) as data:
+            result = _run(data, out, as_json)
+    except Interrupted as error:
+        output.say("Interrupted; nothing is left running.")
+        raise typer.Exit(130) from error
+    result["elapsed_s"] = round(time.monotonic() - begun, 2)
+    if as_json:
+        typer.echo(json.dumps(result))
+
+
+def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
+    from tunefleet.cli.local_fleet import start_fleet
+    from tunefleet.cli.processes import process_tree
+    from tunefleet.cli.watching import watch_study
+
+    output.say("Starting a master and a worker ...")
+    slots = max(1, min(MAX_SLOTS, os.cpu_count() or 1))
+    with process_tree(data / "logs") as tree:
+        fleet = start_fleet(tree, data=data, port=0, n_workers=1, slots=slots, token=None)
+        output.say(f"The dashboard, while this runs: {fleet.url}")
+        with connected(fleet.url, None, retry_for_s=LONG_PATIENCE_S) as client:
+            study = client.submit(STUDY_FILE)
+            watch_study(study)
+            return _conclude(study, out, as_json)
+
+
+def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
+    """The table, the best trial's model, and its score on the test part, which is read here and nowhere else."""
+    from tunefleet.errors import TunefleetError
+
+    view = study.view()
+    trials = list(study.trials(sort="-value"))
+    screen = output.console(stderr=as_json)
+    screen.print(output.trial_table(trials, title="All trials, the best first"))
+    best = view.best
+    if best is None or best.value is None:
+        raise TunefleetError("No trial of the demo came to its end.", hint="Run it with --keep and look into the logs.")
+    files = _fetched(study, best, out)
+    score = _test_score(out)
+    model = next(path for path in files if path.suffix == ".safetensors")
+    facts = [
+        ["best configuration", output.params_text(best.params)],
+        ["validation accuracy", f"{best.value:.4f}"],
+        ["test accuracy", f"{score:.4f}  (the test part, read once, now)"],
+        ["model", str(model)],
+        ["score it again", f"tunefleet-worker test {out}"],
+    ]
+    screen.print(output.table(["", ""], facts), markup=False)
+    return {
+        "study": study.name,
+        "trials": {state.value: count for state, count in view.trials.items() if count},
+        "best": {
+            "number": best.number,
+            "params": output.plain(best.params),
+            "val_accuracy": best.value,
+            "test_accuracy": score,
+            "model": str(model.resolve()),
+        },
+    }
+
+
+def _fetched(study: Study, best: TrialView, out: Path) -> list[Path]:
+    """The best trial's files, in a folder that holds nothing of an earlier run."""
+    with tempfile.TemporaryDirectory(prefix="tunefleet-demo-") as folder:
+        names = [path.name for path in study.download(best.number, folder)]
+        out.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copyfile(Path(folder) / name, out / name)
+    return [out / name for name in names]
+
+
+def _test_score(folder: Path) -> float:
+    """The model's accuracy on the sealed test part, measured in a process of its own."""
+    from tunefleet.errors import TunefleetError
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "tunefleet_worker", "test", str(folder), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise TunefleetError(f"The model could not be scored: {ran.stderr.strip()[-2_000:]}")
+    return float(json.loads(ran.stdout.strip().splitlines()[-1])["test_accuracy"])
+
+
+@contextmanager
+def _data_folder(keep: bool) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="tunefleet-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            output.say(f"The master's data is in {folder}; go on with: tunefleet up --data {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

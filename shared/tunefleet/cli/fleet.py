@@ -1,0 +1,113 @@
+"""Commands that run a fleet on this machine, and the one that lists a fleet's workers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, Token, Url, connected, examples
+
+if TYPE_CHECKING:
+    from tunefleet.cli.processes import ProcessTree
+    from tunefleet.spec import StudySpec
+
+app = typer.Typer()
+
+LOOK_S = 0.5
+DEFAULT_PORT = 8765
+
+
+@app.command(
+    epilog=examples(
+        "tunefleet up                         then, elsewhere: tunefleet submit study.yaml",
+        "tunefleet up study.yaml --once       run one study, then end",
+    )
+)
+def up(
+    studies: Annotated[
+        list[Path] | None, typer.Argument(metavar="[STUDY.yaml...]", help="Studies to run at once.", show_default=False)
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The master's port; 0 for any free one.")] = DEFAULT_PORT,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers.")] = 1,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials at once for each worker; one for each GPU if not given.", show_default=False),
+    ] = None,
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Where the master keeps what it knows.")] = Path(
+        ".tunefleet"
+    ),
+    once: Annotated[bool, typer.Option("--once", help="End when the studies are over.")] = False,
+    token: Token = None,
+) -> None:
+    """Run a master and workers on this machine.
+
+    They run until Ctrl-C, and nothing is left running behind it.
+
+    Ctrl-C (or SIGTERM) lets trials save their state and be taken up again at the next start; a second one kills.
+    """
+    from tunefleet.cli.local_fleet import start_fleet
+    from tunefleet.cli.processes import Interrupted, process_tree
+    from tunefleet.study_file import load_study
+
+    specs = [load_study(path) for path in studies or []]  # a mistake in a file should not start anything
+    try:
+        with process_tree(data / "logs") as tree:
+            fleet = start_fleet(tree, data=data, port=port, n_workers=workers, slots=slots, token=token)
+            output.say(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C ends it.")
+            is_well = _run_studies(fleet.url, token, specs) if specs else True
+            if not (once and specs):
+                _wait(tree)
+    except Interrupted:
+        output.say("Ended.")
+        return
+    if not is_well:
+        raise typer.Exit(1)
+
+
+@app.command("workers", epilog=examples("tunefleet workers"))
+def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """List the workers: device, slots, last beat, what they run."""
+    from tunefleet.durations import spoken
+
+    with connected(url, token) as client:
+        status = client.status()
+    if as_json:
+        output.print_json(status.workers)
+        return
+    rows = [
+        [
+            worker.name,
+            "alive" if worker.alive else "gone",
+            worker.facts.device,
+            worker.facts.slots,
+            f"{spoken((status.now - worker.last_beat_at).total_seconds())} ago",
+            ", ".join(f"{trial.study}/{trial.number}" for trial in worker.trials),
+            worker.facts.status,
+        ]
+        for worker in status.workers
+    ]
+    if not rows:
+        output.say(f"No worker has come yet. Start one: tunefleet-worker run {client.url}")
+        return
+    output.console().print(output.table(["worker", "state", "device", "slots", "last beat", "runs", "note"], rows))
+
+
+def _run_studies(url: str, token: str | None, specs: list[StudySpec]) -> bool:
+    """Submit the studies and watch one after the other; whether all of them did well."""
+    from tunefleet.cli.studies import did_well
+    from tunefleet.cli.watching import watch_study
+
+    with connected(url, token, retry_for_s=LONG_PATIENCE_S) as client:
+        submitted = [client.submit(spec) for spec in specs]
+        views = [watch_study(study) for study in submitted]
+    return all(did_well(view) for view in views)
+
+
+def _wait(tree: ProcessTree) -> None:
+    while True:
+        tree.check()
+        time.sleep(LOOK_S)

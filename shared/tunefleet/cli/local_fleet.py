@@ -1,0 +1,107 @@
+"""A master and workers on this machine, as children of one command."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunefleet.cli.processes import Child, ProcessTree, need, wait_for_file
+from tunefleet.errors import TunefleetError
+
+READY_S = 60.0  # a cold start on a busy machine, with migrations
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What runs: where the master is, and its workers."""
+
+    url: str
+    workers: tuple[Child, ...]
+
+
+def start_fleet(
+    tree: ProcessTree, *, data: Path, port: int, n_workers: int, slots: int | None, token: str | None
+) -> Fleet:
+    """Start a master on `port` (0: any free one) and the workers, and wait until the master answers.
+
+    The workers run submitted code, since it is the code of whoever started this command.
+
+    Raises:
+        TunefleetError: a component is not installed, the port is in use, or a process does not come up.
+    """
+    need("tunefleet_master", "master")
+    if n_workers:
+        need("tunefleet_worker", "worker")
+    check_port(port)
+    environment = {"TUNEFLEET_TOKEN": token} if token else {}
+    url = _start_master(tree, data=data, port=port, environment=environment)
+    workers = []
+    for index in range(n_workers):
+        name = "worker" if n_workers == 1 else f"worker-{index + 1}"
+        arguments = ["run", url, "--allow-code", "--name", f"{_host()}-{os.getpid()}-{index + 1}"]
+        arguments += ["--slots", str(slots)] if slots is not None else []
+        workers.append(tree.start(name, "tunefleet_worker", *arguments, environment=environment))
+    return Fleet(url, tuple(workers))
+
+
+def check_port(port: int) -> None:
+    """Raise when somebody has the port already; says who that may be."""
+    if port == 0:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise TunefleetError(
+                f"Port {port} of {HOST} cannot be used: {_user_of(port, error)}.", hint=_port_hint(port)
+            ) from error
+
+
+def _start_master(tree: ProcessTree, *, data: Path, port: int, environment: dict[str, str]) -> str:
+    with tempfile.TemporaryDirectory(prefix="tunefleet-up-") as folder:
+        announcement = Path(folder) / "master.json"
+        tree.start(
+            "master",
+            *("tunefleet_master", "serve", "--data", str(data), "--host", HOST, "--port", str(port)),
+            *("--announce", str(announcement)),
+            environment=environment,
+        )
+        text = wait_for_file(announcement, tree, timeout_s=READY_S).strip()
+    return str(json.loads(text)["url"]) if text.startswith("{") else text
+
+
+def _user_of(port: int, error: OSError) -> str:
+    """Whether a Tunefleet master answers there, or somebody else."""
+    from tunefleet.errors import MasterUnreachable, Unauthorized
+    from tunefleet.protocol import StatusView
+    from tunefleet.transport import Transport
+
+    with Transport(
+        f"http://{HOST}:{port}", os.environ.get("TUNEFLEET_TOKEN"), timeout_s=2.0, retry_for_s=0
+    ) as transport:
+        try:
+            transport.get("/status", StatusView)
+        except Unauthorized:
+            pass
+        except MasterUnreachable:
+            return f"another program has it ({(error.strerror or str(error)).lower()})"
+    return f"a Tunefleet master runs there already, at http://{HOST}:{port}"
+
+
+def _port_hint(port: int) -> str:
+    return (
+        f"Use that one, or another port: --port {port + 1}, or --port 0 for any free one. `ss -ltnp` tells who listens."
+    )
+
+
+def _host() -> str:
+    return (
+        "".join(char if char.isascii() and char.isalnum() else "-" for char in socket.gethostname()).strip("-")[:60]
+        or "local"
+    )

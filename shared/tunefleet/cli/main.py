@@ -1,0 +1,61 @@
+"""`tunefleet`: wires the commands, and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tunefleet import __version__
+from tunefleet.cli import checking, demo, fleet, steering, studies, trial_commands
+from tunefleet.errors import Conflict, TunefleetError
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the study or trial did not do what was asked: failed, stopped, timed out, or a conflict
+  2    bad input, no such study, or the master cannot be reached
+  130  interrupted"""
+
+app = typer.Typer(
+    name="tunefleet",
+    help="Tune neural networks: one master chooses configurations, a fleet of workers trains them.\n\n"
+    "\b\nBegin with\n  tunefleet demo                  see it work, in under a minute\n"
+    "  tunefleet up study.yaml         a master, workers and your study, all on this machine",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for _group in (fleet.app, demo.app, checking.app, studies.app, trial_commands.app, steering.app):
+    app.add_typer(_group)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """The command's entry point: never a traceback for what we can explain."""
+    try:
+        app()
+    except TunefleetError as error:
+        from tunefleet.cli.output import error_lines, say
+
+        for line in error_lines(error):
+            say(line)
+        sys.exit(1 if isinstance(error, Conflict) else 2)

@@ -1,0 +1,100 @@
+"""What commands print: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tunefleet.errors import TunefleetError
+    from tunefleet.protocol import TrialView
+
+PIPE_WIDTH = 1_000  # columns; a file has no edge at which a table would have to be cut
+EMPTY = "–"
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that cuts nothing off where there is no terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else PIPE_WIDTH)
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal, which no program reads."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_json(data: object) -> None:
+    """Data, messages or lists of messages as one JSON document."""
+    import json
+
+    sys.stdout.write(json.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
+
+
+def plain(data: object) -> Any:
+    """The data with messages as dictionaries, numbers that JSON does not have as text, times as ISO 8601."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(data, by_alias=True, inf_nan_mode="strings")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
+    """A plain table; numbers stand on the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    kept = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        is_number = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
+        made.add_column(column, justify="right" if is_number else "left", overflow="fold")
+    for row in kept:
+        made.add_row(*(cell(value) for value in row))
+    return made
+
+
+def cell(value: object) -> str:
+    """A value as it stands in a table."""
+    if value is None:
+        return EMPTY
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def params_text(params: Mapping[str, object]) -> str:
+    """`lr=0.003 optimizer=sgd`."""
+    return " ".join(f"{name}={cell(value)}" for name, value in params.items())
+
+
+def trial_table(trials: Sequence[TrialView], *, title: str | None = None) -> Table:
+    """Trials with one column for each parameter, the best one marked by its place only."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    columns = ["trial", "state", "value", "step", *names, "took", "note"]
+    return table(columns, [_trial_row(trial, names) for trial in trials], title=title)
+
+
+def error_lines(error: TunefleetError) -> list[str]:
+    """`error: …` for each thing that is wrong, then `hint: …`."""
+    problems = [str(problem) for problem in getattr(error, "problems", ())] or [error.message]
+    return [*(f"error: {problem}" for problem in problems), *([f"hint: {error.hint}"] if error.hint else [])]
+
+
+def _trial_row(trial: TrialView, names: list[str]) -> list[object]:
+    from tunefleet.durations import spoken
+
+    took = (
+        spoken((trial.finished_at - trial.started_at).total_seconds())
+        if trial.finished_at and trial.started_at
+        else None
+    )
+    note = " ".join(part for part in (trial.failure or "", trial.message.split("\n")[0][:80]) if part)
+    values = [trial.params.get(name) for name in names]
+    return [trial.number, trial.state.value, trial.value, trial.last_step, *values, took, note]

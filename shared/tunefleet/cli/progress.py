@@ -1,0 +1,76 @@
+"""A study's progress in numbers, in one line and as a live picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tunefleet.cli.output import cell, params_text
+from tunefleet.durations import spoken
+from tunefleet.protocol import StudyState, StudyView, TrialState, TrialView
+
+BAR_WIDTH = 40
+_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
+
+
+def n_done(view: StudyView) -> int:
+    """Trials that have ended."""
+    return sum(count for state, count in view.trials.items() if state not in _OPEN)
+
+
+def n_running(view: StudyView) -> int:
+    """Trials that run now."""
+    return view.trials.get(TrialState.RUNNING, 0)
+
+
+def left_s(view: StudyView) -> float | None:
+    """How long the study still takes at its pace so far; None when no trial has ended yet, or nothing bounds it."""
+    bounds: list[float] = []
+    done = n_done(view)
+    if view.budget.trials is not None and done:
+        bounds.append(view.elapsed_s / done * max(0, view.budget.trials - done))
+    if view.budget.hours is not None:
+        bounds.append(max(0.0, view.budget.hours * 3600 - view.elapsed_s))
+    return min(bounds, default=None)
+
+
+def line(view: StudyView) -> str:
+    """`digits: 5/12 trials, 2 running, best val_accuracy 0.981 (trial 3), 12 s left`."""
+    of = f"/{view.budget.trials}" if view.budget.trials else ""
+    parts = [f"{view.name}: {n_done(view)}{of} trials"]
+    if view.state is StudyState.RUNNING:
+        parts.append(f"{n_running(view)} running")
+    else:
+        parts.append(view.state.value + (f" ({view.message})" if view.message else ""))
+    if failed := view.trials.get(TrialState.FAILED, 0):
+        parts.append(f"{failed} failed")
+    if view.best is not None:
+        parts.append(f"best {view.metric} {cell(view.best.value)} (trial {view.best.number})")
+    left = left_s(view)
+    if view.state is StudyState.RUNNING and left is not None:
+        parts.append(f"about {spoken(left)} left")
+    return ", ".join(parts)
+
+
+def picture(view: StudyView, running: Sequence[TrialView], *, steps: int | None) -> RenderableType:
+    """The line, a bar, the best configuration and what runs now."""
+    parts: list[RenderableType] = [Text(line(view))]
+    if view.budget.trials is not None:
+        parts.append(ProgressBar(total=view.budget.trials, completed=n_done(view), width=BAR_WIDTH))
+    if view.best is not None:
+        parts.append(Text(f"best: {params_text(view.best.params)}", style="green"))
+    if running:
+        parts.append(_running_table(running, steps))
+    return Group(*parts)
+
+
+def _running_table(running: Sequence[TrialView], steps: int | None) -> Table:
+    made = Table.grid(padding=(0, 2))
+    for trial in running:
+        at = "starting" if trial.last_step is None else f"step {trial.last_step + 1}{f'/{steps}' if steps else ''}"
+        made.add_row(f"trial {trial.number}", at, cell(trial.value), params_text(trial.params), style="dim")
+    return made

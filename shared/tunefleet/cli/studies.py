@@ -1,0 +1,138 @@
+"""Commands that hand in, list, show and watch studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
+
+if TYPE_CHECKING:
+    from tunefleet.protocol import StudyDetail, StudyView
+
+app = typer.Typer()
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study, YAML or JSON.", show_default=False)]
+
+
+@app.command(epilog=examples("tunefleet submit study.yaml --watch"))
+def submit(
+    file: StudyFile,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show how it goes.")] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Hand a study in, with its code.
+
+    The folder that `code` names is packed and sent along. The same file again is harmless. With --watch the exit code
+    is 1 when the study does not complete.
+    """
+    from tunefleet.cli.watching import watch_study
+
+    with connected(url, token, retry_for_s=LONG_PATIENCE_S if watch else 10.0) as client:
+        study = client.submit(file)
+        output.say(f"Study {study.name} is on {client.url}")
+        view = watch_study(study) if watch else study.view()
+        if as_json:
+            output.print_json(view)
+        elif not watch:
+            output.say(f"See how it goes: tunefleet watch {study.name}")
+        if watch and not did_well(view):
+            raise typer.Exit(1)
+
+
+@app.command("ls", epilog=examples("tunefleet ls"))
+def list_studies(as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """List all studies, the newest first."""
+    with connected(url, token) as client:
+        views = client.studies()
+    if as_json:
+        output.print_json(views)
+        return
+    if not views:
+        output.say("There are no studies yet. Hand one in: tunefleet submit study.yaml")
+        return
+    output.console().print(
+        output.table(["study", "state", "done", "running", "best", "metric", "sampler", "note"], map(_row, views))
+    )
+
+
+@app.command(epilog=examples("tunefleet show digits"))
+def show(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show one study: state, trials, best trial, spec."""
+    with connected(url, token) as client:
+        view = client.study(study).view()
+    if as_json:
+        output.print_json(view)
+        return
+    import yaml
+
+    out = output.console()
+    out.print(output.table(["", ""], _facts(view)), markup=False)
+    out.print(yaml.safe_dump(view.spec.to_json(), sort_keys=False), markup=False)
+
+
+@app.command(epilog=examples("tunefleet watch digits"))
+def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show a study's progress until it is over.
+
+    The exit code is 1 when it did not complete.
+    """
+    from tunefleet.cli.watching import watch_study
+
+    with connected(url, token) as client:
+        client.study(study)
+    with connected(url, token, retry_for_s=LONG_PATIENCE_S) as client:
+        view = watch_study(client.study(study))
+    if as_json:
+        output.print_json(view)
+    if not did_well(view):
+        raise typer.Exit(1)
+
+
+def did_well(view: StudyDetail) -> bool:
+    """Whether the study completed with at least one trial that has a value."""
+    from tunefleet.protocol import StudyState
+
+    return view.state is StudyState.COMPLETE and view.best is not None
+
+
+def _row(view: StudyView) -> list[object]:
+    from tunefleet.cli.progress import n_done, n_running
+
+    of = f"/{view.budget.trials}" if view.budget.trials else ""
+    best = None if view.best is None else view.best.value
+    return [
+        view.name,
+        view.state.value,
+        f"{n_done(view)}{of}",
+        n_running(view),
+        best,
+        view.metric,
+        view.sampler,
+        view.message[:80],
+    ]
+
+
+def _facts(view: StudyDetail) -> list[list[object]]:
+    from tunefleet.durations import spoken
+
+    best = view.best
+    return [
+        ["study", view.name],
+        ["state", f"{view.state.value}{f': {view.message}' if view.message else ''}"],
+        ["objective", f"{view.goal} {view.metric}"],
+        ["sampler", f"{view.sampler}{f' ({view.sampler_reason})' if view.sampler_reason else ''}"],
+        ["trials", ", ".join(f"{count} {state.value}" for state, count in view.trials.items() if count) or "none yet"],
+        [
+            "best",
+            output.EMPTY
+            if best is None
+            else f"{output.cell(best.value)} by trial {best.number}: {output.params_text(best.params)}",
+        ],
+        ["time", spoken(view.elapsed_s)],
+    ]

@@ -1,0 +1,156 @@
+"""Commands that read trials: list, best, logs, export."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
+
+if TYPE_CHECKING:
+    from tunefleet.protocol import TrialView
+
+app = typer.Typer()
+
+
+class ExportFormat(StrEnum):
+    """What `export` writes."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.command(
+    epilog=examples("tunefleet trials digits --sort -value --limit 10", "tunefleet trials digits --state failed")
+)
+def trials(
+    study: StudyName,
+    sort: Annotated[
+        str, typer.Option(help="number, value, duration, started or a parameter; with a - before it, largest first.")
+    ] = "number",
+    state: Annotated[
+        str | None, typer.Option(help="Only waiting, running, complete, pruned, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """List the trials of a study."""
+    with connected(url, token) as client:
+        found = client.study(study).trials(_state_of(state), sort, limit=limit)
+        rows, total = list(found), found.total
+    if as_json:
+        output.print_json(rows)
+        return
+    output.console().print(output.trial_table(rows))
+    if total > len(rows):
+        output.say(f"{total - len(rows)} more; see them with --limit {total}")
+
+
+@app.command(epilog=examples("tunefleet best digits --download model/"))
+def best(
+    study: StudyName,
+    download: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fetch the trial's model into this folder.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show the best trial so far, and fetch its model."""
+    from tunefleet.errors import NotFound
+
+    with connected(url, token) as client:
+        found = client.study(study)
+        trial = found.best()
+        if trial is None:
+            raise NotFound(f"No trial of {study} has a value yet.", hint=f"See how it goes: tunefleet watch {study}")
+        files = found.download(trial.number, download) if download is not None else []
+    if as_json:
+        output.print_json({**output.plain(trial), "files": [str(path) for path in files]})
+        return
+    output.console().print(output.trial_table([trial]))
+    for path in files:
+        typer.echo(path)
+
+
+@app.command(epilog=examples("tunefleet logs digits 3 -f"))
+def logs(
+    study: StudyName,
+    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Print what a trial has printed.
+
+    With --follow, also its metrics step by step while it runs.
+    """
+    from tunefleet.cli.trial_log import TrialLog
+
+    with connected(url, token, retry_for_s=LONG_PATIENCE_S if follow else 3.0) as client:
+        log = TrialLog(client.study(study), number, sys.stdout)
+        is_told = log.follow() if follow else log.print()
+    if not is_told:
+        output.say(f"Trial {number} has printed nothing that has arrived here yet.")
+
+
+@app.command(epilog=examples("tunefleet export digits csv --out digits.csv"))
+def export(
+    study: StudyName,
+    form: Annotated[ExportFormat, typer.Argument(metavar="csv|json", help="The format.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.", show_default=False)
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Write all trials of a study, one row for each."""
+    with connected(url, token) as client:
+        found = list(client.study(study).trials())
+    if out is None:
+        _write(found, form, sys.stdout)
+        return
+    with out.open("w", encoding="utf-8", newline="") as file:
+        _write(found, form, file)
+    output.say(f"Wrote {len(found)} trials to {out}")
+
+
+def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:
+    import csv
+    import json
+
+    from tunefleet.trials import columns_of, row_of
+
+    if form is ExportFormat.JSON:
+        json.dump(output.plain(found), file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        return
+    rows = [row_of(trial) for trial in found]
+    writer = csv.DictWriter(file, columns_of(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)
+
+
+def _csv_cell(value: object) -> object:
+    """Structured values as JSON, so that a cell can be read back."""
+    import json
+
+    return json.dumps(value) if isinstance(value, list | dict | bool) else value
+
+
+def _state_of(text: str | None) -> str | None:
+    from tunefleet.errors import InvalidInput, Problem
+    from tunefleet.model import did_you_mean
+    from tunefleet.protocol import TrialState
+
+    known = [state.value for state in TrialState]
+    if text is not None and text not in known:
+        raise InvalidInput([Problem("--state", f"there is no such state{did_you_mean(text, known)}", repr(text))])
+    return text

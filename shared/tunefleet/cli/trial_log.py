@@ -1,0 +1,73 @@
+"""The log of one trial as a stream of text."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TextIO
+
+from tunefleet.cli.output import cell
+from tunefleet.protocol import TrialDetail, TrialState
+from tunefleet.study import LOG_NAME, Study
+
+LOOK_S = 1.0
+_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
+
+
+class TrialLog:
+    """Prints a trial's log and, while it runs, its metrics; what was printed once is not printed again."""
+
+    def __init__(self, study: Study, number: int, out: TextIO) -> None:
+        self._study = study
+        self._number = number
+        self._out = out
+        self._printed_hash = ""
+        self._n_printed = 0
+        self._last_step = -1
+
+    def print(self) -> bool:
+        """Print the log as it is; False when there is none."""
+        trial = self._study.trial(self._number)
+        return self._print_log(trial) or self._print_tail(trial)
+
+    def follow(self) -> bool:
+        """Print until the trial has ended; False when there was nothing."""
+        is_told = False
+        while True:
+            trial = self._study.trial(self._number)
+            is_told |= self._print_log(trial) | self._print_points(trial)
+            if trial.state not in _OPEN:
+                return is_told or self._print_tail(trial)
+            time.sleep(LOOK_S)
+
+    def _print_log(self, trial: TrialDetail) -> bool:
+        artifact = next((one for one in trial.artifacts if one.name == LOG_NAME), None)
+        if artifact is None or artifact.sha256 == self._printed_hash:
+            return False
+        with tempfile.TemporaryDirectory(prefix="tunefleet-log-") as folder:
+            path = Path(folder) / LOG_NAME
+            self._study.fetch(trial, LOG_NAME, path)
+            content = path.read_bytes()
+        self._printed_hash = artifact.sha256
+        self._write(content[self._n_printed :].decode(errors="replace"))
+        self._n_printed = max(self._n_printed, len(content))
+        return True
+
+    def _print_tail(self, trial: TrialDetail) -> bool:
+        """What the last failed attempt sent of its log, for a trial whose log is not stored."""
+        tail = next((attempt.log_tail for attempt in reversed(trial.attempts) if attempt.log_tail), "")
+        self._write(tail)
+        return bool(tail)
+
+    def _print_points(self, trial: TrialDetail) -> bool:
+        new = [point for point in trial.curve if point.step > self._last_step] if trial.state in _OPEN else []
+        for point in new:
+            metrics = "  ".join(f"{name} {cell(value)}" for name, value in point.metrics.items())
+            self._write(f"step {point.step + 1}  {metrics}\n")
+            self._last_step = point.step
+        return bool(new)
+
+    def _write(self, text: str) -> None:
+        self._out.write(text if not text or text.endswith("\n") else f"{text}\n")
+        self._out.flush()

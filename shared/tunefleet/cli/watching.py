@@ -1,0 +1,56 @@
+"""Watch a study: a live picture on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tunefleet.cli import output
+from tunefleet.cli.progress import line, n_done, picture
+from tunefleet.protocol import StudyDetail, TrialState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tunefleet.study import Study
+
+N_SHOWN = 8  # trials that run, in the live picture
+Show = Callable[[StudyDetail], None]
+
+
+def watch_study(study: Study) -> StudyDetail:
+    """Show the study's progress on stderr until it is over."""
+    with showing(study) as show:
+        return study.wait(show)
+
+
+@contextmanager
+def showing(study: Study) -> Iterator[Show]:
+    """A function that shows each view it is given, in the way that fits where stderr leads."""
+    console = output.console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    from rich.live import Live
+
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(view: StudyDetail) -> None:
+            running = study.trials(TrialState.RUNNING, limit=N_SHOWN)
+            live.update(picture(view, list(running), steps=view.spec.steps), refresh=True)
+
+        yield show
+
+
+class _Lines:
+    """A line whenever a trial has ended or the study's state has changed."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] = ()
+
+    def __call__(self, view: StudyDetail) -> None:
+        now = (n_done(view), view.state, view.message)
+        if now != self._last:
+            output.say(line(view))
+        self._last = now
