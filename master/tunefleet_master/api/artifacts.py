@@ -1,0 +1,85 @@
+"""Stored files of trials."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+
+from tunefleet.names import Hash, Name
+from tunefleet.protocol import API, ArtifactRef, AttemptNumber
+from tunefleet_master.api.problems import responses
+from tunefleet_master.api.trials import Id
+from tunefleet_master.api.uploads import receiving
+from tunefleet_master.parts import Parts, PartsOf
+from tunefleet_master.services import artifacts
+from tunefleet_master.storage.blobs import Upload
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+router = APIRouter(prefix=f"{API}/trials", tags=["files"])
+
+BINARY = {"requestBody": {"required": True, "content": {"application/octet-stream": {}}}}
+PATH = "/{trial_id}/artifacts/{name}"
+
+Attempt = Annotated[AttemptNumber, Query(lt=2**31, description="The attempt that the lease names.")]
+Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is refused.")]
+
+
+@router.put(
+    PATH,
+    status_code=201,
+    summary="Store a file",
+    response_model=ArtifactRef,
+    responses={202: {"description": "A part has come; `Upload-Offset` says how much."}, **responses(404, 409, 413)},
+    openapi_extra=BINARY,
+)
+async def store(
+    parts: PartsOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
+) -> Response:
+    """Stream the file as the body. A broken upload goes on with `Content-Range: bytes FROM-TO/TOTAL`; HEAD tells FROM.
+
+    A wrong FROM gets 409 `upload_offset` with the right `offset`. A file that has the name already is replaced.
+    """
+    await parts.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
+    async with receiving(request, parts.blobs, _key(trial_id, attempt, sha256)) as (upload, is_whole):
+        if not is_whole:
+            return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
+        await asyncio.to_thread(upload.seal, sha256)
+        ref = await _attach(parts, trial_id, name, artifacts.Upload(attempt, sha256, upload.size_bytes), upload)
+    return JSONResponse(ref.model_dump(mode="json"), status_code=201)
+
+
+@router.head(PATH, summary="Ask how much of an upload has come", responses=responses(404))
+async def offset(parts: PartsOf, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256) -> Response:
+    """The header `Upload-Offset` is the byte to go on with."""
+    held = await asyncio.to_thread(parts.blobs.partial_bytes, _key(trial_id, attempt, sha256))
+    return Response(headers={"Upload-Offset": str(held)})
+
+
+@router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(404))
+async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
+    """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""
+    ref = await parts.database.aread(lambda uow: artifacts.find(uow, trial_id, name))
+    return FileResponse(
+        parts.blobs.path(ref.sha256),
+        stat_result=await asyncio.to_thread(parts.blobs.stat, ref.sha256),
+        filename=ref.name,
+        media_type="application/octet-stream",
+        headers={"ETag": f'"{ref.sha256}"', "Cache-Control": "private, no-cache"},
+    )
+
+
+async def _attach(parts: Parts, trial_id: Id, name: str, facts: artifacts.Upload, upload: Upload) -> ArtifactRef:
+    def attach(uow: UnitOfWork) -> ArtifactRef:
+        ref = artifacts.attach(uow, trial_id, name, facts)
+        # In the writer's turn, so that no garbage collection comes between the row and the file; safe to do twice.
+        upload.publish()
+        return ref
+
+    return await parts.database.awrite(attach)
+
+
+def _key(trial_id: int, attempt: int, sha256: str) -> str:
+    return f"{trial_id}-{attempt}-{sha256}"

@@ -1,0 +1,43 @@
+"""Claiming trials: a long poll."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
+from tunefleet_master.api.patience import Patience
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import Parts, PartsOf
+from tunefleet_master.services import claims
+from tunefleet_master.services.wakeups import CLAIMS
+
+router = APIRouter(prefix=f"{API}/claims", tags=["workers"])
+
+
+@router.post("", summary="Take trials to run", responses=responses())
+async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimResponse:
+    """Wait up to `wait_s` seconds for the first trial, then take up to `slots` at once.
+
+    The list of leases is empty when nothing came up. The same `request_id` gives the same leases again, so a claim
+    whose answer was lost can be repeated. Each lease has the `attempt` that all later calls for the trial carry.
+    """
+    leases = await _claim(parts, body) or await _claim_later(parts, request, body)
+    parts.telemetry.leases.inc(len(leases))
+    timing = parts.database.timing
+    return ClaimResponse(leases=leases, lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
+
+
+async def _claim(parts: Parts, body: ClaimRequest) -> list[Lease]:
+    return await parts.database.awrite(lambda uow: claims.claim(uow, body))
+
+
+async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> list[Lease]:
+    leases: list[Lease] = []
+    if body.wait_s <= 0:
+        return leases
+    with parts.wakeups.listen(CLAIMS) as bell:
+        async with Patience(request, parts.closing, body.wait_s) as patience:
+            # Once more, for what came up between the first look and the bell.
+            while not (leases := await _claim(parts, body)) and await patience.rings(bell):
+                pass
+    return leases

@@ -1,0 +1,63 @@
+"""What happens in a study, as server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from tunefleet.names import Name
+from tunefleet.protocol import API, Event
+from tunefleet_master.api.patience import Patience
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import events, studies
+from tunefleet_master.services.wakeups import events_of
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+BATCH = 500
+FOREVER_S = 1e9
+
+router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
+
+EventId = Annotated[int | None, Header(ge=0, lt=2**63)]
+
+
+def _reader(study: str, last: int) -> Callable[[UnitOfWork], list[Event]]:
+    return lambda uow: events.after(uow, study, last, BATCH)
+
+
+async def _existing(parts: PartsOf, name: Name) -> str:
+    """The name of a study that is there; looked up before the stream begins, when a 404 can still be sent."""
+    return (await parts.database.aread(lambda uow: studies.read(uow, name))).name
+
+
+@router.get(
+    "/{name}/events",
+    summary="Follow a study",
+    response_class=EventSourceResponse,
+    responses=responses(404),
+)
+async def follow(
+    parts: PartsOf,
+    request: Request,
+    study: Annotated[str, Depends(_existing)],
+    last_event_id: EventId = None,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="Begin behind this event.")] = 0,
+) -> AsyncIterable[ServerSentEvent]:
+    """Every event of the study from its beginning, or behind `Last-Event-ID` or `after`, then those to come.
+
+    `data` is the JSON of an Event. A comment comes every 15 s. The stream ends when the master shuts down.
+    """
+    last = after if last_event_id is None else last_event_id
+    with parts.wakeups.listen(events_of(study)) as bell:
+        async with Patience(request, parts.closing, FOREVER_S) as patience:
+            while True:
+                batch = await parts.database.aread(_reader(study, last))
+                for event in batch:
+                    yield ServerSentEvent(id=str(event.id), event=event.kind, raw_data=event.model_dump_json())
+                    last = event.id
+                if parts.closing.is_set() or (len(batch) < BATCH and not await patience.rings(bell)):
+                    return

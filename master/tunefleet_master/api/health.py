@@ -1,0 +1,42 @@
+"""Liveness and readiness, for load balancers and containers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter
+
+from tunefleet.errors import StorageUnusable
+from tunefleet.model import Model
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+
+READY_WITHIN_S = 2.0
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(Model):
+    """A good answer; a bad one is a problem document."""
+
+    status: str
+
+
+@router.get("/healthz", summary="Whether the process lives")
+async def alive() -> Health:
+    """Touches nothing; needs no token."""
+    return Health(status="ok")
+
+
+@router.get("/readyz", summary="Whether requests can be served", responses=responses())
+async def ready(parts: PartsOf) -> Health:
+    """Reads and writes the database within two seconds, or answers 503; needs no token."""
+    if parts.closing.is_set():
+        raise StorageUnusable("The master is shutting down.")
+    try:
+        async with asyncio.timeout(READY_WITHIN_S):
+            await parts.database.aread(lambda uow: uow.connection.exec_driver_sql("SELECT 1").scalar_one())
+            await parts.database.awrite(lambda uow: None)
+    except TimeoutError as error:
+        raise StorageUnusable(f"The database did not answer within {READY_WITHIN_S:g} s.") from error
+    return Health(status="ready")

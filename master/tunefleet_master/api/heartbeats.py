@@ -1,0 +1,18 @@
+"""Heartbeats of workers."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tunefleet.protocol import API, HeartbeatRequest, HeartbeatResponse
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import heartbeats
+
+router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"])
+
+
+@router.post("", summary="Keep leases", responses=responses())
+async def beat(parts: PartsOf, body: HeartbeatRequest) -> HeartbeatResponse:
+    """Extend all leases of a worker; the answer names those that are lost and those whose trial must stop."""
+    return await parts.database.awrite(lambda uow: heartbeats.beat(uow, body))

@@ -1,0 +1,160 @@
+"""ASGI middlewares before every handler: how much may come in, who may ask, what a browser may do with an answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+import time
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunefleet.errors import TooLarge, Unauthorized
+from tunefleet.protocol import API
+from tunefleet_master.api import problems
+from tunefleet_master.settings import Settings
+from tunefleet_master.telemetry import Telemetry
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""A load balancer has no token."""
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+
+
+class BodyLimit:
+    """Refuses bodies over the path's limit: by `Content-Length` before anything is read, and by counting."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._default = settings.max_body_bytes
+        self._larger = (
+            (re.compile(rf"{API}/trials/[^/]+/artifacts/[^/]+"), settings.max_artifact_bytes),
+            (re.compile(rf"{API}/bundles/[^/]+"), settings.max_bundle_bytes),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what comes in."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self.limit(scope["path"])
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            response = problems.answer(problems.document(_too_large(limit)), {"Connection": "close"})
+            await response(scope, receive, send)
+            return
+        await self._app(scope, _counting(receive, limit), send)
+
+    def limit(self, path: str) -> int:
+        """How many bytes a body for this path may have."""
+        return next((limit for pattern, limit in self._larger if pattern.fullmatch(path)), self._default)
+
+
+class TokenCheck:
+    """Lets through who shows the token: as `Bearer`, or as the password of `Basic`, which browsers ask for."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_known(Headers(scope=scope)):
+            await self._app(scope, receive, send)
+            return
+        error = Unauthorized("The token is missing or wrong.", hint="Send the header `Authorization: Bearer TOKEN`.")
+        await problems.answer(problems.document(error), {"Connection": "close"})(scope, receive, send)
+
+    def _is_known(self, headers: Headers) -> bool:
+        shown = _shown_token(headers.get("authorization", ""))
+        return hmac.compare_digest(shown, self._token)
+
+
+class Measure:
+    """Counts and times requests by the template of their route, so that names do not become labels."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and take its time."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 499  # nginx's number for a client that left before the answer began
+        began = time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or "unknown"
+            self._telemetry.requests.labels(scope["method"], route, status).inc()
+            self._telemetry.request_seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+
+
+class SecurityHeaders:
+    """Puts the headers on every answer that keep a browser from running or framing what the master did not write."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Add the headers that are not there yet."""
+
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _add(MutableHeaders(scope=message), SECURITY_HEADERS.items())
+            await send(message)
+
+        await self._app(scope, receive, adding if scope["type"] == "http" else send)
+
+
+def _add(headers: MutableHeaders, pairs: Iterable[tuple[str, str]]) -> None:
+    for name, value in pairs:
+        headers.setdefault(name, value)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than the {limit:,} bytes that are accepted here.")
+
+
+def _counting(receive: Receive, limit: int) -> Receive:
+    count = 0
+
+    async def counted() -> Message:
+        nonlocal count
+        message = await receive()
+        count += len(message.get("body", b""))
+        if count > limit:
+            # FastAPI lets only its own kind of exception through while it reads a body.
+            raise HTTPException(413, _too_large(limit).message, {"Connection": "close"})
+        return message
+
+    return counted
+
+
+def _shown_token(authorization: str) -> bytes:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip().encode()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""

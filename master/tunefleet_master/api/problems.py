@@ -1,0 +1,168 @@
+"""Errors as RFC 9457 problem documents: the only place that knows which status an error has."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tunefleet.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Problem,
+    StorageUnusable,
+    TooLarge,
+    TunefleetError,
+    Unauthorized,
+    UploadOffset,
+)
+from tunefleet.model import problem_of
+from tunefleet.protocol import API, ProblemDetail, ProblemDocument
+from tunefleet_master.parts import parts_of
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5  # a full disk or a restart takes longer than a blink and is worth asking for again
+
+STATUSES: dict[type[TunefleetError], int] = {
+    InvalidInput: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Unauthorized: 401,
+    TooLarge: 413,
+    StorageUnusable: 503,
+}
+CODES = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+HEADERS: dict[int, dict[str, str]] = {
+    401: {"WWW-Authenticate": 'Basic realm="Tunefleet", charset="UTF-8"'},
+    503: {"Retry-After": str(RETRY_AFTER_S)},
+}
+TITLES = {
+    "malformed_json": "The body is not JSON.",
+    "unsupported_media_type": "The body is not declared as JSON.",
+    "internal": "The master made a mistake.",
+}
+
+_log = logging.getLogger(__name__)
+
+Page = Callable[[Request, ProblemDocument], Response]
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI page says about the errors of a route; 422 and 503 can happen to every one."""
+    return {
+        status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+        for status in sorted({*statuses, 422, 503})
+    }
+
+
+def document(error: TunefleetError) -> ProblemDocument:
+    """An error of ours as it crosses the wire."""
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    return ProblemDocument(
+        type=f"urn:tunefleet:problem:{error.code}",
+        title=(type(error).__doc__ or error.code).splitlines()[0],
+        status=status,
+        detail=error.message,
+        code=error.code,
+        hint=error.hint,
+        errors=[
+            ProblemDetail(field=problem.field, rule=problem.rule, value=problem.value)
+            for problem in getattr(error, "problems", ())
+        ],
+        offset=error.offset if isinstance(error, UploadOffset) else None,
+    )
+
+
+def plain_document(status: int, code: str, detail: str, *, hint: str | None = None) -> ProblemDocument:
+    """A problem that is none of our errors: a wrong method, a body that is no JSON."""
+    return ProblemDocument(
+        type=f"urn:tunefleet:problem:{code}",
+        title=TITLES.get(code, f"{HTTPStatus(status).phrase}."),
+        status=status,
+        detail=detail,
+        code=code,
+        hint=hint,
+    )
+
+
+def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+    """The document as a response."""
+    return Response(
+        problem.model_dump_json(exclude_defaults=True),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers={**HEADERS.get(problem.status, {}), **(headers or {})},
+    )
+
+
+def install(app: FastAPI, page: Page) -> None:
+    """Answer every error with a problem document; `page` renders it for a person who looks with a browser."""
+
+    def send(request: Request, problem: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+        parts_of(request).telemetry.problems.labels(problem.code).inc()
+        return page(request, problem) if _is_browsing(request) else answer(problem, headers)
+
+    async def explained(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TunefleetError)
+        if isinstance(error, StorageUnusable):
+            _log.error("%s %s: %s", request.method, request.url.path, error)
+        return send(request, document(error))
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return send(request, _validation_document(error))
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return send(request, _http_document(request, error), error.headers)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        detail = "An unexpected error; the master's log has its traceback."
+        return send(request, plain_document(500, "internal", detail, hint="Report it, with the log."))
+
+    app.add_exception_handler(TunefleetError, explained)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, refused)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _is_browsing(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(API)
+
+
+def _validation_document(error: RequestValidationError) -> ProblemDocument:
+    details = error.errors()
+    malformed = next((detail for detail in details if detail["type"] == "json_invalid"), None)
+    if malformed is not None:
+        place = f"{malformed['ctx']['error']} at character {malformed['loc'][-1]}"
+        return plain_document(400, "malformed_json", f"The body is not JSON: {place}.")
+    if any(isinstance(detail.get("input"), bytes) for detail in details):
+        rule = "The body must be JSON with the header `Content-Type: application/json`."
+        return plain_document(415, "unsupported_media_type", rule, hint="With curl: --json '{…}'.")
+    return document(InvalidInput(_problem(detail) for detail in details))
+
+
+def _problem(details: Mapping[str, Any]) -> Problem:
+    place = details["loc"]
+    if details["type"] == "missing" and place == ("body",):
+        return Problem("body", "is required")
+    # The first part says where the request has the field; its name alone is what the caller wrote.
+    return problem_of({**details, "loc": place[1:]})
+
+
+def _http_document(request: Request, error: HTTPException) -> ProblemDocument:
+    status, detail = error.status_code, str(error.detail)
+    if status == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = f"There is nothing at {request.url.path}."
+    if status == 405:
+        detail = f"{request.url.path} has no {request.method}."
+    if status == 400 and "parsing the body" in detail:
+        return plain_document(400, "malformed_json", "The body is not JSON in UTF-8, or is nested too deeply.")
+    return plain_document(status, CODES.get(status, f"http_{status}"), detail)

@@ -1,0 +1,24 @@
+"""JSON Schemas for editors."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from fastapi import APIRouter
+
+from tunefleet.protocol import API
+from tunefleet.spec import StudySpec
+
+router = APIRouter(prefix=f"{API}/schema", tags=["studies"])
+
+
+@router.get("/study", summary="The JSON Schema of a study")
+async def study_schema() -> dict[str, Any]:
+    """Point an editor at it (`# yaml-language-server: $schema=…`) to complete and check a study's file."""
+    return _schema()
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **StudySpec.model_json_schema(by_alias=True)}

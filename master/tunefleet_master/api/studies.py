@@ -1,0 +1,60 @@
+"""Studies: submit, list, read, change, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from tunefleet.names import Name
+from tunefleet.protocol import API, Page, RetryRequest, RetryResponse, StudyDetail, StudyPatch, StudyView
+from tunefleet.spec import StudySpec
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import studies, trials
+
+router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
+
+
+@router.post("", status_code=201, summary="Submit a study", responses={200: {"model": StudyDetail}, **responses(409)})
+async def submit(parts: PartsOf, spec: StudySpec, response: Response) -> StudyDetail:
+    """Start a study.
+
+    The same spec again changes nothing and gives 200; another spec under a name that is taken gives 409 `study_exists`.
+    """
+    study, is_new = await parts.database.awrite(lambda uow: studies.submit(uow, spec))
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"{API}/studies/{study.name}"
+    return study
+
+
+@router.get("", summary="List the studies", responses=responses())
+async def list_studies(
+    parts: PartsOf, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+) -> Page[StudyView]:
+    """Newest first; `next` of a page is the `cursor` of the following one."""
+    return await parts.database.aread(lambda uow: studies.page(uow, cursor=cursor, limit=limit))
+
+
+@router.get("/{name}", summary="Read a study", responses=responses(404))
+async def read(parts: PartsOf, name: Name) -> StudyDetail:
+    """The study with its spec, its trials by state and its best trial."""
+    return await parts.database.aread(lambda uow: studies.read(uow, name))
+
+
+@router.patch("/{name}", summary="Pause, resume, stop or change a study", responses=responses(404, 409))
+async def change(parts: PartsOf, name: Name, patch: StudyPatch) -> StudyDetail:
+    """Fields that are left out stay as they are."""
+    return await parts.database.awrite(lambda uow: studies.patch(uow, name, patch))
+
+
+@router.delete("/{name}", status_code=204, summary="Delete a study", responses=responses(404, 409))
+async def delete(parts: PartsOf, name: Name) -> None:
+    """Delete the study with its trials and their files; 409 while it runs."""
+    await parts.database.awrite(lambda uow: studies.delete(uow, name))
+
+
+@router.post("/{name}/retry", summary="Run failed trials again", responses=responses(404, 409))
+async def retry(parts: PartsOf, name: Name, body: RetryRequest) -> RetryResponse:
+    """Put failed trials of the study back into the queue: all of them, or those with one of the failures named."""
+    return await parts.database.awrite(lambda uow: trials.retry(uow, name, body))

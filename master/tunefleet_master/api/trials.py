@@ -1,0 +1,66 @@
+"""Trials: enqueue by hand, list, read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime, Field
+
+from tunefleet.model import Model
+from tunefleet.names import Name, TrialId
+from tunefleet.protocol import API, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import trials
+from tunefleet_master.storage.trial_pages import TrialQuery
+
+router = APIRouter(prefix=API, tags=["trials"])
+
+Id = Annotated[TrialId, Path(ge=0, lt=2**63, description="The trial's id; its number within a study is another thing.")]
+Number = Annotated[int, Path(ge=0, lt=2**63, description="The trial's number within its study, from 0.")]
+
+
+class Listing(Model):
+    """The query of a list of trials."""
+
+    state: TrialState | None = None
+    """Only trials in this state."""
+    sort: str = Field(default="number", max_length=200)
+    """`number`, `state`, `value`, `duration`, … or a parameter's name."""
+    descending: bool = False
+    cursor: str | None = Field(default=None, max_length=200)
+    """`next` of the page before."""
+    limit: int = Field(default=100, ge=1, le=1_000)
+    since: AwareDatetime | None = None
+    """Only trials that have changed since then, by the master's clock."""
+
+    def as_query(self) -> TrialQuery:
+        """The same for the service."""
+        return TrialQuery(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+@router.post("/studies/{name}/trials", status_code=201, summary="Add configurations", responses=responses(404, 409))
+async def enqueue(parts: PartsOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
+    """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
+    return await parts.database.awrite(lambda uow: trials.enqueue(uow, name, body))
+
+
+@router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))
+async def list_trials(parts: PartsOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
+    """One page of trials, filtered and sorted; trials without a value come last."""
+    return await parts.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
+
+
+@router.get("/studies/{name}/trials/{number}", summary="Read a trial by its number", responses=responses(404))
+async def read_by_number(parts: PartsOf, name: Name, number: Number) -> TrialDetail:
+    """The same as `GET /trials/{id}`."""
+    return await parts.database.aread(lambda uow: trials.by_number(uow, name, number))
+
+
+@router.get("/trials/{trial_id}", summary="Read a trial", responses=responses(404))
+async def read(
+    parts: PartsOf, trial_id: Id, max_points: Annotated[int, Query(ge=2, le=100_000)] = 1_000
+) -> TrialDetail:
+    """The trial with its learning curve (thinned out to `max_points`), its attempts and its files."""
+    return await parts.database.aread(lambda uow: trials.read(uow, trial_id, max_points=max_points))

@@ -1,0 +1,18 @@
+"""The fleet."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from tunefleet.protocol import API, WorkerView
+from tunefleet_master.api.problems import responses
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import workers
+
+router = APIRouter(prefix=f"{API}/workers", tags=["fleet"])
+
+
+@router.get("", summary="List the workers", responses=responses())
+async def list_workers(parts: PartsOf) -> list[WorkerView]:
+    """Every worker that has asked for trials, with its device, its last beat and its current trials."""
+    return await parts.database.aread(workers.page)

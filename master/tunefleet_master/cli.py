@@ -1,0 +1,139 @@
+"""`tunefleet-master serve | upgrade`; what takes long to import waits for a command that needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from tunefleet.errors import TunefleetError
+
+if TYPE_CHECKING:
+    from tunefleet_master.settings import Settings
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    help="The master of Tunefleet: keeps studies, hands out trials, shows the dashboard.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="TUNEFLEET_HOME", help="Folder of the database and files.  [default: ~/.local/share/tunefleet]"
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(envvar="TUNEFLEET_DATABASE", help="SQLAlchemy URL.  [default: an SQLite file in the data folder]"),
+]
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str, typer.Option(envvar="TUNEFLEET_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="TUNEFLEET_PORT", help="Port to listen on; 0: any free one.")] = 8765,
+    data: Data = None,
+    database: DatabaseUrl = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="TUNEFLEET_TOKEN", help="What every request must show; needed beyond this machine."),
+    ] = None,
+    lease_s: Annotated[
+        float, typer.Option("--lease-s", envvar="TUNEFLEET_LEASE_S", help="Seconds without a beat that lose a lease.")
+    ] = 60.0,
+    log_level: Annotated[
+        str, typer.Option(envvar="TUNEFLEET_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    announce: Annotated[
+        Path | None, typer.Option(help="File that gets the URL once requests are served.", show_default=False)
+    ] = None,
+) -> None:
+    """Run the master until SIGTERM or Ctrl-C.
+
+    Exit codes: 0 stopped; 2 it could not start, and one line on stderr says why.
+    """
+    settings = _settings(
+        host=host, port=port, data=data, database=database, token=token or None, lease_s=lease_s, log_level=log_level
+    )
+    _serve(settings, announce)
+
+
+@app.command()
+def upgrade(*, data: Data = None, database: DatabaseUrl = None) -> None:
+    """Bring the database to this version's tables, and stop. `serve` does it by itself."""
+    from tunefleet_master import data_folder
+    from tunefleet_master.storage import migrations
+    from tunefleet_master.storage.database import Database
+
+    settings = _settings(data=data, database=database)
+    data_folder.prepare(settings.data)
+    with data_folder.locked(settings.lock_file):
+        opened = Database(settings.database_url)
+        try:
+            done = migrations.upgrade(opened.engine)
+        finally:
+            opened.close()
+    before = done.before or "empty"
+    print(f"{before} -> {done.after}" if before != done.after else f"{done.after}: nothing to do")
+
+
+def run() -> NoReturn:
+    """The console entry: an error that Tunefleet can explain is one line and exit code 2."""
+    try:
+        app()
+    except TunefleetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    sys.exit(0)
+
+
+def _settings(*, data: Path | None, **fields: object) -> Settings:
+    from tunefleet_master.settings import Settings
+
+    return Settings.parse({"data": (data or _default_folder()).expanduser().absolute(), **fields})
+
+
+def _default_folder() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "tunefleet"
+
+
+def _serve(settings: Settings, announce: Path | None) -> None:
+    import asyncio
+
+    from tunefleet_master import logs, server
+    from tunefleet_master.app import create_app
+
+    logs.configure(settings.log_level)
+    app = create_app(settings)
+    with server.bind(settings.host, settings.port) as bound:
+
+        def listening() -> None:
+            _say_where(server.url_of(bound), settings, app.version)
+            if announce is not None:
+                _write(announce, server.url_of(bound))
+
+        asyncio.run(server.serve(app, bound, listening=listening))
+
+
+def _say_where(url: str, settings: Settings, version: str) -> None:
+    database = settings.database_url.partition("@")[2] or settings.database_url  # never the password
+    print(f"Tunefleet master on {url} (database {database}, version {version})", file=sys.stderr, flush=True)
+
+
+def _write(file: Path, url: str) -> None:
+    """Whole at once: whoever waits for the file never reads a part of it."""
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(f"{url}\n")
+    partial.replace(file)

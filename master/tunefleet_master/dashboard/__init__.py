@@ -1,0 +1,1 @@
+"""The pages for people: rendered here, without a build step, readable without JavaScript."""

@@ -1,0 +1,77 @@
+"""Numbers, times and sizes as a person reads them."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timedelta
+
+from pydantic import JsonValue
+
+MAX_TEXT = 60
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, integers whole: `0.9722`, `3.1e-05`, `120`."""
+    if value is None:
+        return "–"
+    if isinstance(value, int) or not math.isfinite(value):
+        return str(value)
+    if value == int(value) and abs(value) < 1e6:
+        return str(int(value))
+    return f"{value:.4g}"
+
+
+def setting(value: JsonValue) -> str:
+    """A parameter's value, cut to what a table's cell can hold."""
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):
+        return number(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def exact(value: JsonValue) -> str:
+    """A value with all its digits, for whoever points at the short form."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def duration(seconds: float | None) -> str:
+    """The two largest units: `0.8 s`, `12 s`, `3 m 12 s`, `2 h 5 m`, `4 d 3 h`."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.1f} s"
+    days, rest = divmod(round(seconds), 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
+    first = next(index for index, (count, _) in enumerate(parts) if count)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+
+
+def between(begin: datetime | None, end: datetime | None) -> float | None:
+    """Seconds from one moment to the other; None when one of them has not come."""
+    return None if begin is None or end is None else (end - begin).total_seconds()
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago something was: `just now`, `3 m 12 s ago`."""
+    if moment is None:
+        return "–"
+    return "just now" if now - moment < timedelta(seconds=2) else f"{duration((now - moment).total_seconds())} ago"
+
+
+def moment(value: datetime | None) -> str:
+    """A time of the master's clock: `2026-01-31 14:05:09 UTC`."""
+    return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units: `1.2 MB`."""
+    amount = float(count)
+    for unit in UNITS[:-1]:
+        if amount < 1_000:
+            return f"{amount:.3g} {unit}"
+        amount /= 1_000
+    return f"{amount:.3g} {UNITS[-1]}"

@@ -1,0 +1,151 @@
+"""The pages: each reads what it shows in one go, a page of trials at a time, and renders a template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import Field
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from tunefleet import __version__
+from tunefleet.model import Model
+from tunefleet.names import Name, TrialId
+from tunefleet.protocol import ProblemDocument, TrialState
+from tunefleet.spec import Budget
+from tunefleet_master.dashboard import charts, formats
+from tunefleet_master.dashboard.api_page import sections_of
+from tunefleet_master.parts import PartsOf
+from tunefleet_master.services import status, studies, trials, workers
+from tunefleet_master.storage.trial_pages import TrialQuery
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+PAGE_SIZE = 50
+MAX_POINTS = 400  # a chart of 640 units shows no more
+
+router = APIRouter(include_in_schema=False)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tunefleet_master.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between")
+    environment.filters.update({name: getattr(formats, name) for name in names})
+    environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
+    return environment
+
+
+class Table(Model):
+    """What the query of a study's page chooses: which trials, in which order, which page."""
+
+    state: TrialState | None = None
+    sort: str = Field(default="number", max_length=200)
+    descending: bool = True
+    page: int = Field(default=1, ge=1, le=1_000_000)
+
+    def link(self, **changes: object) -> str:
+        """The same table with something changed, as the query of a link."""
+        chosen = self.model_copy(update=changes)
+        return "?" + urlencode(chosen.model_dump(mode="json", exclude_defaults=True))
+
+    def sorted_by(self, sort: str, *, descending: bool = False) -> str:
+        """The link of a column's head: sort by it, or turn the order when it is sorted by it already."""
+        turned = not self.descending if sort == self.sort else descending
+        return self.link(sort=sort, descending=turned, page=1)
+
+    def as_query(self) -> TrialQuery:
+        """The same for the service."""
+        cursor = str((self.page - 1) * PAGE_SIZE)
+        return TrialQuery(self.state, self.sort, self.descending, cursor, PAGE_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A study's progress: how far, and of what it is made."""
+
+    done: int
+    total: int | None
+    parts: list[tuple[str, float, float]]
+    text: str
+
+
+def install(app: FastAPI) -> None:
+    """Put the pages, and the two files that they need, into the application."""
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.include_router(router)
+
+
+def problem_page(request: Request, problem: ProblemDocument) -> Response:
+    """An error, for a person who looks with a browser."""
+    return _render("problem.html", status=problem.status, problem=problem)
+
+
+@router.get("/")
+async def home(parts: PartsOf) -> HTMLResponse:
+    """Studies and workers at a glance."""
+    view = await parts.database.aread(status.read)
+    return _render("home.html", view=view, now=view.now)
+
+
+@router.get("/workers")
+async def fleet(parts: PartsOf) -> HTMLResponse:
+    """The workers with all that they say of themselves."""
+    found, now = await parts.database.aread(lambda uow: (workers.page(uow), uow.now))
+    return _render("workers.html", workers=found, now=now)
+
+
+@router.get("/studies/{name}")
+async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
+    """A study's facts and a page of its trials."""
+
+    def read(uow: UnitOfWork) -> dict[str, Any]:
+        return {"study": studies.read(uow, name), "page": trials.page(uow, name, table.as_query()), "now": uow.now}
+
+    found = await parts.database.aread(read)
+    return _render("study.html", table=table, page_size=PAGE_SIZE, **found)
+
+
+@router.get("/trials/{trial_id}")
+async def trial(parts: PartsOf, trial_id: TrialId) -> HTMLResponse:
+    """A trial's configuration, curves, attempts and files."""
+
+    def read(uow: UnitOfWork) -> dict[str, Any]:
+        found = trials.read(uow, trial_id, max_points=MAX_POINTS)
+        return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
+
+    found = await parts.database.aread(read)
+    return _render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), **found)
+
+
+@router.get("/docs")
+async def api(request: Request) -> HTMLResponse:
+    """The API, from its own OpenAPI document; it needs nothing from elsewhere."""
+    return _render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
+
+
+def _render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+    return HTMLResponse(_pages.get_template(template).render(values), status_code=status)
+
+
+def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
+    shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, TrialState.RUNNING)
+    numbers = {state.value: counts.get(state, 0) for state in shown}
+    done = sum(numbers.values()) - numbers["running"]
+    total = max(budget.trials or 0, done + numbers["running"])
+    text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
+    return Bar(done, budget.trials, charts.shares(numbers, total), text)
+
+
+_pages = _environment()

@@ -1,0 +1,36 @@
+"""The objects that one master is made of; `app.py` builds them, endpoints and pages are handed them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.settings import Settings
+from tunefleet_master.storage.blobs import BlobStore
+from tunefleet_master.storage.database import Database
+from tunefleet_master.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a handler may use."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    wakeups: Wakeups
+    telemetry: Telemetry
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the master begins to shut down; whoever waits for something ends then."""
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the master that serves the request."""
+    return cast("Parts", request.app.state.parts)
+
+
+PartsOf = Annotated[Parts, Depends(parts_of)]

@@ -1,0 +1,102 @@
+"""The web server around the application: it starts on a socket that is bound before, and ends within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+
+from tunefleet.errors import Conflict, TunefleetError
+
+STOP_WITHIN_S = 3  # uploads that still run are cut then; clients go on with them at the next master
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Server(uvicorn.Server):
+    """Tells when it listens, and when it begins to stop."""
+
+    def __init__(self, config: uvicorn.Config, *, listening: Callable[[], None], closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._closing = closing
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        self._listening()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what waits, then the connections."""
+        self._closing.set()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop at a signal and return; uvicorn would raise it again, before the database is closed."""
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on the address, not listening yet.
+
+    Raises:
+        Conflict: the port is in use. TunefleetError: the address cannot be had.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise _unbound(host, port, error) from error
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where the socket is reached on this machine."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; what the start of the application raises passes through."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+    )
+    async with app.router.lifespan_context(app):
+        server = Server(config, listening=listening, closing=app.state.parts.closing)
+        try:
+            await server.serve([bound])
+        except OSError as error:  # another program listened on the port between bind and here
+            host, port = bound.getsockname()[:2]
+            raise _unbound(host, port, error) from error
+
+
+def _unbound(host: str, port: int, error: OSError) -> TunefleetError:
+    if error.errno == errno.EADDRINUSE:
+        return Conflict(
+            f"port {port} on {host} is in use.", hint="Choose another one with --port, or 0 for any free one."
+        )
+    return TunefleetError(
+        f"cannot listen on {host}, port {port}: {error.strerror}.", hint="Choose another --host or --port."
+    )

@@ -1,0 +1,81 @@
+"""What the master is told at its start: parsed once, then handed to the parts that need it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from tunefleet.model import Model
+
+DEFAULT_PORT = 8765
+HEARTBEATS_PER_LEASE = 6  # five beats may be lost before a lease is
+
+
+def _check_token(token: str) -> str:
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError("a token is made of ASCII letters, digits and signs, without spaces")
+    return token
+
+
+Token = Annotated[str, StringConstraints(min_length=8, max_length=500), AfterValidator(_check_token)]
+
+
+class Settings(Model):
+    """Everything that a start of the master can choose; `Settings.parse` says what is wrong with a choice."""
+
+    data: Path
+    """The folder of the database and the stored files; created when it is not there."""
+    database: str | None = None
+    """An SQLAlchemy URL; None: an SQLite file in the data folder."""
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
+    """0: any free one."""
+    token: Token | None = Field(default=None, repr=False)
+    """What every request must show; None: nothing, and then only this machine is listened to."""
+    lease_s: float = Field(default=60.0, ge=0.2, le=86_400)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_body_bytes: int = Field(default=2_000_000, ge=1_000)
+    max_artifact_bytes: int = Field(default=2_000_000_000, ge=1_000)
+    max_bundle_bytes: int = Field(default=50_000_000, ge=1_000)
+
+    @model_validator(mode="after")
+    def _refuse_strangers(self) -> Self:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached by other machines, and there is no token: set TUNEFLEET_TOKEN "
+                "(at least 8 characters; workers and clients need the same), or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the database."""
+        return self.database or f"sqlite:///{self.data / 'tunefleet.db'}"
+
+    @property
+    def lock_file(self) -> Path | None:
+        """What a master holds while it uses an SQLite file, which is one master's alone; None for other databases."""
+        match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", self.database_url)
+        return Path(f"{match[1]}.lock") if match else None
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often a worker says that it lives; 10 s with the usual lease of 60 s."""
+        return self.lease_s / HEARTBEATS_PER_LEASE
+
+    @property
+    def sweep_s(self) -> float:
+        """How often expired leases are looked for; 2 s with the usual lease."""
+        return min(2.0, self.lease_s / 4)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name other than `localhost` could mean anything."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
