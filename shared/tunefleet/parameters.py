@@ -79,9 +79,10 @@ class RealRange(Conditional):
         return _is_number(value) and self.bounds[0] <= _number(value) <= self.bounds[1]
 
     def grid(self) -> list[JsonValue]:
-        """`points` values with equal steps on the range's own scale, both ends included."""
+        """`points` distinct values with equal steps on the range's own scale, both ends included."""
         inner = [self.from_unit(i / (self.points - 1)) for i in range(1, self.points - 1)]
-        return [self.bounds[0], *inner, self.bounds[1]]
+        # In a range of a few floats, some points are the same number.
+        return list(dict.fromkeys([self.bounds[0], *inner, self.bounds[1]]))
 
     @property
     def _edges(self) -> tuple[float, float]:

@@ -67,8 +67,10 @@ def _parsed(file: Path, text: str) -> tuple[Any, Mapping[yaml12.Place, int]]:
         raise InvalidInput([Problem(place, error.problem or error.context or "is no YAML")]) from error
     except json.JSONDecodeError as error:
         raise InvalidInput([Problem(f"{file}:{error.lineno}", f"is no JSON: {error.msg.lower()}")]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidInput([Problem(str(file), str(error) or "is nested too deeply")]) from error
+    except RecursionError as error:
+        raise InvalidInput([Problem(str(file), "is nested too deeply")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidInput([Problem(str(file), str(error))]) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
