@@ -81,7 +81,7 @@ class TaskSignature:
     parameters: Mapping[str, TaskParameter]
     metrics: tuple[str, ...]
 
-    def problems(self, options: Mapping[str, Any], space: Mapping[str, Parameter], metric: str) -> list[Problem]:
+    def problems(self, options: Mapping[str, Any], space: Mapping[str, Parameter], *, metric: str) -> list[Problem]:
         """Everything that does not fit: options of `run`, parameters of the space, the objective's metric."""
         found = [*self._option_problems(options), *self._space_problems(space)]
         if metric not in self.metrics:
@@ -135,7 +135,7 @@ def task_problems(spec: StudySpec) -> list[Problem]:
                 "run.task", f"there is no such task{did_you_mean(spec.run.task, list(TASKS))}", shown(spec.run.task)
             )
         ]
-    return signature.problems(spec.run.options, spec.space, spec.objective.metric)
+    return signature.problems(spec.run.options, spec.space, metric=spec.objective.metric)
 
 
 def _extremes(parameter: Parameter) -> tuple[JsonValue, ...]:

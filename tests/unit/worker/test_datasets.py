@@ -19,7 +19,8 @@ from tunefleet.spec import DataSpec
 from tunefleet_worker.tasks.datasets.fashion_mnist import CLASSES, find_folder, read_idx
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder, mnist1d
 from tunefleet_worker.tasks.datasets.parts import DataChoice, Standardisation, load_training_parts, open_test_part
-from tunefleet_worker.tasks.datasets.source import DataUnavailable, Samples
+from tunefleet_worker.tasks.datasets.source import DataUnavailable
+from tunefleet_worker.training.samples import Samples
 
 DIGITS = DataChoice(dataset="digits")
 

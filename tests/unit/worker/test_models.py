@@ -15,6 +15,7 @@ from tunefleet.errors import InvalidInput
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import score, shuffled_batches, train_epoch
 from tunefleet_worker.training.optimizers import OPTIMIZERS, UnknownOptimizer, build_optimizer
+from tunefleet_worker.training.samples import Samples
 
 SHAPES = [(1, 40), (1, 8, 8), (3, 28, 28), (2, 1, 5)]
 
@@ -112,12 +113,12 @@ def test_every_optimizer_learns_and_leaves_biases_and_norms_undecayed(name: str)
     torch.manual_seed(0)
     model = build_model(config(kind="mlp"))
     optimizer = build_optimizer(name, model, lr=0.01, weight_decay=0.1)
-    inputs, labels = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
-    before = score(model, inputs, labels).loss
+    samples = Samples(torch.randn(64, 1, 8, 8), torch.arange(64) % 10)
+    before = score(model, samples).loss
     for _ in range(10):
-        train_epoch(model, optimizer, inputs, labels, batch_size=16)
+        train_epoch(model, samples, optimizer=optimizer, batch_size=16)
     decayed, spared = optimizer.param_groups
-    assert score(model, inputs, labels).loss < before
+    assert score(model, samples).loss < before
     assert decayed["weight_decay"] == 0.1
     assert spared["weight_decay"] == 0.0
     assert {parameter.dim() for parameter in decayed["params"]} == {2}
@@ -152,8 +153,8 @@ def test_batches_hold_every_sample_once_and_none_is_alone(n_samples: int, sizes:
 def test_training_score_is_the_mean_over_all_samples() -> None:
     torch.manual_seed(0)
     model = build_model(config(kind="mlp", normalization="none"))
-    inputs, labels = torch.randn(50, 1, 8, 8), torch.arange(50) % 10
+    samples = Samples(torch.randn(50, 1, 8, 8), torch.arange(50) % 10)
     optimizer = build_optimizer("sgd", model, lr=0.0)
-    trained, judged = train_epoch(model, optimizer, inputs, labels, batch_size=16), score(model, inputs, labels)
+    trained, judged = train_epoch(model, samples, optimizer=optimizer, batch_size=16), score(model, samples)
     assert trained.loss == pytest.approx(judged.loss, rel=1e-5)
     assert trained.accuracy == judged.accuracy

@@ -30,6 +30,5 @@ def evaluate_saved_model(folder: Path, *, part: Literal["test", "validation"]) -
     saved = SavedModel.read(folder)
     network = saved.load(folder)
     samples = open_test_part(saved.data) if part == "test" else load_training_parts(saved.data).validation
-    standardised = saved.standardisation.apply(samples)
-    result = score(network, standardised.inputs, standardised.labels)
+    result = score(network, saved.standardisation.apply(samples))
     return Evaluation(accuracy=result.accuracy, loss=result.loss, samples=len(samples))

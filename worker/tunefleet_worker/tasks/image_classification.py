@@ -61,8 +61,8 @@ def image_classification(
     updates = build_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay, momentum=momentum)
     train, held_out = (parts.standardisation.apply(part).to(trial.device) for part in (parts.train, parts.validation))
     for _ in trial.epochs(model=network, optimizer=updates):
-        trained = train_epoch(network, updates, train.inputs, train.labels, batch_size=batch_size)
-        judged = score(network, held_out.inputs, held_out.labels)
+        trained = train_epoch(network, train, optimizer=updates, batch_size=batch_size)
+        judged = score(network, held_out)
         trial.report(
             train_loss=trained.loss, train_accuracy=trained.accuracy, val_loss=judged.loss, val_accuracy=judged.accuracy
         )

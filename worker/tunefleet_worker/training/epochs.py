@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from tunefleet_worker.training.samples import Samples
+
 SCORING_BATCH = (
     512  # samples at once when nothing is learned; a constant, so that a score is the same wherever it is taken
 )
@@ -29,14 +31,14 @@ class Score:
         return math.isfinite(self.loss)
 
 
-def train_epoch(model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: Tensor, *, batch_size: int) -> Score:
+def train_epoch(model: nn.Module, samples: Samples, *, optimizer: Optimizer, batch_size: int) -> Score:
     """Take one step for each batch of a new order of all samples.
 
-    The samples, inputs (n, ...) and labels int64 (n,), are on the model's device. The order comes from torch's global
-    generator of the CPU, so that a checkpoint holds it. The score is the mean over the batches as they were trained on,
-    before each step.
+    The samples are on the model's device. Their order comes from torch's global generator of the CPU, so that a
+    checkpoint holds it. The score is the mean over the batches as they were trained on, before each step.
     """
     model.train()
+    inputs, labels = samples.inputs, samples.labels
     loss_sum = torch.zeros((), device=inputs.device)
     n_right = torch.zeros((), dtype=torch.int64, device=inputs.device)
     for batch in shuffled_batches(len(labels), batch_size):
@@ -54,9 +56,10 @@ def train_epoch(model: nn.Module, optimizer: Optimizer, inputs: Tensor, labels: 
 
 
 @torch.no_grad()
-def score(model: nn.Module, inputs: Tensor, labels: Tensor) -> Score:
+def score(model: nn.Module, samples: Samples) -> Score:
     """The model's score on samples that lie on its device, in evaluation mode."""
     model.eval()
+    inputs, labels = samples.inputs, samples.labels
     loss_sum, n_right = 0.0, 0
     for at in range(0, len(labels), SCORING_BATCH):
         target = labels[at : at + SCORING_BATCH]

@@ -20,8 +20,9 @@ from tunefleet.spec import DataSpec
 from tunefleet_worker.tasks.datasets.digits import digits
 from tunefleet_worker.tasks.datasets.fashion_mnist import fashion_mnist
 from tunefleet_worker.tasks.datasets.mnist1d import mnist1d
-from tunefleet_worker.tasks.datasets.source import DataUnavailable, Raw, Samples, Source
+from tunefleet_worker.tasks.datasets.source import DataUnavailable, Raw, Source
 from tunefleet_worker.tasks.datasets.split import Split, split_indices
+from tunefleet_worker.training.samples import Samples
 
 logger = logging.getLogger(__name__)
 

@@ -9,28 +9,13 @@ import torch
 from torch import Tensor
 
 from tunefleet.errors import TunefleetError
+from tunefleet_worker.training.samples import Samples
 
 
 class DataUnavailable(TunefleetError):
     """A data set is unknown, not installed, or its files cannot be read."""
 
     code = "data_unavailable"
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Inputs, float32 (n, channels, ...), with their labels, int64 (n,)."""
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        """How many samples there are."""
-        return len(self.labels)
-
-    def to(self, device: str | torch.device) -> Samples:
-        """The same samples on a device."""
-        return Samples(self.inputs.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,24 @@
+"""What a model is trained and judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs, float32 (n, channels, ...), with their labels, int64 (n,)."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self.labels)
+
+    def to(self, device: str | torch.device) -> Samples:
+        """The same samples on a device."""
+        return Samples(self.inputs.to(device), self.labels.to(device))
