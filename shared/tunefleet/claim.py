@@ -36,7 +36,7 @@ from tunefleet.protocol import (
 )
 from tunefleet.spec import StudySpec
 from tunefleet.transport import Transport, route
-from tunefleet.trial import Trial, TrialStopped
+from tunefleet.trial import Assignment, Trial, TrialStopped
 
 LONGEST_MESSAGE = 4_000
 LONGEST_LOG = 20_000
@@ -61,16 +61,7 @@ class ClaimedTrial(Trial):
     def __init__(
         self, transport: Transport, lease: Lease, *, worker: str, facts: WorkerFacts, heartbeat_s: float
     ) -> None:
-        super().__init__(
-            number=lease.number,
-            params=lease.params,
-            seed=lease.seed,
-            steps=lease.steps,
-            attempt=lease.attempt,
-            data=lease.data,
-            options=getattr(lease.run, "options", {}),
-            folder=Path(tempfile.mkdtemp(prefix="tunefleet-claim-")),
-        )
+        super().__init__(Assignment.of(lease), folder=Path(tempfile.mkdtemp(prefix="tunefleet-claim-")))
         self.study = lease.study
         self.outcome: EndResponse | None = None
         self._lease = lease

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from tunefleet.seeding import seed_everything
 from tunefleet.spec import DataSpec
-from tunefleet.trial import Trial
+from tunefleet.trial import Assignment, Trial
 
 
 class LocalTrial(Trial):
@@ -49,11 +49,7 @@ class LocalTrial(Trial):
         folder: Path | str | None = None,
     ) -> None:
         super().__init__(
-            params=params,
-            seed=seed,
-            steps=steps,
-            data=data,
-            options=options,
+            Assignment(params=params, seed=seed, steps=steps, data=data or DataSpec(), options=options),
             device=_device(),
             folder=self._temporary_folder() if folder is None else Path(folder),
         )

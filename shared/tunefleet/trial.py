@@ -16,17 +16,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, Self, SupportsFloat
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import problems_of, shown
 from tunefleet.names import MetricName, Name
-from tunefleet.protocol import LARGEST_STEP
-from tunefleet.spec import DataSpec
+from tunefleet.protocol import LARGEST_STEP, Lease
+from tunefleet.spec import DataSpec, TaskRun
 
 MAX_METRICS = 200  # of one step; the master refuses more
 
@@ -46,6 +47,32 @@ class TrialStopped(BaseException):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a trial has to run; `Trial` says what each field is."""
+
+    number: int = 0
+    params: Mapping[str, JsonValue] = field(default_factory=dict)
+    seed: int = 0
+    steps: int | None = None
+    attempt: int = 1
+    data: DataSpec = field(default_factory=DataSpec)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lease: Lease) -> Self:
+        """What a lease assigns."""
+        return cls(
+            number=lease.number,
+            params=lease.params,
+            seed=lease.seed,
+            steps=lease.steps,
+            attempt=lease.attempt,
+            data=lease.data,
+            options=lease.run.options if isinstance(lease.run, TaskRun) else {},
+        )
+
+
 class Trial(ABC):
     """One configuration to train, and the way to tell how it goes.
 
@@ -61,26 +88,14 @@ class Trial(ABC):
         folder: a folder of the trial's own for whatever it likes; emptied when the trial ends.
     """
 
-    def __init__(
-        self,
-        *,
-        number: int = 0,
-        params: Mapping[str, JsonValue] = MappingProxyType({}),
-        seed: int = 0,
-        steps: int | None = None,
-        attempt: int = 1,
-        data: DataSpec | None = None,
-        options: Mapping[str, Any] = MappingProxyType({}),
-        device: Literal["cpu", "cuda"] = "cpu",
-        folder: Path,
-    ) -> None:
-        self.number = number
-        self.params = MappingProxyType(dict(params))
-        self.seed = seed
-        self.steps = steps
-        self.attempt = attempt
-        self.data = data if data is not None else DataSpec()
-        self.options = MappingProxyType(dict(options))
+    def __init__(self, assignment: Assignment, *, folder: Path, device: Literal["cpu", "cuda"] = "cpu") -> None:
+        self.number = assignment.number
+        self.params = MappingProxyType(dict(assignment.params))
+        self.seed = assignment.seed
+        self.steps = assignment.steps
+        self.attempt = assignment.attempt
+        self.data = assignment.data
+        self.options = MappingProxyType(dict(assignment.options))
         self.device = device
         self.folder = folder
         self._step: int | None = None  # the epoch that is running, or the last that ran

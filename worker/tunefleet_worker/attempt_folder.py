@@ -75,7 +75,8 @@ class AttemptFolder:
     @property
     def life(self) -> Path:
         """Locked by the training process and all that it forks for as long as one of them lives; holds its process
-        id."""
+        id.
+        """
         return self.path / "life"
 
     @property

@@ -71,7 +71,7 @@ class BestModel:
         return True
 
     def _is_better(self, value: float, step: int) -> bool:
-        # A step may be reported in parts, and its metric then comes again with the same value: the model may have changed.
+        # A step that is reported in parts comes again with the same value, and perhaps another model.
         return self._lease.objective.better(value, self._value) or (step == self._step and value == self._value)
 
 

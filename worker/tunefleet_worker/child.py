@@ -43,7 +43,7 @@ class ChildJob:
     checkpoint_every_s: float
 
 
-def main(job: ChildJob, log: Connection, orders: Connection) -> None:
+def main(job: ChildJob, log: Connection, *, orders: Connection) -> None:
     """Run the trial, record its end, and leave without a look back: what is still running is the agent's to kill."""
     place = AttemptFolder(job.folder)
     stand_apart(place.life)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from tunefleet.protocol import Lease
-from tunefleet.spec import TaskRun
-from tunefleet.trial import Trial, TrialStopped
+from tunefleet.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.attempt_folder import CHECKPOINT, MODEL, AttemptFolder
 from tunefleet_worker.best_model import BestModel
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
@@ -19,7 +18,7 @@ from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolWriter
 
 # A checkpoint is due when training has taken so many times its cost: it takes at most 2 % of the time.
 COST_FACTOR = 50
-# Of each artifact, the file that is being sent and the newest one, so that neither waits for the other nor a disk fills.
+# Of each artifact, the file that is being sent and the newest one: neither waits for the other, and no disk fills.
 FILES_KEPT = 2
 
 
@@ -37,7 +36,6 @@ class WorkerTrial(Trial):
         orders: what the agent wants of the trial.
         device: `cuda` when the slot has a GPU.
         checkpoint_every_s: the least time between two checkpoints.
-        now: a monotonic clock in seconds.
     """
 
     def __init__(
@@ -49,29 +47,17 @@ class WorkerTrial(Trial):
         orders: Orders,
         device: Literal["cpu", "cuda"] = "cpu",
         checkpoint_every_s: float = 10.0,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(
-            number=lease.number,
-            params=lease.params,
-            seed=lease.seed,
-            steps=lease.steps,
-            attempt=lease.attempt,
-            data=lease.data,
-            options=lease.run.options if isinstance(lease.run, TaskRun) else {},
-            device=device,
-            folder=place.scratch,
-        )
+        super().__init__(Assignment.of(lease), folder=place.scratch, device=device)
         self.is_drained = False
         """Whether the function was told to leave off; one that catches this and returns has not run to its end."""
         self._place = place
         self._spool = spool
         self._orders = orders
         self._checkpoint_every_s = checkpoint_every_s
-        self._now = now
         self._model: Any = None
         self._best = BestModel(lease)
-        self._saved_at = now()
+        self._saved_at = time.monotonic()
         self._save_cost_s = 0.0
         self._n_files = 0
         self._files: dict[str, list[Path]] = {}
@@ -82,7 +68,7 @@ class WorkerTrial(Trial):
 
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
         self._model = stateful.get("model")
-        self._saved_at = self._now()
+        self._saved_at = time.monotonic()
         if not stateful or not self._place.resume.exists():
             return 0
         checkpoint = load_checkpoint(self._place.resume, objects=stateful)
@@ -127,17 +113,17 @@ class WorkerTrial(Trial):
         self._send_file(name, lambda path: shutil.copyfile(file, path))
 
     def _checkpoint_is_due(self) -> bool:
-        return self._now() - self._saved_at >= max(self._checkpoint_every_s, COST_FACTOR * self._save_cost_s)
+        return time.monotonic() - self._saved_at >= max(self._checkpoint_every_s, COST_FACTOR * self._save_cost_s)
 
     def _save(self, step: int, stateful: Mapping[str, Any]) -> None:
         """Write a checkpoint; the model that belongs to it goes before it."""
         if not stateful:
             return
-        begin = self._now()
+        begin = time.monotonic()
         self._send_best_model()
         progress = {"best": self._best.progress, "metrics": self._merged}
         self._send_file(CHECKPOINT, lambda path: save_checkpoint(path, step=step, objects=stateful, progress=progress))
-        self._saved_at = self._now()
+        self._saved_at = time.monotonic()
         self._save_cost_s = self._saved_at - begin
 
     def _send_best_model(self) -> None:

@@ -1,5 +1,6 @@
 """A log that cannot fill a disk: its beginning as it came, then only its end, and a line between them that says what
-is missing."""
+is missing.
+"""
 
 from __future__ import annotations
 

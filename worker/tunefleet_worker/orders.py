@@ -1,7 +1,7 @@
 """What an agent tells a training process, through a pipe that is never waited for on either side.
 
-The other direction of the same pipe carries one byte for each thing that the trial told, so that the agent reads the spool at once instead of
-looking again and again.
+The other direction of the same pipe carries one byte for each thing that the trial told, so that the agent reads the
+spool at once instead of looking again and again.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ T = TypeVar("T")
 Step = tuple[AgentState, list[Instruction]]
 
 
-def on_event(state: AgentState, event: Event, now: float) -> Step:
+def on_event(state: AgentState, event: Event, *, now: float) -> Step:
     """The next state, and what to do; `now` is a monotonic clock in seconds."""
     if state.mode is Mode.GONE:
         return state, []

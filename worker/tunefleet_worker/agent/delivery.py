@@ -1,0 +1,198 @@
+"""Bring what a trial told to the master: reports in batches, files, the log, and last the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+from tunefleet.artifact import upload
+from tunefleet.errors import AttemptEnded, InvalidInput, LeaseLost, NotFound, TooLarge, TunefleetError
+from tunefleet.model import Model
+from tunefleet.protocol import (
+    MAX_BATCH,
+    CompleteRequest,
+    Directive,
+    EndResponse,
+    FailRequest,
+    Failure,
+    Lease,
+    ReleaseRequest,
+    Report,
+    ReportBatch,
+    StopOrder,
+    StopReason,
+    TrialDetail,
+)
+from tunefleet.transport import Transport, route
+from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
+from tunefleet_worker.attempt_folder import CHECKPOINT, LOG, AttemptFolder
+from tunefleet_worker.logfile import CappedLog
+from tunefleet_worker.spool import End, FileRecord, ReportRecord, SpoolReader
+
+LOG_EVERY_S = 5.0  # between two uploads of a log that grows: soon enough for a person who follows it
+LOG_TAIL_BYTES = 4_000  # what goes with a failure, so that its reason is seen without opening the log
+
+
+M = TypeVar("M", bound=Model)
+
+
+class NotWanted(TunefleetError):
+    """The master does not want this attempt's word any more: another one has the trial, or it has ended, or is gone."""
+
+    code = "not_wanted"
+
+
+class Delivery:
+    """One attempt's way to the master. Every call waits for as long as the transport does.
+
+    All of them raise NotWanted when the master does not want the attempt any more, MasterUnreachable when the
+    transport has given up.
+
+    Args:
+        transport: to the master.
+        lease: of the attempt.
+        place: its folder.
+        log: what it prints; None when an earlier agent kept it.
+        cache: takes checkpoints when they have been delivered.
+    """
+
+    def __init__(
+        self, transport: Transport, lease: Lease, *, place: AttemptFolder, log: CappedLog | None, cache: CheckpointCache
+    ) -> None:
+        self._transport = transport
+        self._lease = lease
+        self._place = place
+        self._log = log
+        self._cache = cache
+        self._reader = SpoolReader(place.spool)
+        self._logged_bytes = 0
+        self._logged_at = time.monotonic()
+
+    def check_trial(self) -> None:
+        """See that the master's trial is the one that the lease was for, and not one of another database.
+
+        Raises NotWanted when it is not.
+        """
+        try:
+            trial = self._transport.get(route("trials", self._lease.trial_id), TrialDetail)
+        except NotFound as error:
+            raise NotWanted("the master has no such trial.") from error
+        lease = self._lease
+        if (trial.study, trial.number, trial.params, trial.seed) != (
+            lease.study,
+            lease.number,
+            lease.params,
+            lease.seed,
+        ):
+            raise NotWanted("the master has another trial under this id.")
+
+    def catch_up(self) -> StopOrder | None:
+        """Deliver what is new in the spool; the master's order to stop, if it gave one.
+
+        Of several reports of a step, and of several files of a name, only the newest goes. A model is delivered before
+        the checkpoint that belongs to it, and both behind the reports that came before them.
+        """
+        records = self._reader.read()
+        reports: dict[int, Report] = {}
+        files: dict[str, FileRecord] = {}
+        for number, record in records:
+            if isinstance(record, ReportRecord):
+                reports[record.step] = Report(step=record.step, metrics=dict(record.metrics), number=number)
+            elif isinstance(record, FileRecord):
+                files[record.name] = record
+        stop = self._send_reports(list(reports.values()))
+        for record in sorted(files.values(), key=lambda file: file.name == CHECKPOINT):
+            self._send_file(record)
+        return stop
+
+    def send_log_when_due(self) -> None:
+        """Deliver the log while the trial runs, when it has grown and the last time is a while ago."""
+        now = time.monotonic()
+        grown = self._log is not None and self._log.total_bytes > self._logged_bytes
+        if grown and now - self._logged_at >= LOG_EVERY_S:
+            self._send_log()
+            self._logged_at = time.monotonic()
+
+    def finish(self, end: End) -> EndResponse:
+        """Deliver the log and the end."""
+        self._send_log()
+        try:
+            return self._send_end(end)
+        except InvalidInput as error:  # what the function returned is not to the master's liking
+            return self._send_end(End.failed(Failure.ERROR, f"the master refused the result: {error}"))
+
+    def _send_reports(self, reports: list[Report]) -> StopOrder | None:
+        stop = None
+        for batch in _batches(reports):
+            body = ReportBatch(attempt=self._lease.attempt, reports=batch)
+            try:
+                answer = self._post("reports", body, Directive)
+            except (InvalidInput, TooLarge) as error:
+                self._note(f"the master refused {len(batch)} reports: {error}")
+                continue
+            if answer.directive == "stop":
+                reason = answer.reason or StopReason.CANCELLED
+                stop = StopOrder(trial_id=self._lease.trial_id, reason=reason, message=answer.message)
+        return stop
+
+    def _send_file(self, record: FileRecord) -> None:
+        path = self._place.files / record.file
+        try:
+            artifact = upload(
+                self._transport, path, record.name, trial_id=self._lease.trial_id, attempt=self._lease.attempt
+            )
+        except FileNotFoundError:  # the trial has written a newer one meanwhile, whose record follows
+            return
+        except (LeaseLost, AttemptEnded, NotFound) as error:
+            raise NotWanted(str(error)) from error
+        except (InvalidInput, TooLarge) as error:
+            self._note(f"the master refused the file {record.name}: {error}")
+            return
+        if record.name == CHECKPOINT:
+            self._cache.put(path, artifact.sha256)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _send_log(self) -> None:
+        if self._log is not None and self._log.total_bytes == self._logged_bytes:
+            return
+        copy = self._place.files / LOG
+        try:
+            if self._log is not None:
+                self._logged_bytes = self._log.total_bytes
+                self._log.copy_to(copy)
+            elif self._place.log.stat().st_size:
+                self._place.log.replace(copy)
+            else:
+                return
+        except OSError:  # a full disk costs the log, not the result
+            return
+        self._send_file(FileRecord(LOG, copy.name))
+
+    def _send_end(self, end: End) -> EndResponse:
+        attempt = self._lease.attempt
+        if end.outcome == "complete":
+            return self._post("complete", CompleteRequest(attempt=attempt, metrics=dict(end.metrics)), EndResponse)
+        if end.outcome == "released":
+            return self._post("release", ReleaseRequest(attempt=attempt, reason=end.reason), EndResponse)
+        tail = self._log.last(LOG_TAIL_BYTES) if self._log is not None else ""
+        body = FailRequest(
+            attempt=attempt, failure=end.failure, message=end.message, exception=end.exception, log_tail=tail
+        )
+        return self._post("fail", body, EndResponse)
+
+    def _post(self, call: str, body: Model, answer: type[M]) -> M:
+        try:
+            return self._transport.post(route("trials", self._lease.trial_id, call), body, answer=answer)
+        except (LeaseLost, AttemptEnded, NotFound) as error:
+            raise NotWanted(str(error)) from error
+
+    def _note(self, text: str) -> None:
+        if self._log is not None:
+            self._log.add(f"[tunefleet] {text}\n".encode())
+
+
+def _batches(reports: list[Report]) -> Iterator[list[Report]]:
+    for at in range(0, len(reports), MAX_BATCH):
+        yield reports[at : at + MAX_BATCH]
