@@ -72,13 +72,25 @@ class End:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an attempt ends: what becomes of the trial, and what to remember of it."""
+
+    end: End
+    message: str
+    failures: Mapping[Failure, int]
+    exception: str | None = None
+    attempt_open: bool = False
+    """The attempt ended without its worker's word, which is welcome until the trial is claimed again."""
+
+
 def check_transition(old: TrialState, new: TrialState) -> None:
     """Raise IllegalTransition unless the arrow exists."""
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(f"a {old} trial cannot become {new}.")
 
 
-def check_study_transition(name: str, old: StudyState, new: StudyState) -> None:
+def check_study_transition(old: StudyState, new: StudyState, *, name: str) -> None:
     """Raise IllegalTransition unless the arrow exists."""
     if new not in STUDY_TRANSITIONS[old]:
         raise IllegalTransition(f"study {name!r} is {old} and cannot become {new}.")

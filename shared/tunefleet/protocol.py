@@ -69,9 +69,6 @@ class StopReason(StrEnum):
     CANCELLED = "cancelled"
 
 
-# --- A worker's calls -------------------------------------------------------------------------------------------------
-
-
 class WorkerFacts(Model):
     """What a worker says of itself with every claim and heartbeat."""
 

@@ -238,7 +238,7 @@ def test_trials_are_listed_by_page_filter_and_column(master: Any) -> None:
 def test_events_tell_every_change_in_order_and_resume_behind_an_id(master: Any) -> None:
     master.submit(budget={"trials": 1})
     run_all(master)
-    told = master.look(lambda uow: events.after(uow, "study", 0, 100))
+    told = master.look(lambda uow: events.after(uow, "study", 0, limit=100))
     assert [event.kind for event in told] == [
         "study.running",
         "trial.waiting",
@@ -246,5 +246,5 @@ def test_events_tell_every_change_in_order_and_resume_behind_an_id(master: Any) 
         "trial.complete",
         "study.complete",
     ]
-    later = master.look(lambda uow: events.after(uow, "study", told[2].id, 100))
+    later = master.look(lambda uow: events.after(uow, "study", told[2].id, limit=100))
     assert later == told[3:]

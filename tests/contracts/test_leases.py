@@ -113,7 +113,7 @@ def test_every_write_of_a_stale_attempt_is_refused_and_changes_nothing(master: A
         master.call(endings.release, stale.trial_id, ReleaseRequest(attempt=stale.attempt))
     upload = Upload(attempt=stale.attempt, sha256="0" * 64, size_bytes=1)
     with pytest.raises(LeaseLost):
-        master.call(artifacts.attach, stale.trial_id, "model", upload)
+        master.call(artifacts.attach, stale.trial_id, "model", upload=upload)
     detail = master.look(lambda uow: trials.read(uow, fresh.trial_id))
     assert (detail.state, detail.attempt, detail.worker, detail.curve) == (TrialState.RUNNING, 2, "w2", [])
 
@@ -254,7 +254,7 @@ def test_a_later_attempt_is_given_the_last_checkpoint(master: Any) -> None:
     [lease] = master.claim()
     assert lease.resume is None
     upload = Upload(attempt=1, sha256="a" * 64, size_bytes=5)
-    master.call(artifacts.attach, lease.trial_id, CHECKPOINT, upload)
+    master.call(artifacts.attach, lease.trial_id, CHECKPOINT, upload=upload)
     master.call(endings.release, lease.trial_id, ReleaseRequest(attempt=1))
     [again] = master.claim()
     assert again.resume is not None

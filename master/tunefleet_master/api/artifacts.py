@@ -73,7 +73,7 @@ async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
 
 async def _attach(parts: Parts, trial_id: Id, name: str, facts: artifacts.Upload, upload: Upload) -> ArtifactRef:
     def attach(uow: UnitOfWork) -> ArtifactRef:
-        ref = artifacts.attach(uow, trial_id, name, facts)
+        ref = artifacts.attach(uow, trial_id, name, upload=facts)
         # In the writer's turn, so that no garbage collection comes between the row and the file; safe to do twice.
         upload.publish()
         return ref

@@ -26,7 +26,7 @@ EventId = Annotated[int | None, Header(ge=0, lt=2**63)]
 
 
 def _reader(study: str, last: int) -> Callable[[UnitOfWork], list[Event]]:
-    return lambda uow: events.after(uow, study, last, BATCH)
+    return lambda uow: events.after(uow, study, last, limit=BATCH)
 
 
 async def _existing(parts: PartsOf, name: Name) -> str:

@@ -38,7 +38,7 @@ def check_may_write(uow: UnitOfWork, trial_id: TrialId, attempt: int) -> None:
         raise lease_lost(trial, attempt)
 
 
-def attach(uow: UnitOfWork, trial_id: TrialId, name: str, upload: Upload) -> ArtifactRef:
+def attach(uow: UnitOfWork, trial_id: TrialId, name: str, *, upload: Upload) -> ArtifactRef:
     """Give the trial a file whose content is in the blob store; raises NotFound, LeaseLost."""
     check_may_write(uow, trial_id, upload.attempt)
     stored.note_blob(uow.connection, upload.sha256, size_bytes=upload.size_bytes, now=uow.now)

@@ -56,7 +56,7 @@ def _take(uow: UnitOfWork, request: ClaimRequest) -> list[Trial]:
         )
         if claimed:
             taken += claimed
-            announce(uow, study, claimed[0], TrialState.RUNNING)
+            announce(uow, study, claimed[0], state=TrialState.RUNNING)
             heapq.heappush(turns, (rank, n_running + 1, study_id, study))
     return taken
 

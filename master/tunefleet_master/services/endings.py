@@ -20,10 +20,9 @@ from tunefleet.protocol import (
     Report,
     StopReason,
 )
-from tunefleet_master.lifecycle import end_of_completion
+from tunefleet_master.lifecycle import Verdict, end_of_completion
 from tunefleet_master.services.reports import best_point, finite, first_divergence, hold
 from tunefleet_master.services.transitions import (
-    Verdict,
     end_attempt,
     verdict_of_failure,
 )
@@ -49,7 +48,7 @@ def complete(uow: UnitOfWork, trial_id: TrialId, request: CompleteRequest) -> En
     curve = reports.curve(uow.connection, trial.id)
     divergence = first_divergence(curve)
     if trial.stop is None and divergence is not None:
-        verdict = verdict_of_failure(trial, study, Failure.DIVERGED, message=divergence)
+        verdict = verdict_of_failure(trial, study, failure=Failure.DIVERGED, message=divergence)
         return _end(uow, trial, study, request, verdict)
     _store_value(uow, trial, study, curve)
     verdict = Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures)
@@ -66,7 +65,7 @@ def fail(uow: UnitOfWork, trial_id: TrialId, request: FailRequest) -> EndRespons
         return answer
     trial, study = _held(uow, trial_id, request.attempt)
     exception = request.exception if request.failure is Failure.ERROR else None
-    verdict = verdict_of_failure(trial, study, request.failure, message=request.message, exception=exception)
+    verdict = verdict_of_failure(trial, study, failure=request.failure, message=request.message, exception=exception)
     return _end(uow, trial, study, request, verdict, log_tail=request.log_tail)
 
 
@@ -80,7 +79,7 @@ def release(uow: UnitOfWork, trial_id: TrialId, request: ReleaseRequest) -> EndR
         return answer
     trial, study = _held(uow, trial_id, request.attempt)
     message = f"given back by worker {trial.worker}: {request.reason}"
-    verdict = verdict_of_failure(trial, study, Failure(request.reason), message=message)
+    verdict = verdict_of_failure(trial, study, failure=Failure(request.reason), message=message)
     return _end(uow, trial, study, request, verdict)
 
 
@@ -109,7 +108,7 @@ def _store_final(uow: UnitOfWork, trial: Trial, request: CompleteRequest) -> Non
         if point.step == step:
             known = point.metrics
     final = Report(step=step, metrics={**known, **request.metrics}, number=LARGEST_STEP)
-    reports.store(uow.connection, trial.id, trial.attempt, [final])
+    reports.store(uow.connection, trial.id, trial.attempt, reports=[final])
 
 
 def _store_value(uow: UnitOfWork, trial: Trial, study: Study, curve: list[Point]) -> None:
@@ -142,7 +141,7 @@ def _end(
     *,
     log_tail: str = "",
 ) -> EndResponse:
-    study_state = end_attempt(uow, trial, study, verdict)
+    study_state = end_attempt(uow, trial, study, verdict=verdict)
     answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study_state)
     attempts.close(
         uow.connection,

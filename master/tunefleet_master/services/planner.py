@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tunefleet.protocol import StudyState, TrialState
-from tunefleet.space import Configuration, configuration_hash
+from tunefleet.protocol import StudyState
+from tunefleet.space import Configuration
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.search.seeds import trial_seed
+from tunefleet_master.services.creation import create, number_with
 from tunefleet_master.services.transitions import (
-    announce,
     complete_if_done,
     out_of_time,
 )
@@ -89,25 +88,7 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
 
 
 def _add(uow: UnitOfWork, study: Study, position: int, params: Configuration) -> bool:
-    config_hash = configuration_hash(params)
-    if trials.number_with(uow.connection, study.id, config_hash) is not None:
-        return False
-    number = studies.take_number(uow.connection, study.id)
-    if number is None:
-        return False
-    trial_id = trials.add(
-        uow.connection,
-        study.id,
-        params,
-        number=number,
-        config_hash=config_hash,
-        seed=trial_seed(study.spec.search.seed, number),
-        origin=study.sampler,
-        position=position,
-        now=uow.now,
-    )
-    announce(uow, study, trials.get(uow.connection, trial_id), TrialState.WAITING)
-    return True
+    return number_with(uow, study, params) is None and create(uow, study, params, position=position) is not None
 
 
 class Planner:

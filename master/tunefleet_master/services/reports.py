@@ -25,7 +25,7 @@ def record(uow: UnitOfWork, trial_id: TrialId, batch: ReportBatch) -> Directive:
         NotFound: there is no such trial. LeaseLost: the attempt does not hold it.
     """
     trial = hold(uow, trial_id, batch.attempt)
-    stored.store(uow.connection, trial.id, trial.attempt, batch.reports)
+    stored.store(uow.connection, trial.id, trial.attempt, reports=batch.reports)
     divergence = first_divergence(batch.reports)
     if divergence is not None:
         leases.order_stop(

@@ -41,8 +41,8 @@ def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
     for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
         study = studies.by_id(uow.connection, trial.study_id)
         message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
-        verdict = verdict_of_failure(trial, study, Failure.LOST, message=message, attempt_open=True)
-        end_attempt(uow, trial, study, verdict)
+        verdict = verdict_of_failure(trial, study, failure=Failure.LOST, message=message, attempt_open=True)
+        end_attempt(uow, trial, study, verdict=verdict)
         attempts.close(uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now)
         log.warning(
             "trial %d of study %s, attempt %d: %s",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.protocol import Failure, StudyState, TrialState
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
-    End,
+    Verdict,
     check_study_transition,
     end_of_failure,
 )
@@ -20,23 +18,11 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How an attempt ends: what becomes of the trial, and what to remember of it."""
-
-    end: End
-    message: str
-    failures: Mapping[Failure, int]
-    exception: str | None = None
-    attempt_open: bool = False
-    """The attempt ended without its worker's word, which is still welcome."""
-
-
 def verdict_of_failure(
     trial: Trial,
     study: Study,
-    failure: Failure,
     *,
+    failure: Failure,
     message: str,
     exception: str | None = None,
     attempt_open: bool = False,
@@ -51,32 +37,15 @@ def verdict_of_failure(
     return Verdict(end, text, failures, exception, attempt_open=attempt_open)
 
 
-def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, verdict: Verdict) -> StudyState:
+def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict) -> StudyState:
     """Carry out a verdict on a trial that this transaction has read; returns what the study does then.
 
     Raises:
         LeaseLost: the trial has moved on since it was read.
     """
-    ended = trials.end(
-        uow.connection,
-        trial,
-        verdict.end,
-        message=verdict.message,
-        exception=verdict.exception,
-        failures=verdict.failures,
-        attempt_open=verdict.attempt_open,
-        now=uow.now,
-    )
-    if not ended:
+    if not trials.end(uow.connection, trial, verdict, now=uow.now):
         raise lease_lost(trial, trial.attempt)
-    announce(
-        uow,
-        study,
-        trial,
-        verdict.end.state,
-        failure=verdict.end.failure,
-        message=verdict.message,
-    )
+    announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:
         uow.signal(CLAIMS)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
@@ -88,8 +57,8 @@ def announce(
     uow: UnitOfWork,
     study: Study,
     trial: Trial,
-    state: TrialState,
     *,
+    state: TrialState,
     failure: Failure | None = None,
     message: str = "",
 ) -> None:
@@ -120,7 +89,7 @@ def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str
     """
     if study.state is new:
         return study
-    check_study_transition(study.name, study.state, new)
+    check_study_transition(study.state, new, name=study.name)
     if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
         raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
     events.add(

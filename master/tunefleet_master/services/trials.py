@@ -14,8 +14,8 @@ from tunefleet.protocol import (
     TrialState,
     TrialView,
 )
-from tunefleet.space import Configuration, configuration_hash
-from tunefleet_master.search.seeds import trial_seed
+from tunefleet.space import Configuration
+from tunefleet_master.services.creation import create, number_with
 from tunefleet_master.services.transitions import announce, change_study
 from tunefleet_master.services.views import trial_view
 from tunefleet_master.services.wakeups import CLAIMS
@@ -24,8 +24,6 @@ from tunefleet_master.storage import trials as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
-
-BY_HAND = "user"
 
 
 def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialView]:
@@ -66,12 +64,7 @@ def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
     study = _open(uow, studies.get(uow.connection, name), "run trials again")
     numbers = stored.retry(uow.connection, study.id, request.failures, now=uow.now)
     for number in numbers:
-        announce(
-            uow,
-            study,
-            stored.by_number(uow.connection, study, number),
-            TrialState.WAITING,
-        )
+        announce(uow, study, stored.by_number(uow.connection, study, number), state=TrialState.WAITING)
     if numbers and study.state is StudyState.COMPLETE:
         change_study(uow, study, StudyState.RUNNING)
     uow.signal(CLAIMS)
@@ -88,27 +81,13 @@ def _open(uow: UnitOfWork, study: Study, purpose: str) -> Study:
 
 
 def _add(uow: UnitOfWork, study: Study, params: Configuration) -> Trial:
-    config_hash = configuration_hash(params)
-    known = stored.number_with(uow.connection, study.id, config_hash)
+    known = number_with(uow, study, params)
     if known is not None:
         raise DuplicateConfiguration(f"trial {known} of study {study.name!r} has this configuration already.")
-    number = studies.take_number(uow.connection, study.id)
-    if number is None:
+    trial = create(uow, study, params, position=None)
+    if trial is None:
         hint = f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
         raise BudgetTaken(f"the budget of study {study.name!r} has no trial left.", hint=hint)
-    trial_id = stored.add(
-        uow.connection,
-        study.id,
-        params,
-        number=number,
-        config_hash=config_hash,
-        seed=trial_seed(study.spec.search.seed, number),
-        origin=BY_HAND,
-        position=None,
-        now=uow.now,
-    )
-    trial = stored.get(uow.connection, trial_id)
-    announce(uow, study, trial, TrialState.WAITING)
     return trial
 
 

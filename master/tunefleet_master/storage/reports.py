@@ -12,7 +12,7 @@ from tunefleet.protocol import Point, Report
 from tunefleet_master.storage.tables import ReportRow
 
 
-def store(connection: Connection, trial_id: TrialId, attempt: int, reports: Sequence[Report]) -> None:
+def store(connection: Connection, trial_id: TrialId, attempt: int, *, reports: Sequence[Report]) -> None:
     """Store reports; one whose number is not above that of the stored report of the same step changes nothing."""
     rows = [
         {

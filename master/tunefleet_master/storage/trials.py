@@ -6,6 +6,7 @@ Every write of a state is guarded by what it was read as; the guard's loser gets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -22,10 +23,9 @@ from sqlalchemy import (
 from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
-from tunefleet.space import Configuration
-from tunefleet_master.lifecycle import End, check_transition
+from tunefleet_master.lifecycle import Verdict, check_transition
 from tunefleet_master.storage.tables import StudyRow, TrialRow
-from tunefleet_master.storage.values import Study, Trial, trial_of
+from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 
 _COLUMNS = TrialRow.__table__.columns
 _STUDY = StudyRow.name.label("study")
@@ -69,28 +69,12 @@ def number_with(connection: Connection, study_id: int, config_hash: str) -> int 
     return connection.execute(query).scalar_one_or_none()
 
 
-def add(
-    connection: Connection,
-    study_id: int,
-    params: Configuration,
-    *,
-    number: int,
-    config_hash: str,
-    seed: int,
-    origin: str,
-    position: int | None,
-    now: datetime,
-) -> TrialId:
+def add(connection: Connection, study_id: int, new: NewTrial, *, now: datetime) -> TrialId:
     """Store a new trial, waiting. One asked for by hand goes before those that the sampler proposed."""
     values = {
+        **asdict(new),
         "study_id": study_id,
-        "number": number,
-        "params": params,
-        "config_hash": config_hash,
-        "seed": seed,
-        "origin": origin,
-        "position": position,
-        "rank": 0 if position is None else 1,
+        "rank": 0 if new.position is None else 1,
         "state": TrialState.WAITING,
         "metrics": {},
         "failures": {},
@@ -118,30 +102,18 @@ def note_progress(connection: Connection, trial: Trial, *, values: Mapping[str, 
     connection.execute(query.values(**values, updated_at=now))
 
 
-def end(
-    connection: Connection,
-    trial: Trial,
-    to: End,
-    *,
-    message: str,
-    exception: str | None,
-    failures: Mapping[Failure, int],
-    attempt_open: bool,
-    now: datetime,
-) -> bool:
-    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since.
-
-    With `attempt_open` the attempt may still deliver a late result until the trial is claimed again.
-    """
+def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime) -> bool:
+    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since."""
+    to = verdict.end
     check_transition(trial.state, to.state)
     waits = to.state is TrialState.WAITING
     values = {
         "state": to.state,
         "failure": to.failure,
-        "message": message,
-        "exception": exception,
-        "failures": {str(kind): n for kind, n in failures.items()},
-        "attempt_open": attempt_open,
+        "message": verdict.message,
+        "exception": verdict.exception,
+        "failures": {str(kind): n for kind, n in verdict.failures.items()},
+        "attempt_open": verdict.attempt_open,
         "lease_deadline": None,
         "rank": 0 if waits else TrialRow.rank,
         "finished_at": None if waits else now,

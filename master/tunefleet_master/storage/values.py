@@ -79,6 +79,19 @@ class Trial:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """A trial that is about to be stored."""
+
+    number: int
+    params: Configuration
+    config_hash: str
+    seed: int
+    origin: str
+    position: int | None
+    """The sampler's position that it was proposed at; None: it was asked for by hand."""
+
+
 @lru_cache(maxsize=1_000)
 def _spec(text: str) -> StudySpec:
     """Parsing a spec costs about as much as a whole claim, and every claim needs one."""
