@@ -1,16 +1,13 @@
-"""The worker in docs/, run as its page says, against a master of its own."""
+"""The worker in docs/, run as its page says, against a real master."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,38 +15,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "curl-worker.sh"
 PAGE = ROOT / "docs" / "curl-worker.md"
-STARTS_WITHIN_S = 60.0
-
-
-@pytest.fixture
-def start_master(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Start masters with data folders of their own; each call gives a URL."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(*arguments: str) -> str:
-        place = tmp_path / f"master-{len(processes)}"
-        announced = place.with_suffix(".url")
-        command = [sys.executable, "-m", "tunefleet_master", "serve", "--port", "0", "--data", str(place)]
-        with place.with_suffix(".log").open("wb") as log:
-            processes.append(
-                subprocess.Popen([*command, "--announce", str(announced), *arguments], stdout=log, stderr=log)
-            )
-        return _announced(announced, processes[-1])
-
-    yield start
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        process.wait(20)
-
-
-def _announced(file: Path, process: subprocess.Popen[bytes]) -> str:
-    deadline = time.monotonic() + STARTS_WITHIN_S
-    while not file.exists():
-        assert process.poll() is None, file.with_suffix(".log").read_text()
-        assert time.monotonic() < deadline, "the master does not come up"
-        time.sleep(0.05)
-    return file.read_text().strip()
 
 
 def _run(*command: str, **variables: str) -> str:
@@ -65,8 +30,8 @@ def _submission() -> str:
     return next(block for block in blocks if "curl -fsS" in block)
 
 
-def test_the_curl_worker_completes_a_study_that_curl_handed_in(start_master: Callable[..., str]) -> None:
-    url = start_master()
+def test_the_curl_worker_completes_a_study_that_curl_handed_in(master_process: Any) -> None:
+    url = master_process.url
     submitted = json.loads(_run("sh", "-c", _submission(), TUNEFLEET_URL=url))
 
     printed = _run("sh", str(SCRIPT), url)
@@ -92,8 +57,8 @@ def _check_trial(url: str, number: int) -> None:
     assert model == {"x": x, "loss": losses[-1]}
 
 
-def test_the_curl_worker_shows_its_token(start_master: Callable[..., str]) -> None:
-    url = start_master("--token", "a-long-secret")
+def test_the_curl_worker_shows_its_token(guarded_master: Any) -> None:
+    url = guarded_master.url
     spec = {
         "name": "parabola",
         "objective": {"metric": "loss", "goal": "minimize"},
