@@ -49,14 +49,15 @@ def up(
 
     Ctrl-C (or SIGTERM) lets trials save their state and be taken up again at the next start; a second one kills.
     """
-    from tunefleet.cli.local_fleet import start_fleet
+    from tunefleet.cli.local_fleet import default_home, start_fleet
     from tunefleet.cli.processes import Interrupted, process_tree
     from tunefleet.study_file import load_study
 
     specs = [load_study(path) for path in studies or []]  # a mistake in a file should not start anything
+    home = (data or default_home()).expanduser().absolute()
     try:
-        with process_tree(data / "logs") as tree:
-            fleet = start_fleet(tree, data=data, port=port, n_workers=workers, slots=slots, token=token)
+        with process_tree(home / "logs") as tree:
+            fleet = start_fleet(tree, data=home, port=port, n_workers=workers, slots=slots, token=token)
             output.say(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C ends it.")
             is_well = _run_studies(fleet.url, token, specs) if specs else True
             if not (once and specs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import tempfile
@@ -49,6 +48,11 @@ def start_fleet(
     return Fleet(url, tuple(workers))
 
 
+def default_home() -> Path:
+    """Where a master keeps its data unless it is told otherwise."""
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "tunefleet"
+
+
 def check_port(port: int) -> None:
     """Raise when somebody has the port already; says who that may be."""
     if port == 0:
@@ -65,15 +69,14 @@ def check_port(port: int) -> None:
 
 def _start_master(tree: ProcessTree, *, data: Path, port: int, environment: dict[str, str]) -> str:
     with tempfile.TemporaryDirectory(prefix="tunefleet-up-") as folder:
-        announcement = Path(folder) / "master.json"
+        announcement = Path(folder) / "url"
         tree.start(
             "master",
             *("tunefleet_master", "serve", "--data", str(data), "--host", HOST, "--port", str(port)),
             *("--announce", str(announcement)),
             environment=environment,
         )
-        text = wait_for_file(announcement, tree, timeout_s=READY_S).strip()
-    return str(json.loads(text)["url"]) if text.startswith("{") else text
+        return wait_for_file(announcement, tree, timeout_s=READY_S).strip()
 
 
 def _user_of(port: int, error: OSError) -> str:

@@ -1,0 +1,273 @@
+"""The command line against a real master: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tunefleet
+from tunefleet.cli.main import run
+from tunefleet.client import Client
+from tunefleet.study import Study
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture
+def cli(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs `tunefleet` as its entry point does, against the module's master."""
+
+    def call(*arguments: object) -> Ran:
+        monkeypatch.setenv("TUNEFLEET_URL", client.url)
+        monkeypatch.setattr(sys, "argv", ["tunefleet", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Ran(code if isinstance(code, int) else 0, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path: Path, study_name: str) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        f"name: {study_name}\n"
+        "objective: {metric: loss, goal: minimize}\n"
+        "run: {command: 'true'}\n"
+        "space:\n  lr: {log: [1e-4, 1e-1]}\n  opt: [sgd, adam]\n  decay: {float: [0, 1], when: \"opt == 'sgd'\"}\n"
+        "search: {sampler: random, seed: 1}\n"
+        "budget: {trials: 3}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def study(client: Client, file: Path) -> Study:
+    return client.submit(file)
+
+
+def finish(study: Study) -> None:
+    for trial in study.claims():
+        with trial:
+            trial.report(loss=float(trial.params["lr"]))  # type: ignore[arg-type]
+
+
+def test_submitting_says_where_the_study_is_and_what_to_do_next(cli: Cli, file: Path, study_name: str) -> None:
+    ran = cli("submit", file)
+    assert ran.code == 0
+    assert f"Study {study_name} is on http://" in ran.err
+    assert f"tunefleet watch {study_name}" in ran.err
+    assert cli("submit", file, "--json").json["name"] == study_name
+
+
+def test_lists_show_every_study(cli: Cli, study: Study) -> None:
+    assert study.name in cli("ls").out
+    assert study.name in [view["name"] for view in cli("ls", "--json").json]
+
+
+def test_show_tells_state_and_spec(cli: Cli, study: Study) -> None:
+    out = cli("show", study.name).out
+    assert "minimize loss" in out
+    assert "when: opt == 'sgd'" in out
+    assert cli("show", study.name, "--json").json["spec"]["budget"]["trials"] == 3
+
+
+def test_trials_are_listed_in_the_order_that_was_asked_for(cli: Cli, study: Study) -> None:
+    finish(study)
+    rates = [trial["params"]["lr"] for trial in cli("trials", study.name, "--sort", "-lr", "--json").json]
+    assert rates == sorted(rates, reverse=True)
+    out = cli("trials", study.name, "--sort", "value", "--limit", 2)
+    assert out.out.count("complete") == 2
+    assert "1 more; see them with --limit 3" in out.err
+    assert cli("trials", study.name, "--state", "failed", "--json").json == []
+
+
+def test_a_wrong_sort_or_state_is_told_with_the_likely_one(cli: Cli, study: Study) -> None:
+    wrong = cli("trials", study.name, "--sort", "valeu")
+    assert wrong.code == 2
+    assert "did you mean 'value'?" in wrong.err
+    wrong = cli("trials", study.name, "--state", "complet")
+    assert wrong.code == 2
+    assert "did you mean 'complete'?" in wrong.err
+
+
+def test_the_best_trial_and_its_files_come_home(cli: Cli, study: Study, tmp_path: Path) -> None:
+    nothing = cli("best", study.name)
+    assert nothing.code == 2
+    assert "has a value yet" in nothing.err
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"weights")
+    for trial in study.claims():
+        with trial:
+            trial.report(loss=float(trial.params["lr"]))  # type: ignore[arg-type]
+            trial.save("model.bin", model)
+    ran = cli("best", study.name, "--download", tmp_path / "out", "--json")
+    assert ran.json["value"] == min(trial.value or 9 for trial in study.trials())
+    assert Path(ran.json["files"][0]).read_bytes() == b"weights"
+
+
+def test_watching_ends_with_the_study(cli: Cli, study: Study) -> None:
+    finish(study)
+    ran = cli("watch", study.name)
+    assert ran.code == 0
+    assert "3/3 trials, complete" in ran.err
+    assert "best loss" in ran.err
+
+
+def test_watching_a_study_that_was_stopped_ends_with_code_one(cli: Cli, study: Study) -> None:
+    study.stop()
+    assert cli("watch", study.name, "--json").code == 1
+
+
+def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
+    assert "paused" in cli("pause", study.name).err
+    assert "running" in cli("resume", study.name).err
+    assert cli("edit", study.name, "--trials", 9, "--priority", 2, "--json").json["budget"]["trials"] == 9
+    assert "at least one of" in cli("edit", study.name).err
+    refused = cli("rm", study.name, "--yes")
+    assert refused.code == 1
+    assert "tunefleet stop" in refused.err
+    assert "stopped" in cli("stop", study.name).err
+    assert "is gone" in cli("rm", study.name, "--yes").err
+    assert cli("show", study.name).code == 2
+
+
+def test_a_configuration_is_added_with_the_values_of_a_study_file(cli: Cli, study: Study) -> None:
+    study.edit(trials=50)
+    trial = cli("add", study.name, "lr=1e-3", "opt=adam", "--json").json
+    assert trial["params"] == {"lr": 0.001, "opt": "adam"}
+    wrong = cli("add", study.name, "lr=1", "opt=adam", "decay=0.1")
+    assert wrong.code == 2
+    assert "error: params.lr = 1: is not in log [0.0001, 0.1]" in wrong.err
+    assert "error: params.decay: must be left out" in wrong.err
+    assert "NAME=VALUE" in cli("add", study.name, "lr").err
+
+
+def test_an_export_can_be_read_back(cli: Cli, study: Study, tmp_path: Path) -> None:
+    finish(study)
+    out = tmp_path / "trials.csv"
+    assert "Wrote 3 trials" in cli("export", study.name, "csv", "--out", out).err
+    with out.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["number"] for row in rows] == ["0", "1", "2"]
+    assert {float(row["params.lr"]) for row in rows} == {trial.params["lr"] for trial in study.trials()}
+    assert len(cli("export", study.name, "json").json) == 3
+
+
+def test_the_log_of_a_failed_trial_is_its_tail(cli: Cli, study: Study) -> None:
+    assert "printed nothing" in cli("logs", study.name, 0).err
+    with pytest.raises(ZeroDivisionError), study.claim():
+        _ = 1 / 0
+    assert "ZeroDivisionError" in cli("logs", study.name, 0).out
+    assert cli("logs", study.name, 99).code == 2
+
+
+def test_a_kept_log_is_printed_once(cli: Cli, study: Study, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("first line\n")
+    with study.claim() as trial:
+        assert trial is not None
+        trial.save("log.txt", log)
+        trial.report(loss=1)
+    assert cli("logs", study.name, trial.number).out == "first line\n"
+    assert cli("logs", study.name, trial.number, "-f").out == "first line\n"
+
+
+def test_failed_trials_are_run_again(cli: Cli, study: Study) -> None:
+    for _ in range(2):  # `retry.error` is 1: the second failure is the last
+        with pytest.raises(ZeroDivisionError), study.claim():
+            _ = 1 / 0
+    assert "say which ones" in cli("retry", study.name).err
+    assert "did you mean 'error'?" in cli("retry", study.name, "--failure", "eror").err
+    failed = [trial.number for trial in study.trials("failed")]
+    assert cli("retry", study.name, "--failed", "--json").json == {"numbers": failed}
+    assert "No trial" in cli("retry", study.name, "--failure", "lost").err
+
+
+def test_workers_are_listed(cli: Cli, study: Study) -> None:
+    with study.claim(worker="by-hand") as trial:
+        assert trial is not None
+        out = cli("workers").out
+        trial.report(loss=1)
+    assert "by-hand" in out
+    assert f"{study.name}/{trial.number}" in out
+
+
+def test_a_master_that_is_not_there_is_told_with_what_to_do(cli: Cli) -> None:
+    ran = cli("ls", "--url", "http://127.0.0.1:1")
+    assert ran.code == 2
+    assert "http://127.0.0.1:1: the connection was refused" in ran.err
+    assert "hint: Start one with `tunefleet up`" in ran.err
+    assert ran.out == ""
+
+
+def test_a_url_that_is_none_is_told(cli: Cli) -> None:
+    ran = cli("ls", "--url", "localhost:8765")
+    assert ran.code == 2
+    assert "http://HOST:PORT" in ran.err
+
+
+def test_a_broken_file_is_told_with_its_line(cli: Cli, file: Path) -> None:
+    file.write_text(file.read_text().replace("budget", "bugdet"))
+    for command in ("submit", "check"):
+        ran = cli(command, file)
+        assert ran.code == 2
+        assert f"error: {file}:9: bugdet: unknown key 'bugdet'; did you mean 'budget'?" in ran.err
+
+
+def test_checking_prints_the_space_and_the_grid(cli: Cli, file: Path) -> None:
+    ran = cli("check", file)
+    assert ran.code == 0
+    assert "log [0.0001, 0.1]" in ran.out
+    assert "full grid: 50 points" in ran.out
+    assert "opt == 'sgd'" in ran.out
+    assert cli("check", file, "--json").json["ok"] is True
+
+
+def test_checking_compares_the_function_with_the_space(cli: Cli, file: Path) -> None:
+    file.write_text(file.read_text().replace("{command: 'true'}", "{function: 'train:train', code: .}"))
+    (file.parent / "train.py").write_text("def train(trial, lr, opt, decay=0): ...\n")
+    ran = cli("check", file)
+    assert ran.code == 0
+    assert "function: train(trial, lr, opt, decay=0)" in ran.out
+    (file.parent / "train.py").write_text("def train(trial, lr, opt, decay): ...\n")
+    ran = cli("check", file, "--json")
+    assert ran.code == 2
+    assert "must have a default for 'decay'" in ran.json["problems"][0]
+
+
+def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
+    file.write_text(file.read_text() + "pruning: {pruner: asha}\n")
+    ran = cli("check", file, "--json")
+    assert ran.code == 2
+    assert ran.json["unavailable"] == ["pruning.pruner = 'asha': pruning is not available yet; only `none` is"]
+
+
+def test_a_wrong_option_is_told_and_the_version_is_printed(cli: Cli) -> None:
+    assert cli("ls", "--jsno").code == 2
+    assert cli("--version").out.strip() == tunefleet.__version__
+    assert "Exit codes:" in cli("--help").out
