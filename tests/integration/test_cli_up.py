@@ -1,0 +1,157 @@
+"""`tunefleet up`: one process tree that comes up, serves, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tunefleet.client import Client
+
+PATIENCE_S = 60.0
+Up = Callable[..., "Running"]
+
+
+class Running:
+    """An `up` that runs, and every process that it started."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.log = folder / "up.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tunefleet", "up", "--data", str(folder / "data"), *arguments],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def url(self) -> str:
+        """Where the dashboard is, once it says so."""
+        self.wait(lambda: "The dashboard:" in self.text)
+        found = re.search(r"http://\S+", self.text)
+        assert found is not None
+        return found[0]
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all below it."""
+        leader = psutil.Process(self.process.pid)
+        return [leader, *leader.children(recursive=True)]
+
+    def wait(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, self.text
+            assert self.process.poll() is None or holds(), self.text
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    started: list[Running] = []
+
+    def start(*arguments: str) -> Running:
+        started.append(Running(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            os.killpg(one.process.pid, signal.SIGTERM)
+            one.process.wait(PATIENCE_S)
+
+
+def all_gone(family: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(family, timeout=PATIENCE_S)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_whole_tree(up: Up, number: signal.Signals) -> None:
+    running = up("--workers", "0", "--port", "0")
+    with Client(running.url()) as client:
+        assert client.studies() == []
+    family = running.family()
+    assert len(family) >= 2
+    running.process.send_signal(number)
+    assert running.process.wait(PATIENCE_S) == 0
+    assert all_gone(family)
+    assert running.text.endswith("Ended.\n")
+
+
+def test_nothing_outlives_an_up_that_was_killed(up: Up) -> None:
+    running = up("--workers", "0", "--port", "0")
+    running.url()
+    family = running.family()
+    running.process.kill()
+    assert all_gone(family)
+
+
+def test_a_port_that_a_master_has_is_told(up: Up) -> None:
+    running = up("--workers", "0", "--port", "0")
+    port = running.url().rpartition(":")[2]
+    second = subprocess.run(
+        [sys.executable, "-m", "tunefleet", "up", "--port", port], capture_output=True, text=True, check=False
+    )
+    assert second.returncode == 2
+    assert f"error: Port {port} of 127.0.0.1 cannot be used: a Tunefleet master runs there already" in second.stderr
+    assert "--port 0 for any free one" in second.stderr
+
+
+def test_a_port_that_another_program_has_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = subprocess.run(
+            [sys.executable, "-m", "tunefleet", "up", "--port", str(port)], capture_output=True, text=True, check=False
+        )
+    assert ran.returncode == 2
+    assert "another program has it (address already in use)" in ran.stderr
+
+
+def test_a_broken_study_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("name: x\n")
+    ran = subprocess.run(
+        [sys.executable, "-m", "tunefleet", "up", str(tmp_path / "study.yaml"), "--data", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "objective: is required" in ran.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_master_that_dies_ends_the_tree_with_its_reason(up: Up) -> None:
+    running = up("--workers", "0", "--port", "0")
+    running.url()
+    family = running.family()
+    master = next(process for process in family if "tunefleet_master" in " ".join(process.cmdline()))
+    master.kill()
+    assert running.process.wait(PATIENCE_S) == 2
+    assert all_gone(family)
+    assert "error: master ended with status -9" in running.text
+
+
+def test_a_data_folder_that_cannot_be_used_is_told_with_the_masters_words(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tunefleet.db").write_text("no database " * 1000)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tunefleet", "up", "--data", str(tmp_path / "data"), "--port", "0", "--workers", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "error: master ended with status 2" in ran.stderr
+    assert "database" in ran.stderr
