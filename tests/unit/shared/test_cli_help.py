@@ -1,0 +1,49 @@
+"""The help: quick, complete, with an example for every command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tunefleet.cli.main import app
+
+COMMANDS = sorted(
+    command.name or str(command.callback and command.callback.__name__)
+    for group in app.registered_groups
+    if group.typer_instance is not None
+    for command in group.typer_instance.registered_commands
+)
+
+
+def help_of(*arguments: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-m", "tunefleet", *arguments, "--help"], capture_output=True, text=True, check=True
+    )
+    return ran.stdout
+
+
+def test_help_answers_in_under_three_tenths_of_a_second() -> None:
+    def once() -> float:
+        begun = time.perf_counter()
+        help_of()
+        return time.perf_counter() - begun
+
+    assert min(once() for _ in range(5)) < 0.3
+
+
+def test_every_command_of_the_plan_is_there() -> None:
+    planned = "up demo check submit ls show trials watch logs best pause resume stop edit retry add export workers rm"
+    assert set(planned.split()) <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches_with_an_example(command: str) -> None:
+    _, _, taught = help_of(command).partition("Example")
+    assert f"tunefleet {command}" in taught
+
+
+def test_exit_codes_are_documented() -> None:
+    assert "130  interrupted" in help_of()
