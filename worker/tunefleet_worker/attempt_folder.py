@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from tunefleet.model import Model
-from tunefleet.protocol import HeldLease, Lease
+from tunefleet.protocol import Lease
 
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
@@ -32,9 +32,14 @@ class AttemptFolder:
     path: Path
 
     @classmethod
+    def of(cls, parent: Path, lease: Lease) -> Self:
+        """Where the files of a lease's attempt are."""
+        return cls(parent / f"{lease.trial_id}-{lease.attempt}")
+
+    @classmethod
     def create(cls, parent: Path, stored: StoredLease) -> Self:
         """Make the folder of a lease anew, with the lease in it."""
-        folder = cls(parent / folder_name(stored.lease))
+        folder = cls.of(parent, stored.lease)
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.scratch.mkdir(parents=True)
         folder.files.mkdir()
@@ -93,8 +98,3 @@ class AttemptFolder:
     def remove(self) -> None:
         """Delete everything in it; a file that cannot be deleted stays."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-
-def folder_name(lease: Lease | HeldLease) -> str:
-    """The name of an attempt's folder, `TRIAL-ATTEMPT`."""
-    return f"{lease.trial_id}-{lease.attempt}"

@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from numbers import Real
 from pathlib import Path
@@ -23,6 +22,7 @@ from tunefleet_worker.attempt_folder import AttemptFolder
 from tunefleet_worker.commands import run_command
 from tunefleet_worker.context import WorkerTrial
 from tunefleet_worker.failures import end_of_exception, end_of_program
+from tunefleet_worker.job import Job
 from tunefleet_worker.loader import check_signature, enter_folder, load_function
 from tunefleet_worker.orders import Orders
 from tunefleet_worker.spool import End, SpoolWriter
@@ -30,20 +30,7 @@ from tunefleet_worker.tasks.registry import load_task
 from tunefleet_worker.trial_process import send_output, stand_apart, use_devices
 
 
-@dataclass(frozen=True, slots=True)
-class ChildJob:
-    """What a training process needs to know; travels to it pickled, so it holds plain values."""
-
-    lease_json: str
-    folder: Path
-    code: Path | None
-    """Where the study's code was unpacked."""
-    gpus: tuple[str, ...]
-    threads: int
-    checkpoint_every_s: float
-
-
-def main(job: ChildJob, log: Connection, *, orders: Connection) -> None:
+def main(job: Job, log: Connection, *, orders: Connection) -> None:
     """Run the trial, record its end, and leave without a look back: what is still running is the agent's to kill."""
     place = AttemptFolder(job.folder)
     stand_apart(place.life)

@@ -42,6 +42,7 @@ def send_output(log: Connection) -> None:
 
 def use_devices(gpus: tuple[str, ...], threads: int) -> None:
     """Show the process its slot's GPUs and no others, and let it use its share of the processor's cores."""
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[library] = str(threads)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from tunefleet.artifact import upload
-from tunefleet.errors import AttemptEnded, InvalidInput, LeaseLost, NotFound, TooLarge, TunefleetError
+from tunefleet.errors import Conflict, InvalidInput, MasterUnreachable, NotFound, TooLarge, TunefleetError
 from tunefleet.model import Model
 from tunefleet.protocol import (
     MAX_BATCH,
@@ -34,7 +34,11 @@ LOG_EVERY_S = 5.0  # between two uploads of a log that grows: soon enough for a 
 LOG_TAIL_BYTES = 4_000  # what goes with a failure, so that its reason is seen without opening the log
 
 
-M = TypeVar("M", bound=Model)
+T = TypeVar("T", bound=Model)
+
+
+Pause = Callable[[TunefleetError], None]
+"""Called with what the master answered, before it is asked the same again; raises MasterUnreachable to give up."""
 
 
 class NotWanted(TunefleetError):
@@ -55,16 +59,25 @@ class Delivery:
         place: its folder.
         log: what it prints; None when an earlier agent kept it.
         cache: takes checkpoints when they have been delivered.
+        pause: between two tries after an answer that is nobody's fault here.
     """
 
     def __init__(
-        self, transport: Transport, lease: Lease, *, place: AttemptFolder, log: CappedLog | None, cache: CheckpointCache
+        self,
+        transport: Transport,
+        lease: Lease,
+        *,
+        place: AttemptFolder,
+        log: CappedLog | None,
+        cache: CheckpointCache,
+        pause: Pause,
     ) -> None:
         self._transport = transport
         self._lease = lease
         self._place = place
         self._log = log
         self._cache = cache
+        self._pause = pause
         self._reader = SpoolReader(place.spool)
         self._logged_bytes = 0
         self._logged_at = time.monotonic()
@@ -74,11 +87,8 @@ class Delivery:
 
         Raises NotWanted when it is not.
         """
-        try:
-            trial = self._transport.get(route("trials", self._lease.trial_id), TrialDetail)
-        except NotFound as error:
-            raise NotWanted("the master has no such trial.") from error
         lease = self._lease
+        trial = self._insist(lambda: self._transport.get(route("trials", lease.trial_id), TrialDetail))
         if (trial.study, trial.number, trial.params, trial.seed) != (
             lease.study,
             lease.number,
@@ -138,14 +148,13 @@ class Delivery:
 
     def _send_file(self, record: FileRecord) -> None:
         path = self._place.files / record.file
+        key = self._lease
         try:
-            artifact = upload(
-                self._transport, path, record.name, trial_id=self._lease.trial_id, attempt=self._lease.attempt
+            artifact = self._insist(
+                lambda: upload(self._transport, path, record.name, trial_id=key.trial_id, attempt=key.attempt)
             )
         except FileNotFoundError:  # the trial has written a newer one meanwhile, whose record follows
             return
-        except (LeaseLost, AttemptEnded, NotFound) as error:
-            raise NotWanted(str(error)) from error
         except (InvalidInput, TooLarge) as error:
             self._note(f"the master refused the file {record.name}: {error}")
             return
@@ -182,11 +191,21 @@ class Delivery:
         )
         return self._post("fail", body, EndResponse)
 
-    def _post(self, call: str, body: Model, answer: type[M]) -> M:
-        try:
-            return self._transport.post(route("trials", self._lease.trial_id, call), body, answer=answer)
-        except (LeaseLost, AttemptEnded, NotFound) as error:
-            raise NotWanted(str(error)) from error
+    def _post(self, call: str, body: Model, answer: type[T]) -> T:
+        path = route("trials", self._lease.trial_id, call)
+        return self._insist(lambda: self._transport.post(path, body, answer=answer))
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """Call until the answer is about this attempt: a refused token, or a fault of the master's, ends no trial."""
+        while True:
+            try:
+                return call()
+            except (Conflict, NotFound) as error:
+                raise NotWanted(str(error)) from error
+            except (InvalidInput, TooLarge, MasterUnreachable):
+                raise
+            except TunefleetError as error:
+                self._pause(error)
 
     def _note(self, text: str) -> None:
         if self._log is not None:

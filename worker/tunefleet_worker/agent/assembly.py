@@ -1,0 +1,113 @@
+"""Put an agent together from its settings."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import socket
+import threading
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from tunefleet import __version__
+from tunefleet.model import Model
+from tunefleet.names import Name
+from tunefleet.protocol import WorkerFacts
+from tunefleet.transport import Transport, route
+from tunefleet_worker import job
+from tunefleet_worker.agent.agent import Agent, Identity
+from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
+from tunefleet_worker.agent.children import Nursery
+from tunefleet_worker.agent.devices import Slots
+from tunefleet_worker.agent.events import Event
+from tunefleet_worker.agent.runner import Workshop
+from tunefleet_worker.agent.workplace import Workplace
+from tunefleet_worker.bundles import BundleCache
+
+SPARE_CHECKPOINTS = 2  # beyond one for each slot: of trials that were given back and may come again
+
+
+class AgentSettings(Model):
+    """What a person decides about a worker."""
+
+    url: str
+    token: str | None = None
+    name: Name
+    labels: tuple[Name, ...] = Field(default=(), max_length=20)
+    folder: Path | None = None
+    threads: int | None = None
+    """Of one trial; None: the cores, divided by the slots."""
+    checkpoint_every_s: float = Field(default=10.0, ge=0)
+    allow_code: bool = False
+    exit_when_idle_s: float | None = Field(default=None, ge=0)
+
+
+def default_name() -> str:
+    """The machine's name, as far as it can be a worker's."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-_")[:100] or "worker"
+
+
+def default_folder(name: str) -> Path:
+    """Where the worker of this name keeps its files."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "tunefleet" / f"worker-{name}"
+
+
+def assemble(settings: AgentSettings, slots: Slots) -> Agent:
+    """Build the agent; it does nothing yet but keep others out of its folder.
+
+    Raises:
+        InvalidInput: the URL is none.
+        FolderTaken: another worker runs in the folder, or it cannot be used.
+    """
+    leaving = threading.Event()
+    transport = Transport(settings.url, settings.token, retry_for_s=None, stop=leaving)
+    place = Workplace((settings.folder or default_folder(settings.name)).expanduser().absolute())
+    place.enter()
+    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    shop = Workshop(
+        transport=transport,
+        attempts=place.attempts,
+        nursery=Nursery(job.do),
+        bundles=BundleCache(
+            place.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
+        ),
+        checkpoints=CheckpointCache(place.checkpoints, keep=slots.count + SPARE_CHECKPOINTS),
+        slots=slots,
+        threads=settings.threads or max(1, _cores() // slots.count),
+        checkpoint_every_s=settings.checkpoint_every_s,
+        allow_code=settings.allow_code,
+        emit=inbox.put,
+        say=_say,
+        leaving=leaving,
+    )
+    noun = "slot" if slots.count == 1 else "slots"
+    print(f"worker {settings.name}: {slots.count} {noun} ({slots.device}) for {transport.url}", flush=True)
+    identity = Identity(settings.name, _facts(settings, slots))
+    return Agent(identity, place, shop=shop, inbox=inbox, exit_when_idle_s=settings.exit_when_idle_s)
+
+
+def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
+    return WorkerFacts(
+        host=socket.gethostname()[:200],
+        device=slots.device[:200],
+        slots=slots.count,
+        gpus_per_slot=slots.gpus_per_slot,
+        labels=settings.labels,
+        allow_code=settings.allow_code,
+        version=__version__,
+    )
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)
