@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tunefleet.client import Client
 from tunefleet.protocol import StudyState, TrialDetail, TrialState
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pytorch"
@@ -69,11 +70,11 @@ def _printed(script: str) -> list[str]:
 def test_through_a_master_and_three_workers_the_curves_are_those_of_a_local_trial(fleet: Any) -> None:
     for index in range(3):
         fleet.start_worker(f"worker-{index}", "--slots", "1")
-    fleet.wait(lambda: len(fleet.client.workers()) == 3, "three workers ask for work")
-
-    study = fleet.client.submit(FOLDER / "study.yaml")
-    view = study.wait(timeout_s=120)
-    trials = [study.trial(trial.number) for trial in study.trials()]
+    with Client(fleet.url) as client:
+        fleet.wait(lambda: len(client.workers()) == 3, "three workers ask for work")
+        study = client.submit(FOLDER / "study.yaml")
+        view = study.wait(timeout_s=120)
+        trials = [study.trial(trial.number) for trial in study.trials()]
 
     assert view.state is StudyState.COMPLETE
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 12
