@@ -47,6 +47,11 @@ class Api:
     def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         return self.http.post(API + path, json=body, **options)
 
+    @staticmethod
+    def study_of(**changes: Any) -> dict[str, Any]:
+        """What `submit` sends."""
+        return study_of(**changes)
+
     def submit(self, **changes: Any) -> dict[str, Any]:
         """Submit a study and give what stands."""
         answer = self.post("/studies", study_of(**changes))
@@ -66,9 +71,7 @@ class Api:
         return self.post(f"/trials/{lease['trial_id']}/reports", body)
 
     def complete(self, lease: dict[str, Any], **metrics: float) -> httpx.Response:
-        return self.post(
-            f"/trials/{lease['trial_id']}/complete", {"attempt": lease["attempt"], "metrics": metrics}
-        )
+        return self.post(f"/trials/{lease['trial_id']}/complete", {"attempt": lease["attempt"], "metrics": metrics})
 
     def put_file(self, lease: dict[str, Any], name: str, content: bytes, sha256: str, **headers: str) -> httpx.Response:
         return self.http.put(
@@ -147,6 +150,13 @@ def master_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MasterP
     yield master
     master.process.kill()
     master.process.wait()
+
+
+@pytest.fixture
+def guarded_master(tmp_path: Path) -> Iterator[MasterProcess]:
+    """A master of one test's own that asks for the token `a-long-secret`."""
+    with running_master(tmp_path / "guarded", "--token", "a-long-secret") as master:
+        yield master
 
 
 @pytest.fixture

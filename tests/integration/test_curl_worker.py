@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "curl-worker.sh"
 PAGE = ROOT / "docs" / "curl-worker.md"
+README = ROOT / "README.md"
 
 
 def _run(*command: str, **variables: str) -> str:
@@ -24,15 +25,15 @@ def _run(*command: str, **variables: str) -> str:
     return str(ran.stdout)
 
 
-def _submission() -> str:
-    """The page's command that hands the study in."""
-    blocks: list[str] = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    return next(block for block in blocks if "curl -fsS" in block)
+def _block(page: Path, words: str) -> str:
+    """The first commands on the page that have these words."""
+    blocks: list[str] = re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
+    return next(block for block in blocks if words in block)
 
 
 def test_the_curl_worker_completes_a_study_that_curl_handed_in(master_process: Any) -> None:
     url = master_process.url
-    submitted = json.loads(_run("sh", "-c", _submission(), TUNEFLEET_URL=url))
+    submitted = json.loads(_run("sh", "-c", _block(PAGE, "curl -fsS"), TUNEFLEET_URL=url))
 
     printed = _run("sh", str(SCRIPT), url)
 
@@ -57,22 +58,38 @@ def _check_trial(url: str, number: int) -> None:
     assert model == {"x": x, "loss": losses[-1]}
 
 
-def test_the_curl_worker_shows_its_token(guarded_master: Any) -> None:
-    url = guarded_master.url
-    spec = {
-        "name": "parabola",
+def _parabola(name: str, trials: int) -> dict[str, Any]:
+    return {
+        "name": name,
         "objective": {"metric": "loss", "goal": "minimize"},
         "run": {"command": "train {x}"},
-        "space": {"x": [0.3]},
+        "space": {"x": {"float": [0.0, 1.0]}},
         "steps": 1,
-        "budget": {"trials": 1},
+        "budget": {"trials": trials},
     }
+
+
+def test_the_curl_worker_shows_its_token(guarded_master: Any) -> None:
+    url = guarded_master.url
     headers = {"Authorization": "Bearer a-long-secret"}
-    httpx.post(f"{url}/api/v1/studies", json=spec, headers=headers).raise_for_status()
+    httpx.post(f"{url}/api/v1/studies", json=_parabola("parabola", 1), headers=headers).raise_for_status()
 
     printed = _run("sh", str(SCRIPT), url, TUNEFLEET_TOKEN="a-long-secret")
 
-    assert "x = 0.3, loss = 1, complete" in printed
+    assert printed.strip().endswith("complete")
+
+
+def test_the_lines_of_the_readme_complete_a_trial(master_process: Any, tmp_path: Path) -> None:
+    url = master_process.url
+    httpx.post(f"{url}/api/v1/studies", json=_parabola("by-the-readme", 1)).raise_for_status()
+    lines = _block(README, "post claims").replace("http://127.0.0.1:8765", url)
+
+    _run("sh", "-euc", f"cd {tmp_path}\n{lines}")
+
+    trial = httpx.get(f"{url}/api/v1/studies/by-the-readme/trials/0").json()
+    assert (trial["state"], trial["value"]) == ("complete", 0.5)
+    assert [artifact["name"] for artifact in trial["artifacts"]] == ["claim.json"]
+    assert len(lines.splitlines()) <= 10
 
 
 def test_the_curl_worker_has_no_more_than_ten_lines_that_call() -> None:
