@@ -153,13 +153,6 @@ def master_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MasterP
 
 
 @pytest.fixture
-def guarded_master(tmp_path: Path) -> Iterator[MasterProcess]:
-    """A master of one test's own that asks for the token `a-long-secret`."""
-    with running_master(tmp_path / "guarded", "--token", "a-long-secret") as master:
-        yield master
-
-
-@pytest.fixture
 def client(master_process: MasterProcess) -> Iterator[Client]:
     """A client of that master."""
     with Client(master_process.url) as made:

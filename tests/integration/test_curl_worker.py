@@ -69,8 +69,8 @@ def _parabola(name: str, trials: int) -> dict[str, Any]:
     }
 
 
-def test_the_curl_worker_shows_its_token(guarded_master: Any) -> None:
-    url = guarded_master.url
+def test_the_curl_worker_shows_its_token(start_master: Any) -> None:
+    url = start_master("--token", "a-long-secret").url
     headers = {"Authorization": "Bearer a-long-secret"}
     httpx.post(f"{url}/api/v1/studies", json=_parabola("parabola", 1), headers=headers).raise_for_status()
 
