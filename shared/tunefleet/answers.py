@@ -45,7 +45,7 @@ def message(content: bytes, answer: type[T], *, url: str) -> T:
         ) from error
 
 
-def failure(status: int, content_type: str, content: bytes, *, url: str) -> TunefleetError:
+def failure(status: int, content: bytes, *, content_type: str, url: str) -> TunefleetError:
     """The error that a refusing answer stands for."""
     try:
         document = ProblemDocument.model_validate_json(content) if content_type.startswith(PROBLEM_TYPE) else None

@@ -164,7 +164,7 @@ class Study:
             download(self._transport, artifact, path, trial_id=trial.id)
         return paths
 
-    def fetch(self, trial: TrialDetail, name: str, to: Path) -> None:
+    def fetch(self, trial: TrialDetail, name: str, *, to: Path) -> None:
         """Fetch one file of a trial, with its hash checked. Raises NotFound when the trial has none of the name."""
         artifact = next((one for one in trial.artifacts if one.name == name), None)
         if artifact is None:

@@ -232,7 +232,9 @@ class Transport:
                 response.close()
         if response.is_success:
             return response
-        error = failure(response.status_code, response.headers.get("content-type", ""), response.content, url=self.url)
+        error = failure(
+            response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
+        )
         if response.status_code in _AGAIN:
             raise _Again(error, ordered_s=_seconds(response.headers.get("retry-after")))
         raise error

@@ -61,7 +61,9 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
     output.say("Starting a master and a worker ...")
     slots = max(1, min(MAX_SLOTS, os.cpu_count() or 1))
-    with process_tree(data / "logs") as tree:
+    # A database, a port or a token of somebody's settings is none of the demo's.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNEFLEET_")}
+    with process_tree(data / "logs", environment) as tree:
         fleet = start_fleet(tree, data=data, port=0, n_workers=1, slots=slots, token=None)
         output.say(f"The dashboard, while this runs: {fleet.url}")
         with connected(fleet.url, None, retry_for_s=LONG_PATIENCE_S) as client:

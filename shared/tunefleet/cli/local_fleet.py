@@ -41,10 +41,11 @@ def start_fleet(
     url = _start_master(tree, data=data, port=port, environment=environment)
     workers = []
     for index in range(n_workers):
-        name = "worker" if n_workers == 1 else f"worker-{index + 1}"
-        arguments = ["run", url, "--allow-code", "--name", f"{_host()}-{os.getpid()}-{index + 1}"]
+        # The same name and folder as at the last start, so that what a worker had not delivered then is delivered now.
+        name = f"{_host()}-up-{index + 1}"
+        arguments = ["run", url, "--allow-code", "--name", name, "--folder", str(data / "workers" / name)]
         arguments += ["--slots", str(slots)] if slots is not None else []
-        workers.append(tree.start(name, "tunefleet_worker", *arguments, environment=environment))
+        workers.append(tree.start(f"worker-{index + 1}", "tunefleet_worker", *arguments, environment=environment))
     return Fleet(url, tuple(workers))
 
 

@@ -62,6 +62,7 @@ class ProcessTree:
     """
 
     log_folder: Path
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     children: list[Child] = field(default_factory=list)
 
     def start(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Child:
@@ -74,7 +75,7 @@ class ProcessTree:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**self.environment, **(environment or {})},
                 start_new_session=True,
                 preexec_fn=_die_with(os.getpid()),
             )
@@ -105,12 +106,12 @@ class ProcessTree:
 
 
 @contextlib.contextmanager
-def process_tree(log_folder: Path) -> Iterator[ProcessTree]:
-    """A tree that is stopped at the end of the block.
+def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[ProcessTree]:
+    """A tree that is stopped at the end of the block; without an environment, its processes inherit this one's.
 
     The first SIGINT, SIGTERM or SIGHUP raises Interrupted in the block; one more, while children end, kills them.
     """
-    tree = ProcessTree(log_folder)
+    tree = ProcessTree(log_folder, os.environ if environment is None else environment)
     is_stopping = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:

@@ -95,7 +95,7 @@ def logs(
     from tunefleet.cli.trial_log import TrialLog
 
     with connected(url, token, retry_for_s=LONG_PATIENCE_S if follow else 3.0) as client:
-        log = TrialLog(client.study(study), number, sys.stdout)
+        log = TrialLog(client.study(study), number, out=sys.stdout)
         is_told = log.follow() if follow else log.print()
     if not is_told:
         output.say(f"Trial {number} has printed nothing that has arrived here yet.")

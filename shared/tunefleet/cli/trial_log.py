@@ -18,7 +18,7 @@ _OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
 class TrialLog:
     """Prints a trial's log and, while it runs, its metrics; what was printed once is not printed again."""
 
-    def __init__(self, study: Study, number: int, out: TextIO) -> None:
+    def __init__(self, study: Study, number: int, *, out: TextIO) -> None:
         self._study = study
         self._number = number
         self._out = out
@@ -47,7 +47,7 @@ class TrialLog:
             return False
         with tempfile.TemporaryDirectory(prefix="tunefleet-log-") as folder:
             path = Path(folder) / LOG_NAME
-            self._study.fetch(trial, LOG_NAME, path)
+            self._study.fetch(trial, LOG_NAME, to=path)
             content = path.read_bytes()
         self._printed_hash = artifact.sha256
         self._write(content[self._n_printed :].decode(errors="replace"))
