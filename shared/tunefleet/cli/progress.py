@@ -60,7 +60,9 @@ def picture(view: StudyView, running: Sequence[TrialView], *, steps: int | None)
     """The line, a bar, the best configuration and what runs now."""
     parts: list[RenderableType] = [Text(line(view))]
     if view.budget.trials is not None:
-        parts.append(ProgressBar(total=view.budget.trials, completed=n_done(view), width=BAR_WIDTH))
+        bar = Table.grid()  # a bar alone would not end its line
+        bar.add_row(ProgressBar(total=view.budget.trials, completed=n_done(view), width=BAR_WIDTH))
+        parts.append(bar)
     if view.best is not None:
         parts.append(Text(f"best: {params_text(view.best.params)}", style="green"))
     if running:
