@@ -55,7 +55,10 @@ def run_worker(
         int | None,
         typer.Option(min=1, help="Processor threads of a trial.  [default: the cores, divided by the slots]"),
     ] = None,
-    checkpoint_every: Annotated[float, typer.Option(min=0, help="Least seconds between two checkpoints.")] = 10.0,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(min=0, help="Least seconds between two checkpoints; 0: after each epoch, whatever it costs."),
+    ] = 10.0,
     exit_when_idle: Annotated[
         float | None, typer.Option(min=0, help="Leave after so many seconds without a trial.")
     ] = None,
