@@ -21,7 +21,7 @@ def pictures() -> tuple[Tensor, Tensor]:
     return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
 
 
-def train(trial: Trial, lr: float, width: int, dropout: float) -> None:
+def train(trial: Trial, *, lr: float, width: int, dropout: float) -> None:
     """Train one network."""
     torch.set_num_threads(1)  # sums are then added in one order, and every run gives the same numbers
     x, y = pictures()
@@ -44,4 +44,4 @@ def train(trial: Trial, lr: float, width: int, dropout: float) -> None:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    train(LocalTrial(steps=epochs), lr, width, dropout)
+    train(LocalTrial(steps=epochs), lr=lr, width=width, dropout=dropout)

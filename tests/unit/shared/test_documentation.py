@@ -58,7 +58,13 @@ def test_every_part_of_a_study_that_is_shown_is_read() -> None:
 
 def test_every_key_of_the_grammar_is_in_the_table_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]+) \|", STUDY, re.MULTILINE))
-    nested: dict[str, type[Model]] = {"data": DataSpec, "search": Search, "budget": Budget, "resources": Resources, "retry": Retry}
+    nested: dict[str, type[Model]] = {
+        "data": DataSpec,
+        "search": Search,
+        "budget": Budget,
+        "resources": Resources,
+        "retry": Retry,
+    }
 
     for prefix, model in nested.items():
         for key, field in model.model_fields.items():
@@ -73,7 +79,7 @@ def test_every_key_of_the_grammar_is_in_the_table_with_its_default() -> None:
 
 def test_the_table_of_commands_has_every_command_and_no_other() -> None:
     command = typer.main.get_command(app)
-    known = set(command.commands)
+    known = set(vars(command)["commands"])
     shown = set(re.findall(r"^\| `tunefleet ([a-z]+)", README, re.MULTILINE))
 
     assert shown == known
