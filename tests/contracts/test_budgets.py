@@ -142,6 +142,16 @@ def test_a_configuration_by_hand_runs_first_and_takes_from_the_budget(master: An
     assert run_all(master) == 39
 
 
+def test_a_configuration_by_hand_takes_the_place_of_a_waiting_proposal_when_all_are_planned(master: Any) -> None:
+    master.submit(budget={"trials": 4})
+    master.claim()
+    [added] = enqueue(master, {"x": 0.5, "kind": "a"})
+    assert (added.number, added.origin) == (3, "user")
+    assert master.claim()[0].params == {"x": 0.5, "kind": "a"}
+    assert run_all(master) == 2
+    assert listed(master).total == 4
+
+
 def test_by_hand_a_duplicate_a_stranger_and_a_spent_budget_are_refused_and_nothing_is_added(master: Any) -> None:
     master.submit(budget={"trials": 40})
     enqueue(master, {"x": 0.5, "kind": "a"})

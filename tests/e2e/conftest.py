@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,9 +71,9 @@ class Fleet:
         """What a process has printed."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    @property
+    @cached_property
     def client(self) -> Client:
-        """For the fleet's master."""
+        """For the fleet's master, which keeps its address."""
         return Client(self.url)
 
     def submit(self, code: str, **changes: Any) -> Study:
@@ -111,6 +112,8 @@ class Fleet:
 
     def close(self) -> None:
         """End everything that this test started."""
+        self.client.close()
+        self.client.close()
         for process in self.alive():
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGKILL)

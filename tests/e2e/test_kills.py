@@ -41,18 +41,30 @@ def running(study: Any, *, worker: str, step: int) -> Any:
     return None
 
 
+def saved(study: Any, *, worker: str) -> Any:
+    """A trial of the worker that has delivered a checkpoint and has some way to go, as its details."""
+    trial = running(study, worker=worker, step=3)
+    if trial is None or trial.last_step > STEPS - 4:
+        return None
+    return trial if "checkpoint.safetensors" in {artifact.name for artifact in trial.artifacts} else None
+
+
+def only_the_master_is_left(fleet: Any) -> bool:
+    return {process.pid for process in fleet.alive()} == {fleet.processes["master"].pid}
+
+
 @pytest.mark.timeout(240)
 def test_agents_children_and_the_master_die_and_forty_trials_are_finished_once_each(fleet: Any) -> None:
     for i in range(4):
         fleet.start_worker(f"w{i}", "--checkpoint-every", "0")
     study = fleet.submit(SLOW_TRAINING, steps=STEPS, budget={"trials": 40})
 
-    by_agent = fleet.wait(lambda: running(study, worker="w0", step=3), "w0 trains")
+    by_agent = fleet.wait(lambda: saved(study, worker="w0"), "w0 saves")
     fleet.kill("w0")
     child_of_dead_agent = int(by_agent.curve[-1].metrics["pid"])
     fleet.wait(lambda: not psutil.pid_exists(child_of_dead_agent), "the child follows its agent", timeout_s=5)
 
-    by_child = fleet.wait(lambda: running(study, worker="w1", step=3), "w1 trains")
+    by_child = fleet.wait(lambda: saved(study, worker="w1"), "w1 saves")
     os.kill(int(by_child.curve[-1].metrics["pid"]), signal.SIGKILL)
 
     by_master = fleet.wait(lambda: running(study, worker="w2", step=3), "w2 trains")
@@ -67,7 +79,7 @@ def test_agents_children_and_the_master_die_and_forty_trials_are_finished_once_e
     for interrupted in (by_agent, by_child):
         after = study.trial(interrupted.number)
         assert after.attempt == 2
-        assert after.curve[-1].metrics["first"] >= 3, "it began again from its checkpoint"
+        assert after.curve[-1].metrics["first"] > 0, "it went on from its checkpoint"
         assert after.curve[-1].metrics["count"] == STEPS
     # The master's death is not the worker's: the attempt goes on and delivers afterwards.
     assert study.trial(by_master.number).attempt == 1
@@ -80,23 +92,26 @@ def test_a_worker_that_is_told_to_go_leaves_a_checkpoint_and_no_process(fleet: A
     before = fleet.wait(lambda: running(study, worker="w0", step=5), "w0 trains")
     fleet.processes["w0"].send_signal(signal.SIGTERM)
     assert fleet.processes["w0"].wait(timeout=25) == 0
-    assert {process.pid for process in fleet.alive()} == {fleet.processes["master"].pid}
+    fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)
     drained = study.trial(before.number)
     assert drained.state is TrialState.WAITING
     assert [attempt.outcome for attempt in drained.attempts] == ["preempted"]
     assert "checkpoint.safetensors" in [artifact.name for artifact in drained.artifacts]
 
     fleet.start_worker("w1")
-    resumed = fleet.wait(lambda: running(study, worker="w1", step=7), "w1 goes on")
-    assert resumed.curve[-1].metrics["first"] >= 5
+    fleet.wait(lambda: study.trial(0).curve[-1].metrics["pid"] != before.curve[-1].metrics["pid"], "w1 reports")
+    assert study.trial(0).curve[-1].metrics["first"] >= 5
 
 
 def test_a_second_signal_stops_a_worker_at_once(fleet: Any) -> None:
     fleet.start_worker("w0")
-    stubborn = "import time\ndef train(trial, x):\n    trial.report(loss=x)\n    time.sleep(600)\n"
+    stubborn = "import time\ndef train(trial, x):\n    trial.report(step=1, loss=x)\n    time.sleep(600)\n"
     study = fleet.submit(stubborn)
-    fleet.wait(lambda: running(study, worker="w0", step=0), "w0 trains")
+    fleet.wait(lambda: running(study, worker="w0", step=1), "w0 trains")
     fleet.processes["w0"].send_signal(signal.SIGTERM)
+    fleet.wait(
+        lambda: "draining" in fleet.log("w0"), "the first signal has arrived"
+    )  # two at once are one to a process
     fleet.processes["w0"].send_signal(signal.SIGTERM)
     assert fleet.processes["w0"].wait(timeout=15) == 1
-    assert {process.pid for process in fleet.alive()} == {fleet.processes["master"].pid}
+    fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)

@@ -27,14 +27,16 @@ CASES = {
         "no room",
     ),
     "diverges": (
-        "def train(trial, x):\n    for step in trial.epochs():\n        trial.report(loss=float('nan') if step == 3 else 1.0)\n",
+        "def train(trial, x):\n    for step in trial.epochs():\n"
+        "        trial.report(loss=float('nan') if step == 3 else 1.0)\n",
         Failure.DIVERGED,
         "loss was nan at step 3",
     ),
     "never-returns": ("import time\ndef train(trial, x):\n    time.sleep(600)\n", Failure.TIMEOUT, "trial_timeout"),
     "reports-nothing": ("def train(trial, x):\n    pass\n", Failure.ERROR, "'loss' was never reported"),
     "prints-a-gigabyte": (
-        "def train(trial, x):\n    line = 'x' * 1023 + chr(10)\n    for _ in range(1024):\n        print(line * 1024, end='')\n"
+        "def train(trial, x):\n    line = 'x' * 1023 + chr(10)\n"
+        "    for _ in range(1024):\n        print(line * 1024, end='')\n"
         "    print('the last word')\n    raise ValueError('after a gigabyte')\n",
         Failure.ERROR,
         "after a gigabyte",

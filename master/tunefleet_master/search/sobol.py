@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import qmc
 
 from tunefleet.space import Configuration
 from tunefleet_master.search.sampler import Sampler
 
 
 class SobolSampler(Sampler):
-    """The Sobol sequence with Owen's scrambling (Owen 1998, https://doi.org/10.1006/jcom.1998.0487), an axis a parameter.
+    """The Sobol sequence with Owen's scrambling (Owen 1998, https://doi.org/10.1006/jcom.1998.0487), one axis each.
 
     Scrambling is seeded, so that the sequence is the same at each start; any stretch of it fills the space evenly.
     """
@@ -21,6 +20,8 @@ class SobolSampler(Sampler):
 
     def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
         """Never runs out."""
+        from scipy.stats import qmc  # takes two seconds to import, which a master that starts need not wait for
+
         engine = qmc.Sobol(len(self.space.names), scramble=True, rng=np.random.default_rng(self.seed))
         if position:  # scipy fails on 0
             engine.fast_forward(position)

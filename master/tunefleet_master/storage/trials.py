@@ -23,6 +23,7 @@ from sqlalchemy import (
 from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
+from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import Verdict, check_transition
 from tunefleet_master.storage.tables import StudyRow, TrialRow
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
@@ -30,6 +31,10 @@ from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 _COLUMNS = TrialRow.__table__.columns
 _STUDY = StudyRow.name.label("study")
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
+
+
+BY_HAND = "user"
+"""The origin of a trial that somebody asked for."""
 
 
 def selection() -> Select[Any]:
@@ -82,6 +87,31 @@ def add(connection: Connection, study_id: int, new: NewTrial, *, now: datetime) 
         "updated_at": now,
     }
     return TrialId(connection.execute(insert(TrialRow).values(values).returning(TrialRow.id)).scalar_one())
+
+
+def displace(
+    connection: Connection, study_id: int, params: Configuration, *, config_hash: str, now: datetime
+) -> TrialId | None:
+    """Put a configuration in the place of the last proposal that waits and never ran, number and seed kept.
+
+    None when no proposal waits.
+    """
+    last = (
+        select(TrialRow.id)
+        .where(
+            TrialRow.study_id == study_id,
+            TrialRow.state == TrialState.WAITING,
+            TrialRow.attempt == 0,
+            TrialRow.position.is_not(None),
+        )
+        .order_by(TrialRow.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    values = {"params": params, "config_hash": config_hash, "position": None, "rank": 0, "updated_at": now}
+    query = update(TrialRow).where(TrialRow.id == last, TrialRow.attempt == 0).values(**values, origin=BY_HAND)
+    trial_id = connection.execute(query.returning(TrialRow.id)).scalar_one_or_none()
+    return None if trial_id is None else TrialId(trial_id)
 
 
 def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:
