@@ -122,6 +122,7 @@ class Agent:
             self._shop.leaving.set()
             for runner in self._dropped:
                 runner.join(HURRY_S)
+            self._shop.nursery.close()
 
     def _loop(self) -> int:
         event: events.Event = events.Tick()

@@ -9,17 +9,19 @@ import selectors
 import signal
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tunefleet_worker.logfile import CappedLog
 from tunefleet_worker.orders import Order, OrderLine
 
 PRELOAD = "tunefleet_worker.preload"
 _PIECE_BYTES = 1 << 20
+_forkserver: Any = forkserver._forkserver
+_resource_tracker: Any = resource_tracker._resource_tracker
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -42,6 +44,15 @@ class Nursery:
         """Start the forkserver, which imports for some seconds; returns at once."""
         with self._lock:
             forkserver.ensure_running()
+
+    def close(self) -> None:
+        """End the forkserver and wait for it, so that whoever waits for the agent finds no process of it."""
+        # Python has no public way to do it: both would go by themselves, some time after this process.
+        with contextlib.suppress(AttributeError, OSError):
+            os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
+        for helper in (_forkserver, _resource_tracker):
+            with contextlib.suppress(AttributeError, OSError):
+                helper._stop()
 
     def start(
         self,
