@@ -29,7 +29,7 @@ class BundleCache:
         download: fetches the bundle of a hash into a file.
     """
 
-    def __init__(self, folder: Path, download: Callable[[str, Path], None]) -> None:
+    def __init__(self, folder: Path, download: Callable[[str, Path], object]) -> None:
         self._folder = folder
         self._download = download
 

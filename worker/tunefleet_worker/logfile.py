@@ -60,8 +60,10 @@ class CappedLog:
         return end[-n_bytes:].decode("utf-8", errors="replace")
 
     def close(self) -> None:
-        """Write the end behind the beginning, and give the file back."""
+        """Write the end behind the beginning, and give the file back; nothing may be added any more."""
         with self._lock:
+            if self._file.closed:
+                return
             end, dropped = self._end(), self._dropped()
             if end:
                 self._write((_CUT.format(dropped).encode() if dropped else b"") + end)

@@ -7,6 +7,7 @@ a newer one. A line that has no end yet, because its writer was killed in the mi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -91,7 +92,8 @@ class SpoolWriter:
             while written < len(line):
                 written += os.write(self._file, line[written:])
         except OSError:
-            os.ftruncate(self._file, self._size_bytes)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size_bytes)
             raise
         self._size_bytes += len(line)
 

@@ -1,0 +1,102 @@
+"""An agent's state machine whose world is the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from tunefleet.names import TrialId
+from tunefleet.protocol import EndResponse, Failure, Lease
+from tunefleet_worker.agent.events import (
+    Beat,
+    ChildEnded,
+    ChildStarted,
+    Claim,
+    Claimed,
+    Delivered,
+    Event,
+    Instruction,
+    Key,
+    Tick,
+)
+from tunefleet_worker.agent.machine import on_event
+from tunefleet_worker.agent.state import AgentState
+from tunefleet_worker.spool import End
+
+GONE = End.failed(Failure.ERROR, "the training process exited with code 1")
+
+
+def make_lease(trial_id: int, attempt: int = 1, *, timeout_s: float | None = None) -> Lease:
+    return Lease.parse(
+        {
+            "trial_id": trial_id,
+            "attempt": attempt,
+            "study": "study",
+            "number": trial_id,
+            "params": {},
+            "seed": 0,
+            "steps": 3,
+            "run": {"task": "image_classification"},
+            "data": {},
+            "objective": {"metric": "loss", "goal": "minimize"},
+            "trial_timeout_s": timeout_s,
+            "resume": None,
+        }
+    )
+
+
+@dataclass
+class Driven:
+    """An agent whose world is the test."""
+
+    state: AgentState
+    now: float = 100.0
+    last: list[Instruction] = field(default_factory=list)
+    all: list[Instruction] = field(default_factory=list)
+
+    def see(self, event: Event, *, after_s: float = 0.0) -> list[Instruction]:
+        """What the agent does about an event, heartbeats left out."""
+        self.now += after_s
+        self.state, out = on_event(self.state, event, now=self.now)
+        self.last = [each for each in out if not isinstance(each, Beat)]
+        self.all += out
+        return self.last
+
+    def claim(self) -> Claim:
+        """The claim that was sent last."""
+        return [each for each in self.all if isinstance(each, Claim)][-1]
+
+    def give(self, *leases: Lease) -> list[Instruction]:
+        """The master answers the claim that is open."""
+        return self.see(Claimed(self.claim().request_id, leases), after_s=0.1)
+
+    def train(self, *leases: Lease) -> None:
+        """Get these leases and start their processes."""
+        self.give(*leases)
+        for each in leases:
+            self.see(ChildStarted(Key.of(each)))
+
+    def end(self, trial_id: int, end: End, reply: EndResponse | None) -> list[Instruction]:
+        """A training process ends, and its end is delivered."""
+        self.see(ChildEnded(Key(TrialId(trial_id), 1), end, GONE))
+        return self.see(Delivered(Key(TrialId(trial_id), 1), end, reply))
+
+
+def make_agent(slots: int = 2, **options: float) -> Driven:
+    driven = Driven(AgentState.begin(slots=slots, prefix="agent", now=100.0, **options))
+    driven.see(Tick())
+    return driven
+
+
+@pytest.fixture(scope="session")
+def lease() -> Callable[..., Lease]:
+    """Makes leases by trial id and attempt."""
+    return make_lease
+
+
+@pytest.fixture(scope="session")
+def agent() -> Callable[..., Driven]:
+    """Makes agents that have just started."""
+    return make_agent

@@ -1,0 +1,363 @@
+"""What an agent does about what happens to it, with no process, no network and no clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunefleet.names import TrialId
+from tunefleet.protocol import EndResponse, Failure, StopOrder, StopReason, StudyState, TrialState
+from tunefleet_worker.agent.events import (
+    Adopt,
+    Beat,
+    Beaten,
+    BeatFailed,
+    ChildEnded,
+    ChildStarted,
+    Claim,
+    Claimed,
+    ClaimFailed,
+    Deliver,
+    Delivered,
+    Directed,
+    Drop,
+    Exit,
+    Instruction,
+    Key,
+    Kill,
+    LeaseGone,
+    Recovered,
+    Release,
+    ReleaseAtOnce,
+    Released,
+    Say,
+    SettleClaim,
+    SignalCame,
+    Start,
+    Tell,
+    Tick,
+)
+from tunefleet_worker.agent.state import Mode
+from tunefleet_worker.orders import Order
+from tunefleet_worker.spool import End
+
+GONE = End.failed(Failure.ERROR, "the training process exited with code 1")
+OOM = End.failed(Failure.OUT_OF_MEMORY, "no room")
+
+
+def answer(state: TrialState = TrialState.COMPLETE, study: StudyState = StudyState.RUNNING) -> EndResponse:
+    return EndResponse(state=state, study_state=study)
+
+
+def key(trial_id: int, attempt: int = 1) -> Key:
+    return Key(TrialId(trial_id), attempt)
+
+
+def stop(trial_id: int) -> StopOrder:
+    return StopOrder(trial_id=TrialId(trial_id), reason=StopReason.PRUNED, message="others do better")
+
+
+def only(kind: type, instructions: list[Instruction]) -> list[Instruction]:
+    return [each for each in instructions if isinstance(each, kind)]
+
+
+# --- Claims
+
+
+def test_an_agent_begins_with_a_heartbeat_and_a_claim_for_all_its_slots(agent):
+    driven = agent(slots=3)
+    assert driven.all == [Beat((), ""), Claim("agent-0", 3, 25.0, "")]
+
+
+def test_leases_are_started_in_free_slots_and_the_rest_is_claimed_again(agent, lease):
+    driven = agent(slots=3)
+    first, second = lease(1), lease(2)
+    assert driven.give(first, second) == [Start(first, 0), Start(second, 1), Claim("agent-1", 1, 25.0, "")]
+
+
+def test_there_is_one_claim_at_a_time_however_many_slots_come_free(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert only(Claim, driven.end(1, End.complete(), answer())) == []
+    assert driven.give(lease(2))[-1] == Claim("agent-2", 1, 25.0, "")
+
+
+def test_a_claim_that_failed_is_sent_again_with_the_same_id(agent):
+    driven = agent()
+    assert driven.see(ClaimFailed("agent-0")) == []
+    assert driven.see(Tick(), after_s=5) == [Claim("agent-0", 2, 25.0, "")]
+
+
+def test_a_master_that_answers_at_once_that_there_is_nothing_is_not_asked_in_a_busy_loop(agent):
+    driven = agent()
+    assert driven.give() == []
+    assert driven.see(Tick(), after_s=1.0) == [Claim("agent-1", 2, 25.0, "")]
+    assert driven.see(Claimed("agent-1", ()), after_s=25.0) == [Claim("agent-2", 2, 25.0, "")]
+
+
+def test_an_answer_to_a_claim_that_is_settled_changes_nothing(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    assert driven.see(Claimed("agent-0", (lease(1),))) == []
+
+
+def test_a_lease_beyond_the_slots_is_given_back(agent, lease):
+    driven = agent(slots=1)
+    assert driven.give(lease(1), lease(2)) == [Release(lease(2)), Start(lease(1), 0)]
+
+
+# --- Ends
+
+
+def test_what_the_process_recorded_is_its_end_however_it_went_away(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert driven.see(ChildEnded(key(1), End.complete(), GONE)) == [Deliver(key(1), End.complete())]
+
+
+def test_a_process_that_goes_without_a_word_has_the_end_of_its_exit(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), GONE)]
+
+
+def test_a_slot_is_free_when_the_end_is_delivered_and_not_before(agent, lease):
+    driven = agent(slots=1)
+    driven.train(lease(1))
+    assert only(Claim, driven.see(ChildEnded(key(1), End.complete(), GONE))) == []
+    out = driven.see(Delivered(key(1), End.complete(), answer()))
+    assert out == [Drop(key(1)), Claim("agent-1", 1, 25.0, "")]
+
+
+def test_a_trial_that_runs_too_long_is_killed_and_fails_with_its_limit(agent, lease):
+    driven = agent()
+    driven.train(lease(1, timeout_s=60))
+    assert driven.state.next_deadline() is not None
+    assert driven.see(Tick(), after_s=59) == []
+    assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
+    [deliver] = driven.see(ChildEnded(key(1), None, GONE))
+    assert isinstance(deliver, Deliver)
+    assert deliver.end == End.failed(Failure.TIMEOUT, "the attempt did not end within 1 min 00 s (trial_timeout)")
+
+
+def test_a_process_that_cannot_be_started_ends_like_any_other(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), GONE)]
+
+
+# --- Stops and lost leases
+
+
+def test_a_stop_is_passed_on_once_and_after_its_grace_the_process_is_killed_and_the_trial_complete(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    told = [Tell(key(1), Order("stop", "pruned", "others do better"))]
+    assert driven.see(Directed(key(1), stop(1))) == told
+    assert driven.see(Beaten((key(1),), (), (stop(1),), 10.0)) == []
+    assert driven.see(Tick(), after_s=29) == []
+    assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
+    assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.complete())]
+
+
+def test_a_stop_before_the_process_runs_is_told_when_it_does(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    assert driven.see(Directed(key(1), stop(1))) == []
+    assert only(Tell, driven.see(ChildStarted(key(1)))) != []
+
+
+def test_a_lost_lease_kills_the_process_and_delivers_nothing(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert driven.see(Beaten((key(1),), (TrialId(1),), (), 10.0)) == [Kill(key(1))]
+    assert driven.see(ChildEnded(key(1), None, GONE)) == [Drop(key(1))]
+    assert driven.state.attempts == ()
+
+
+def test_a_report_that_is_too_late_ends_the_attempt_as_a_heartbeat_does(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert driven.see(LeaseGone(key(1))) == [Kill(key(1))]
+
+
+def test_a_result_on_its_way_is_delivered_even_if_the_lease_is_called_lost(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    driven.see(ChildEnded(key(1), End.complete(), GONE))
+    assert driven.see(Beaten((key(1),), (TrialId(1),), (), 10.0)) == []
+
+
+def test_an_answer_about_an_older_attempt_does_not_touch_the_newer_one(agent, lease):
+    driven = agent()
+    driven.train(lease(1, 2))
+    assert driven.see(Beaten((key(1, 1),), (TrialId(1),), (stop(1),), 10.0)) == []
+
+
+def test_a_trial_that_comes_back_waits_until_its_older_process_is_gone(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    assert driven.give(lease(1, 2)) == [Kill(key(1))]
+    assert driven.see(ChildEnded(key(1), None, GONE))[:2] == [Drop(key(1)), Start(lease(1, 2), 1)]
+
+
+def test_the_same_lease_twice_is_one(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    assert only(Start, driven.give(lease(1))) == []
+    assert len(driven.state.attempts) == 1
+
+
+# --- Heartbeats
+
+
+def test_heartbeats_name_every_lease_and_follow_each_other(agent, lease):
+    driven = agent()
+    driven.train(lease(1), lease(2))
+    driven.see(Beaten((), (), (), 9.0))
+    driven.see(Tick(), after_s=9)
+    assert driven.all[-1] == Beat((key(1), key(2)), "")
+    driven.see(Tick(), after_s=9)
+    assert len(only(Beat, driven.all)) == 2
+    driven.see(BeatFailed(5.0))
+    driven.see(Tick(), after_s=5)
+    assert len(only(Beat, driven.all)) == 3
+
+
+# --- Recovery
+
+
+@pytest.mark.parametrize(("recorded", "delivered"), [(End.complete(), End.complete()), (None, End.released("lost"))])
+def test_what_an_earlier_agent_left_is_delivered_and_takes_no_slot(agent, lease, recorded, delivered):
+    driven = agent(slots=1)
+    out = driven.see(Recovered(lease(7), recorded))
+    assert out == [Adopt(lease(7)), Deliver(key(7), delivered)]
+    assert driven.give(lease(1))[0] == Start(lease(1), 0)
+    assert driven.see(Delivered(key(7), delivered, None)) == [Drop(key(7))]
+
+
+# --- A sick worker
+
+
+@pytest.fixture(scope="session")
+def fail(lease):
+    """Let a trial fail here."""
+
+    def fail(driven, trial_id, end=OOM):
+        driven.train(lease(trial_id))
+        return driven.end(trial_id, end, answer(TrialState.FAILED))
+
+    return fail
+
+
+def test_three_different_trials_that_fail_in_a_row_stop_the_claims_and_the_worker_says_so(agent, fail):
+    driven = agent(slots=1)
+    fail(driven, 1)
+    fail(driven, 2)
+    out = fail(driven, 3)
+    assert only(Claim, out) == []
+    [said] = only(Say, out)
+    assert said == Say(driven.state.status)
+    assert "3 different trials failed here in a row (ids 1, 2, 3)" in driven.state.status
+    driven.see(Tick(), after_s=60)
+    assert driven.state.claim is None
+
+
+def test_the_same_trial_three_times_is_the_trials_fault(agent, lease):
+    driven = agent(slots=1)
+    for attempt in (1, 2, 3):
+        driven.train(lease(1, attempt))
+        driven.see(ChildEnded(key(1, attempt), OOM, GONE))
+        driven.see(Delivered(key(1, attempt), OOM, answer(TrialState.FAILED)))
+    assert not driven.state.is_sick
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        (End.complete(), answer()),
+        (OOM, answer(TrialState.FAILED, StudyState.PAUSED)),
+    ],
+)
+def test_a_success_or_a_study_that_is_paused_for_it_starts_the_count_again(agent, lease, between, fail):
+    driven = agent(slots=1)
+    fail(driven, 1)
+    fail(driven, 2)
+    driven.train(lease(3))
+    driven.end(3, *between)
+    fail(driven, 4)
+    assert not driven.state.is_sick
+
+
+@pytest.mark.parametrize("end", [End.released("preempted"), End.failed(Failure.LOST, "killed from outside")])
+def test_what_is_nobodys_fault_does_not_count(agent, end, fail):
+    driven = agent(slots=1)
+    for trial_id in (1, 2, 3, 4):
+        fail(driven, trial_id, end)
+    assert not driven.state.is_sick
+
+
+# --- Leaving
+
+
+def test_a_signal_drains_trials_settles_the_claim_and_then_the_agent_leaves(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    out = driven.see(SignalCame())
+    assert out[1:] == [SettleClaim("agent-1", 1), Tell(key(1), Order("drain"))]
+    assert driven.see(ChildEnded(key(1), End.released("preempted"), GONE)) == [
+        Deliver(key(1), End.released("preempted"))
+    ]
+    assert driven.see(Delivered(key(1), End.released("preempted"), answer(TrialState.WAITING))) == [Drop(key(1))]
+    assert driven.see(Claimed("agent-1", (), settles=True)) == [Exit(0)]
+
+
+def test_leases_that_come_while_draining_are_given_back(agent, lease):
+    driven = agent()
+    driven.see(SignalCame())
+    assert driven.see(Claimed("agent-0", (lease(1),))) == [Release(lease(1))]
+    assert driven.see(Claimed("agent-0", (lease(1),), settles=True)) == []
+    assert driven.see(Released(key(1))) == [Exit(0)]
+
+
+def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_back(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    driven.see(SignalCame())
+    assert driven.see(Tick(), after_s=20) == [Kill(key(1))]
+    assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.released("preempted"))]
+
+
+def test_a_process_that_starts_while_draining_is_drained(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    driven.see(SignalCame())
+    assert driven.see(ChildStarted(key(1))) == [Tell(key(1), Order("drain"))]
+
+
+def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    driven.see(SignalCame())
+    driven.see(ChildEnded(key(1), End.released("preempted"), GONE))
+    assert driven.see(Tick(), after_s=28)[-1] == Exit(0)
+    assert driven.see(Tick()) == []
+
+
+def test_a_second_signal_kills_gives_back_and_leaves_at_once(agent, lease):
+    driven = agent()
+    driven.train(lease(1), lease(2))
+    driven.see(ChildEnded(key(2), End.complete(), GONE))
+    driven.see(SignalCame())
+    assert driven.see(SignalCame()) == [Kill(key(1)), ReleaseAtOnce((key(1),)), Exit(1)]
+
+
+def test_an_idle_agent_leaves_when_it_was_told_to(agent, lease):
+    driven = agent(exit_when_idle_s=10.0)
+    assert driven.claim().wait_s == 10.0
+    driven.train(lease(1))
+    driven.see(Tick(), after_s=60)
+    driven.end(1, End.complete(), answer())
+    assert driven.see(Tick(), after_s=9.9) == []
+    driven.see(Tick(), after_s=0.1)
+    assert driven.state.mode is Mode.DRAINING
+    assert driven.see(ClaimFailed(driven.claim().request_id, settles=True)) == [Exit(0)]
