@@ -26,9 +26,10 @@ def study_of(**changes: Any) -> dict[str, Any]:
     """A small study; keys given replace its own."""
     study: dict[str, Any] = {
         "name": "study",
-        "objective": {"metric": "accuracy", "goal": "maximize"},
+        "objective": {"metric": "val_accuracy", "goal": "maximize"},
         "run": {"task": "image_classification", "dataset": "digits"},
         "space": {"lr": {"log": [1e-5, 1e-1]}, "optimizer": ["sgd", "adam"]},
+        "steps": 5,
         "search": {"sampler": "random"},
         "budget": {"trials": 4},
     }

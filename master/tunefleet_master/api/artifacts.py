@@ -43,7 +43,7 @@ async def store(
     A wrong FROM gets 409 `upload_offset` with the right `offset`. A file that has the name already is replaced.
     """
     await parts.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
-    async with receiving(request, parts.blobs, _key(trial_id, attempt, sha256)) as (upload, is_whole):
+    async with receiving(request, parts.blobs, key=_key(trial_id, attempt, sha256)) as (upload, is_whole):
         if not is_whole:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
         await asyncio.to_thread(upload.seal, sha256)

@@ -22,7 +22,7 @@ router = APIRouter(prefix=f"{API}/bundles", tags=["files"])
 @router.put("/{sha256}", status_code=201, summary="Store a bundle", responses=responses(413), openapi_extra=BINARY)
 async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
     """Stream the archive as the body, before the study that names it is submitted. Sending it twice is harmless."""
-    async with receiving(request, parts.blobs, f"bundle-{sha256}") as (upload, is_whole):
+    async with receiving(request, parts.blobs, key=f"bundle-{sha256}") as (upload, is_whole):
         if not is_whole:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
         await asyncio.to_thread(upload.seal, sha256)

@@ -36,7 +36,7 @@ async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> li
     if body.wait_s <= 0:
         return leases
     with parts.wakeups.listen(CLAIMS) as bell:
-        async with Patience(request, parts.closing, body.wait_s) as patience:
+        async with Patience(request, parts.closing, wait_s=body.wait_s) as patience:
             # Once more, for what came up between the first look and the bell.
             while not (leases := await _claim(parts, body)) and await patience.rings(bell):
                 pass

@@ -53,7 +53,7 @@ async def follow(
     """
     last = after if last_event_id is None else last_event_id
     with parts.wakeups.listen(events_of(study)) as bell:
-        async with Patience(request, parts.closing, FOREVER_S) as patience:
+        async with Patience(request, parts.closing, wait_s=FOREVER_S) as patience:
             while True:
                 batch = await parts.database.aread(_reader(study, last))
                 for event in batch:

@@ -17,7 +17,7 @@ class Patience:
     Use it as a context; after it the watch on the client ends. The request's body must have been read before.
     """
 
-    def __init__(self, request: Request, closing: asyncio.Event, wait_s: float) -> None:
+    def __init__(self, request: Request, closing: asyncio.Event, *, wait_s: float) -> None:
         self._request = request
         self._closing = closing
         self._deadline = asyncio.get_running_loop().time() + wait_s

@@ -37,6 +37,7 @@ STATUSES: dict[type[TunefleetError], int] = {
     Unauthorized: 401,
     TooLarge: 413,
     StorageUnusable: 503,
+    TunefleetError: 500,
 }
 CODES = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 HEADERS: dict[int, dict[str, str]] = {
@@ -80,7 +81,7 @@ def document(error: TunefleetError) -> ProblemDocument:
     )
 
 
-def plain_document(status: int, code: str, detail: str, *, hint: str | None = None) -> ProblemDocument:
+def plain_document(status: int, code: str, *, detail: str, hint: str | None = None) -> ProblemDocument:
     """A problem that is none of our errors: a wrong method, a body that is no JSON."""
     return ProblemDocument(
         type=f"urn:tunefleet:problem:{code}",
@@ -105,7 +106,7 @@ def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -
 def install(app: FastAPI, page: Page) -> None:
     """Answer every error with a problem document; `page` renders it for a person who looks with a browser."""
 
-    def send(request: Request, problem: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
+    def send(request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None) -> Response:
         parts_of(request).telemetry.problems.labels(problem.code).inc()
         return page(request, problem) if _is_browsing(request) else answer(problem, headers)
 
@@ -121,11 +122,11 @@ def install(app: FastAPI, page: Page) -> None:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return send(request, _http_document(request, error), error.headers)
+        return send(request, _http_document(request, error), headers=error.headers)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         detail = "An unexpected error; the master's log has its traceback."
-        return send(request, plain_document(500, "internal", detail, hint="Report it, with the log."))
+        return send(request, plain_document(500, "internal", detail=detail, hint="Report it, with the log."))
 
     app.add_exception_handler(TunefleetError, explained)
     app.add_exception_handler(RequestValidationError, invalid)
@@ -142,10 +143,10 @@ def _validation_document(error: RequestValidationError) -> ProblemDocument:
     malformed = next((detail for detail in details if detail["type"] == "json_invalid"), None)
     if malformed is not None:
         place = f"{malformed['ctx']['error']} at character {malformed['loc'][-1]}"
-        return plain_document(400, "malformed_json", f"The body is not JSON: {place}.")
+        return plain_document(400, "malformed_json", detail=f"The body is not JSON: {place}.")
     if any(isinstance(detail.get("input"), bytes) for detail in details):
         rule = "The body must be JSON with the header `Content-Type: application/json`."
-        return plain_document(415, "unsupported_media_type", rule, hint="With curl: --json '{…}'.")
+        return plain_document(415, "unsupported_media_type", detail=rule, hint="With curl: --json '{…}'.")
     return document(InvalidInput(_problem(detail) for detail in details))
 
 
@@ -164,5 +165,5 @@ def _http_document(request: Request, error: HTTPException) -> ProblemDocument:
     if status == 405:
         detail = f"{request.url.path} has no {request.method}."
     if status == 400 and "parsing the body" in detail:
-        return plain_document(400, "malformed_json", "The body is not JSON in UTF-8, or is nested too deeply.")
-    return plain_document(status, CODES.get(status, f"http_{status}"), detail)
+        return plain_document(400, "malformed_json", detail="The body is not JSON in UTF-8, or is nested too deeply.")
+    return plain_document(status, CODES.get(status, f"http_{status}"), detail=detail)

@@ -42,7 +42,7 @@ def span_of(request: Request) -> Span:
 
 
 @asynccontextmanager
-async def receiving(request: Request, blobs: BlobStore, key: str) -> AsyncIterator[tuple[Upload, bool]]:
+async def receiving(request: Request, blobs: BlobStore, *, key: str) -> AsyncIterator[tuple[Upload, bool]]:
     """Read the request's body into the upload with this key; also tells whether the content is now whole.
 
     What came stays for the client to go on with when the connection breaks, and goes when the body breaks a rule.

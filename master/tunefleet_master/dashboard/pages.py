@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from tunefleet import __version__
 from tunefleet.model import Model
 from tunefleet.names import Name, TrialId
-from tunefleet.protocol import ProblemDocument, TrialState
+from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialState
 from tunefleet.spec import Budget
 from tunefleet_master.dashboard import charts, formats
 from tunefleet_master.dashboard.api_page import sections_of
@@ -96,7 +96,7 @@ def problem_page(request: Request, problem: ProblemDocument) -> Response:
 async def home(parts: PartsOf) -> HTMLResponse:
     """Studies and workers at a glance."""
     view = await parts.database.aread(status.read)
-    return _render("home.html", view=view, now=view.now)
+    return _render("home.html", view=view, now=view.now, tiles=_tiles(view))
 
 
 @router.get("/workers")
@@ -137,6 +137,18 @@ async def api(request: Request) -> HTMLResponse:
 
 def _render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
     return HTMLResponse(_pages.get_template(template).render(values), status_code=status)
+
+
+def _tiles(view: StatusView) -> list[tuple[int, str]]:
+    running = [study for study in view.studies if study.state is StudyState.RUNNING]
+    alive = sum(worker.alive for worker in view.workers)
+    of_all = f" of {len(view.workers)}" if alive < len(view.workers) else ""
+    return [
+        (len(running), "studies running"),
+        (sum(study.trials.get(TrialState.RUNNING, 0) for study in running), "trials running"),
+        (sum(study.trials.get(TrialState.COMPLETE, 0) for study in running), "trials complete"),
+        (alive, f"workers alive{of_all}"),
+    ]
 
 
 def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:

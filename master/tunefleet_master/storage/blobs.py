@@ -107,7 +107,7 @@ class BlobStore:
             here = self.partial_bytes(key)
             if offset not in (0, here):
                 raise UploadOffset(f"the upload goes on at byte {here}, not at {offset}", offset=here)
-            upload = Upload(self, self._partial(key), offset)
+            upload = Upload(self, self._partial(key), offset=offset)
             self._uploads[key] = upload
             return upload
 
@@ -132,7 +132,7 @@ class BlobStore:
 class Upload:
     """One stream of bytes into one partial file: `write`, then `seal`, then `publish`."""
 
-    def __init__(self, store: BlobStore, path: Path, offset: int) -> None:
+    def __init__(self, store: BlobStore, path: Path, *, offset: int) -> None:
         self.size_bytes = offset
         self._store = store
         self._path = path

@@ -100,6 +100,7 @@ class Database:
         breaks for a reason that is not its own), so it must act through the unit of work only.
         """
         job: _Job[T] = _Job(work)
+        job.future.set_running_or_notify_cancel()  # whoever waits may go away; the writer's answer must still find a place
         if self._closed.locked():
             job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
         else:

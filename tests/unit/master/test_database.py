@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -87,6 +88,21 @@ def test_topics_are_published_after_the_commit_and_not_without_one(tmp_path: Pat
         database.write(lambda uow: insert(uow, 1)).result()
     database.close()
     assert heard == ["inserted 1"]
+
+
+def test_a_request_whose_asker_has_gone_is_done_and_the_writer_goes_on(database: Database) -> None:
+    gate = Event()
+
+    async def ask_and_leave() -> None:
+        asking = asyncio.ensure_future(database.awrite(lambda uow: insert(uow, 2)))
+        await asyncio.sleep(0)
+        asking.cancel()
+        gate.set()
+
+    database.write(lambda uow: gate.wait(10))
+    asyncio.run(ask_and_leave())
+    database.write(lambda uow: insert(uow, 3)).result(timeout=10)
+    assert held(database) == [2, 3]
 
 
 def test_a_reader_cannot_write(database: Database) -> None:

@@ -1,0 +1,83 @@
+"""What those who run a master look at: health, metrics, the API's description, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from tunefleet_master.app import create_app
+from tunefleet_master.settings import Settings
+
+TOKEN = "correct-horse"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(data=tmp_path, token=TOKEN))) as client:
+        yield client
+
+
+def test_a_master_that_serves_is_alive_and_ready(api) -> None:
+    assert api.http.get("/healthz").json() == {"status": "ok"}
+    assert api.http.get("/readyz").json() == {"status": "ready"}
+
+
+def test_metrics_count_what_happened(api) -> None:
+    api.submit()
+    lease = api.claim()[0]
+    api.report(lease, 0, val_accuracy=0.5)
+    api.post(f"/trials/{lease['trial_id']}/complete", {"attempt": 99})
+
+    text = api.http.get("/metrics").text
+
+    for line in (
+        'tunefleet_requests_total{method="POST",route="/api/v1/trials/{trial_id}/reports",status="200"} 1.0',
+        'tunefleet_problems_total{code="lease_lost"} 1.0',
+        "tunefleet_leases_total 1.0",
+        "tunefleet_reports_total 1.0",
+        'tunefleet_trials{state="running"} 1.0',
+        "tunefleet_workers_alive 1.0",
+        "tunefleet_studies_running 1.0",
+    ):
+        assert line in text.splitlines()
+
+
+def test_names_in_paths_do_not_become_labels(api) -> None:
+    api.get("/studies/some-name")
+    api.http.get("/some-other-name")
+
+    text = api.http.get("/metrics").text
+
+    assert "some-name" not in text
+    assert "some-other-name" not in text
+
+
+def test_every_route_is_described_with_its_answers_and_errors(api) -> None:
+    document = api.get("/openapi.json").json()
+    operations = {
+        f"{method} {path}": operation for path, item in document["paths"].items() for method, operation in item.items()
+    }
+
+    assert len(operations) >= 25
+    for name, operation in operations.items():
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert any(status.startswith("2") for status in operation["responses"]), name
+    claim = operations["post /api/v1/claims"]
+    assert claim["responses"]["422"]["content"].keys() == {"application/problem+json"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/studies", "/metrics", "/static/tunefleet.css", "/docs", "/nothing"])
+def test_with_a_token_nothing_is_open(guarded: TestClient, path: str) -> None:
+    assert guarded.get(path).status_code == 401
+    assert guarded.get(path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code in (200, 404)
+    assert guarded.get(path, auth=("anyone", TOKEN)).status_code in (200, 404)
+
+
+def test_with_a_token_health_is_open(guarded: TestClient) -> None:
+    assert guarded.get("/healthz").status_code == 200
+    assert guarded.get("/readyz").status_code == 200
