@@ -230,7 +230,8 @@ class Trial(ABC):
                 _check_metric_name(name)
                 self._known_names.add(name)
             try:
-                numbers[name] = float(value)
+                # `item` of a tensor or an array; float() of a tensor with a gradient warns.
+                numbers[name] = float(value.item() if hasattr(value, "item") else value)
             except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, for a tensor of many elements
                 raise InvalidInput(
                     [Problem(f"report.{name}", "a metric's value is one number", shown(value))]
