@@ -14,6 +14,7 @@ from tunefleet.protocol import API
 from tunefleet_master import data_folder
 from tunefleet_master.api import problems
 from tunefleet_master.api.limits import BodyLimit, Measure, SecurityHeaders, TokenCheck
+from tunefleet_master.api.openapi import describe
 from tunefleet_master.api.routes import build_router
 from tunefleet_master.dashboard import pages
 from tunefleet_master.parts import Parts
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.include_router(build_router())
+    describe(app)
     pages.install(app)
     problems.install(app, pages.problem_page)
     app.add_middleware(BodyLimit, settings=settings)

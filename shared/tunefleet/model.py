@@ -70,13 +70,18 @@ def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") ->
     place += [str(part) for part in details["loc"] if not str(part).isupper() and part != "[key]"]
     if details["type"] == "unknown_key":
         place += context["keys"][:1]
-        return Problem(".".join(place), str(context["rule"]))
+        return Problem(_field(place), str(context["rule"]))
     if details["type"] == "missing":
-        return Problem(".".join(place), "is required")
+        return Problem(_field(place), "is required")
     rule = str(details["msg"]).removeprefix("Value error, ")
     # A rule of the whole document names its own fields; repeating the document would drown it.
     value = shown(details.get("input")) if place else None
-    return Problem(".".join(place), rule[:1].lower() + rule[1:], value)
+    return Problem(_field(place), rule[:1].lower() + rule[1:], value)
+
+
+def _field(place: list[str]) -> str:
+    """The dotted field; half a surrogate pair, which no encoder takes, is written as its escape."""
+    return ".".join(place).encode("utf-8", "backslashreplace").decode()
 
 
 def shown(value: object) -> str:

@@ -72,7 +72,10 @@ def test_a_trial_is_reported_completed_and_read(api) -> None:
     assert directive["directive"] == "continue"
     assert ended.json() == {"state": "complete", "failure": None, "study_state": "running"}
     assert (trial["value"], trial["best_step"], trial["worker"]) == (0.8, 1, "w1")
-    assert trial["curve"] == [{"step": 0, "metrics": {"val_accuracy": 0.5}}, {"step": 1, "metrics": {"val_accuracy": 0.8}}]
+    assert trial["curve"] == [
+        {"step": 0, "metrics": {"val_accuracy": 0.5}},
+        {"step": 1, "metrics": {"val_accuracy": 0.8}},
+    ]
     assert trial == api.get(f"/studies/study/trials/{lease['number']}").json()
 
 

@@ -76,8 +76,8 @@ def test_trials_are_filtered_by_state(api, study) -> None:
 
 
 def test_long_studies_are_paged(api) -> None:
-    api.submit(name="long", budget={"trials": 200}, space={"lr": {"float": [0, 1]}})
-    body = {"params": [{"lr": index / 1_000} for index in range(100)]}
+    api.submit(name="long", budget={"trials": 200}, space={"lr": {"float": [0.001, 1]}})
+    body = {"params": [{"lr": index / 1_000} for index in range(1, 101)]}
     assert api.post("/studies/long/trials", body).status_code == 201
 
     first = page(api, "/studies/long?sort=params.lr")

@@ -37,7 +37,7 @@ class BestModel:
         """Go on from an earlier attempt; its model lies with the master already."""
         self._value, self._step = progress["value"], progress["step"]
 
-    def consider(self, step: int, metrics: Mapping[str, float], model: Any) -> None:
+    def consider(self, step: int, metrics: Mapping[str, float], *, model: Any) -> None:
         """Copy the model's state if these metrics are the best so far, or the objective counts the last ones."""
         objective = self._lease.objective
         value = metrics.get(objective.metric)

@@ -96,7 +96,7 @@ class WorkerTrial(Trial):
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
         if self._model is not None:
-            self._best.consider(step, metrics, self._model)
+            self._best.consider(step, metrics, model=self._model)
         self._spool.append(ReportRecord(step, metrics))
         self._orders.ring()
         order = self._orders.newest()

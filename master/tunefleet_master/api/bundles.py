@@ -27,12 +27,13 @@ async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
         await asyncio.to_thread(upload.seal, sha256)
 
-        def attach(uow: UnitOfWork) -> None:
-            bundles.attach(uow, sha256, upload.size_bytes)
+        def attach(uow: UnitOfWork) -> bool:
+            is_new = bundles.attach(uow, sha256, upload.size_bytes)
             upload.publish()  # in the writer's turn, as for artifacts
+            return is_new
 
-        await parts.database.awrite(attach)
-    return Response(status_code=201, headers={"Location": f"{API}/bundles/{sha256}"})
+        is_new = await parts.database.awrite(attach)
+    return Response(status_code=201 if is_new else 200, headers={"Location": f"{API}/bundles/{sha256}"})
 
 
 @router.head("/{sha256}", summary="Ask how much of an upload has come")

@@ -7,9 +7,11 @@ from tunefleet_master.storage import artifacts
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 
-def attach(uow: UnitOfWork, sha256: str, size_bytes: int) -> None:
-    """Record a bundle whose content is in the blob store."""
+def attach(uow: UnitOfWork, sha256: str, size_bytes: int) -> bool:
+    """Record a bundle whose content is in the blob store; whether it is a new one."""
+    is_new = not artifacts.has_blob(uow.connection, sha256)
     artifacts.note_blob(uow.connection, sha256, size_bytes=size_bytes, now=uow.now)
+    return is_new
 
 
 def check(uow: UnitOfWork, sha256: str) -> None:

@@ -24,6 +24,7 @@ from tunefleet_master.lifecycle import Verdict, end_of_completion
 from tunefleet_master.services.reports import best_point, finite, first_divergence, hold
 from tunefleet_master.services.transitions import (
     end_attempt,
+    lease_lost,
     verdict_of_failure,
 )
 from tunefleet_master.storage import attempts, reports, studies, trials
@@ -89,6 +90,9 @@ def _earlier_answer(uow: UnitOfWork, trial_id: TrialId, request: Request) -> End
         return None
     if ending.request == _key(request):
         return EndResponse.model_validate_json(ending.answer)
+    trial = trials.get(uow.connection, trial_id)
+    if trial.attempt != request.attempt:
+        raise lease_lost(trial, request.attempt)
     raise AttemptEnded(
         f"attempt {request.attempt} of trial {trial_id} has ended already, with another request.",
         hint=f"It was: {ending.request[:200]}",

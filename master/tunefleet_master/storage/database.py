@@ -100,7 +100,8 @@ class Database:
         breaks for a reason that is not its own), so it must act through the unit of work only.
         """
         job: _Job[T] = _Job(work)
-        job.future.set_running_or_notify_cancel()  # whoever waits may go away; the writer's answer must still find a place
+        # Whoever waits may go away and cancel; the writer's answer must still find its place.
+        job.future.set_running_or_notify_cancel()
         if self._closed.locked():
             job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
         else:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tunefleet.errors import InvalidInput, NotFound
 from tunefleet.spec import DataSpec
 from tunefleet.tasks import TASKS
-from tunefleet.trial import Trial
+from tunefleet.trial import Assignment, Trial
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.tasks.datasets.parts import DATASETS, DataChoice, load_training_parts
 from tunefleet_worker.tasks.evaluation import evaluate_saved_model
@@ -45,7 +45,8 @@ class KeepingTrial(Trial):
     ) -> None:
         folder.mkdir(exist_ok=True)
         options = {} if dataset is None else {"dataset": dataset}
-        super().__init__(seed=1, steps=steps, data=data, options=options, folder=folder)
+        assignment = Assignment(seed=1, steps=steps, data=data or DataSpec(), options=options)
+        super().__init__(assignment, folder=folder)
         self.curve: list[dict[str, float]] = []
         self._break_after = break_after
         self._checkpoint = folder / "checkpoint.safetensors"

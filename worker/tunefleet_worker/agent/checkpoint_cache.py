@@ -29,7 +29,7 @@ class CheckpointCache:
             for path in held[: -self._keep]:
                 path.unlink(missing_ok=True)
 
-    def fetch(self, lease: Lease, to: Path, transport: Transport) -> None:
+    def fetch(self, lease: Lease, to: Path, *, transport: Transport) -> None:
         """Put the checkpoint that a lease resumes from at `to`, from here or the master; nothing when it has none."""
         if lease.resume is None:
             return
