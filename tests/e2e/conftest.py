@@ -114,9 +114,9 @@ class Fleet:
         """End everything that this test started."""
         self.client.close()
         self.client.close()
-        for process in self.alive():
+        for left in self.alive():
             with suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
+                left.send_signal(signal.SIGKILL)
         for process in self.processes.values():
             process.wait()
 

@@ -43,7 +43,7 @@ def test_an_error_has_the_status_of_its_nearest_kind(error: TunefleetError, stat
 def test_a_document_has_the_message_the_hint_and_every_broken_rule() -> None:
     error = InvalidInput([Problem("space.lr", "low must be below high", "[1, 0]"), Problem("name", "is required")])
 
-    document = json.loads(problems.answer(problems.document(error)).body)
+    document = json.loads(bytes(problems.answer(problems.document(error)).body))
 
     assert document["title"] == "A body, a file or an argument breaks a rule."
     assert document["errors"] == [
