@@ -16,6 +16,7 @@ from tunefleet.protocol import TrialDetail, TrialState
 from tunefleet.study import Study
 
 PATIENCE_S = 60.0
+GOOD = "def train(trial, x):\n    trial.report(loss=1)\n"
 
 
 def wait(holds: Callable[[], Any], log: Path) -> Any:
@@ -70,7 +71,7 @@ class Bench:
 @pytest.fixture
 def bench(client, study_name, tmp_path, worker_log) -> Bench:
     (tmp_path / "code").mkdir()
-    return Bench(client, study_name, tmp_path / "code", worker_log)
+    return Bench(client, study_name[-80:].strip("-"), tmp_path / "code", worker_log)
 
 
 def test_a_function_reports_returns_saves_and_prints(bench, tmp_path):
@@ -88,9 +89,9 @@ def train(trial, x):
     assert trial.state is TrialState.COMPLETE
     assert [(point.step, point.metrics["loss"]) for point in trial.curve] == [(0, x), (1, x + 1), (2, x + 2)]
     assert trial.curve[-1].metrics["final"] == 1.5
-    files = bench.client.study(bench.name).download(0, tmp_path / "out")
-    texts = {path.name: path.read_text() for path in files}
-    assert texts == {"note.txt": "noted", "log.txt": "so far so good\n"}
+    for name, text in (("note.txt", "noted"), ("log.txt", "so far so good\n")):
+        bench.client.study(bench.name).fetch(trial, name, to=tmp_path / name)
+        assert (tmp_path / name).read_text() == text
 
 
 def test_a_process_is_set_up_for_its_trial_and_knows_no_secrets(bench, monkeypatch):
@@ -126,7 +127,7 @@ def train(trial, x):
 
 
 def test_studies_with_modules_of_the_same_name_do_not_see_each_other(bench):
-    assert bench.run("def train(trial, x):\n    trial.report(loss=1)\n").value == 1
+    assert bench.run(GOOD).value == 1
     bench.name += "-again"
     assert bench.run("def train(trial, x):\n    trial.report(loss=2)\n").value == 2
 
@@ -136,7 +137,7 @@ def test_studies_with_modules_of_the_same_name_do_not_see_each_other(bench):
     [
         # A plain `def` is judged before it is submitted; what comes from elsewhere only when it is imported.
         ("train = lambda trial, y: None\n", "has no argument 'x'"),
-        ("import not_there_at_all\n", "imports 'not_there_at_all', which is not installed"),
+        ("import not_there_at_all\ntrain = print\n", "imports 'not_there_at_all', which is not installed"),
         ("def train(trial, x):\n    for _ in trial.epochs(): ...\n", "the study does not say how many steps"),
         ("def train(trial, x):\n    trial.report(loss='low')\n", "a metric's value is one number"),
         ("def train(trial, x):\n    return {'a b': 1}\n", "a metric's name begins with"),
@@ -146,6 +147,8 @@ def test_code_that_does_not_fit_is_explained(bench, code, says):
     trial = bench.run(code)
     assert trial.state is TrialState.FAILED
     assert says in trial.message
+    bench.name += "-after"
+    assert bench.run(GOOD).value == 1  # the worker goes on; three failures in a row would stop it
 
 
 def test_a_study_that_is_stopped_ends_its_trials_and_not_the_worker(bench):

@@ -36,6 +36,7 @@ from tunefleet_worker.agent.state import AgentState
 from tunefleet_worker.agent.workplace import Workplace
 
 POLL_MARGIN_S = 15.0  # an answer to a long poll may come so much later than its wait
+GREETING_PATIENCE_S = 1.0  # somebody looks at the terminal now
 BEAT_PATIENCE_S = 5.0  # the next beat is due soon anyway
 FIRST_BEAT_S = 10.0  # until the master has said how often
 LEAST_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
@@ -112,8 +113,8 @@ class Agent:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        self._shop.nursery.warm_up()
         self._greet()
+        self._shop.nursery.warm_up()
         for leftover in leftovers(self._place.attempts, self._transport.url):
             self._inbox.put(leftover)
         try:
@@ -174,7 +175,7 @@ class Agent:
     def _greet(self) -> None:
         """The first heartbeat, so that a wrong token or address is seen at once."""
         try:
-            self._send_beat((), "")
+            self._send_beat((), "", patience_s=GREETING_PATIENCE_S)
         except (InvalidInput, NotFound, Unauthorized):
             raise
         except TunefleetError as error:
@@ -244,13 +245,15 @@ class Agent:
         self._is_reachable = True
         self._inbox.put(events.Beaten(order.keys, tuple(answer.lost), tuple(answer.stop), self._next_beat_s()))
 
-    def _send_beat(self, keys: tuple[Key, ...], status: str) -> HeartbeatResponse:
+    def _send_beat(
+        self, keys: tuple[Key, ...], status: str, *, patience_s: float = BEAT_PATIENCE_S
+    ) -> HeartbeatResponse:
         request = HeartbeatRequest(
             worker=self._identity.name,
             leases=[HeldLease(trial_id=key.trial_id, attempt=key.attempt) for key in keys],
             facts=self._identity.facts_with(status),
         )
-        transport = self._transport.with_patience(BEAT_PATIENCE_S)
+        transport = self._transport.with_patience(patience_s)
         answer = transport.post("/heartbeats", request, answer=HeartbeatResponse, timeout_s=FIRST_BEAT_S)
         self._heartbeat_s = answer.heartbeat_s
         self._place.note_beat()

@@ -1,0 +1,185 @@
+"""The worker as a program: how it starts, what it says when it cannot, and what it keeps when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tunefleet.client import Client
+from tunefleet.errors import MasterUnreachable
+from tunefleet.protocol import TrialState
+
+PATIENCE_S = 60.0
+COMMAND = [sys.executable, "-m", "tunefleet_worker"]
+
+
+class Worker:
+    """A worker's process and its output."""
+
+    def __init__(self, folder: Path, url: str, *options: str, environment: dict[str, str] | None = None) -> None:
+        self.log = folder / "worker.log"
+        arguments = ["run", url, "--gpus", "none", "--folder", str(folder / "w"), "--allow-code", *options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, *arguments], stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+            )
+
+    def says(self, text: str) -> None:
+        self.wait(lambda: text in self.log.read_text())
+
+    def wait(self, holds: Callable[[], Any]) -> Any:
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                if value := holds():
+                    return value
+            except MasterUnreachable:
+                pass
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self, by: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(by)
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., Worker]]:
+    started: list[Worker] = []
+
+    def start(url: str, *options: str, **more: Any) -> Worker:
+        started.append(Worker(tmp_path, url, *options, **more))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.process.kill()
+        worker.process.wait()
+
+
+def refused(*arguments: str, environment: dict[str, str] | None = None) -> str:
+    """What the program says when it does not start."""
+    answer = subprocess.run(
+        [*COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env={**os.environ, **(environment or {})},
+    )
+    assert answer.returncode == 2, answer
+    assert "Traceback" not in answer.stderr
+    return answer.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_worker_says_who_it_is_is_healthy_and_leaves_when_told(start, tmp_path, master_process, client, study_name):
+    name = study_name[:40]
+    worker = start(master_process.url, "--name", name, "--slots", "2", "--labels", "fast,small")
+    worker.says(f"worker {name}: 2 slots (cpu) for {master_process.url}")
+    [seen] = worker.wait(lambda: [each for each in client.workers() if each.name == name])
+    assert (seen.facts.slots, seen.facts.labels, seen.facts.device) == (2, ("fast", "small"), "cpu")
+    assert seen.facts.allow_code
+    health = subprocess.run([*COMMAND, "health", "--folder", str(tmp_path / "w")], capture_output=True, text=True)
+    assert (health.returncode, health.stdout[:7]) == (0, "healthy")
+    assert "another worker runs in" in refused("run", master_process.url, "--folder", str(tmp_path / "w"))
+    assert worker.end() == 0
+
+
+def test_a_worker_that_was_never_there_is_not_healthy(tmp_path):
+    health = subprocess.run([*COMMAND, "health", "--folder", str(tmp_path)], capture_output=True, text=True)
+    assert health.returncode == 1
+    assert "never" in health.stderr
+
+
+def test_a_master_that_is_not_there_is_told_once_and_tried_for_ever(start):
+    worker = start(f"http://127.0.0.1:{free_port()}")
+    worker.says("Going on trying.")
+    assert "nothing listens there" in worker.log.read_text()
+    assert worker.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["not-a-url"], "must look like http://HOST:PORT"),
+        (["http://127.0.0.1:9", "--gpus", "0,7"], "there is no GPU"),
+        (["http://127.0.0.1:9", "--name", "a/b"], "a name begins with a letter or a digit"),
+        (["http://127.0.0.1:9", "--labels", "a b"], "a name begins with a letter or a digit"),
+        (["http://127.0.0.1:9", "--folder", "/proc/nowhere"], "the worker's folder /proc/nowhere cannot be used"),
+    ],
+)
+def test_what_a_person_gets_wrong_is_explained(arguments, says, tmp_path):
+    assert says in refused("run", *arguments, environment={"XDG_CACHE_HOME": str(tmp_path)})
+
+
+def test_a_wrong_token_is_seen_at_once(start_master, tmp_path):
+    master = start_master("--token", "the-right-one-of-many-characters")
+    said = refused("run", master.url, "--token", "wrong", environment={"XDG_CACHE_HOME": str(tmp_path)})
+    assert said.startswith("error: ")
+    assert "token" in said
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    assert "holds no model" in refused("test", str(tmp_path))
+
+
+SLOW = """
+import time, pathlib
+def train(trial, x):
+    for step in trial.epochs():
+        trial.report(loss=float(step))
+        while step == 2 and not pathlib.Path({gate!r}).exists():
+            time.sleep(0.01)
+    print("the end")
+"""
+
+
+def test_a_result_survives_the_master_and_the_agent_and_is_delivered_by_the_next_one(start, start_master, tmp_path):
+    port = str(free_port())
+    master = start_master("--port", port)
+    worker = start(master.url)
+    code, gate = tmp_path / "code", tmp_path / "gate"
+    code.mkdir()
+    (code / "train.py").write_text(SLOW.format(gate=str(gate)))
+    spec = {
+        "name": "study",
+        "objective": {"metric": "loss", "goal": "maximize"},
+        "run": {"function": "train:train", "code": str(code)},
+        "space": {"x": {"float": [0, 1]}},
+        "steps": 4,
+        "budget": {"trials": 1},
+    }
+    with Client(master.url, retry_for_s=0) as client:
+        study = client.submit(spec)
+        worker.wait(lambda: study.view().trials.get(TrialState.RUNNING) and study.trial(0).last_step == 2)
+        master.stop(signal.SIGKILL)
+        gate.touch()
+        spool = tmp_path / "w" / "attempts" / "1-1" / "spool.jsonl"
+        worker.wait(lambda: '"kind":"end"' in spool.read_text())
+        assert worker.end(signal.SIGKILL) == -signal.SIGKILL
+        (tmp_path / "url").unlink()
+        start_master("--port", port)
+        again = start(master.url)
+        again.wait(lambda: study.view().trials.get(TrialState.COMPLETE))
+        trial = study.trial(0)
+        assert (trial.attempt, trial.value) == (1, 3.0)
+        assert [point.step for point in trial.curve] == [0, 1, 2, 3]
+        study.fetch(trial, "log.txt", to=tmp_path / "log.txt")
+        assert (tmp_path / "log.txt").read_text() == "the end\n"
+    assert again.end() == 0
+    assert list((tmp_path / "w" / "attempts").iterdir()) == []
