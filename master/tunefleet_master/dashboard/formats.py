@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime, timedelta
 
+from markupsafe import Markup, escape
 from pydantic import JsonValue
 
 MAX_TEXT = 60
@@ -40,7 +42,7 @@ def duration(seconds: float | None) -> str:
     """The two largest units: `0.8 s`, `12 s`, `3 m 12 s`, `2 h 5 m`, `4 d 3 h`."""
     if seconds is None:
         return "–"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{max(seconds, 0.0):.1f} s"
     days, rest = divmod(round(seconds), 86_400)
     hours, rest = divmod(rest, 3_600)
@@ -75,3 +77,8 @@ def size(count: int) -> str:
             return f"{amount:.3g} {unit}"
         amount /= 1_000
     return f"{amount:.3g} {UNITS[-1]}"
+
+
+def prose(text: str) -> Markup:
+    """A docstring as HTML: what stands in backticks is code, the rest is text."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -41,7 +41,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between")
+    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose")
     environment.filters.update({name: getattr(formats, name) for name in names})
     environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
     return environment

@@ -103,7 +103,7 @@ class BlobStore:
         """
         with self._guard:
             if key in self._uploads:
-                self._uploads[key].close()
+                self._uploads[key].cut()
             here = self.partial_bytes(key)
             if offset not in (0, here):
                 raise UploadOffset(f"the upload goes on at byte {here}, not at {offset}", offset=here)
@@ -208,10 +208,17 @@ class Upload:
             _sync_folder(target.parent)
             target.stat()
 
-    def close(self) -> None:
-        """End the stream; an upload that is not sealed keeps its partial file and can go on later."""
+    def cut(self) -> None:
+        """Let nothing more be written; what is sealed can be published still."""
         with self._lock:
             self._file.close()
+
+    def close(self) -> None:
+        """End the stream: one that is not sealed can go on later, one that is sealed and not published is removed."""
+        with self._lock:
+            self._file.close()
+            if self._sealed is not None:
+                self._path.unlink(missing_ok=True)
         self._store._forget(self)
 
     def discard(self) -> None:

@@ -113,6 +113,16 @@ def test_a_newer_stream_cannot_touch_what_is_sealed(store: BlobStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
+def test_a_sealed_upload_that_nobody_publishes_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+    upload = store.begin("1-1")
+    upload.write(CONTENT)
+    upload.seal(SHA256)
+
+    upload.close()
+
+    assert files_in(tmp_path) == []
+
+
 def test_a_full_disk_is_named_and_leaves_no_partial_file(store: BlobStore, tmp_path: Path) -> None:
     partial = tmp_path / "blobs" / "partial" / "1-1"
     partial.symlink_to("/dev/full")
