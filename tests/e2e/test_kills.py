@@ -115,3 +115,12 @@ def test_a_second_signal_stops_a_worker_at_once(fleet: Any) -> None:
     fleet.processes["w0"].send_signal(signal.SIGTERM)
     assert fleet.processes["w0"].wait(timeout=15) == 1
     fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)
+
+
+def test_a_worker_runs_where_the_temporary_folder_has_a_long_path(fleet: Any, monkeypatch: Any) -> None:
+    long = fleet.folder / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    fleet.start_worker("w0")
+    study = fleet.submit("def train(trial, x):\n    trial.report(loss=x)\n")
+    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the trial is complete")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tunefleet.client import Client
@@ -183,3 +184,41 @@ def test_a_result_survives_the_master_and_the_agent_and_is_delivered_by_the_next
         assert (tmp_path / "log.txt").read_text() == "the end\n"
     assert again.end() == 0
     assert list((tmp_path / "w" / "attempts").iterdir()) == []
+
+
+DEAF = """
+import ctypes, os, subprocess
+def train(trial, x):
+    helper = subprocess.Popen(["sleep", "600"])
+    trial.report(loss=1.0, pid=os.getpid(), helper=helper.pid)
+    ctypes.PyDLL(None).sleep(600)  # holds the interpreter: no other thread of the process runs
+"""
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or waits only to be reaped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_a_process_that_never_comes_back_from_c_dies_with_its_agent_and_so_does_what_it_started(
+    start, master_process, client, study_name, tmp_path
+):
+    worker = start(master_process.url)
+    (tmp_path / "train.py").write_text(DEAF)
+    study = client.submit(
+        {
+            "name": study_name,
+            "objective": {"metric": "loss", "goal": "minimize"},
+            "run": {"function": "train:train", "code": str(tmp_path)},
+            "space": {"x": {"float": [0, 1]}},
+            "budget": {"trials": 1},
+        }
+    )
+    worker.wait(lambda: study.view().trials.get(TrialState.RUNNING) and study.trial(0).curve)
+    [point] = study.trial(0).curve
+    worker.end(signal.SIGKILL)
+    worker.wait(lambda: has_ended(int(point.metrics["pid"])) and has_ended(int(point.metrics["helper"])))
+    study.stop()

@@ -28,7 +28,9 @@ def stand_apart(life: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave_to_agent)
     os.register_at_fork(after_in_child=_obey_signals)
-    threading.Thread(target=_die_with_agent, name="die-with-agent", daemon=True).start()
+    agent = multiprocessing.parent_process()
+    if agent is not None:
+        _die_with(agent.sentinel)
 
 
 def send_output(log: Connection) -> None:
@@ -67,8 +69,19 @@ def _obey_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _die_with_agent() -> None:
-    agent = multiprocessing.parent_process()
-    if agent is not None:
-        wait([agent.sentinel])
-        os.killpg(os.getpgrp(), signal.SIGKILL)
+def _die_with(sentinel: int) -> None:
+    """End this process and all that it started when the other end of the pipe `sentinel` closes."""
+    if hasattr(fcntl, "F_SETSIG"):
+
+
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        if not wait([sentinel], timeout=0):
+            return  # it closes later, and the signal comes then
+    threading.Thread(target=_wait_and_die, args=(sentinel,), name="die-with-agent", daemon=True).start()
+
+
+def _wait_and_die(sentinel: int) -> None:
+    wait([sentinel])
+    os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import random
 import signal
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -282,4 +284,9 @@ class Line:
 
     def _work(self) -> None:
         while True:
-            self._jobs.get()()
+            job = self._jobs.get()
+            try:
+                job()
+            except Exception:  # a fault of ours: a worker that only seems to work is worse than none
+                traceback.print_exc()
+                os.kill(os.getpid(), signal.SIGTERM)

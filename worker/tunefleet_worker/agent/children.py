@@ -7,8 +7,9 @@ import multiprocessing
 import os
 import selectors
 import signal
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -20,6 +21,7 @@ from tunefleet_worker.orders import Order, OrderLine
 
 PRELOAD = "tunefleet_worker.preload"
 _PIECE_BYTES = 1 << 20
+_LONGEST_FOLDER = 60  # characters: a socket's path has at most 107, and Python appends some 40 of its own
 _forkserver: Any = forkserver._forkserver
 _resource_tracker: Any = resource_tracker._resource_tracker
 _VMSTAT = Path("/proc/vmstat")
@@ -42,7 +44,7 @@ class Nursery:
 
     def warm_up(self) -> None:
         """Start the forkserver, which imports for some seconds; returns at once."""
-        with self._lock:
+        with self._lock, _short_temporary_folder():
             forkserver.ensure_running()
 
     def close(self) -> None:
@@ -156,3 +158,15 @@ def _kills_for_memory() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+@contextlib.contextmanager
+def _short_temporary_folder() -> Iterator[None]:
+    """Where batch systems set a long TMPDIR, put the forkserver's socket under /tmp, since its path would not fit."""
+    configured = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER:
+        tempfile.tempdir = "/tmp"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = configured

@@ -147,18 +147,18 @@ class Runner:
     def _adopt(self) -> tuple[AttemptFolder, None]:
         return AttemptFolder.of(self._shop.attempts, self._lease), None
 
-    def _start(self) -> tuple[AttemptFolder, CappedLog]:
+    def _start(self) -> tuple[AttemptFolder, CappedLog | None]:
         """Start the process; when that cannot be done, the attempt ends with the reason."""
         shop, lease = self._shop, self._lease
-        place = AttemptFolder.create(shop.attempts, StoredLease(url=shop.transport.url, lease=lease))
-        log = CappedLog(place.log)
+        place, log = AttemptFolder.of(shop.attempts, lease), None
         try:
+            AttemptFolder.create(shop.attempts, StoredLease(url=shop.transport.url, lease=lease))
+            log = CappedLog(place.log)
             job = self._job(place)
         except MasterUnreachable:
             raise
         except (TunefleetError, OSError) as error:
             text = f"the trial could not be started: {error}"
-            log.add(f"[tunefleet] {text}\n".encode())
             self._end_without_process(End.failed(Failure.ERROR, text, exception=f"{type(error).__name__} at start"))
             return place, log
         with self._lock:
