@@ -72,8 +72,8 @@ def _obey_signals() -> None:
 def _die_with(sentinel: int) -> None:
     """End this process and all that it started when the other end of the pipe `sentinel` closes."""
     if hasattr(fcntl, "F_SETSIG"):
-
-
+        # The kernel does it, so that it happens also while C code holds the interpreter. PR_SET_PDEATHSIG would not do:
+        # the parent is the forkserver, not the agent.
         fcntl.fcntl(sentinel, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
