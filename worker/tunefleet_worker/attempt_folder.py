@@ -16,6 +16,7 @@ from tunefleet.protocol import Lease
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 LOG = "log.txt"
+RESERVE_BYTES = 16_384  # more than the longest end of an attempt
 
 
 class StoredLease(Model):
@@ -38,11 +39,12 @@ class AttemptFolder:
 
     @classmethod
     def create(cls, parent: Path, stored: StoredLease) -> Self:
-        """Make the folder of a lease anew, with the lease in it."""
+        """Make the folder of a lease anew, with the lease in it. Raises OSError, on a full disk for one."""
         folder = cls.of(parent, stored.lease)
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.scratch.mkdir(parents=True)
         folder.files.mkdir()
+        folder._reserve.write_bytes(bytes(RESERVE_BYTES))
         folder._lease.write_text(stored.model_dump_json(), encoding="utf-8")
         return folder
 
@@ -85,6 +87,10 @@ class AttemptFolder:
         return self.path / "life"
 
     @property
+    def _reserve(self) -> Path:
+        return self.path / "reserve"
+
+    @property
     def _lease(self) -> Path:
         return self.path / "lease.json"
 
@@ -94,6 +100,10 @@ class AttemptFolder:
             return StoredLease.model_validate_json(self._lease.read_bytes())
         except (OSError, ValidationError):
             return None
+
+    def free_reserve(self) -> None:
+        """Make room for the last record, which must find its place on a disk that the trial has filled."""
+        self._reserve.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete everything in it; a file that cannot be deleted stays."""

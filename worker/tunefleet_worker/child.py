@@ -47,6 +47,7 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
         checkpoint_every_s=job.checkpoint_every_s,
     )
     end = _attempt(trial, lease, job.code)
+    place.free_reserve()
     spool.append(end)
     line.ring()
     for stream in (sys.stdout, sys.stderr):

@@ -244,6 +244,7 @@ def _record_end(end: End, place: AttemptFolder) -> None:
     """Write an end that the process did not write itself to its spool, for the case that this agent dies, too."""
     with contextlib.suppress(OSError):  # on a full disk it is delivered all the same
         if end_in(place.spool) is None:
+            place.free_reserve()
             spool = SpoolWriter(place.spool)
             spool.append(end)
             spool.close()
