@@ -35,7 +35,7 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     place = AttemptFolder(job.folder)
     stand_apart(place.life)
     send_output(log)
-    use_devices(job.gpus, job.threads)
+    device = use_devices(job.gpus, job.threads)
     lease = Lease.model_validate_json(job.lease_json)
     spool, line = SpoolWriter(place.spool), Orders(orders)
     trial = WorkerTrial(
@@ -43,7 +43,7 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
         place,
         spool=spool,
         orders=line,
-        device="cuda" if job.gpus else "cpu",
+        device=device,
         checkpoint_every_s=job.checkpoint_every_s,
     )
     end = _attempt(trial, lease, job.code)

@@ -11,6 +11,7 @@ import threading
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import torch
 
@@ -42,13 +43,16 @@ def send_output(log: Connection) -> None:
     sys.stderr = open(_STDERR, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
 
 
-def use_devices(gpus: tuple[str, ...], threads: int) -> None:
-    """Show the process its slot's GPUs and no others, and let it use its share of the processor's cores."""
+def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
+    """Show the process its slot's GPUs and no others, and let it use its share of the cores; where it is to train."""
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[library] = str(threads)
     torch.set_num_threads(threads)
+    if gpus and not torch.cuda.is_available():
+        print("[tunefleet] the slot has a GPU that the installed torch cannot use; training on the CPU", flush=True)
+    return "cuda" if gpus and torch.cuda.is_available() else "cpu"
 
 
 def _lock(life: Path) -> None:
