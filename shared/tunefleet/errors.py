@@ -52,7 +52,10 @@ class TunefleetError(Exception):
 
     def __str__(self) -> str:
         """The message, and the hint behind it."""
-        return f"{self.message} {self.hint}" if self.hint else self.message
+        if not self.hint:
+            return self.message
+        stop = "" if self.message.endswith((".", "!", "?", "…")) else "."
+        return f"{self.message}{stop} {self.hint}"
 
 
 class InvalidInput(TunefleetError):

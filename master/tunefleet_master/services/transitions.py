@@ -138,8 +138,9 @@ def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
     if trials.n_with_exception(uow.connection, study.id, exception, since=study.started_at) < SAME_EXCEPTION_LIMIT:
         return study
     message = (
-        f"the same exception in {SAME_EXCEPTION_LIMIT} trials: {exception}: {verdict.message} "
-        f"Mend it, then `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
+        f"the same exception in {SAME_EXCEPTION_LIMIT} trials: {exception}: {verdict.message.rstrip('. ')}. "
+        f"If the code is at fault, mend it and submit it under another name, or `tunefleet rm {study.name}` first; "
+        f"if not, `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
     )
     return change_study(uow, study, StudyState.PAUSED, message=message)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -25,13 +24,14 @@ def help_of(*arguments: str) -> str:
     return ran.stdout
 
 
-def test_help_answers_in_under_three_tenths_of_a_second() -> None:
-    def once() -> float:
-        begun = time.perf_counter()
-        help_of()
-        return time.perf_counter() - begun
-
-    assert min(once() for _ in range(5)) < 0.3
+@pytest.mark.parametrize("program", ["tunefleet", "tunefleet_master", "tunefleet_worker"])
+def test_help_imports_nothing_that_takes_long(program: str) -> None:
+    """What makes help slow is what it imports; a clock would tell of the machine's other work."""
+    traced = [sys.executable, "-X", "importtime", "-m", program, "--help"]
+    imported = subprocess.run(traced, capture_output=True, text=True, check=True).stderr
+    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported.splitlines()}
+    assert "typer" in names
+    assert not names & {"torch", "numpy", "httpx", "pydantic", "fastapi", "sqlalchemy", "yaml", "scipy", "sklearn"}
 
 
 def test_every_command_of_the_plan_is_there() -> None:

@@ -163,7 +163,10 @@ class AgentState:
             return "draining"
         if self.is_sick:
             trials = ", ".join(str(trial) for trial in self.failures)
-            return f"stopped claiming: {len(self.failures)} different trials failed here in a row (ids {trials})"
+            return (
+                f"stopped claiming: {len(self.failures)} different trials failed here in a row (ids {trials}); "
+                "restart the worker when the cause is mended"
+            )
         return ""
 
     def next_deadline(self) -> float | None:
