@@ -11,8 +11,8 @@ from tunefleet.errors import (
     StudyExists,
 )
 from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyView
-from tunefleet.spec import BUNDLE_PREFIX, Budget, CommandRun, FunctionRun, StudySpec
-from tunefleet.submission import review
+from tunefleet.spec import Budget, StudySpec
+from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
@@ -103,15 +103,10 @@ def delete(uow: UnitOfWork, name: str) -> None:
 
 
 def _check(uow: UnitOfWork, spec: StudySpec) -> None:
-    found = review(spec)
-    if found.problems:
-        raise InvalidInput(found.problems)
-    if found.unavailable:
-        raise NotAvailableYet(found.unavailable)
-    code = spec.run.code if isinstance(spec.run, FunctionRun | CommandRun) else None
-    if code is not None and spec.bundle is None:
-        rule = f"must be '{BUNDLE_PREFIX}' and an uploaded bundle's hash; `tunefleet submit` packs and uploads a folder"
-        raise InvalidInput([Problem("run.code", rule, code[:80])])
+    review(spec).refuse()
+    problems = wire_problems(spec)
+    if problems:
+        raise InvalidInput(problems)
     if spec.bundle is not None and not artifacts.has_blob(uow.connection, spec.bundle):
         hint = "PUT the bundle to /api/v1/bundles/{sha256} first; `tunefleet submit` does."
         raise NotFound(f"the code bundle {spec.bundle[:12]}… was not uploaded.", hint=hint)
