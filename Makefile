@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages into $(VENV); the first time takes a few minutes" >&2
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling >&2
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		--no-build-isolation -e '.[master,search,worker,dev]' >&2
+		--no-build-isolation -e '.[master,search,worker,telemetry,dev]' >&2
 	@touch "$(STAMP)"
 
 demo: $(STAMP)

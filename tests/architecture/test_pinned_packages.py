@@ -7,7 +7,7 @@ from importlib.metadata import distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("master", "search", "worker", "dev")
+EXTRAS = ("master", "search", "worker", "telemetry", "dev")
 
 # A torch built for CUDA pins these itself, exactly.
 PINNED_BY_TORCH = ("nvidia-", "cuda-", "triton")
