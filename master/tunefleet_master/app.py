@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from tunefleet.protocol import API
 from tunefleet_master import data_folder
 from tunefleet_master.api import problems
-from tunefleet_master.api.limits import BodyLimit, Measure, SecurityHeaders, TokenCheck
+from tunefleet_master.api.limits import BodyLimit, SecurityHeaders, TokenCheck
+from tunefleet_master.api.measure import Measure
 from tunefleet_master.api.openapi import describe
 from tunefleet_master.api.routes import build_router
 from tunefleet_master.dashboard import pages

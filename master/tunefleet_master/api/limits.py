@@ -6,7 +6,6 @@ import base64
 import binascii
 import hmac
 import re
-import time
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +16,6 @@ from tunefleet.errors import TooLarge, Unauthorized
 from tunefleet.protocol import API
 from tunefleet_master.api import problems
 from tunefleet_master.settings import Settings
-from tunefleet_master.telemetry import Telemetry
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 """A load balancer has no token."""
@@ -76,35 +74,6 @@ class TokenCheck:
     def _is_known(self, headers: Headers) -> bool:
         shown = _shown_token(headers.get("authorization", ""))
         return hmac.compare_digest(shown, self._token)
-
-
-class Measure:
-    """Counts and times requests by the template of their route, so that names do not become labels."""
-
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self._app = app
-        self._telemetry = telemetry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and take its time."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 499  # nginx's number for a client that left before the answer began
-        began = time.perf_counter()
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        finally:
-            route = getattr(scope.get("route"), "path", "") or "unknown"
-            self._telemetry.requests.labels(scope["method"], route, status).inc()
-            self._telemetry.request_seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
 
 
 class SecurityHeaders:

@@ -1,0 +1,40 @@
+"""The ASGI middleware that counts and times requests."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tunefleet_master.telemetry import Telemetry
+
+CLIENT_LEFT = 499  # nginx's number for a client that left before the answer began
+
+
+class Measure:
+    """Counts and times requests by the template of their route, so that names do not become labels."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self._app = app
+        self._telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and take its time."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = CLIENT_LEFT
+        began = time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            route = getattr(scope.get("route"), "path", "") or "unknown"
+            self._telemetry.requests.labels(scope["method"], route, status).inc()
+            self._telemetry.request_seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
