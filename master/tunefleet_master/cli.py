@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -54,6 +55,9 @@ def serve(
     log_level: Annotated[
         str, typer.Option(envvar="TUNEFLEET_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
+    log_format: Annotated[
+        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object for each line.")
+    ] = "text",
     announce: Annotated[
         Path | None, typer.Option(help="File that gets the URL once requests are served.", show_default=False)
     ] = None,
@@ -63,7 +67,14 @@ def serve(
     Exit codes: 0 stopped; 2 it could not start, and one line on stderr says why.
     """
     settings = _settings(
-        host=host, port=port, data=data, database=database, token=token or None, lease_s=lease_s, log_level=log_level
+        host=host,
+        port=port,
+        data=data,
+        database=database,
+        token=token or None,
+        lease_s=lease_s,
+        log_level=log_level,
+        log_format=log_format,
     )
     _serve(settings, announce)
 
@@ -115,7 +126,7 @@ def _serve(settings: Settings, announce: Path | None) -> None:
     from tunefleet_master import logs, server
     from tunefleet_master.app import create_app
 
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     app = create_app(settings)
     with server.bind(settings.host, settings.port) as bound:
 
@@ -129,7 +140,11 @@ def _serve(settings: Settings, announce: Path | None) -> None:
 
 def _say_where(url: str, settings: Settings, version: str) -> None:
     database = settings.database_url.partition("@")[2] or settings.database_url  # never the password
-    print(f"Tunefleet master on {url} (database {database}, version {version})", file=sys.stderr, flush=True)
+    text = f"Tunefleet master on {url} (database {database}, version {version})"
+    if settings.log_format == "json":
+        logging.getLogger("tunefleet_master").info(text)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _write(file: Path, url: str) -> None:

@@ -1,28 +1,19 @@
-"""How the master writes its log: one readable line for each event, to stderr."""
+"""What the master logs, and where: to stderr."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-DATE_FORMAT = "%H:%M:%S"
+from tunefleet import logs
+from tunefleet.logs import LogFormat
+
+TEXT = "%(asctime)s %(levelname)-7s %(module)s: %(message)s"
 
 
-class ShortNames(logging.Formatter):
-    """Names the part of the master, without its package."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        record.name = record.name.rpartition(".")[2]
-        return super().format(record)
-
-
-def configure(level: str) -> None:
+def configure(level: str, log_format: LogFormat = "text") -> None:
     """Send what the master logs to stderr; requests are counted for Prometheus, and not logged."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ShortNames(FORMAT, DATE_FORMAT))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logs.configure(level, log_format, stream=sys.stderr, text=TEXT)
     # What is told at other levels there, our own lines tell.
-    for name in ("uvicorn", "alembic", "asyncio", "sqlalchemy"):
+    for name in ("uvicorn", "alembic", "asyncio", "sqlalchemy", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from tunefleet.logs import LogFormat
 from tunefleet.model import Model
 
 DEFAULT_PORT = 8765
@@ -38,6 +39,7 @@ class Settings(Model):
     """What every request must show; None: nothing, and then only this machine is listened to."""
     lease_s: float = Field(default=60.0, ge=0.2, le=86_400)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "text"
     max_body_bytes: int = Field(default=2_000_000, ge=1_000)
     max_artifact_bytes: int = Field(default=2_000_000_000, ge=1_000)
     max_bundle_bytes: int = Field(default=50_000_000, ge=1_000)
