@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tunefleet.errors import TunefleetError
+from tunefleet.failpoints import failpoint
 from tunefleet_worker.state_tree import BrokenTree, Json, TreeDecoder, TreeEncoder, UnstorableState
 
 FORMAT = "tunefleet.checkpoint/1"
@@ -179,6 +180,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
     try:
         save_file(tensors, draft, metadata=metadata)
         _sync(draft)
+        failpoint("child.inside_checkpoint")
         draft.replace(path)
         _sync(path.parent)
     except (OSError, SafetensorError) as error:

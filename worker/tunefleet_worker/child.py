@@ -14,6 +14,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from tunefleet.failpoints import failpoint
 from tunefleet.protocol import CompleteRequest, Lease
 from tunefleet.seeding import seed_everything
 from tunefleet.spec import CommandRun, TaskRun
@@ -47,8 +48,10 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
         checkpoint_every_s=job.checkpoint_every_s,
     )
     end = _attempt(trial, lease, job.code)
+    failpoint("child.before_end")
     place.free_reserve()
     spool.append(end)
+    failpoint("child.after_end")
     line.ring()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

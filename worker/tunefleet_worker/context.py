@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from tunefleet.failpoints import failpoint
 from tunefleet.protocol import Lease
 from tunefleet.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.attempt_folder import CHECKPOINT, MODEL, AttemptFolder
@@ -98,6 +99,7 @@ class WorkerTrial(Trial):
         if self._model is not None:
             self._best.consider(step, metrics, model=self._model)
         self._spool.append(ReportRecord(step, metrics))
+        failpoint("child.after_report")
         self._orders.ring()
         order = self._orders.newest()
         if order is not None and (order.kind == "stop" or not self._looping):  # a drain waits for the epoch's end
@@ -124,7 +126,9 @@ class WorkerTrial(Trial):
         begin = time.monotonic()
         self._send_best_model()
         progress = {"best": self._best.progress, "metrics": self._merged}
+        failpoint("child.before_checkpoint")
         self._send_file(CHECKPOINT, lambda path: save_checkpoint(path, step=step, objects=stateful, progress=progress))
+        failpoint("child.after_checkpoint")
         self._saved_at = time.monotonic()
         self._save_cost_s = self._saved_at - begin
 

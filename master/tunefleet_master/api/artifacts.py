@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
+from tunefleet.failpoints import failpoint
 from tunefleet.names import Hash, Name
 from tunefleet.protocol import API, ArtifactRef, AttemptNumber
 from tunefleet_master.api.problems import responses
@@ -75,7 +76,9 @@ async def _attach(parts: Parts, trial_id: Id, name: str, facts: artifacts.Upload
     def attach(uow: UnitOfWork) -> ArtifactRef:
         ref = artifacts.attach(uow, trial_id, name, upload=facts)
         # In the writer's turn, so that no garbage collection comes between the row and the file; safe to do twice.
+        failpoint("master.before_publish")
         upload.publish()
+        failpoint("master.after_publish")
         return ref
 
     return await parts.database.awrite(attach)

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any
 
 from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, TunefleetError, Unauthorized
+from tunefleet.failpoints import failpoint
 from tunefleet.protocol import (
     ClaimRequest,
     ClaimResponse,
@@ -200,6 +201,8 @@ class Agent:
                 self._shop.say(f"the master refuses a claim: {error}")
             self._inbox.put(events.ClaimFailed(order.request_id))
         else:
+            if answer.leases:
+                failpoint("agent.after_claim")
             self._inbox.put(events.Claimed(order.request_id, tuple(answer.leases)))
 
     def _settle(self, order: events.SettleClaim) -> None:
@@ -256,7 +259,9 @@ class Agent:
             facts=self._identity.facts_with(status),
         )
         transport = self._transport.with_patience(patience_s)
+        failpoint("agent.before_beat")
         answer = transport.post("/heartbeats", request, answer=HeartbeatResponse, timeout_s=FIRST_BEAT_S)
+        failpoint("agent.after_beat")
         self._heartbeat_s = answer.heartbeat_s
         self._place.note_beat()
         return answer

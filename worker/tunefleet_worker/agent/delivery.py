@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tunefleet.artifact import upload
 from tunefleet.errors import Conflict, InvalidInput, MasterUnreachable, NotFound, TooLarge, TunefleetError
+from tunefleet.failpoints import failpoint
 from tunefleet.model import Model
 from tunefleet.protocol import (
     MAX_BATCH,
@@ -128,19 +129,23 @@ class Delivery:
         """Deliver the log and the end."""
         self._send_log()
         try:
-            return self._send_end(end)
+            answer = self._send_end(end)
         except InvalidInput as error:  # what the function returned is not to the master's liking
-            return self._send_end(End.failed(Failure.ERROR, f"the master refused the result: {error}"))
+            answer = self._send_end(End.failed(Failure.ERROR, f"the master refused the result: {error}"))
+        failpoint("agent.after_end")
+        return answer
 
     def _send_reports(self, reports: list[Report]) -> StopOrder | None:
         stop = None
         for batch in _batches(reports):
             body = ReportBatch(attempt=self._lease.attempt, reports=batch)
+            failpoint("agent.before_reports")
             try:
                 answer = self._post("reports", body, Directive)
             except (InvalidInput, TooLarge) as error:
                 self._note(f"the master refused {len(batch)} reports: {error}")
                 continue
+            failpoint("agent.after_reports")
             if answer.directive == "stop":
                 reason = answer.reason or StopReason.CANCELLED
                 stop = StopOrder(trial_id=self._lease.trial_id, reason=reason, message=answer.message)
@@ -149,6 +154,7 @@ class Delivery:
     def _send_file(self, record: FileRecord) -> None:
         path = self._place.files / record.file
         key = self._lease
+        failpoint("agent.before_upload")
         try:
             artifact = self._insist(
                 lambda: upload(self._transport, path, record.name, trial_id=key.trial_id, attempt=key.attempt)
@@ -158,6 +164,7 @@ class Delivery:
         except (InvalidInput, TooLarge) as error:
             self._note(f"the master refused the file {record.name}: {error}")
             return
+        failpoint("agent.after_upload")
         if record.name == CHECKPOINT:
             self._cache.put(path, artifact.sha256)
         else:
@@ -184,7 +191,10 @@ class Delivery:
         if end.outcome == "complete":
             return self._post("complete", CompleteRequest(attempt=attempt, metrics=dict(end.metrics)), EndResponse)
         if end.outcome == "released":
-            return self._post("release", ReleaseRequest(attempt=attempt, reason=end.reason), EndResponse)
+            failpoint("agent.before_release")
+            answer = self._post("release", ReleaseRequest(attempt=attempt, reason=end.reason), EndResponse)
+            failpoint("agent.after_release")
+            return answer
         tail = self._log.last(LOG_TAIL_BYTES) if self._log is not None else ""
         body = FailRequest(
             attempt=attempt, failure=end.failure, message=end.message, exception=end.exception, log_tail=tail

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefleet.errors import MasterUnreachable, TunefleetError
+from tunefleet.failpoints import failpoint
 from tunefleet.protocol import Failure, Lease
 from tunefleet.spec import BUNDLE_PREFIX, TaskRun
 from tunefleet.transport import Transport
@@ -170,6 +171,7 @@ class Runner:
                 on_bell=self._bell.set,
                 on_end=lambda code, out_of_memory: self._child_ended(place, code, out_of_memory),
             )
+        failpoint("agent.after_child_start")
         shop.emit(ChildStarted(self.key))
         return place, log
 
@@ -200,6 +202,7 @@ class Runner:
 
     def _child_ended(self, place: AttemptFolder, code: int | None, out_of_memory: bool) -> None:
         end = end_in(place.spool)
+        failpoint("agent.after_child_end")
         self._shop.emit(ChildEnded(self.key, end, end_of_exit(code, out_of_memory=out_of_memory)))
 
     def _delivery(self, place: AttemptFolder, log: CappedLog | None) -> Delivery:
