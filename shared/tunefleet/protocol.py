@@ -15,6 +15,7 @@ from tunefleet.model import Model
 from tunefleet.names import Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
+from tunefleet.worker_facts import WorkerFacts as WorkerFacts  # a message, too
 
 API = "/api/v1"
 MAX_WAIT_S = 25.0
@@ -67,22 +68,6 @@ class StopReason(StrEnum):
     PRUNED = "pruned"
     DIVERGED = "diverged"
     CANCELLED = "cancelled"
-
-
-class WorkerFacts(Model):
-    """What a worker says of itself with every claim and heartbeat."""
-
-    host: str = Field(default="", max_length=200)
-    device: str = Field(default="cpu", max_length=200)
-    """As a person reads it: `cpu`, `NVIDIA H200`."""
-    slots: int = Field(default=1, ge=1, le=1_024)
-    gpus_per_slot: int = Field(default=0, ge=0, le=64)
-    labels: tuple[Name, ...] = Field(default=(), max_length=20)
-    allow_code: bool = False
-    """Whether it runs functions and commands that users submit, or built-in tasks only."""
-    version: str = Field(default="", max_length=50)
-    status: str = Field(default="", max_length=500)
-    """One line that a person should know, such as why it has stopped claiming."""
 
 
 class ClaimRequest(Model):
@@ -301,6 +286,8 @@ class StudyView(Model):
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     elapsed_s: float
+    unclaimed: str = ""
+    """Why no worker takes its trials; empty while one does, and while it has none to give."""
 
 
 class StudyDetail(StudyView):
@@ -352,6 +339,8 @@ class WorkerView(Model):
     first_seen_at: AwareDatetime
     last_beat_at: AwareDatetime
     alive: bool
+    rests_until: AwareDatetime | None = None
+    """It takes no trial before, since several failed on it in a row; its facts' `status` says which."""
     trials: list[TrialView]
 
 
