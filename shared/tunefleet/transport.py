@@ -12,6 +12,7 @@ import copy
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ import httpx
 from tunefleet import __version__
 from tunefleet.answers import URL_HINT, failure, message
 from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, Problem, TunefleetError, UploadOffset
+from tunefleet.journal import Journal
 from tunefleet.model import Model
 from tunefleet.protocol import API
 from tunefleet.retrying import Patience
@@ -37,6 +39,7 @@ CHUNK_BYTES = (
 )  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
 CONNECT_S = 10.0
 _AGAIN = frozenset({429, 502, 503, 504})
+_READING = frozenset({"GET", "HEAD"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -90,6 +93,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
         self._stop = stop or threading.Event()
+        self._journal = Journal.of_environment()
         headers = {"User-Agent": f"tunefleet/{__version__}", "Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -108,6 +112,12 @@ class Transport:
         """The same connections, with calls that are tried again for another time; closing one closes both."""
         other = copy.copy(self)
         other._retry_for_s = retry_for_s
+        return other
+
+    def with_journal(self, journal: Journal) -> Self:
+        """The same connections, with every acknowledged write in this journal."""
+        other = copy.copy(self)
+        other._journal = journal
         return other
 
     def close(self) -> None:
@@ -225,12 +235,15 @@ class Transport:
             content=call.content,
             timeout=httpx.Timeout(call.timeout_s or self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
         )
+        begin = time.monotonic()
         with self._network():
             response = self._client.send(request, stream=stream)
             if stream and not response.is_success:
                 response.read()
                 response.close()
         if response.is_success:
+            if self._journal is not None and call.method not in _READING:
+                _note(self._journal, call, response, took_s=time.monotonic() - begin)
             return response
         error = failure(
             response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
@@ -297,6 +310,11 @@ def _sending(method: str, path: str, body: Model, timeout_s: float | None = None
     """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
     content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
+
+
+def _note(journal: Journal, call: Call, response: httpx.Response, *, took_s: float) -> None:
+    sent = call.content if isinstance(call.content, bytes) else None
+    journal.note(call.method, call.path, query=call.query, bodies=(sent, response.content), took_s=took_s)
 
 
 def _text(value: str | float | bool) -> str:

@@ -60,7 +60,7 @@ def test_of_many_processes_one_falls_into_a_trap_for_one(tmp_path):
 def test_a_fault_is_raised_once_and_a_delay_waits():
     visit = armed(parse("agent.after_claim=raise@2; agent.after_end=delay:0.01"))
     visit("agent.after_claim")
-    with pytest.raises(InjectedFault, match="agent.after_claim"):
+    with pytest.raises(InjectedFault, match=r"agent\.after_claim"):
         visit("agent.after_claim")
     visit("agent.after_claim")
     begin = time.monotonic()
