@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     The lifespan raises StorageUnusable when the data folder or the database cannot be used.
     """
-    telemetry = Telemetry()
+    telemetry = Telemetry(version=version("tunefleet"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -25,36 +25,6 @@ def test_a_master_that_serves_is_alive_and_ready(api) -> None:
     assert api.http.get("/readyz").json() == {"status": "ready"}
 
 
-def test_metrics_count_what_happened(api) -> None:
-    api.submit()
-    lease = api.claim()[0]
-    api.report(lease, 0, val_accuracy=0.5)
-    api.post(f"/trials/{lease['trial_id']}/complete", {"attempt": 99})
-
-    text = api.http.get("/metrics").text
-
-    for line in (
-        'tunefleet_requests_total{method="POST",route="/api/v1/trials/{trial_id}/reports",status="200"} 1.0',
-        'tunefleet_problems_total{code="lease_lost"} 1.0',
-        "tunefleet_leases_total 1.0",
-        "tunefleet_reports_total 1.0",
-        'tunefleet_trials{state="running"} 1.0',
-        "tunefleet_workers_alive 1.0",
-        "tunefleet_studies_running 1.0",
-    ):
-        assert line in text.splitlines()
-
-
-def test_names_in_paths_do_not_become_labels(api) -> None:
-    api.get("/studies/some-name")
-    api.http.get("/some-other-name")
-
-    text = api.http.get("/metrics").text
-
-    assert "some-name" not in text
-    assert "some-other-name" not in text
-
-
 def test_every_route_is_described_with_its_answers_and_errors(api) -> None:
     document = api.get("/openapi.json").json()
     operations = {

@@ -22,7 +22,7 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     whose answer was lost can be repeated. Each lease has the `attempt` that all later calls for the trial carry.
     """
     leases = await _claim(parts, body) or await _claim_later(parts, request, body)
-    parts.telemetry.leases.inc(len(leases))
+    parts.telemetry.claimed(len(leases))
     timing = parts.database.timing
     return ClaimResponse(leases=leases, lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
 
@@ -35,7 +35,7 @@ async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> li
     leases: list[Lease] = []
     if body.wait_s <= 0:
         return leases
-    with parts.wakeups.listen(CLAIMS) as bell:
+    with parts.wakeups.listen(CLAIMS) as bell, parts.telemetry.claims_waiting.track_inprogress():
         async with Patience(request, parts.closing, wait_s=body.wait_s) as patience:
             # Once more, for what came up between the first look and the bell.
             while not (leases := await _claim(parts, body)) and await patience.rings(bell):

@@ -36,5 +36,5 @@ class Measure:
             await self._app(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", "") or "unknown"
-            self._telemetry.requests.labels(scope["method"], route, status).inc()
-            self._telemetry.request_seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            self._telemetry.answered(scope["method"], route, status=status, seconds=seconds)

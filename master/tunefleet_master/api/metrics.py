@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Response
 
-from tunefleet_master.parts import PartsOf
+from tunefleet.errors import StorageUnusable
+from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import metrics
+from tunefleet_master.services.metrics import Fleet
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ANSWER_WITHIN_S = 5.0  # half of the time that Prometheus usually waits for a scrape
 
 router = APIRouter(tags=["operations"])
 
@@ -19,6 +24,17 @@ router = APIRouter(tags=["operations"])
     responses={200: {"content": {MEDIA_TYPE: {}}}},
 )
 async def scrape(parts: PartsOf) -> Response:
-    """Requests, claims, reports and refusals since the start; trials, workers and leases as they are now."""
-    parts.telemetry.show(await parts.database.aread(metrics.snapshot))
-    return Response(parts.telemetry.text(), media_type=MEDIA_TYPE)
+    """What this master has counted since its start; and studies, queues, leases and workers as they are now.
+
+    A database that does not answer is told as `tunefleet_database_up 0`, and the rest is answered all the same.
+    """
+    parts.telemetry.show(await _fleet(parts))
+    return Response(await asyncio.to_thread(parts.telemetry.text), media_type=MEDIA_TYPE)
+
+
+async def _fleet(parts: Parts) -> Fleet | None:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            return await parts.database.aread(metrics.snapshot)
+    except (StorageUnusable, TimeoutError):
+        return None

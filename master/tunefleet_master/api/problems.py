@@ -107,7 +107,7 @@ def install(app: FastAPI, page: Page) -> None:
     """Answer every error with a problem document; `page` renders it for a person who looks with a browser."""
 
     def send(request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None) -> Response:
-        parts_of(request).telemetry.problems.labels(problem.code).inc()
+        parts_of(request).telemetry.refused(problem.status, problem.code)
         return page(request, problem) if _is_browsing(request) else answer(problem, headers)
 
     async def explained(request: Request, error: Exception) -> Response:

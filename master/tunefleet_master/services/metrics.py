@@ -1,31 +1,51 @@
-"""Figures of the whole fleet, for Prometheus."""
+"""The fleet as it is now, for Prometheus."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from tunefleet.protocol import TrialState
-from tunefleet_master.storage import studies, workers
+from tunefleet.protocol import StudyState
+from tunefleet_master.storage import fleet, workers
+from tunefleet_master.storage.fleet import Leases
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
-class FleetCounts:
-    """How many there are of what."""
+class Fleet:
+    """What the database holds of studies, queues, leases and workers; times are seconds, None: there is none."""
 
-    trials: Mapping[TrialState, int]
-    running_studies: int
+    studies: Mapping[StudyState, int]
+    n_waiting: int
+    """Trials that a worker could claim."""
+    leases: Leases
+    next_deadline_s: float | None
+    """Until the next lease runs out; negative when it has."""
+    oldest_lease_s: float | None
+    """Since the longest running attempt was claimed."""
     workers_alive: int
+    sweep_age_s: float | None
+    """Since leases were last looked after."""
 
 
-def snapshot(uow: UnitOfWork) -> FleetCounts:
-    """Trials of the running studies by state, and the workers heard within a lease."""
-    running = studies.running(uow.connection)
-    total: Counter[TrialState] = Counter()
-    for counts in studies.counts(uow.connection, [study.id for study in running]).values():
-        total.update(counts)
-    alive = workers.n_alive(uow.connection, uow.now - timedelta(seconds=uow.lease_s))
-    return FleetCounts(trials=total, running_studies=len(running), workers_alive=alive)
+def snapshot(uow: UnitOfWork) -> Fleet:
+    """One reading of it all; costs what waits and runs, however many trials are finished."""
+    leases = fleet.leases(uow.connection, now=uow.now)
+    return Fleet(
+        studies=fleet.studies_by_state(uow.connection),
+        n_waiting=fleet.n_waiting(uow.connection),
+        leases=leases,
+        next_deadline_s=_until(leases.next_deadline, uow.now),
+        oldest_lease_s=_since(fleet.oldest_claim(uow.connection), uow.now),
+        workers_alive=workers.n_alive(uow.connection, uow.now - timedelta(seconds=uow.lease_s)),
+        sweep_age_s=_since(workers.last_sweep(uow.connection), uow.now),
+    )
+
+
+def _until(then: datetime | None, now: datetime) -> float | None:
+    return None if then is None else (then - now).total_seconds()
+
+
+def _since(then: datetime | None, now: datetime) -> float | None:
+    return None if then is None else (now - then).total_seconds()

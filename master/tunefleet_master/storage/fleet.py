@@ -1,0 +1,60 @@
+"""Queries on everything at once, for the fleet's gauges.
+
+Each reads what waits and runs, through an index that leads with the state, and never what is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, func, select
+
+from tunefleet.protocol import StudyState, TrialState
+from tunefleet_master.storage.tables import AttemptRow, StudyRow, TrialRow
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """The leases of all running trials."""
+
+    n: int
+    n_overdue: int
+    next_deadline: datetime | None
+
+
+def studies_by_state(connection: Connection) -> Mapping[StudyState, int]:
+    """How many studies there are in each state."""
+    query = select(StudyRow.state, func.count()).group_by(StudyRow.state)
+    return {StudyState(state): n for state, n in connection.execute(query)}
+
+
+def n_waiting(connection: Connection) -> int:
+    """Trials that wait in the queues of running studies."""
+    query = (
+        select(func.count())
+        .select_from(StudyRow)
+        .join(TrialRow, and_(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING))
+        .where(StudyRow.state == StudyState.RUNNING)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def leases(connection: Connection, *, now: datetime) -> Leases:
+    """How many trials run, how many leases have run out, and when the next does."""
+    overdue = func.count().filter(TrialRow.lease_deadline < now)
+    query = select(func.count(), overdue, func.min(TrialRow.lease_deadline)).where(TrialRow.state == TrialState.RUNNING)
+    n, n_overdue, next_deadline = connection.execute(query).one()
+    return Leases(n, n_overdue, next_deadline)
+
+
+def oldest_claim(connection: Connection) -> datetime | None:
+    """When the longest running attempt was claimed; None when nothing runs."""
+    query = (
+        select(func.min(AttemptRow.started_at))
+        .select_from(TrialRow)
+        .join(AttemptRow, and_(AttemptRow.trial_id == TrialRow.id, AttemptRow.attempt == TrialRow.attempt))
+        .where(TrialRow.state == TrialState.RUNNING)
+    )
+    return connection.execute(query).scalar_one()
