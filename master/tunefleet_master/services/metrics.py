@@ -39,7 +39,7 @@ def snapshot(uow: UnitOfWork) -> Fleet:
         next_deadline_s=_until(leases.next_deadline, uow.now),
         oldest_lease_s=_since(fleet.oldest_claim(uow.connection), uow.now),
         workers_alive=workers.n_alive(uow.connection, uow.now - timedelta(seconds=uow.lease_s)),
-        sweep_age_s=_since(workers.last_sweep(uow.connection), uow.now),
+        sweep_age_s=_since(fleet.last_sweep(uow.connection), uow.now),
     )
 
 

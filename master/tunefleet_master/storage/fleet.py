@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, func, select
 
 from tunefleet.protocol import StudyState, TrialState
-from tunefleet_master.storage.tables import AttemptRow, StudyRow, TrialRow
+from tunefleet_master.storage.tables import AttemptRow, MasterRow, StudyRow, TrialRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +58,8 @@ def oldest_claim(connection: Connection) -> datetime | None:
         .where(TrialRow.state == TrialState.RUNNING)
     )
     return connection.execute(query).scalar_one()
+
+
+def last_sweep(connection: Connection) -> datetime | None:
+    """When leases were last looked after, by any master; None: never."""
+    return connection.execute(select(MasterRow.last_sweep_at)).scalar_one_or_none()

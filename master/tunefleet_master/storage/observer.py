@@ -66,3 +66,20 @@ class Silent:
 
     def retried(self, kind: Kind, reason: str) -> None:
         """Forget it."""
+
+
+class Several:
+    """Tells several observers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def ended(self, transaction: Transaction) -> None:
+        """Tell each."""
+        for observer in self._observers:
+            observer.ended(transaction)
+
+    def retried(self, kind: Kind, reason: str) -> None:
+        """Tell each."""
+        for observer in self._observers:
+            observer.retried(kind, reason)
