@@ -69,7 +69,7 @@ def test_each_failure_has_its_reason_and_the_worker_goes_on(fleet: Any) -> None:
     assert log.size_bytes < 2_000_000
 
 
-def test_a_worker_that_fails_three_trials_in_a_row_stops_claiming_and_says_so(fleet: Any) -> None:
+def test_a_worker_that_fails_three_trials_in_a_row_rests_and_says_so(fleet: Any) -> None:
     fleet.start_worker("w0")
     lines = "".join(f"    if trial.number == {i}:\n        raise ValueError('broken')\n" for i in range(9))
     study = fleet.submit(f"def train(trial, x):\n{lines}", budget={"trials": 9}, retry={"error": 0})

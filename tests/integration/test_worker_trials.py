@@ -73,7 +73,7 @@ def bench(client, study_name, tmp_path, worker_log) -> Iterator[Bench]:
     (tmp_path / "code").mkdir()
     name = study_name[-80:].strip("-")
     yield Bench(client, name, tmp_path / "code", worker_log)
-    # The worker is shared, in whatever order tests run; a good trial ends its row of failures before it stops claiming.
+    # The worker is shared, in whatever order tests run; a good trial ends its row of failures before it rests.
     (tmp_path / "good").mkdir()
     good = Bench(client, f"{name}-good", tmp_path / "good", worker_log).run(GOOD)
     assert good.state is TrialState.COMPLETE
@@ -153,7 +153,7 @@ def test_code_that_does_not_fit_is_explained(bench, code, says):
     assert trial.state is TrialState.FAILED
     assert says in trial.message
     bench.name += "-after"
-    assert bench.run(GOOD).value == 1  # the worker goes on; three failures in a row would stop it
+    assert bench.run(GOOD).value == 1  # the worker goes on; three failures in a row would make it rest
 
 
 def test_a_study_that_is_stopped_ends_its_trials_and_not_the_worker(bench):

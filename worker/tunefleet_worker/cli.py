@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -59,14 +61,30 @@ def run_worker(
         float,
         typer.Option(min=0, help="Least seconds between two checkpoints; 0: after each epoch, whatever it costs."),
     ] = 10.0,
+    study: Annotated[str | None, typer.Option(help="Take trials of this study only.")] = None,
     exit_when_idle: Annotated[
         float | None, typer.Option(min=0, help="Leave after so many seconds without a trial.")
     ] = None,
+    drain_within: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="From SIGTERM to the end, whatever trials and master do."),
+    ] = 25.0,
+    rest: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            max=2_880,
+            metavar="SECONDS",
+            help="Rest so long after three different trials failed in a row, then try one; twice as long each time, "
+            "up to 30 times.",
+        ),
+    ] = 60.0,
 ) -> None:
     """Run trials until SIGTERM or Ctrl-C, which saves them and gives them back; a second one stops at once.
 
-    Exit codes: 0 drained, or idle long enough; 1 stopped at once, or too many trials failed here; 2 could not start.
+    Exit codes: 0 drained, or idle long enough; 1 stopped at once, or idle while it rests; 2 could not start.
     """
+    signal.signal(signal.SIGTERM, _leave)  # until the agent takes it over; so far nothing has to be saved
     from tunefleet_worker.agent import assembly, devices
 
     os.environ.pop("TUNEFLEET_TOKEN", None)  # no concern of the code that trials run
@@ -81,7 +99,10 @@ def run_worker(
             "threads": threads,
             "checkpoint_every_s": checkpoint_every,
             "allow_code": allow_code,
+            "study": study,
             "exit_when_idle_s": exit_when_idle,
+            "drain_within_s": drain_within,
+            "rest_s": rest,
         }
     )
     agent = assembly.assemble(settings, dealt)
@@ -126,6 +147,10 @@ def health(*, name: Name = None, folder: Folder = None) -> None:
     since = "never" if age_s is None else f"{age_s:.0f} s ago"
     print(f"unhealthy: the master last answered {since} (folder {place.folder})", file=sys.stderr)
     raise typer.Exit(EXIT_UNHEALTHY)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def run() -> NoReturn:

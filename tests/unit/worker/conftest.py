@@ -22,7 +22,7 @@ from tunefleet_worker.agent.events import (
     Tick,
 )
 from tunefleet_worker.agent.machine import on_event
-from tunefleet_worker.agent.state import AgentState
+from tunefleet_worker.agent.state import AgentState, Limits
 from tunefleet_worker.spool import End
 
 GONE = End.failed(Failure.ERROR, "the training process exited with code 1")
@@ -85,7 +85,7 @@ class Driven:
 
 
 def make_agent(slots: int = 2, **options: float) -> Driven:
-    driven = Driven(AgentState.begin(slots=slots, prefix="agent", now=100.0, **options))
+    driven = Driven(AgentState.begin(slots=slots, prefix="agent", now=100.0, limits=Limits(**options)))
     driven.see(Tick())
     return driven
 

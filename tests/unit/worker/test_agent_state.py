@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pytest
 
 from tunefleet.names import TrialId
@@ -56,7 +58,10 @@ def stop(trial_id: int) -> StopOrder:
     return StopOrder(trial_id=TrialId(trial_id), reason=StopReason.PRUNED, message="others do better")
 
 
-def only(kind: type, instructions: list[Instruction]) -> list[Instruction]:
+T = TypeVar("T", bound=Instruction)
+
+
+def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
     return [each for each in instructions if isinstance(each, kind)]
 
 
@@ -249,17 +254,113 @@ def fail(lease):
     return fail
 
 
-def test_three_different_trials_that_fail_in_a_row_stop_the_claims_and_the_worker_says_so(agent, fail):
+@pytest.fixture(scope="session")
+def sick(agent, fail):
+    """An agent of some slots on which three trials have just failed; its first rest is a minute."""
+
+    def sick(slots=1):
+        driven = agent(slots=slots)
+        for trial_id in (1, 2, 3):
+            fail(driven, trial_id)
+        if driven.state.claim is not None:  # a long poll for the other slots is open still
+            driven.give()
+        return driven
+
+    return sick
+
+
+def beats(driven):
+    return [each for each in driven.all if isinstance(each, Beat)]
+
+
+def test_three_different_trials_that_fail_in_a_row_send_the_worker_to_rest_and_it_says_why_and_for_how_long(sick):
+    driven = sick()
+    [said] = only(Say, driven.last)
+    assert "3 different trials failed here in a row (study/1, study/2, study/3); trying one in 1 min 00 s" in said.text
+    driven.see(Beaten((), (), (), 10.0))
+    driven.see(Tick(), after_s=20)
+    told = beats(driven)[-1]
+    assert (told.status, told.resting_s) == (
+        "rests: 3 different trials failed here in a row (study/1, study/2, study/3)",
+        40.0,
+    )
+    assert only(Claim, driven.see(Tick(), after_s=39)) == []
+
+
+def test_the_master_hears_of_a_rest_at_once(agent, fail):
     driven = agent(slots=1)
-    fail(driven, 1)
-    fail(driven, 2)
-    out = fail(driven, 3)
-    assert only(Claim, out) == []
-    [said] = only(Say, out)
-    assert said == Say(driven.state.status)
-    assert "3 different trials failed here in a row (ids 1, 2, 3)" in driven.state.status
+    driven.see(Beaten((), (), (), 10.0))
+    for trial_id in (1, 2, 3):
+        fail(driven, trial_id)
+    assert beats(driven)[-1].resting_s == 60.0
+
+
+def test_a_rest_ends_with_one_trial_however_many_slots_are_free(sick, lease):
+    driven = sick(slots=3)
+    [probe] = driven.see(Tick(), after_s=60)
+    assert isinstance(probe, Claim)
+    assert probe.slots == 1
+    assert probe.status.startswith("tries one trial: 3 different trials failed here in a row")
+    driven.train(lease(4))
+    assert only(Claim, driven.see(Tick(), after_s=600)) == []
+
+
+def test_a_good_trial_ends_the_row_and_all_slots_claim_again(sick, lease):
+    driven = sick(slots=3)
     driven.see(Tick(), after_s=60)
-    assert driven.state.claim is None
+    driven.train(lease(4))
+    out = driven.end(4, End.complete(), answer())
+    assert [said.text for said in only(Say, out)] == ["claims trials again"]
+    assert driven.claim().slots == 3
+    assert not driven.state.health.is_sick
+
+
+def test_each_rest_is_twice_as_long_as_the_one_before_up_to_half_an_hour(sick, fail):
+    driven = sick()
+    rests = []
+    for trial_id in range(4, 11):
+        rests.append(driven.state.health.resting_s(driven.now))
+        driven.see(Tick(), after_s=rests[-1])
+        fail(driven, trial_id)
+    assert rests == pytest.approx([60, 120, 240, 480, 960, 1800, 1800])
+    assert len(driven.state.status(driven.now)) < 500
+
+
+def test_a_probe_that_nobody_lets_come_to_its_end_is_followed_by_another_at_once(sick, lease):
+    driven = sick()
+    driven.see(Tick(), after_s=60)
+    driven.train(lease(4))
+    out = driven.end(4, End.released("preempted"), answer(TrialState.WAITING))
+    assert [claim.slots for claim in only(Claim, out)] == [1]
+
+
+def test_what_a_claim_brings_that_was_open_when_the_rest_began_runs_as_a_probe_does(agent, lease, fail):
+    driven = agent(slots=3)
+    for trial_id in (1, 2, 3):
+        fail(driven, trial_id)
+    assert only(Start, driven.give(lease(4))) == [Start(lease(4), 0)]
+    assert only(Claim, driven.see(Tick(), after_s=60)) == []
+    assert driven.end(4, OOM, answer(TrialState.FAILED)) != []
+    assert driven.state.health.resting_s(driven.now) == 120.0
+
+
+def test_the_probe_may_be_the_trial_that_failed_last(sick, lease):
+    driven = sick()
+    driven.see(Tick(), after_s=60)
+    driven.train(lease(3, 2))
+    driven.see(ChildEnded(key(3, 2), OOM, GONE))
+    driven.see(Delivered(key(3, 2), OOM, answer(TrialState.FAILED)))
+    assert driven.state.health.resting_s(driven.now) == 120.0
+
+
+def test_what_runs_beside_goes_on_during_a_rest_and_its_success_ends_it(agent, lease, fail):
+    driven = agent(slots=2)
+    driven.train(lease(9))
+    for trial_id in (1, 2, 3):
+        fail(driven, trial_id)
+    assert driven.state.health.is_sick
+    assert only(Claim, driven.end(9, End.complete(), answer())) != []
+    assert driven.claim().slots == 2
 
 
 def test_the_same_trial_three_times_is_the_trials_fault(agent, lease):
@@ -268,7 +369,7 @@ def test_the_same_trial_three_times_is_the_trials_fault(agent, lease):
         driven.train(lease(1, attempt))
         driven.see(ChildEnded(key(1, attempt), OOM, GONE))
         driven.see(Delivered(key(1, attempt), OOM, answer(TrialState.FAILED)))
-    assert not driven.state.is_sick
+    assert not driven.state.health.is_sick
 
 
 @pytest.mark.parametrize(
@@ -285,7 +386,7 @@ def test_a_success_or_a_study_that_is_paused_for_it_starts_the_count_again(agent
     driven.train(lease(3))
     driven.end(3, *between)
     fail(driven, 4)
-    assert not driven.state.is_sick
+    assert not driven.state.health.is_sick
 
 
 @pytest.mark.parametrize("end", [End.released("preempted"), End.failed(Failure.LOST, "killed from outside")])
@@ -293,7 +394,7 @@ def test_what_is_nobodys_fault_does_not_count(agent, end, fail):
     driven = agent(slots=1)
     for trial_id in (1, 2, 3, 4):
         fail(driven, trial_id, end)
-    assert not driven.state.is_sick
+    assert not driven.state.health.is_sick
 
 
 # --- Leaving
@@ -323,8 +424,19 @@ def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_bac
     driven = agent()
     driven.train(lease(1))
     driven.see(SignalCame())
-    assert driven.see(Tick(), after_s=20) == [Kill(key(1))]
+    assert driven.see(Tick(), after_s=14) == []
+    assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.released("preempted"))]
+
+
+def test_a_stop_whose_grace_is_shorter_outranks_the_drains_and_the_other_way_round(agent, lease):
+    driven = agent()
+    driven.train(lease(1), lease(2))
+    driven.see(Directed(key(1), stop(1)))
+    driven.see(Tick(), after_s=20)
+    driven.see(SignalCame())
+    assert driven.see(Tick(), after_s=10) == [Kill(key(1))]
+    assert driven.see(Tick(), after_s=5) == [Kill(key(2))]
 
 
 def test_a_process_that_starts_while_draining_is_drained(agent, lease):
@@ -339,8 +451,47 @@ def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent,
     driven.train(lease(1))
     driven.see(SignalCame())
     driven.see(ChildEnded(key(1), End.released("preempted"), GONE))
-    assert driven.see(Tick(), after_s=28)[-1] == Exit(0)
+    assert driven.see(Tick(), after_s=22.9) == []
+    assert driven.see(Tick(), after_s=0.1)[-1] == Exit(0)
     assert driven.see(Tick()) == []
+
+
+def test_how_long_a_drain_may_take_can_be_set_and_all_of_it_shrinks(agent, lease):
+    driven = agent(drain_s=5.0)
+    driven.train(lease(1))
+    driven.see(SignalCame())
+    assert driven.see(Tick(), after_s=3.0) == [Kill(key(1))]
+    assert driven.see(Tick(), after_s=1.6)[-1] == Exit(0)
+
+
+def test_a_worker_that_rests_drains_as_well_as_any_other(sick):
+    driven = sick()
+    assert driven.see(SignalCame())[-1] == Exit(0)
+
+
+def test_a_worker_that_is_idle_for_too_long_because_it_rests_says_so_by_its_exit(agent, fail):
+    driven = agent(slots=1, exit_when_idle_s=30.0)
+    for trial_id in (1, 2, 3):
+        fail(driven, trial_id)
+    assert driven.see(Tick(), after_s=30)[-1] == Exit(1)
+
+
+def test_a_draining_worker_tells_the_master_at_once_that_it_leaves(agent, lease):
+    driven = agent()
+    driven.train(lease(1))
+    driven.see(Beaten((), (), (), 10.0))
+    driven.see(SignalCame())
+    told = beats(driven)[-1]
+    assert (told.status, told.is_leaving, told.resting_s) == ("draining", True, None)
+
+
+def test_a_process_that_ended_before_its_start_was_told_does_not_run(agent, lease):
+    driven = agent()
+    driven.give(lease(1))
+    driven.see(ChildEnded(key(1), None, GONE))
+    assert driven.see(ChildStarted(key(1))) == []
+    assert only(Claim, driven.see(Delivered(key(1), GONE, answer(TrialState.FAILED)))) == []
+    assert driven.state.attempts == ()
 
 
 def test_a_second_signal_kills_gives_back_and_leaves_at_once(agent, lease):

@@ -32,10 +32,11 @@ from tunefleet.protocol import (
 from tunefleet.transport import Transport, route
 from tunefleet_worker.agent import events
 from tunefleet_worker.agent.events import Instruction, Key
+from tunefleet_worker.agent.last_resort import SHARE, LastResort
 from tunefleet_worker.agent.machine import on_event
 from tunefleet_worker.agent.recovery import leftovers
 from tunefleet_worker.agent.runner import Runner, Workshop
-from tunefleet_worker.agent.state import AgentState
+from tunefleet_worker.agent.state import AgentState, Limits
 from tunefleet_worker.agent.workplace import Workplace
 
 POLL_MARGIN_S = 15.0  # an answer to a long poll may come so much later than its wait
@@ -45,6 +46,7 @@ FIRST_BEAT_S = 10.0  # until the master has said how often
 LEAST_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
 SETTLE_PATIENCE_S = 3.0  # a lease that is not settled within it expires by itself
 HURRY_S = 2.0  # for the last words of an agent that stops at once
+CLEAN_UP_S = 1.0  # for deleting the files of attempts; the next agent deletes what is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ class Identity:
     name: str
     facts: WorkerFacts
 
-    def facts_with(self, status: str) -> WorkerFacts:
-        """The facts with a line about how things are."""
-        return self.facts.model_copy(update={"status": status})
+    def facts_with(self, status: str, **more: float | bool | None) -> WorkerFacts:
+        """The facts with a line about how things are, and fields that go with it."""
+        return self.facts.model_copy(update={"status": status, **{key: value for key, value in more.items() if value}})
 
 
 class Agent:
@@ -67,7 +69,7 @@ class Agent:
         place: its folder, entered.
         shop: what its attempts work with; `shop.emit` must put events on `inbox`.
         inbox: events of all threads and of signal handlers.
-        exit_when_idle_s: leave after so long without a trial.
+        limits: on its times.
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class Agent:
         *,
         shop: Workshop,
         inbox: queue.SimpleQueue[events.Event],
-        exit_when_idle_s: float | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._identity = identity
         self._place = place
@@ -85,8 +87,9 @@ class Agent:
         self._inbox = inbox
         self._transport = shop.transport
         self._state = AgentState.begin(
-            slots=shop.slots.count, prefix=uuid.uuid4().hex, now=time.monotonic(), exit_when_idle_s=exit_when_idle_s
+            slots=shop.slots.count, prefix=uuid.uuid4().hex, now=time.monotonic(), limits=limits
         )
+        self._last_resort = LastResort(SHARE * self._state.drain_s)
         self._runners: dict[Key, Runner] = {}
         self._dropped: list[Runner] = []  # which may still be deleting their files
         self._claims = Line("claims")
@@ -124,8 +127,9 @@ class Agent:
             return self._loop()
         finally:
             self._shop.leaving.set()
+            give_up_at = time.monotonic() + CLEAN_UP_S
             for runner in self._dropped:
-                runner.join(HURRY_S)
+                runner.join(max(0.0, give_up_at - time.monotonic()))
             self._shop.nursery.close()
 
     def _loop(self) -> int:
@@ -150,6 +154,7 @@ class Agent:
             return events.Tick()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._last_resort.arm()
         self._inbox.put(events.SignalCame())  # a SimpleQueue may be put to from a signal handler
 
     # --- Attempts
@@ -178,7 +183,7 @@ class Agent:
     def _greet(self) -> None:
         """The first heartbeat, so that a wrong token or address is seen at once."""
         try:
-            self._send_beat((), "", patience_s=GREETING_PATIENCE_S)
+            self._send_beat(events.Beat((), ""), patience_s=GREETING_PATIENCE_S)
         except (InvalidInput, NotFound, Unauthorized):
             raise
         except TunefleetError as error:
@@ -191,6 +196,7 @@ class Agent:
             slots=order.slots,
             wait_s=order.wait_s,
             request_id=order.request_id,
+            study=self._identity.facts.study,
             facts=self._identity.facts_with(order.status),
         )
         timeout_s = order.wait_s + POLL_MARGIN_S
@@ -211,10 +217,12 @@ class Agent:
             slots=order.slots,
             wait_s=0,
             request_id=order.request_id,
-            facts=self._identity.facts_with("draining"),
+            study=self._identity.facts.study,
+            facts=self._identity.facts_with("draining", is_leaving=True),
         )
+        transport = self._transport.with_patience(SETTLE_PATIENCE_S)
         try:
-            answer = self._transport.with_patience(SETTLE_PATIENCE_S).post("/claims", request, answer=ClaimResponse)
+            answer = transport.post("/claims", request, answer=ClaimResponse, timeout_s=SETTLE_PATIENCE_S)
         except TunefleetError:
             self._inbox.put(events.ClaimFailed(order.request_id, settles=True))
         else:
@@ -238,7 +246,7 @@ class Agent:
 
     def _beat(self, order: events.Beat) -> None:
         try:
-            answer = self._send_beat(order.keys, order.status)
+            answer = self._send_beat(order)
         except TunefleetError as error:
             if self._is_reachable:
                 self._shop.say(f"{error} Going on trying; trials that run go on.")
@@ -250,13 +258,11 @@ class Agent:
         self._is_reachable = True
         self._inbox.put(events.Beaten(order.keys, tuple(answer.lost), tuple(answer.stop), self._next_beat_s()))
 
-    def _send_beat(
-        self, keys: tuple[Key, ...], status: str, *, patience_s: float = BEAT_PATIENCE_S
-    ) -> HeartbeatResponse:
+    def _send_beat(self, order: events.Beat, *, patience_s: float = BEAT_PATIENCE_S) -> HeartbeatResponse:
         request = HeartbeatRequest(
             worker=self._identity.name,
-            leases=[HeldLease(trial_id=key.trial_id, attempt=key.attempt) for key in keys],
-            facts=self._identity.facts_with(status),
+            leases=[HeldLease(trial_id=key.trial_id, attempt=key.attempt) for key in order.keys],
+            facts=self._identity.facts_with(order.status, resting_s=order.resting_s, is_leaving=order.is_leaving),
         )
         transport = self._transport.with_patience(patience_s)
         failpoint("agent.before_beat")

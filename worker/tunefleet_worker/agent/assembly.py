@@ -17,13 +17,16 @@ from tunefleet.model import Model
 from tunefleet.names import Name
 from tunefleet.protocol import WorkerFacts
 from tunefleet.transport import Transport, route
+from tunefleet.worker_facts import LONGEST_REST_S
 from tunefleet_worker import job
 from tunefleet_worker.agent.agent import Agent, Identity
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
 from tunefleet_worker.agent.children import Nursery
 from tunefleet_worker.agent.devices import Slots
 from tunefleet_worker.agent.events import Event
+from tunefleet_worker.agent.health import FIRST_REST_S, LONGEST_REST_FACTOR
 from tunefleet_worker.agent.runner import Workshop
+from tunefleet_worker.agent.state import DRAIN_S, Limits
 from tunefleet_worker.agent.workplace import Workplace
 from tunefleet_worker.bundles import BundleCache
 
@@ -42,7 +45,16 @@ class AgentSettings(Model):
     """Of one trial; None: the cores, divided by the slots."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
     allow_code: bool = False
+    study: Name | None = None
+    """Whose trials it takes; None: of every study that it fits."""
     exit_when_idle_s: float | None = Field(default=None, ge=0)
+    drain_within_s: float = Field(default=DRAIN_S, ge=1)
+    rest_s: float = Field(default=FIRST_REST_S, gt=0, le=LONGEST_REST_S / LONGEST_REST_FACTOR)
+
+    @property
+    def limits(self) -> Limits:
+        """What of it the agent's state machine is to keep."""
+        return Limits(self.exit_when_idle_s, self.drain_within_s, self.rest_s)
 
 
 def default_name() -> str:
@@ -87,7 +99,7 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
     noun = "slot" if slots.count == 1 else "slots"
     print(f"worker {settings.name}: {slots.count} {noun} ({slots.device}) for {transport.url}", flush=True)
     identity = Identity(settings.name, _facts(settings, slots))
-    return Agent(identity, place, shop=shop, inbox=inbox, exit_when_idle_s=settings.exit_when_idle_s)
+    return Agent(identity, place, shop=shop, inbox=inbox, limits=settings.limits)
 
 
 def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
@@ -98,6 +110,7 @@ def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
         gpus_per_slot=slots.gpus_per_slot,
         labels=settings.labels,
         allow_code=settings.allow_code,
+        study=settings.study,
         version=__version__,
     )
 

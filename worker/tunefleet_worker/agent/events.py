@@ -230,6 +230,8 @@ class Beat:
 
     keys: tuple[Key, ...]
     status: str
+    resting_s: float | None = None
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from tunefleet.durations import spoken
-from tunefleet.protocol import MAX_WAIT_S, Failure, Lease, StopOrder, StudyState
+from tunefleet.protocol import MAX_WAIT_S, Failure, Lease, StopOrder
 from tunefleet_worker.agent.events import (
     Adopt,
     Beat,
@@ -44,18 +44,14 @@ from tunefleet_worker.agent.events import (
     Tell,
     Tick,
 )
-from tunefleet_worker.agent.state import AgentState, Attempt, Fate, Mode, OpenClaim, Phase
+from tunefleet_worker.agent.health import Health
+from tunefleet_worker.agent.state import GRACE_SHARE, LEAVE_SHARE, AgentState, Attempt, Fate, Mode, OpenClaim, Phase
 from tunefleet_worker.orders import Order
 from tunefleet_worker.spool import End
 
 STOP_GRACE_S = 30.0  # from a stop to SIGKILL: an epoch of most trainings
-DRAIN_GRACE_S = 20.0  # from a drain to SIGKILL: batch systems and clouds give 30 s in all
-DELIVERY_GRACE_S = 8.0  # behind that, what is left stays in the folder
 CLAIM_RETRY_S = 5.0
 EMPTY_ANSWER_S = 1.0  # the least time between two claims when the master answers at once that there is nothing
-
-OWN_FAILURES = frozenset({Failure.ERROR, Failure.OUT_OF_MEMORY, Failure.TIMEOUT})
-"""What may be the worker's fault."""
 
 T = TypeVar("T")
 Step = tuple[AgentState, list[Instruction]]
@@ -102,7 +98,8 @@ def _accept(state: AgentState, lease: Lease) -> Step:
         return replace(state, releasing=state.releasing | {key}), [Release(lease)]
     # The master gave the trial again, so the older attempt has lost its lease, whether it knows or not.
     state, out = _each(state, [each.key for each in siblings], _lose)
-    return state.with_attempt(Attempt(lease, state.free_slots[0], Phase.BLOCKED)), out
+    attempt = Attempt(lease, state.free_slots[0], Phase.BLOCKED, is_probe=state.health.is_sick)
+    return state.with_attempt(attempt), out
 
 
 def _claim_failed(state: AgentState, event: ClaimFailed, now: float) -> Step:
@@ -122,7 +119,7 @@ def _recovered(state: AgentState, event: Recovered, now: float) -> Step:
 
 def _child_started(state: AgentState, event: ChildStarted, now: float) -> Step:
     attempt = state.find(event.key)
-    if attempt is None:
+    if attempt is None or attempt.phase is not Phase.STARTING:  # a process may end before its start is told
         return state, []
     timeout_s = attempt.lease.trial_timeout_s
     attempt = replace(attempt, phase=Phase.TRAINING, timeout_at=None if timeout_s is None else now + timeout_s)
@@ -164,24 +161,21 @@ def _delivered(state: AgentState, event: Delivered, now: float) -> Step:
     attempt = state.find(event.key)
     if attempt is None:
         return state, []
-    was_sick = state.is_sick
-    state = replace(state.without(event.key), failures=_failures_after(state, attempt, event))
+    before, after = state.health, state.health.after(attempt.lease, event.end, event.answer, now=now)
+    state = replace(state.without(event.key), health=after)
     out: list[Instruction] = [Drop(event.key)]
-    return state, [*out, Say(state.status)] if state.is_sick and not was_sick else out
+    if after.rests_until == before.rests_until:
+        return state, out
+    return replace(state, beat_at=now), [*out, Say(_news_of(after, now))]  # the master should know at once
 
 
-def _failures_after(state: AgentState, attempt: Attempt, event: Delivered) -> tuple[Any, ...]:
-    """The trials that failed by themselves in a row, after one more end."""
-    trial_id = attempt.lease.trial_id
-    if event.answer is None or event.end.outcome == "released":
-        return state.failures
-    if event.end.outcome == "complete":
-        return ()
-    if event.answer.study_state is StudyState.PAUSED:  # so it was the study's fault
-        return ()
-    if event.end.failure not in OWN_FAILURES or trial_id in state.failures:
-        return state.failures
-    return (*state.failures, trial_id)
+def _news_of(health: Health, now: float) -> str:
+    if not health.is_sick:
+        return "claims trials again"
+    return (
+        f"{health.status(now)}; trying one in {spoken(health.rest_s)}. When the cause is mended, restart the worker "
+        "to have it claim at once"
+    )
 
 
 def _released(state: AgentState, event: Released, now: float) -> Step:
@@ -261,7 +255,7 @@ def _tell(state: AgentState, attempt: Attempt, now: float) -> Step:
 
 
 def _drain(state: AgentState, now: float, text: str) -> Step:
-    state = replace(state, mode=Mode.DRAINING, exit_by=now + DRAIN_GRACE_S + DELIVERY_GRACE_S)
+    state = replace(state, mode=Mode.DRAINING, exit_by=now + LEAVE_SHARE * state.drain_s, beat_at=now)
     out: list[Instruction] = [Say(text)]
     if (claim := state.claim) is not None:
         state = replace(state, claim=replace(claim, is_settling=True, retry_at=None))
@@ -277,8 +271,8 @@ def _drain_attempt(state: AgentState, key: Key, *, now: float) -> Step:
         return state, []
     if attempt.phase is Phase.BLOCKED:
         return replace(state.without(key), releasing=state.releasing | {key}), [Release(attempt.lease)]
-    kill_at = min(now + DRAIN_GRACE_S, attempt.kill_at or now + DRAIN_GRACE_S)
-    state = state.with_attempt(replace(attempt, kill_at=kill_at))
+    kill_at = now + GRACE_SHARE * state.drain_s
+    state = state.with_attempt(replace(attempt, kill_at=min(kill_at, attempt.kill_at or kill_at)))
     return state, [Tell(key, Order("drain"))] if attempt.phase is Phase.TRAINING else []
 
 
@@ -315,6 +309,7 @@ def _watch_idleness(state: AgentState, now: float) -> Step:
         return replace(state, idle_since=now), []
     is_over = state.exit_when_idle_s is not None and now - state.idle_since >= state.exit_when_idle_s
     if is_over and state.mode is Mode.WORKING:
+        state = replace(state, exit_code=1 if state.health.is_sick else 0)
         return _drain(state, now, "leaving: there was no trial to run")
     return state, []
 
@@ -322,38 +317,40 @@ def _watch_idleness(state: AgentState, now: float) -> Step:
 def _leave(state: AgentState, now: float) -> Step:
     if state.mode is not Mode.DRAINING:
         return state, []
-    code = 1 if state.is_sick else 0
     if not state.attempts and not state.releasing and state.claim is None:
-        return replace(state, mode=Mode.GONE), [Exit(code)]
+        return replace(state, mode=Mode.GONE), [Exit(state.exit_code)]
     if state.exit_by is None or now < state.exit_by:
         return state, []
     out: list[Instruction] = [Kill(attempt.key) for attempt in state.attempts if attempt.has_process]
     if state.attempts:
         out.append(Say("leaving without a word from the master; the next worker in this folder delivers what is left"))
-    return replace(state, mode=Mode.GONE), [*out, Exit(code)]
+    return replace(state, mode=Mode.GONE), [*out, Exit(state.exit_code)]
 
 
 def _beat(state: AgentState, now: float) -> Step:
     if state.is_beating or now < state.beat_at or state.mode is Mode.GONE:
         return state, []
-    return replace(state, is_beating=True), [Beat(tuple(each.key for each in state.attempts), state.status)]
+    keys = tuple(each.key for each in state.attempts)
+    is_leaving = state.mode is Mode.DRAINING
+    beat = Beat(keys, state.status(now), None if is_leaving else state.health.resting_s(now), is_leaving)
+    return replace(state, is_beating=True), [beat]
 
 
 def _claim(state: AgentState, now: float) -> Step:
-    if state.mode is not Mode.WORKING or state.is_sick:
+    if state.mode is not Mode.WORKING:
         return state, []
     claim = state.claim
     if claim is None:
-        free = len(state.free_slots)
-        if not free or now < state.claim_at:
+        n_slots = state.claimable_slots
+        if not n_slots or now < state.claims_at:
             return state, []
-        claim = OpenClaim(f"{state.prefix}-{state.n_claims}", free, now)
+        claim = OpenClaim(f"{state.prefix}-{state.n_claims}", n_slots, now)
         state = replace(state, n_claims=state.n_claims + 1)
     elif claim.retry_at is None or now < claim.retry_at:
         return state, []
     wait_s = MAX_WAIT_S if state.exit_when_idle_s is None else min(MAX_WAIT_S, state.exit_when_idle_s)
     state = replace(state, claim=replace(claim, sent_at=now, retry_at=None))
-    return state, [Claim(claim.request_id, claim.slots, wait_s, state.status)]
+    return state, [Claim(claim.request_id, claim.slots, wait_s, state.status(now))]
 
 
 # --- Composition ------------------------------------------------------------------------------------------------------

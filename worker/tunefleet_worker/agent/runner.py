@@ -81,6 +81,7 @@ class Runner:
         self._slot = slot
         self._lock = threading.Lock()
         self._child: Child | None = None
+        self._is_starting = False
         self._is_killed = False
         self._end: End | None = None
         self._bell = threading.Event()  # there is something to do
@@ -112,10 +113,10 @@ class Runner:
         """End the process; ChildEnded follows, also when it has not been started yet."""
         with self._lock:
             is_first, self._is_killed = not self._is_killed, True
-            child = self._child
+            child, is_starting = self._child, self._is_starting
         if child is not None:
             child.kill()
-        elif is_first:
+        elif is_first and not is_starting:
             self._shop.emit(ChildEnded(self.key, None, End.released("preempted")))
 
     def deliver(self, end: End) -> None:
@@ -141,6 +142,8 @@ class Runner:
         except MasterUnreachable:  # the agent leaves; the folder stays for the next one
             return
         except Exception:  # a fault of ours in one attempt must not cost the slot, nor the other trials
+            if self._shop.leaving.is_set():  # the agent has closed what this thread was about to use
+                return
             self._shop.say(f"{self._name}: {traceback.format_exc()}")
             self.kill()
             self._shop.emit(Delivered(self.key, End.released("lost"), None))
@@ -162,18 +165,31 @@ class Runner:
             text = f"the trial could not be started: {error}"
             self._end_without_process(End.failed(Failure.ERROR, text, exception=f"{type(error).__name__} at start"))
             return place, log
-        with self._lock:
-            if self._is_killed:
-                return place, log
-            self._child = shop.nursery.start(
-                job,
-                log,
-                on_bell=self._bell.set,
-                on_end=lambda code, out_of_memory: self._child_ended(place, code, out_of_memory),
-            )
-        failpoint("agent.after_child_start")
-        shop.emit(ChildStarted(self.key))
+        if self._enter_start():
+            self._launch(job, place, log)
         return place, log
+
+    def _enter_start(self) -> bool:
+        """From here on a kill is the starter's to carry out; False when there was one already."""
+        with self._lock:
+            self._is_starting = not self._is_killed
+            return self._is_starting
+
+    def _launch(self, job: Job, place: AttemptFolder, log: CappedLog) -> None:
+        # Not under the lock: the forkserver may import for seconds, and whoever kills meanwhile must not wait for it.
+        child = self._shop.nursery.start(
+            job,
+            log,
+            on_bell=self._bell.set,
+            on_end=lambda code, out_of_memory: self._child_ended(place, code, out_of_memory),
+        )
+        with self._lock:
+            self._child, self._is_starting = child, False
+            is_killed = self._is_killed
+        if is_killed:
+            child.kill()
+        failpoint("agent.after_child_start")
+        self._shop.emit(ChildStarted(self.key))
 
     def _job(self, place: AttemptFolder) -> Job:
         """Fetch what the process needs."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from tunefleet.names import TrialId
 from tunefleet.protocol import Lease, StopOrder
 from tunefleet_worker.agent.events import Key
+from tunefleet_worker.agent.health import FIRST_REST_S, Health
 
-MOST_FAILURES = 3  # different trials in a row that failed by themselves: then it is rather the worker than the trials
+DRAIN_S = 25.0  # from a drain to the end of the agent: batch systems and clouds kill after 30 s
+GRACE_SHARE = 0.6  # of it for a training process to save itself; the rest is for what it saved to be delivered
+LEAVE_SHARE = 0.92  # of it until the agent gives up delivering; the next one in its folder goes on
 
 
 class Mode(StrEnum):
@@ -52,6 +54,7 @@ class Attempt:
         timeout_at: when it has run too long.
         kill_at: when it has had its grace after an order.
         fate: set once the agent has killed it.
+        is_probe: it came while the worker was sick, and shows whether it still is.
     """
 
     lease: Lease
@@ -61,6 +64,7 @@ class Attempt:
     timeout_at: float | None = None
     kill_at: float | None = None
     fate: Fate | None = None
+    is_probe: bool = False
 
     @property
     def key(self) -> Key:
@@ -97,19 +101,30 @@ class OpenClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a person may set about an agent's times, in seconds; see AgentState and Health."""
+
+    exit_when_idle_s: float | None = None
+    drain_s: float = DRAIN_S
+    first_rest_s: float = FIRST_REST_S
+
+
+@dataclass(frozen=True, slots=True)
 class AgentState:
     """Everything that the agent decides by.
 
     Attributes:
         prefix: makes the ids of this agent's claims unlike those of every other.
         attempts: at most one with a process for each trial, and one in each slot.
-        failures: the trials that failed by themselves, one after another.
+        health: whether trials can be trusted to it.
         claim_at: no claim goes out before.
         beat_at: when the next heartbeat is due.
         is_beating: a heartbeat is under way.
         idle_since: when the last attempt went; None while there is one.
         exit_when_idle_s: leave after so long without a trial; None: never.
+        drain_s: how long a drain may take in all.
         exit_by: a draining agent is gone by then, whatever happens.
+        exit_code: of a draining agent.
     """
 
     slots: int
@@ -123,14 +138,25 @@ class AgentState:
     n_claims: int = 0
     claim_at: float = 0.0
     releasing: frozenset[Key] = frozenset()
-    failures: tuple[TrialId, ...] = ()
+    health: Health = field(default_factory=Health)
     is_beating: bool = False
+    drain_s: float = DRAIN_S
     exit_by: float | None = None
+    exit_code: int = 0
 
     @classmethod
-    def begin(cls, *, slots: int, prefix: str, now: float, exit_when_idle_s: float | None = None) -> Self:
+    def begin(cls, *, slots: int, prefix: str, now: float, limits: Limits | None = None) -> Self:
         """An agent that has just started."""
-        return cls(slots=slots, prefix=prefix, idle_since=now, beat_at=now, exit_when_idle_s=exit_when_idle_s)
+        limits = limits or Limits()
+        return cls(
+            slots=slots,
+            prefix=prefix,
+            idle_since=now,
+            beat_at=now,
+            exit_when_idle_s=limits.exit_when_idle_s,
+            drain_s=limits.drain_s,
+            health=Health(limits.first_rest_s),
+        )
 
     def find(self, key: Key) -> Attempt | None:
         """The attempt, if the agent holds it."""
@@ -152,30 +178,30 @@ class AgentState:
         return tuple(slot for slot in range(self.slots) if slot not in taken)
 
     @property
-    def is_sick(self) -> bool:
-        """Whether too many trials failed here for another one to be risked."""
-        return len(self.failures) >= MOST_FAILURES
+    def claimable_slots(self) -> int:
+        """How many trials a claim may ask for, once its time has come: one of a sick worker."""
+        if self.mode is not Mode.WORKING:
+            return 0
+        if self.health.is_sick:
+            return 0 if any(attempt.is_probe for attempt in self.attempts) else min(1, len(self.free_slots))
+        return len(self.free_slots)
 
     @property
-    def status(self) -> str:
+    def claims_at(self) -> float:
+        """No claim goes out before: neither from a worker that rests, nor too soon behind an empty answer."""
+        return max(self.claim_at, self.health.rests_until or self.claim_at)
+
+    def status(self, now: float) -> str:
         """One line about the worker for its fellow humans, empty when all is well."""
-        if self.mode is not Mode.WORKING:
-            return "draining"
-        if self.is_sick:
-            trials = ", ".join(str(trial) for trial in self.failures)
-            return (
-                f"stopped claiming: {len(self.failures)} different trials failed here in a row (ids {trials}); "
-                "restart the worker when the cause is mended"
-            )
-        return ""
+        return "draining" if self.mode is not Mode.WORKING else self.health.status(now)
 
     def next_deadline(self) -> float | None:
         """When a Tick is due at the latest, on the clock that the events came with."""
         times = [at for attempt in self.attempts for at in attempt.deadlines]
         if not self.is_beating:
             times.append(self.beat_at)
-        if self.claim is None and self.free_slots and self.mode is Mode.WORKING and not self.is_sick:
-            times.append(self.claim_at)
+        if self.claim is None and self.claimable_slots:
+            times.append(self.claims_at)
         if self.claim is not None and self.claim.retry_at is not None:
             times.append(self.claim.retry_at)
         if self.exit_by is not None:
