@@ -114,6 +114,13 @@ def test_a_master_that_is_not_there_is_told_once_and_tried_for_ever(start):
     assert worker.end() == 0
 
 
+def test_a_worker_that_waits_for_its_first_answer_leaves_when_told(start):
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        worker = start(f"http://127.0.0.1:{deaf.getsockname()[1]}", "--drain-within", "2")
+        with deaf.accept()[0]:
+            assert worker.end() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

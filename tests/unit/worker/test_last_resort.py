@@ -1,0 +1,36 @@
+"""The bound on leaving, in a process of its own, since it ends the process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+HANGS = """
+import signal, threading
+from tunefleet_worker.agent.last_resort import LastResort
+resort = LastResort(0.2)
+signal.signal(signal.SIGTERM, lambda *_: resort.arm())
+for _ in range({n_signals}):
+    signal.raise_signal(signal.SIGTERM)
+print("hangs", flush=True)
+lock = threading.Lock()
+lock.acquire(timeout={wait_s})
+lock.acquire(timeout={wait_s})
+print("goes on", flush=True)
+"""
+
+
+def run(**values: float) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", HANGS.format(**values)], capture_output=True, text=True, timeout=60)
+
+
+def test_a_process_that_hangs_is_ended_some_time_after_it_was_told_to_go_and_says_so() -> None:
+    for n_signals in (1, 3):
+        ran = run(n_signals=n_signals, wait_s=600)
+        assert (ran.returncode, ran.stdout) == (0, "hangs\n")
+        assert "not everything ended within 0.2 s" in ran.stderr
+
+
+def test_a_process_that_was_not_told_to_go_goes_on() -> None:
+    ran = run(n_signals=0, wait_s=0.5)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hangs\ngoes on\n", "")
