@@ -71,3 +71,5 @@ def configure(
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(**(fields or {})) if log_format == "json" else logging.Formatter(text, "%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for name in ("httpx", "httpcore"):  # which tell of every request
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ from tunefleet.errors import TunefleetError
 EXIT_UNHEALTHY = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+LOG_TEXT = "%(asctime)s %(message)s"
 HEALTHY_S = 60.0  # a lease: whoever is silent for longer has lost its trials
 
 app = typer.Typer(
@@ -61,6 +62,9 @@ def run_worker(
         float,
         typer.Option(min=0, help="Least seconds between two checkpoints; 0: after each epoch, whatever it costs."),
     ] = 10.0,
+    log_format: Annotated[
+        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object for each line.")
+    ] = "text",
     study: Annotated[str | None, typer.Option(help="Take trials of this study only.")] = None,
     exit_when_idle: Annotated[
         float | None, typer.Option(min=0, help="Leave after so many seconds without a trial.")
@@ -85,6 +89,7 @@ def run_worker(
     Exit codes: 0 drained, or idle long enough; 1 stopped at once, or idle while it rests; 2 could not start.
     """
     signal.signal(signal.SIGTERM, _leave)  # until the agent takes it over; so far nothing has to be saved
+    from tunefleet import logs
     from tunefleet_worker.agent import assembly, devices
 
     os.environ.pop("TUNEFLEET_TOKEN", None)  # no concern of the code that trials run
@@ -99,12 +104,14 @@ def run_worker(
             "threads": threads,
             "checkpoint_every_s": checkpoint_every,
             "allow_code": allow_code,
+            "log_format": log_format,
             "study": study,
             "exit_when_idle_s": exit_when_idle,
             "drain_within_s": drain_within,
             "rest_s": rest,
         }
     )
+    logs.configure("info", settings.log_format, stream=sys.stdout, text=LOG_TEXT, fields={"worker": settings.name})
     agent = assembly.assemble(settings, dealt)
     raise typer.Exit(agent.run())
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import random
 import signal
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +46,8 @@ FIRST_BEAT_S = 10.0  # until the master has said how often
 LEAST_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
 SETTLE_PATIENCE_S = 3.0  # a lease that is not settled within it expires by itself
 HURRY_S = 2.0  # for the last words of an agent that stops at once
+
+_log = logging.getLogger(__name__)
 CLEAN_UP_S = 1.0  # for deleting the files of attempts; the next agent deletes what is left
 
 
@@ -108,7 +110,7 @@ class Agent:
             events.Release: lambda order: _aside(lambda: self._release(order)),
             events.ReleaseAtOnce: self._release_at_once,
             events.Beat: lambda order: self._beats.put(lambda: self._beat(order)),
-            events.Say: lambda order: self._shop.say(order.text),
+            events.Say: lambda order: _log.info(order.text),
         }
 
     def run(self) -> int:
@@ -160,14 +162,10 @@ class Agent:
     # --- Attempts
 
     def _start(self, order: events.Start) -> None:
-        lease = order.lease
-        self._shop.say(f"trial {lease.number} of {lease.study}: attempt {lease.attempt} starts in slot {order.slot}")
-        self._begin(Runner(lease, self._shop, slot=order.slot))
+        self._begin(Runner(order.lease, self._shop, slot=order.slot))
 
     def _adopt(self, order: events.Adopt) -> None:
-        lease = order.lease
-        self._shop.say(f"trial {lease.number} of {lease.study}: attempt {lease.attempt} of an earlier run is delivered")
-        self._begin(Runner(lease, self._shop, slot=None))
+        self._begin(Runner(order.lease, self._shop, slot=None))
 
     def _begin(self, runner: Runner) -> None:
         self._runners[runner.key] = runner
@@ -188,7 +186,7 @@ class Agent:
             raise
         except TunefleetError as error:
             self._is_reachable = False
-            self._shop.say(f"{error} Going on trying.")
+            _log.warning("%s Going on trying.", error)
 
     def _claim(self, order: events.Claim) -> None:
         request = ClaimRequest(
@@ -204,7 +202,7 @@ class Agent:
             answer = self._transport.post("/claims", request, answer=ClaimResponse, timeout_s=timeout_s)
         except TunefleetError as error:
             if not isinstance(error, MasterUnreachable):
-                self._shop.say(f"the master refuses a claim: {error}")
+                _log.warning("the master refuses a claim: %s", error)
             self._inbox.put(events.ClaimFailed(order.request_id))
         else:
             if answer.leases:
@@ -249,12 +247,12 @@ class Agent:
             answer = self._send_beat(order)
         except TunefleetError as error:
             if self._is_reachable:
-                self._shop.say(f"{error} Going on trying; trials that run go on.")
+                _log.warning("%s Going on trying; trials that run go on.", error)
             self._is_reachable = False
             self._inbox.put(events.BeatFailed(self._next_beat_s()))
             return
         if not self._is_reachable:
-            self._shop.say("the master answers again")
+            _log.info("the master answers again")
         self._is_reachable = True
         self._inbox.put(events.Beaten(order.keys, tuple(answer.lost), tuple(answer.stop), self._next_beat_s()))
 
@@ -299,5 +297,5 @@ class Line:
             try:
                 job()
             except Exception:  # a fault of ours: a worker that only seems to work is worse than none
-                traceback.print_exc()
+                _log.exception("a fault of the worker; it leaves")
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import re
 import socket
 import threading
-from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field
 
 from tunefleet import __version__
+from tunefleet.logs import LogFormat
 from tunefleet.model import Model
 from tunefleet.names import Name
 from tunefleet.protocol import WorkerFacts
@@ -45,6 +46,7 @@ class AgentSettings(Model):
     """Of one trial; None: the cores, divided by the slots."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
     allow_code: bool = False
+    log_format: LogFormat = "text"
     study: Name | None = None
     """Whose trials it takes; None: of every study that it fits."""
     exit_when_idle_s: float | None = Field(default=None, ge=0)
@@ -55,6 +57,9 @@ class AgentSettings(Model):
     def limits(self) -> Limits:
         """What of it the agent's state machine is to keep."""
         return Limits(self.exit_when_idle_s, self.drain_within_s, self.rest_s)
+
+
+_log = logging.getLogger(__name__)
 
 
 def default_name() -> str:
@@ -93,11 +98,10 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
         checkpoint_every_s=settings.checkpoint_every_s,
         allow_code=settings.allow_code,
         emit=inbox.put,
-        say=_say,
         leaving=leaving,
     )
     noun = "slot" if slots.count == 1 else "slots"
-    print(f"worker {settings.name}: {slots.count} {noun} ({slots.device}) for {transport.url}", flush=True)
+    _log.info("worker %s: %d %s (%s) for %s", settings.name, slots.count, noun, slots.device, transport.url)
     identity = Identity(settings.name, _facts(settings, slots))
     return Agent(identity, place, shop=shop, inbox=inbox, limits=settings.limits)
 
@@ -120,7 +124,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _say(text: str) -> None:
-    print(f"{datetime.now().astimezone():%H:%M:%S} {text}", flush=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunefleet.errors import MasterUnreachable, TunefleetError
 from tunefleet.failpoints import failpoint
+from tunefleet.logs import about
 from tunefleet.protocol import Failure, Lease
 from tunefleet.spec import BUNDLE_PREFIX, TaskRun
 from tunefleet.transport import Transport
@@ -31,6 +32,8 @@ REPORT_GAP_S = 0.2  # between two batches of reports: a trial of short epochs co
 LOOK_S = 1.0  # how often a log is looked at
 REFUSED_S = 10.0  # before a master that refuses the token is asked again
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
@@ -47,13 +50,12 @@ class Workshop:
     checkpoint_every_s: float
     allow_code: bool
     emit: Callable[[Event], None]
-    say: Callable[[str], None]
     leaving: threading.Event
     """Set when the agent goes."""
 
     def pause(self, error: TunefleetError) -> None:
         """Wait before the master is asked again; raises MasterUnreachable when the agent goes."""
-        self.say(f"the master answers: {error} Asking again every {REFUSED_S:.0f} s.")
+        _log.warning("the master answers: %s Asking again every %.0f s.", error, REFUSED_S)
         if self.leaving.wait(REFUSED_S):
             raise MasterUnreachable(str(error)) from error
 
@@ -76,6 +78,7 @@ class Runner:
     def __init__(self, lease: Lease, shop: Workshop, *, slot: int | None) -> None:
         self.key = Key.of(lease)
         self._name = f"trial {lease.number} of {lease.study}"
+        self._fields = about(study=lease.study, trial=lease.number, trial_id=lease.trial_id, attempt=lease.attempt)
         self._lease = lease
         self._shop = shop
         self._slot = slot
@@ -93,6 +96,7 @@ class Runner:
 
     def begin(self) -> None:
         """Start the thread."""
+        self._say("of an earlier run is delivered" if self._slot is None else f"starts in slot {self._slot}")
         self._thread.start()
 
     @property
@@ -144,7 +148,7 @@ class Runner:
         except Exception:  # a fault of ours in one attempt must not cost the slot, nor the other trials
             if self._shop.leaving.is_set():  # the agent has closed what this thread was about to use
                 return
-            self._shop.say(f"{self._name}: {traceback.format_exc()}")
+            _log.exception("%s: a fault of the worker", self._name, extra=self._fields)
             self.kill()
             self._shop.emit(Delivered(self.key, End.released("lost"), None))
 
@@ -237,7 +241,7 @@ class Runner:
             if self._end is not None and not self._dropped.is_set():
                 self._send_end(delivery, self._end, place)
         except NotWanted as error:
-            self._shop.say(f"{self._name} is given up: {error}")
+            _log.warning("%s is given up: %s", self._name, error, extra=self._fields)
             self._shop.emit(LeaseGone(self.key))
             self._closing.wait()
             if self._end is not None:
@@ -255,8 +259,11 @@ class Runner:
         delivery.catch_up()
         answer = delivery.finish(end)
         failure = f" ({answer.failure}: {end.message})" if answer.failure else ""
-        self._shop.say(f"{self._name}: attempt {self.key.attempt} {end.outcome}, now {answer.state}{failure}")
+        self._say(f"{end.outcome}, now {answer.state}{failure}")
         self._shop.emit(Delivered(self.key, end, answer))
+
+    def _say(self, text: str) -> None:
+        _log.info("%s: attempt %d %s", self._name, self.key.attempt, text, extra=self._fields)
 
 
 def _record_end(end: End, place: AttemptFolder) -> None:
