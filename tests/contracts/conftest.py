@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.postgres import PostgresServer
 
+from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.services import claims, endings, planner, reports, studies, sweeper
+from tunefleet_master.services.endings import Ended
+from tunefleet_master.services.reports import Reported
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -56,6 +60,10 @@ class Master:
         """Run a service and wait for its commit."""
         return self.database.write(lambda uow: service(uow, *args, **options)).result(timeout=10)
 
+    def ask(self, service: Callable[[UnitOfWork, Sequence[Any]], Sequence[Any]], item: Any) -> Any:
+        """Ask a service that serves many requests at once, and wait for its commit."""
+        return self.database.write_together(service, item).result(timeout=10)
+
     def look(self, query: Callable[[UnitOfWork], T]) -> T:
         """Read on a connection that cannot write."""
         return self.database.read(query)
@@ -88,21 +96,39 @@ class Master:
     def claim(self, worker: str = "w1", **fields: Any) -> list[Lease]:
         """Claim as a worker that may run code."""
         facts = fields.pop("facts", WorkerFacts(allow_code=True))
-        return self.call(claims.claim, ClaimRequest(worker=worker, facts=facts, **fields))
+        leases: list[Lease] = self.ask(claims.claim, ClaimRequest(worker=worker, facts=facts, **fields))
+        return leases
 
     def report(self, lease: Lease, step: int, **metrics: float) -> Any:
         """Report metrics at a step."""
         batch = ReportBatch(attempt=lease.attempt, reports=[Report(step=step, metrics=metrics)])
-        return self.call(reports.record, lease.trial_id, batch)
+        return self.ask(reports.record, Reported(lease.trial_id, batch))
 
     def complete(self, lease: Lease, **metrics: float) -> EndResponse:
         """Complete with final metrics."""
-        return self.call(endings.complete, lease.trial_id, CompleteRequest(attempt=lease.attempt, metrics=metrics))
+        return self.end(lease.trial_id, CompleteRequest(attempt=lease.attempt, metrics=metrics))
+
+    def end(self, trial_id: int, request: endings.Request) -> EndResponse:
+        """End an attempt."""
+        answer: EndResponse = self.ask(endings.end, Ended(TrialId(trial_id), request))
+        return answer
 
 
-@pytest.fixture(params=["sqlite"])
-def master(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Master]:
-    """One for each database that the master runs on."""
-    master = Master(f"sqlite:///{tmp_path / 'master.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, of each kind that the master runs on."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'master.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture
+def master(database_url: str) -> Iterator[Master]:
+    """A master on an empty database."""
+    master = Master(database_url)
     yield master
     master.database.close()

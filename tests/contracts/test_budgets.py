@@ -19,7 +19,7 @@ from tunefleet.errors import (
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, RetryRequest, StudyPatch, StudyState, TrialState
 from tunefleet.spec import Budget
 from tunefleet_master.search import registry
-from tunefleet_master.services import endings, events, planner, studies, trials
+from tunefleet_master.services import events, planner, studies, trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
 
@@ -81,8 +81,9 @@ def test_no_trial_is_lost_or_doubled_when_many_workers_claim_at_once(master: Any
 
 
 def test_two_planners_on_one_study_propose_nothing_twice(master: Any) -> None:
-    master.submit(name="study", budget={"trials": 40})
-    master.claim(slots=10)
+    master.submit(name="study", budget={"trials": 140})
+    for _ in range(5):
+        master.claim(slots=8)
     [need] = master.look(planner.needs)
     batch = planner.propose(registry.build(need.study.sampler, need.study.spec), need)
     assert master.call(planner.enqueue, need.study.id, batch) == need.n
@@ -173,7 +174,7 @@ def test_failed_trials_run_again_and_the_study_is_complete_again(master: Any) ->
     for lease in master.claim(slots=4):
         if lease.number == 2:
             request = FailRequest(attempt=1, failure=Failure.ERROR, message="it broke")
-            master.call(endings.fail, lease.trial_id, request)
+            master.end(lease.trial_id, request)
         else:
             master.complete(lease, loss=1.0)
     assert read(master).state is StudyState.COMPLETE

@@ -24,9 +24,10 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
-from tunefleet_master.services import artifacts, endings, heartbeats, reports, studies, trials
+from tunefleet_master.services import artifacts, heartbeats, reports, studies, trials
 from tunefleet_master.services.artifacts import Upload
 from tunefleet_master.services.claims import CHECKPOINT
+from tunefleet_master.services.reports import Reported
 
 
 def state_of(master: Any, lease: Lease) -> TrialState:
@@ -35,12 +36,12 @@ def state_of(master: Any, lease: Lease) -> TrialState:
 
 def beat(master: Any, *leases: Lease, worker: str = "w1") -> Any:
     held = [HeldLease(trial_id=lease.trial_id, attempt=lease.attempt) for lease in leases]
-    return master.call(heartbeats.beat, HeartbeatRequest(worker=worker, leases=held))
+    return master.ask(heartbeats.beat, HeartbeatRequest(worker=worker, leases=held))
 
 
 def fail(master: Any, lease: Lease, failure: Failure = Failure.ERROR, exception: str | None = None) -> Any:
     request = FailRequest(attempt=lease.attempt, failure=failure, message="it broke", exception=exception)
-    return master.call(endings.fail, lease.trial_id, request)
+    return master.end(lease.trial_id, request)
 
 
 def test_each_claim_raises_the_attempt_and_gives_another_trial(master: Any) -> None:
@@ -110,7 +111,7 @@ def test_every_write_of_a_stale_attempt_is_refused_and_changes_nothing(master: A
     with pytest.raises(LeaseLost):
         fail(master, stale)
     with pytest.raises(LeaseLost):
-        master.call(endings.release, stale.trial_id, ReleaseRequest(attempt=stale.attempt))
+        master.end(stale.trial_id, ReleaseRequest(attempt=stale.attempt))
     upload = Upload(attempt=stale.attempt, sha256="0" * 64, size_bytes=1)
     with pytest.raises(LeaseLost):
         master.call(artifacts.attach, stale.trial_id, "model", upload=upload)
@@ -145,7 +146,7 @@ def test_repeated_reports_are_stored_once_and_a_higher_number_replaces(master: A
     [lease] = master.claim()
     for number, loss in [(1, 0.5), (1, 0.4), (0, 0.3), (2, 0.2)]:
         batch = ReportBatch(attempt=1, reports=[Report(step=0, metrics={"loss": loss}, number=number)])
-        master.call(reports.record, lease.trial_id, batch)
+        master.ask(reports.record, Reported(lease.trial_id, batch))
     curve = master.look(lambda uow: trials.read(uow, lease.trial_id)).curve
     assert [(point.step, point.metrics) for point in curve] == [(0, {"loss": 0.2})]
 
@@ -244,7 +245,7 @@ def test_losing_workers_is_bounded_by_retry_lost_and_no_failure_of_the_trial(mas
 def test_a_released_trial_goes_to_the_next_claim_before_new_ones(master: Any) -> None:
     master.submit()
     [lease] = master.claim()
-    master.call(endings.release, lease.trial_id, ReleaseRequest(attempt=1, reason="preempted"))
+    master.end(lease.trial_id, ReleaseRequest(attempt=1, reason="preempted"))
     [again] = master.claim()
     assert (again.trial_id, again.attempt) == (lease.trial_id, 2)
 
@@ -255,7 +256,7 @@ def test_a_later_attempt_is_given_the_last_checkpoint(master: Any) -> None:
     assert lease.resume is None
     upload = Upload(attempt=1, sha256="a" * 64, size_bytes=5)
     master.call(artifacts.attach, lease.trial_id, CHECKPOINT, upload=upload)
-    master.call(endings.release, lease.trial_id, ReleaseRequest(attempt=1))
+    master.end(lease.trial_id, ReleaseRequest(attempt=1))
     [again] = master.claim()
     assert again.resume is not None
     assert (again.resume.sha256, again.resume.size_bytes) == ("a" * 64, 5)
@@ -321,4 +322,4 @@ def test_studies_of_one_priority_share_the_slots_and_a_higher_one_goes_first(mas
 
 def test_an_unknown_trial_is_not_found(master: Any) -> None:
     with pytest.raises(NotFound, match="no trial with id 99"):
-        master.call(endings.complete, 99, CompleteRequest(attempt=1))
+        master.end(99, CompleteRequest(attempt=1))

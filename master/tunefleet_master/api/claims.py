@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.patience import Patience
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import Parts, PartsOf
@@ -15,6 +16,7 @@ router = APIRouter(prefix=f"{API}/claims", tags=["workers"])
 
 
 @router.post("", summary="Take trials to run", responses=responses())
+@needs(Access.WORK)
 async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimResponse:
     """Wait up to `wait_s` seconds for the first trial, then take up to `slots` at once.
 
@@ -24,11 +26,11 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     leases = await _claim(parts, body) or await _claim_later(parts, request, body)
     parts.telemetry.claimed(len(leases))
     timing = parts.database.timing
-    return ClaimResponse(leases=leases, lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
+    return ClaimResponse(leases=_with_tokens(parts, leases), lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
 
 
 async def _claim(parts: Parts, body: ClaimRequest) -> list[Lease]:
-    return await parts.database.awrite(lambda uow: claims.claim(uow, body))
+    return await parts.database.awrite_together(claims.claim, body)
 
 
 async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> list[Lease]:
@@ -41,3 +43,11 @@ async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> li
             while not (leases := await _claim(parts, body)) and await patience.rings(bell):
                 pass
     return leases
+
+
+def _with_tokens(parts: Parts, leases: list[Lease]) -> list[Lease]:
+    """The leases with a token each, for the processes that run them; on an open master they need none."""
+    if parts.keyring.is_open:
+        return leases
+    token_of = parts.keyring.token_of_attempt
+    return [lease.model_copy(update={"token": token_of(lease.trial_id, lease.attempt)}) for lease in leases]

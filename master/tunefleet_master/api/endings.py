@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from tunefleet.protocol import API, CompleteRequest, EndResponse, FailRequest, ReleaseRequest
+from tunefleet_master.access import Access, confine, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import endings
+from tunefleet_master.services.endings import Ended
 
 router = APIRouter(prefix=f"{API}/trials", tags=["workers"])
 
 
 @router.post("/{trial_id}/complete", summary="End an attempt: it is done", responses=responses(404, 409))
-async def complete(parts: PartsOf, trial_id: Id, body: CompleteRequest) -> EndResponse:
+@needs(Access.ATTEMPT)
+async def complete(parts: PartsOf, request: Request, trial_id: Id, body: CompleteRequest) -> EndResponse:
     """The trial ran to its end, or to the stop that it was told. The same call again gives the same answer."""
-    return _counted(parts, await parts.database.awrite(lambda uow: endings.complete(uow, trial_id, body)))
+    confine(request, body.attempt)
+    return await _end(parts, Ended(trial_id, body))
 
 
 @router.post("/{trial_id}/fail", summary="End an attempt: it failed", responses=responses(404, 409))
-async def fail(parts: PartsOf, trial_id: Id, body: FailRequest) -> EndResponse:
+@needs(Access.ATTEMPT)
+async def fail(parts: PartsOf, request: Request, trial_id: Id, body: FailRequest) -> EndResponse:
     """The study's `retry` decides whether another attempt follows. The same call again gives the same answer."""
-    return _counted(parts, await parts.database.awrite(lambda uow: endings.fail(uow, trial_id, body)))
+    confine(request, body.attempt)
+    return await _end(parts, Ended(trial_id, body))
 
 
 @router.post("/{trial_id}/release", summary="End an attempt: give the trial back", responses=responses(404, 409))
-async def release(parts: PartsOf, trial_id: Id, body: ReleaseRequest) -> EndResponse:
+@needs(Access.ATTEMPT)
+async def release(parts: PartsOf, request: Request, trial_id: Id, body: ReleaseRequest) -> EndResponse:
     """Another attempt goes on from the last checkpoint; it does not count as a failure."""
-    return _counted(parts, await parts.database.awrite(lambda uow: endings.release(uow, trial_id, body)))
+    confine(request, body.attempt)
+    return await _end(parts, Ended(trial_id, body))
 
 
-def _counted(parts: Parts, end: EndResponse) -> EndResponse:
+async def _end(parts: Parts, ended: Ended) -> EndResponse:
+    end = await parts.database.awrite_together(endings.end, ended)
     parts.telemetry.attempt_ended(end)
     return end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunefleet.protocol import API, HeartbeatRequest, HeartbeatResponse
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import heartbeats
@@ -13,6 +14,7 @@ router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"])
 
 
 @router.post("", summary="Keep leases", responses=responses())
+@needs(Access.WORK)
 async def beat(parts: PartsOf, body: HeartbeatRequest) -> HeartbeatResponse:
     """Extend all leases of a worker; the answer names those that are lost and those whose trial must stop."""
-    return await parts.database.awrite(lambda uow: heartbeats.beat(uow, body))
+    return await parts.database.awrite_together(heartbeats.beat, body)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
 from tunefleet.spec import TaskRun
 from tunefleet_master.services.transitions import announce, out_of_time
@@ -17,48 +18,84 @@ CHECKPOINT = "checkpoint.safetensors"
 """The artifact that a later attempt resumes from."""
 
 
-def claim(uow: UnitOfWork, request: ClaimRequest) -> list[Lease]:
-    """Take up to `slots` waiting trials for a worker; an empty list when there is none that it may run.
+def claim(uow: UnitOfWork, requests: Sequence[ClaimRequest]) -> list[list[Lease]]:
+    """Take up to `slots` waiting trials for each worker; an empty list where there is none that it may run.
 
     The same `request_id` gives the leases that it gave before, as long as they last.
     """
-    workers.note(uow.connection, request.worker, request.facts, now=uow.now)
-    if request.request_id is not None:
-        again = leases.claimed_by_request(uow.connection, request.worker, request.request_id)
-        if again:
-            return _leases(uow, again)
-    taken = _take(uow, request)
-    if taken:
-        attempts.begin(uow.connection, taken, worker=request.worker, now=uow.now)
-        uow.signal(PLANNER)
-    return _leases(uow, taken)
+    workers.note(uow.connection, {request.worker: request.facts for request in requests}, now=uow.now)
+    given = _given_before(uow, requests)
+    turns = _Turns(uow)
+    answers: list[list[Trial]] = []
+    for request in requests:
+        asked = (request.worker, request.request_id)
+        if asked not in given or request.request_id is None:
+            given[asked] = turns.take(request)
+        answers.append(given[asked])
+    turns.begin_attempts()
+    of_trials = _leases(uow, {trial.id: trial for answer in answers for trial in answer})
+    return [[of_trials[trial.id] for trial in answer] for answer in answers]
 
 
-def _take(uow: UnitOfWork, request: ClaimRequest) -> list[Trial]:
-    """One trial at a time from whichever study's turn it is: higher priority first, then the fewest trials running."""
-    turns = [
-        (-study.priority, n_running, study.id, study)
-        for study, n_running in studies.with_claimable_trials(uow.connection)
-        if _may_run(study, request.facts) and request.study in (None, study.name) and not out_of_time(uow, study)
-    ]
-    heapq.heapify(turns)
-    taken: list[Trial] = []
-    while turns and len(taken) < request.slots:
-        rank, n_running, study_id, study = heapq.heappop(turns)
+def _given_before(uow: UnitOfWork, requests: Sequence[ClaimRequest]) -> dict[tuple[str, str | None], list[Trial]]:
+    asked = {(request.worker, request.request_id) for request in requests if request.request_id is not None}
+    given: dict[tuple[str, str | None], list[Trial]] = {}
+    for request_id, trial in leases.claimed_by_requests(uow.connection, asked):
+        given.setdefault((trial.worker or "", request_id), []).append(trial)
+    return given
+
+
+class _Turns:
+    """Whose turn it is: of the studies with higher priority the one with the fewest trials running, then the older."""
+
+    def __init__(self, uow: UnitOfWork) -> None:
+        self._uow = uow
+        self._studies = {
+            study.id: study for study in studies.with_claimable_trials(uow.connection) if not out_of_time(uow, study)
+        }
+        several = len(self._studies) > 1
+        self._n_running = Counter(studies.n_running(uow.connection, self._studies) if several else {})
+        self._taken: list[Trial] = []
+
+    def take(self, request: ClaimRequest) -> list[Trial]:
+        """One trial after the other, from whichever study's turn it is, until the slots are filled."""
+        taken: list[Trial] = []
+        eligible = [
+            study
+            for study in self._studies.values()
+            if _may_run(study, request.facts) and request.study in (None, study.name)
+        ]
+        while eligible and len(taken) < request.slots:
+            study = min(eligible, key=lambda study: (-study.priority, self._n_running[study.id], study.id))
+            # One at a time where studies share the slots, all at once where nobody else wants them.
+            claimed = self._claim(study, request, limit=request.slots - len(taken) if len(eligible) == 1 else 1)
+            if not claimed:
+                eligible.remove(study)
+                del self._studies[study.id]
+            taken += claimed
+        self._taken += taken
+        return taken
+
+    def begin_attempts(self) -> None:
+        """Record the attempts of all that was taken."""
+        if self._taken:
+            attempts.begin(self._uow.connection, self._taken, now=self._uow.now)
+            self._uow.signal(PLANNER)
+
+    def _claim(self, study: Study, request: ClaimRequest, *, limit: int) -> list[Trial]:
         claimed = leases.claim(
-            uow.connection,
-            study_id,
-            limit=1,
+            self._uow.connection,
+            study.id,
+            limit=limit,
             worker=request.worker,
             request_id=request.request_id,
-            deadline=uow.deadline,
-            now=uow.now,
+            deadline=self._uow.deadline,
+            now=self._uow.now,
         )
-        if claimed:
-            taken += claimed
-            announce(uow, study, claimed[0], state=TrialState.RUNNING)
-            heapq.heappush(turns, (rank, n_running + 1, study_id, study))
-    return taken
+        for trial in claimed:
+            announce(self._uow, study, trial, state=TrialState.RUNNING)
+        self._n_running[study.id] += len(claimed)
+        return claimed
 
 
 def _may_run(study: Study, facts: WorkerFacts) -> bool:
@@ -68,10 +105,15 @@ def _may_run(study: Study, facts: WorkerFacts) -> bool:
     return allowed and facts.gpus_per_slot >= needs.gpus and set(needs.labels) <= set(facts.labels)
 
 
-def _leases(uow: UnitOfWork, claimed: Sequence[Trial]) -> list[Lease]:
-    checkpoints = artifacts.of_trials(uow.connection, [trial.id for trial in claimed], name=CHECKPOINT)
-    specs = {trial.study_id: studies.by_id(uow.connection, trial.study_id) for trial in claimed}
-    return [_lease(trial, specs[trial.study_id], checkpoints[trial.id]) for trial in claimed]
+def _leases(uow: UnitOfWork, claimed: Mapping[TrialId, Trial]) -> dict[TrialId, Lease]:
+    if not claimed:
+        return {}
+    resumed = [trial.id for trial in claimed.values() if trial.attempt > 1]
+    checkpoints = artifacts.of_trials(uow.connection, resumed, name=CHECKPOINT) if resumed else {}
+    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in claimed.values()})
+    return {
+        trial.id: _lease(trial, of_trials[trial.study_id], checkpoints.get(trial.id, [])) for trial in claimed.values()
+    }
 
 
 def _lease(trial: Trial, study: Study, checkpoints: Sequence[ArtifactRef]) -> Lease:

@@ -2,48 +2,81 @@
 
 from __future__ import annotations
 
-from tunefleet.names import TrialId
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from tunefleet.protocol import TrialState
 from tunefleet.space import Configuration, configuration_hash
 from tunefleet_master.search.seeds import trial_seed
-from tunefleet_master.services.transitions import announce
+from tunefleet_master.services.transitions import announce, announce_new
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import NewTrial, Study, Trial
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A configuration that a sampler gave at a position."""
+
+    position: int
+    params: Configuration
+
+
 def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | None:
     """The number of the study's trial that has this configuration, None when there is none."""
-    return trials.number_with(uow.connection, study.id, configuration_hash(params))
+    config_hash = configuration_hash(params)
+    return trials.numbers_with(uow.connection, study.id, [config_hash]).get(config_hash)
 
 
-def create(uow: UnitOfWork, study: Study, params: Configuration, *, position: int | None) -> Trial | None:
-    """Take a trial from the budget and let it wait; None when the budget has none left.
-
-    A trial that somebody asked for takes the place of a waiting proposal when the budget is planned to its end.
+def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> int:
+    """Take trials from the budget for these proposals, as far as it goes and none twice; returns how many.
 
     Args:
         uow: the request's.
-        study: which has no trial with these parameters yet.
-        params: a configuration of its space.
-        position: where the sampler proposed it; None for one that somebody asked for.
+        study: as this transaction has locked it.
+        proposals: in the order in which they were made.
     """
-    trial_id = _take(uow, study, params, position)
-    if trial_id is None and position is None:
+    first = {configuration_hash(proposal.params): proposal for proposal in reversed(proposals)}
+    known = trials.numbers_with(uow.connection, study.id, first)
+    fresh = sorted((it for key, it in first.items() if key not in known), key=lambda proposal: proposal.position)
+    n = studies.take_numbers(uow.connection, study, len(fresh))
+    if n == 0:
+        return 0
+    new = [
+        _new(study, study.n_created + i, proposal.params, position=proposal.position)
+        for i, proposal in enumerate(fresh[:n])
+    ]
+    trials.add(uow.connection, study.id, new, now=uow.now)
+    announce_new(uow, study, [trial.number for trial in new])
+    return n
+
+
+def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Trial | None:
+    """Let a configuration wait that somebody asked for; None when the budget has no trial left.
+
+    It takes the place of a waiting proposal when the budget is planned to its end.
+
+    Args:
+        uow: the request's.
+        study: as this transaction has locked it, without a trial of these parameters.
+        params: a configuration of its space.
+    """
+    if studies.take_numbers(uow.connection, study, 1):
+        new = _new(study, study.n_created, params, position=None)
+        trials.add(uow.connection, study.id, [new], now=uow.now)
+        trial = trials.by_number(uow.connection, study, new.number)
+    else:
         config_hash = configuration_hash(params)
         trial_id = trials.displace(uow.connection, study.id, params, config_hash=config_hash, now=uow.now)
-    if trial_id is None:
-        return None
-    trial = trials.get(uow.connection, trial_id)
+        if trial_id is None:
+            return None
+        trial = trials.get(uow.connection, trial_id)
     announce(uow, study, trial, state=TrialState.WAITING)
     return trial
 
 
-def _take(uow: UnitOfWork, study: Study, params: Configuration, position: int | None) -> TrialId | None:
-    number = studies.take_number(uow.connection, study.id)
-    if number is None:
-        return None
-    new = NewTrial(
+def _new(study: Study, number: int, params: Configuration, *, position: int | None) -> NewTrial:
+    return NewTrial(
         number=number,
         params=params,
         config_hash=configuration_hash(params),
@@ -51,4 +84,3 @@ def _take(uow: UnitOfWork, study: Study, params: Configuration, position: int | 
         origin=trials.BY_HAND if position is None else study.sampler,
         position=position,
     )
-    return trials.add(uow.connection, study.id, new, now=uow.now)

@@ -1,13 +1,15 @@
-"""Ending attempts: complete, fail, release.
+"""Ends of attempts: complete, fail, release.
 
 The same request again gets the first answer; another one gets AttemptEnded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tunefleet.errors import AttemptEnded, InvalidInput, Problem
+from tunefleet.errors import AttemptEnded, InvalidInput, Problem, TunefleetError
 from tunefleet.names import TrialId
 from tunefleet.protocol import (
     LARGEST_STEP,
@@ -19,144 +21,174 @@ from tunefleet.protocol import (
     ReleaseRequest,
     Report,
     StopReason,
+    TrialState,
 )
 from tunefleet_master.lifecycle import Verdict, end_of_completion
-from tunefleet_master.services.reports import best_point, finite, first_divergence, hold
-from tunefleet_master.services.transitions import (
-    end_attempt,
-    lease_lost,
-    verdict_of_failure,
-)
-from tunefleet_master.storage import attempts, reports, studies, trials
+from tunefleet_master.services.reports import best_point, finite, first_divergence, refuse
+from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
+from tunefleet_master.storage import attempts, leases, reports, studies, trials
 from tunefleet_master.storage.attempts import Ending
+from tunefleet_master.storage.leases import Fence
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
 Request = CompleteRequest | FailRequest | ReleaseRequest
 
 
-def complete(uow: UnitOfWork, trial_id: TrialId, request: CompleteRequest) -> EndResponse:
-    """The attempt ran to its end; under an order to stop the trial ends as ordered.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a worker says of the end of a trial's attempt."""
+
+    trial_id: TrialId
+    request: Request
+
+    @property
+    def fence(self) -> Fence:
+        """The trial and the attempt that has ended."""
+        return self.trial_id, self.request.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What an attempt brought: the verdict on it, its trial with the value that counts, and the final report."""
+
+    verdict: Verdict
+    trial: Trial
+    final: Report | None = None
+
+
+def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | TunefleetError]:
+    """End attempts: complete, fail, release.
+
+    A trial that completed under an order to stop ends as ordered; one that failed or was given back is run again where
+    the study's retry rules say so. An answer may be NotFound, LeaseLost, AttemptEnded, or InvalidInput when the
+    objective's metric was never reported.
+    """
+    held = leases.held(uow.connection, {item.fence for item in ended})
+    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()}) if held else {}
+    curves = reports.curves(uow.connection, _completed(ended, held)) if held else {}
+    answers: dict[int, EndResponse | TunefleetError] = {}
+    for i, item in enumerate(ended):
+        trial = held.pop(item.fence, None)
+        if trial is None:
+            continue
+        study = of_trials[trial.study_id]
+        try:
+            result = _result(trial, study, item.request, curve=curves.get(trial.id, []))
+        except InvalidInput as error:
+            answers[i] = error
+            held[item.fence] = trial
+            continue
+        answers[i], of_trials[study.id] = _carry_out(uow, study, item.request, result)
+    answers |= _repeated(uow, {i: item for i, item in enumerate(ended) if i not in answers})
+    return [answers[i] for i in range(len(ended))]
+
+
+def _completed(ended: Sequence[Ended], held: Mapping[Fence, Trial]) -> set[TrialId]:
+    return {item.trial_id for item in ended if item.fence in held and isinstance(item.request, CompleteRequest)}
+
+
+def _repeated(uow: UnitOfWork, late: Mapping[int, Ended]) -> dict[int, EndResponse | TunefleetError]:
+    """Answers to requests whose attempt is not open: the first one again, or why there is none."""
+    if not late:
+        return {}
+    fences = [item.fence for item in late.values()]
+    endings = attempts.endings(uow.connection, fences)
+    known = trials.by_ids(uow.connection, {trial_id for trial_id, _ in fences})
+    refusals = refuse(uow, fences)
+    answers: dict[int, EndResponse | TunefleetError] = {}
+    for i, item in late.items():
+        ending = endings.get(item.fence)
+        if ending is not None and ending.request == _key(item.request):
+            answers[i] = EndResponse.model_validate_json(ending.answer)
+        elif ending is not None and known[item.trial_id].attempt == item.request.attempt:
+            answers[i] = AttemptEnded(
+                f"attempt {item.request.attempt} of trial {item.trial_id} has ended already, with another request.",
+                hint=f"It was: {ending.request[:200]}",
+            )
+        else:
+            answers[i] = refusals[item.fence]
+    return answers
+
+
+def _result(trial: Trial, study: Study, request: Request, *, curve: Sequence[Point]) -> _Result:
+    """What the request makes of the trial; changes nothing.
 
     Raises:
-        NotFound, LeaseLost, AttemptEnded. InvalidInput: the objective's metric was never reported.
+        InvalidInput: it completes, and the objective's metric was never reported.
     """
-    if (answer := _earlier_answer(uow, trial_id, request)) is not None:
-        return answer
-    trial, study = _held(uow, trial_id, request.attempt)
-    if request.metrics:
-        _store_final(uow, trial, request)
-    curve = reports.curve(uow.connection, trial.id)
+    match request:
+        case CompleteRequest():
+            return _completion(trial, study, request, curve)
+        case FailRequest(failure=failure, message=message):
+            exception = request.exception if failure is Failure.ERROR else None
+            verdict = verdict_of_failure(trial, study, failure=failure, message=message, exception=exception)
+        case ReleaseRequest(reason=reason):
+            message = f"given back by worker {trial.worker}: {reason}"
+            verdict = verdict_of_failure(trial, study, failure=Failure(reason), message=message)
+    return _Result(verdict, trial)
+
+
+def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Sequence[Point]) -> _Result:
+    """The value is taken from the whole curve: an interim one may stem from steps that a lost attempt took with it."""
+    final = _final_report(trial, request, curve)
+    if final is not None:
+        last = Point(step=final.step, metrics=final.metrics)
+        curve = sorted([*(point for point in curve if point.step != last.step), last], key=lambda point: point.step)
     divergence = first_divergence(curve)
     if trial.stop is None and divergence is not None:
         verdict = verdict_of_failure(trial, study, failure=Failure.DIVERGED, message=divergence)
-        return _end(uow, trial, study, request, verdict)
-    _store_value(uow, trial, study, curve)
-    verdict = Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures)
-    return _end(uow, trials.get(uow.connection, trial.id), study, request, verdict)
-
-
-def fail(uow: UnitOfWork, trial_id: TrialId, request: FailRequest) -> EndResponse:
-    """The attempt failed; its trial is run again where the study's retry rules say so.
-
-    Raises:
-        NotFound, LeaseLost, AttemptEnded.
-    """
-    if (answer := _earlier_answer(uow, trial_id, request)) is not None:
-        return answer
-    trial, study = _held(uow, trial_id, request.attempt)
-    exception = request.exception if request.failure is Failure.ERROR else None
-    verdict = verdict_of_failure(trial, study, failure=request.failure, message=request.message, exception=exception)
-    return _end(uow, trial, study, request, verdict, log_tail=request.log_tail)
-
-
-def release(uow: UnitOfWork, trial_id: TrialId, request: ReleaseRequest) -> EndResponse:
-    """The worker gives the trial back; another attempt goes on from its last checkpoint.
-
-    Raises:
-        NotFound, LeaseLost, AttemptEnded.
-    """
-    if (answer := _earlier_answer(uow, trial_id, request)) is not None:
-        return answer
-    trial, study = _held(uow, trial_id, request.attempt)
-    message = f"given back by worker {trial.worker}: {request.reason}"
-    verdict = verdict_of_failure(trial, study, failure=Failure(request.reason), message=message)
-    return _end(uow, trial, study, request, verdict)
-
-
-def _earlier_answer(uow: UnitOfWork, trial_id: TrialId, request: Request) -> EndResponse | None:
-    ending = attempts.ending(uow.connection, trial_id, request.attempt)
-    if ending is None:
-        return None
-    if ending.request == _key(request):
-        return EndResponse.model_validate_json(ending.answer)
-    trial = trials.get(uow.connection, trial_id)
-    if trial.attempt != request.attempt:
-        raise lease_lost(trial, request.attempt)
-    raise AttemptEnded(
-        f"attempt {request.attempt} of trial {trial_id} has ended already, with another request.",
-        hint=f"It was: {ending.request[:200]}",
-    )
-
-
-def _held(uow: UnitOfWork, trial_id: TrialId, attempt: int) -> tuple[Trial, Study]:
-    trial = hold(uow, trial_id, attempt)
-    return trial, studies.by_id(uow.connection, trial.study_id)
-
-
-def _store_final(uow: UnitOfWork, trial: Trial, request: CompleteRequest) -> None:
-    """Add the final metrics to those of the last step; they are the newest word on it."""
-    step = trial.last_step or 0
-    known: dict[str, float] = {}
-    for point in reports.curve(uow.connection, trial.id):
-        if point.step == step:
-            known = point.metrics
-    final = Report(step=step, metrics={**known, **request.metrics}, number=LARGEST_STEP)
-    reports.store(uow.connection, trial.id, trial.attempt, reports=[final])
-
-
-def _store_value(uow: UnitOfWork, trial: Trial, study: Study, curve: list[Point]) -> None:
-    """Set the trial's value from its whole curve.
-
-    An interim value may stem from steps that a lost attempt took with it.
-    """
-    objective = study.spec.objective
-    point = best_point(objective, curve)
+        return _Result(verdict, trial, final)
+    point = best_point(study.spec.objective, curve)
     if point is not None:
-        values: dict[str, Any] = {
-            "value": point.metrics[objective.metric],
-            "best_step": point.step,
-            "last_step": curve[-1].step,
-            "metrics": finite(point.metrics),
-        }
-        trials.note_progress(uow.connection, trial, values=values, now=uow.now)
+        value = point.metrics[study.spec.objective.metric]
+        trial = replace(
+            trial, value=value, best_step=point.step, last_step=curve[-1].step, metrics=finite(point.metrics)
+        )
     elif trial.stop in (None, StopReason.PRUNED):
-        reported = ", ".join(sorted({name for p in curve for name in p.metrics})) or "nothing"
-        rule = f"the objective's metric {objective.metric!r} was never reported; reported was: {reported}"
-        raise InvalidInput([Problem("metrics", rule)])
+        raise _never_reported(study.spec.objective.metric, curve)
+    return _Result(Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures), trial, final)
 
 
-def _end(
-    uow: UnitOfWork,
-    trial: Trial,
-    study: Study,
-    request: Request,
-    verdict: Verdict,
-    *,
-    log_tail: str = "",
-) -> EndResponse:
-    study_state = end_attempt(uow, trial, study, verdict=verdict)
-    answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study_state)
+def _final_report(trial: Trial, request: CompleteRequest, curve: Sequence[Point]) -> Report | None:
+    """The final metrics with those of the last step; they are the newest word on it."""
+    if not request.metrics:
+        return None
+    step = trial.last_step or 0
+    known = next((point.metrics for point in curve if point.step == step), {})
+    return Report(step=step, metrics={**known, **request.metrics}, number=LARGEST_STEP)
+
+
+def _never_reported(metric: str, curve: Sequence[Point]) -> InvalidInput:
+    reported = ", ".join(sorted({name for point in curve for name in point.metrics})) or "nothing"
+    rule = f"the objective's metric {metric!r} was never reported; reported was: {reported}"
+    return InvalidInput([Problem("metrics", rule)])
+
+
+def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result) -> tuple[EndResponse, Study]:
+    trial, verdict = result.trial, result.verdict
+    if result.final is not None:
+        reports.store(uow.connection, [(trial.id, trial.attempt, [result.final])])
+    if trial.state is TrialState.WAITING:  # its lease had run out, and nobody took it
+        leases.extend(uow.connection, [trial.id], deadline=uow.deadline)
+        trial = replace(trial, state=TrialState.RUNNING)
+    study = end_attempt(uow, trial, study, verdict=verdict, result=_columns(trial))
+    answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
     attempts.close(
         uow.connection,
         trial,
         outcome=_outcome(request, verdict),
         message=verdict.message,
-        log_tail=log_tail,
+        log_tail=request.log_tail if isinstance(request, FailRequest) else "",
         ending=Ending(_key(request), answer.model_dump_json()),
         now=uow.now,
     )
-    return answer
+    return answer, study
+
+
+def _columns(trial: Trial) -> dict[str, Any]:
+    names = ("value", "best_step", "last_step", "metrics")
+    return {name: getattr(trial, name) for name in names}
 
 
 def _outcome(request: Request, verdict: Verdict) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ from tunefleet.protocol import StudyState
 from tunefleet.space import Configuration
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.services.creation import create, number_with
+from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.transitions import (
     complete_if_done,
     out_of_time,
@@ -20,14 +21,19 @@ from tunefleet_master.services.transitions import (
 from tunefleet_master.services.wakeups import CLAIMS, PLANNER, Wakeups
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.locks import StudyLocks
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
 log = logging.getLogger(__name__)
 
-MIN_QUEUE = (
-    32  # trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little
-)
+Observe = Callable[[str, float], None]
+"""Is told a sampler's name, and how many seconds it took to propose."""
+
+# Trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little. The
+# queue is filled up to the larger number when it has fallen below the smaller one, a batch at a time.
+MIN_QUEUE = 32
+FULL_QUEUE = 64
 MAX_MISSES = 10_000  # proposals in a row that are known or break a constraint, after which the space counts as used up
 MAX_SAMPLERS = 1_000  # kept between calls, since a grid walks on from where it is; a study that ended leaves one behind
 LOOK_EVERY_S = 5.0
@@ -56,7 +62,8 @@ def needs(uow: UnitOfWork) -> list[Need]:
     for study in studies.running(uow.connection):
         if study.exhausted or out_of_time(uow, study):
             continue
-        lacking = MIN_QUEUE - trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
+        n_waiting = trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
+        lacking = FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0
         n = lacking if study.trials_left is None else min(lacking, study.trials_left)
         if n > 0:
             found.append(Need(study, n))
@@ -74,10 +81,11 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
 
     A batch that was drawn from another position than the study's (another planner came first) is dropped.
     """
-    study = studies.by_id(uow.connection, study_id)
+    study = studies.lock(uow.connection, study_id)
     if study.position != batch.position or study.state is not StudyState.RUNNING:
         return 0
-    added = sum(_add(uow, study, batch.position + i, params) for i, params in enumerate(batch.proposals) if params)
+    proposals = [Proposal(batch.position + i, params) for i, params in enumerate(batch.proposals) if params]
+    added = create_proposed(uow, study, proposals) if proposals else 0
     position = batch.position + len(batch.proposals)
     studies.set_position(uow.connection, study.id, position=position, exhausted=batch.exhausted)
     if added:
@@ -87,16 +95,14 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     return added
 
 
-def _add(uow: UnitOfWork, study: Study, position: int, params: Configuration) -> bool:
-    return number_with(uow, study, params) is None and create(uow, study, params, position=position) is not None
-
-
 class Planner:
     """Fills queues whenever a bell says that one may lack trials, and every few seconds in any case."""
 
-    def __init__(self, database: Database, wakeups: Wakeups) -> None:
+    def __init__(self, database: Database, wakeups: Wakeups, observe: Observe = lambda sampler, took_s: None) -> None:
         self._database = database
         self._wakeups = wakeups
+        self._observe = observe
+        self._locks = StudyLocks(database.engine)
         self._samplers: dict[int, Sampler] = {}
         self._misses: dict[int, int] = {}
 
@@ -112,14 +118,24 @@ class Planner:
                 await bell.wait(LOOK_EVERY_S)
 
     async def _fill(self) -> bool:
-        """Serve each study that lacks trials once; whether some may lack trials still."""
+        """Serve each study that lacks trials, and that no other master plans, once; whether some may lack trials still.
+
+        What another master plans is looked at again when that one has left.
+        """
         lacking = await self._database.aread(needs)
+        mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
+        lacking = [need for need in lacking if need.study.id in mine]
         for need in lacking:
-            batch = await asyncio.to_thread(propose, self._sampler(need.study), need)
-            batch = self._give_up(need, batch)
+            batch = await asyncio.to_thread(self._propose, need)
             added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
             self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
         return bool(lacking)
+
+    def _propose(self, need: Need) -> Batch:
+        began = time.perf_counter()
+        batch = propose(self._sampler(need.study), need)
+        self._observe(need.study.sampler, time.perf_counter() - began)
+        return self._give_up(need, batch)
 
     def _sampler(self, study: Study) -> Sampler:
         if study.id not in self._samplers:

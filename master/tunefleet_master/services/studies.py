@@ -17,7 +17,7 @@ from tunefleet_master.search import registry
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
 from tunefleet_master.services.wakeups import PLANNER, events_of
-from tunefleet_master.storage import artifacts, events, trials
+from tunefleet_master.storage import artifacts, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, canonical
@@ -48,7 +48,7 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         reason=selection.reason,
         now=uow.now,
     )
-    events.add(uow.connection, study.id, "study.running", trial=None, data={}, now=uow.now)
+    uow.record(study.id, "study.running", trial=None, data={})
     uow.signal(PLANNER)
     return study_detail(uow, study), True
 

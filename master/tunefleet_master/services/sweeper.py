@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from tunefleet.errors import StorageUnusable
+from tunefleet.logs import about
 from tunefleet.protocol import Failure
 from tunefleet_master.lifecycle import outage
 from tunefleet_master.services import artifacts
@@ -19,7 +20,9 @@ from tunefleet_master.services.transitions import (
 )
 from tunefleet_master.storage import attempts, leases, studies, trials, workers
 from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.observer import Measurement
 from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Trial
 
 log = logging.getLogger(__name__)
 
@@ -29,38 +32,35 @@ SWEEPS_PER_COLLECTION = 300
 
 
 def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
-    """Extend leases by the time that the master was away, then requeue what has expired. Safe to run twice."""
+    """Extend leases by the time that no master was there, then requeue what has expired. Safe to run twice.
+
+    Several masters sweep one after the other: the first one's note of the time waits for no other's.
+    """
     away = outage(workers.last_sweep(uow.connection), uow.now, sweep_s=sweep_s)
     workers.note_sweep(uow.connection, uow.now)
     if away:
-        log.info(
-            "the master was away for %.0f s: all leases are extended by that",
-            away.total_seconds(),
-        )
+        log.info("no master was there for %.0f s: all leases are extended by that", away.total_seconds())
         leases.extend_all(uow.connection, away)
+    leases.cap_all(uow.connection, uow.deadline)
     for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
-        study = studies.by_id(uow.connection, trial.study_id)
-        message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
-        verdict = verdict_of_failure(trial, study, failure=Failure.LOST, message=message, attempt_open=True)
-        end_attempt(uow, trial, study, verdict=verdict)
-        attempts.close(uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now)
-        log.warning(
-            "trial %d of study %s, attempt %d: %s",
-            trial.number,
-            trial.study,
-            trial.attempt,
-            message,
-        )
+        _requeue(uow, trial)
     for study in studies.running(uow.connection):
         if out_of_time(uow, study):
-            trials.cancel_waiting(
-                uow.connection,
-                study.id,
-                message="the study's hours are spent",
-                now=uow.now,
-            )
-            complete_if_done(uow, study)
+            trials.cancel_waiting(uow.connection, study.id, message="the study's hours are spent", now=uow.now)
+        complete_if_done(uow, study)
     workers.forget(uow.connection, uow.now - FORGET_WORKERS_AFTER)
+
+
+def _requeue(uow: UnitOfWork, trial: Trial) -> None:
+    """Let a trial wait again whose lease has run out, its attempt still open for a late result."""
+    study = studies.by_id(uow.connection, trial.study_id)
+    message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
+    verdict = verdict_of_failure(trial, study, failure=Failure.LOST, message=message, attempt_open=True)
+    end_attempt(uow, trial, study, verdict=verdict)
+    attempts.close(uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now)
+    uow.measure(Measurement.LEASE_EXPIRED)
+    fields = about(study=trial.study, trial=trial.number, trial_id=trial.id, attempt=trial.attempt, worker=trial.worker)
+    log.warning("trial %d of study %s, attempt %d: %s", trial.number, trial.study, trial.attempt, message, extra=fields)
 
 
 def collect(uow: UnitOfWork, delete: Callable[[str], None]) -> Sequence[str]:

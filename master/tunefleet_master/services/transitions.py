@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.protocol import Failure, StudyState, TrialState
@@ -13,7 +15,7 @@ from tunefleet_master.lifecycle import (
     end_of_failure,
 )
 from tunefleet_master.services.wakeups import CLAIMS, PLANNER, events_of
-from tunefleet_master.storage import events, studies, trials
+from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
@@ -37,20 +39,29 @@ def verdict_of_failure(
     return Verdict(end, text, failures, exception, attempt_open=attempt_open)
 
 
-def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict) -> StudyState:
-    """Carry out a verdict on a trial that this transaction has read; returns what the study does then.
+def end_attempt(
+    uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict, result: Mapping[str, Any] | None = None
+) -> Study:
+    """Carry out a verdict on a trial that this transaction has locked; returns the study as it is then.
+
+    Args:
+        uow: the request's.
+        trial: as it was read.
+        study: the trial's.
+        verdict: how the attempt ends.
+        result: more columns of the trial to set.
 
     Raises:
         LeaseLost: the trial has moved on since it was read.
     """
-    if not trials.end(uow.connection, trial, verdict, now=uow.now):
+    if not trials.end(uow.connection, trial, verdict, now=uow.now, result=result):
         raise lease_lost(trial, trial.attempt)
     announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:
         uow.signal(CLAIMS)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
         study = _pause_if_broken(uow, study, verdict)
-    return complete_if_done(uow, study).state
+    return complete_if_done(uow, study)
 
 
 def announce(
@@ -70,14 +81,15 @@ def announce(
         "worker": trial.worker,
         "attempt": trial.attempt,
     }
-    events.add(
-        uow.connection,
-        study.id,
-        f"trial.{state}",
-        trial=trial.number,
-        data=data,
-        now=uow.now,
-    )
+    uow.record(study.id, f"trial.{state}", trial=trial.number, data=data)
+    uow.signal(events_of(study.name))
+
+
+def announce_new(uow: UnitOfWork, study: Study, numbers: Iterable[int]) -> None:
+    """Record new trials as events."""
+    for number in numbers:
+        data = {"value": None, "failure": None, "message": "", "worker": None, "attempt": 0}
+        uow.record(study.id, f"trial.{TrialState.WAITING}", trial=number, data=data)
     uow.signal(events_of(study.name))
 
 
@@ -92,14 +104,7 @@ def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str
     check_study_transition(study.state, new, name=study.name)
     if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
         raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
-    events.add(
-        uow.connection,
-        study.id,
-        f"study.{new}",
-        trial=None,
-        data={"message": message},
-        now=uow.now,
-    )
+    uow.record(study.id, f"study.{new}", trial=None, data={"message": message})
     for topic in (PLANNER, CLAIMS, events_of(study.name)):
         uow.signal(topic)
     return studies.by_id(uow.connection, study.id)
@@ -107,12 +112,21 @@ def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str
 
 def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
     """Complete a study that has spent its budget, or its sampler's configurations, and has no trial left to finish."""
-    spent = study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
-    if study.state not in (StudyState.RUNNING, StudyState.PAUSED) or not spent:
+    if not _is_spent(uow, study):
         return study
-    if studies.has_unfinished(uow.connection, study.id):
+    # Two masters that end the last two trials at the same time come here one after the other, and the second one sees
+    # that nothing is left.
+    study = studies.lock(uow.connection, study.id)
+    if not _is_spent(uow, study) or studies.has_unfinished(uow.connection, study.id):
         return study
     return change_study(uow, study, StudyState.COMPLETE, message=_why_done(uow, study))
+
+
+def _is_spent(uow: UnitOfWork, study: Study) -> bool:
+    """Whether the study can go on no further than the trials that it has."""
+    if study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+        return False
+    return study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
 
 
 def out_of_time(uow: UnitOfWork, study: Study) -> bool:

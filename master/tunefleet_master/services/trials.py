@@ -15,7 +15,7 @@ from tunefleet.protocol import (
     TrialView,
 )
 from tunefleet.space import Configuration
-from tunefleet_master.services.creation import create, number_with
+from tunefleet_master.services.creation import create_by_hand, number_with
 from tunefleet_master.services.transitions import announce, change_study
 from tunefleet_master.services.views import trial_view
 from tunefleet_master.services.wakeups import CLAIMS
@@ -33,8 +33,9 @@ def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialVi
         NotFound, Conflict: the study was stopped. InvalidInput: not a configuration of the space.
         DuplicateConfiguration: a trial has it. BudgetTaken: the budget has no trial left.
     """
-    study = _open(uow, studies.get(uow.connection, name), "take trials")
-    added = [_add(uow, study, study.spec.search_space.check(params)) for params in request.params]
+    study_id = studies.get(uow.connection, name).id
+    study = _open(studies.lock(uow.connection, study_id), "take trials")
+    added = [_add(uow, study_id, study.spec.search_space.check(params)) for params in request.params]
     if study.state is StudyState.COMPLETE:
         change_study(uow, study, StudyState.RUNNING)
     uow.signal(CLAIMS)
@@ -61,7 +62,7 @@ def by_number(uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_00
 
 def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
     """Let failed trials run again; raises NotFound, or Conflict when the study was stopped."""
-    study = _open(uow, studies.get(uow.connection, name), "run trials again")
+    study = _open(studies.get(uow.connection, name), "run trials again")
     numbers = stored.retry(uow.connection, study.id, request.failures, now=uow.now)
     for number in numbers:
         announce(uow, study, stored.by_number(uow.connection, study, number), state=TrialState.WAITING)
@@ -71,7 +72,7 @@ def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
     return RetryResponse(numbers=numbers)
 
 
-def _open(uow: UnitOfWork, study: Study, purpose: str) -> Study:
+def _open(study: Study, purpose: str) -> Study:
     if study.state is StudyState.STOPPED:
         raise Conflict(
             f"study {study.name!r} was stopped and cannot {purpose}.",
@@ -80,11 +81,12 @@ def _open(uow: UnitOfWork, study: Study, purpose: str) -> Study:
     return study
 
 
-def _add(uow: UnitOfWork, study: Study, params: Configuration) -> Trial:
+def _add(uow: UnitOfWork, study_id: int, params: Configuration) -> Trial:
+    study = studies.by_id(uow.connection, study_id)
     known = number_with(uow, study, params)
     if known is not None:
         raise DuplicateConfiguration(f"trial {known} of study {study.name!r} has this configuration already.")
-    trial = create(uow, study, params, position=None)
+    trial = create_by_hand(uow, study, params)
     if trial is None:
         hint = f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
         raise BudgetTaken(f"the budget of study {study.name!r} has no trial left.", hint=hint)

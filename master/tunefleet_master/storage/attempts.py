@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select, tuple_, update
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import AttemptView
@@ -22,13 +22,13 @@ class Ending:
     answer: str
 
 
-def begin(connection: Connection, trials: Sequence[Trial], *, worker: str, now: datetime) -> None:
+def begin(connection: Connection, trials: Sequence[Trial], *, now: datetime) -> None:
     """Record that each of these claimed trials has begun its newest attempt."""
     rows = [
         {
             "trial_id": trial.id,
             "attempt": trial.attempt,
-            "worker": worker,
+            "worker": trial.worker,
             "started_at": now,
         }
         for trial in trials
@@ -36,15 +36,13 @@ def begin(connection: Connection, trials: Sequence[Trial], *, worker: str, now: 
     connection.execute(insert(AttemptRow), rows)
 
 
-def ending(connection: Connection, trial_id: TrialId, attempt: int) -> Ending | None:
-    """How the attempt was ended by its worker; None while it was not."""
-    query = select(AttemptRow.request, AttemptRow.answer).where(
-        AttemptRow.trial_id == trial_id,
-        AttemptRow.attempt == attempt,
+def endings(connection: Connection, pairs: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
+    """How these attempts were ended by their workers; those that were not are left out."""
+    query = select(AttemptRow.trial_id, AttemptRow.attempt, AttemptRow.request, AttemptRow.answer).where(
+        tuple_(AttemptRow.trial_id, AttemptRow.attempt).in_(pairs),
         AttemptRow.answer.is_not(None),
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Ending(row.request, row.answer)
+    return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in connection.execute(query)}
 
 
 def close(

@@ -1,36 +1,44 @@
-"""The database and its one writer.
+"""The database: what waits to be written shares transactions, what is read runs beside it.
 
-SQLite lets one connection write at a time, and a write is safe when the disk says so. So all writes queue for one
-thread, which puts everything that waits into one transaction, each request in a savepoint of its own, and pays for
-one sync to disk. A request is answered after its commit: acknowledged is committed. Reads run beside it on
-connections of their own (WAL), and see the last commit.
+SQLite lets one connection write at a time, so all writes queue for one lane. On Postgres the calls of workers have a
+lane of their own, which a slow request of a person does not hold up. A request is answered after its commit:
+acknowledged is committed. Reads run on connections of their own, and see the last commit.
 """
 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from tunefleet.errors import StorageUnusable
-from tunefleet_master.storage.engine import make_engine, storage_problem
+from tunefleet.failpoints import failpoint
+from tunefleet_master.storage import events
+from tunefleet_master.storage.engine import backend_of, make_engine, warn_of_known_bugs
+from tunefleet_master.storage.faults import Fault, fault_of, translated
+from tunefleet_master.storage.lane import Job, Lane, Steps
+from tunefleet_master.storage.notices import Listener, notify
+from tunefleet_master.storage.observer import Observer, Queued, Silent, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
+Q = TypeVar("Q")
 Clock = Callable[[], datetime]
 
-# Requests in one transaction: more than waits in practice, few enough that a flood does not delay the first answer.
-MAX_BATCH = 256
 N_READERS = 4
+
+Together = Callable[[UnitOfWork, Sequence[Q]], Sequence[T | Exception]]
+"""Serves many requests of one kind at once; an answer that is an exception is raised to its asker."""
 
 
 def utc_now() -> datetime:
@@ -46,30 +54,18 @@ class Timing:
     heartbeat_s: float = 10.0
 
 
-@dataclass(slots=True)
-class _Job(Generic[T]):
-    work: Callable[[UnitOfWork], T]
-    future: Future[T] = field(default_factory=Future)
-    result: Any = None
-    error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
 class Database:
-    """One SQLite file, with one writer thread and a few reading threads.
+    """One database, with a few threads that write and a few that read.
 
     Args:
-        url: SQLAlchemy's, such as `sqlite:////var/lib/tunefleet/tunefleet.db`.
+        url: SQLAlchemy's, such as `sqlite:////var/lib/tunefleet/tunefleet.db` or `postgresql://user@host/tunefleet`.
         timing: what leases are given with.
-        clock: the master's clock; the only one that decides anything.
-        publish: is given the topics of each committed transaction, on the writer's thread.
+        clock: the clock that decides; None: this machine's on SQLite, and the database's own on Postgres, so that
+            several masters agree.
+        publish: is given the topics of each committed transaction, from any thread; those of other masters too.
+        observer: is told how long things take.
 
-    Raises StorageUnusable when the file cannot be opened.
+    Raises StorageUnusable when the database cannot be opened.
     """
 
     def __init__(
@@ -77,141 +73,128 @@ class Database:
         url: str,
         *,
         timing: Timing | None = None,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
         publish: Callable[[Iterable[str]], None] = lambda topics: None,
+        observer: Observer | None = None,
     ) -> None:
         self.timing = timing or Timing()
         self._clock = clock
-        self._publish = publish
+        self._observer = observer or Silent()
+        self._name = uuid.uuid4().hex[:16]
         self.engine: Engine = make_engine(url, read_only=False)
-        self._reading: Engine = make_engine(url, read_only=True)
-        with _translated(), self.engine.connect() as connection:
-            connection.rollback()  # opening shows whether the file is a database, and can be written
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._reading: Engine = make_engine(url, read_only=True, pool_size=N_READERS)
+        self.backend = backend_of(self.engine)
+        with translated(), self.engine.connect() as connection:
+            connection.rollback()  # opening shows whether the database is one, and can be written
+        warn_of_known_bugs(self.engine)
+        steps = Steps(
+            begin=self._unit_of_work,
+            finish=self._finish,
+            publish=publish,
+            before_commit=partial(failpoint, "master.before_commit"),
+            after_commit=partial(failpoint, "master.after_commit"),
+        )
+        self._of_workers = Lane("writer", self.engine, steps=steps, observer=self._observer)
+        self._of_people = self._of_workers
+        self._listener: Listener | None = None
+        if self.backend == "postgresql":
+            self._of_people = Lane("second-writer", self.engine, steps=steps, observer=self._observer)
+            self._listener = Listener(self.engine.url, name=self._name, publish=publish)
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._closed = threading.Lock()
-        self._writer = threading.Thread(target=self._run, name="writer", daemon=True)
-        self._writer.start()
 
-    def write(self, work: Callable[[UnitOfWork], T]) -> Future[T]:
-        """Queue a request for the writer; the future resolves after the commit.
+    def write(self, work: Callable[[UnitOfWork], T], *, repeatable: bool = True) -> Future[T]:
+        """Queue a request; the future resolves after the commit.
 
-        An exception of `work` undoes what `work` did, and nothing else. `work` may run twice (when its transaction
-        breaks for a reason that is not its own), so it must act through the unit of work only.
+        An exception of `work` undoes what `work` did, and nothing else. `work` may run more than once (when its
+        transaction breaks for a reason that is not its own), so it must act through the unit of work only.
+
+        Args:
+            work: the request.
+            repeatable: committing it twice does what committing it once does. What is not is given up, with an error
+                that says so, when the connection is lost during the commit.
         """
-        job: _Job[T] = _Job(work)
-        # Whoever waits may go away and cancel; the writer's answer must still find its place.
-        job.future.set_running_or_notify_cancel()
-        if self._closed.locked():
-            job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
-        else:
-            self._jobs.put(job)
-        return job.future
+        return self._put(self._of_people, Job(lambda uow, _: [work(uow)], None, repeatable))
 
-    async def awrite(self, work: Callable[[UnitOfWork], T]) -> T:
+    def write_together(self, work: Together[Q, T], item: Q) -> Future[T]:
+        """Queue a request that is served together with all others of its kind that wait; it must be repeatable."""
+        return self._put(self._of_workers, Job(work, item, repeatable=True))
+
+    async def awrite(self, work: Callable[[UnitOfWork], T], *, repeatable: bool = True) -> T:
         """`write`, awaited; the work goes on when the waiting task is cancelled."""
-        return await asyncio.wrap_future(self.write(work))
+        return await asyncio.wrap_future(self.write(work, repeatable=repeatable))
 
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    async def awrite_together(self, work: Together[Q, T], item: Q) -> T:
+        """`write_together`, awaited; the work goes on when the waiting task is cancelled."""
+        return await asyncio.wrap_future(self.write_together(work, item))
+
+    def read(self, work: Callable[[UnitOfWork], T], queued: Queued | None = None) -> T:
         """Run `work` on a connection that cannot write, on this thread."""
-        with _translated(), self._reading.connect() as connection:
-            return work(self._unit_of_work(connection))
+        began = time.perf_counter()
+        succeeded = False
+        try:
+            with translated():
+                result = self._read(work)
+            succeeded = True
+            return result
+        finally:
+            asked = [queued or Queued(began)]
+            ended = Transaction("read", began, time.perf_counter(), committed=succeeded, requests=asked)
+            self._observer.ended(ended)
 
     async def aread(self, work: Callable[[UnitOfWork], T]) -> T:
         """`read` on a reading thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work, Queued())
 
     def close(self) -> None:
         """Finish what is queued, refuse what comes after, close the files. Safe to call twice."""
         if not self._closed.acquire(blocking=False):
             return
-        self._jobs.put(None)
-        self._writer.join()
+        for lane in {self._of_workers, self._of_people}:
+            lane.close()
+        if self._listener is not None:
+            self._listener.close()
         self._readers.shutdown()
         self._reading.dispose()
         self.engine.dispose()
 
+    def _put(self, lane: Lane, job: Job) -> Future[Any]:
+        # Whoever waits may go away and cancel; the answer must still find its place.
+        job.future.set_running_or_notify_cancel()
+        if self._closed.locked():
+            job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
+        else:
+            lane.put(job)
+        return job.future
+
+    def _read(self, work: Callable[[UnitOfWork], T]) -> T:
+        try:
+            return self._read_once(work)
+        except DBAPIError as error:
+            if fault_of(error) is Fault.OWN:
+                raise
+        self._observer.retried("read", "connection")
+        return self._read_once(work)  # the pool's connections were lost; a new one shows whether the database is there
+
+    def _read_once(self, work: Callable[[UnitOfWork], T]) -> T:
+        with self._reading.connect() as connection:
+            return work(self._unit_of_work(connection))
+
     def _unit_of_work(self, connection: Connection) -> UnitOfWork:
-        return UnitOfWork(connection, self._clock(), self.timing.lease_s, self.timing.heartbeat_s)
+        return UnitOfWork(connection, self._now(connection), self.timing.lease_s, self.timing.heartbeat_s)
 
-    def _run(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            batch, last = self._gather(first)
-            self._commit(batch)
-            if last:
-                return
+    def _now(self, connection: Connection) -> datetime:
+        if self._clock is not None:
+            return self._clock()
+        if self.backend == "sqlite":
+            return utc_now()
+        return datetime.fromtimestamp(connection.execute(_DATABASE_CLOCK).scalar_one(), UTC)
 
-    def _gather(self, first: _Job[Any]) -> tuple[list[_Job[Any]], bool]:
-        batch = [first]
-        while len(batch) < MAX_BATCH:
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is None:
-                return batch, True
-            batch.append(job)
-        return batch, False
-
-    def _commit(self, batch: list[_Job[Any]]) -> None:
-        try:
-            signals = self._transaction(batch)
-        except DBAPIError as error:
-            if len(batch) == 1:
-                batch[0].error = storage_problem(error)
-                batch[0].settle()
-            else:  # one bad request must not take the others with it
-                for job in batch:
-                    self._commit([job])
-            return
-        for job in batch:
-            job.settle()
-        if signals:
-            self._publish(signals)
-
-    def _transaction(self, batch: list[_Job[Any]]) -> set[str]:
-        signals: set[str] = set()
-        with self.engine.connect() as connection:
-            transaction = connection.begin()
-            try:
-                for job in batch:
-                    signals |= self._attempt(connection, job)
-                transaction.commit()
-            except DBAPIError:
-                # After a full disk SQLite has rolled back by itself, and another rollback would fail: a new
-                # connection is the clean way out.
-                connection.invalidate()
-                raise
-        return signals
-
-    def _attempt(self, connection: Connection, job: _Job[Any]) -> set[str]:
-        """Do the job in a savepoint.
-
-        An error of its own undoes it, an error of the database breaks the whole transaction.
-        """
-        uow = self._unit_of_work(connection)
-        savepoint = connection.begin_nested()
-        try:
-            job.result, job.error = job.work(uow), None
-        except DBAPIError as error:
-            if not isinstance(error, IntegrityError):
-                raise
-            job.error = error
-        except Exception as error:
-            job.error = error
-        if job.error is None:
-            savepoint.commit()
-            return uow.signals
-        savepoint.rollback()
-        return set()
+    def _finish(self, connection: Connection, units: Sequence[UnitOfWork]) -> None:
+        """Write the events and tell the other masters."""
+        events.add(connection, [event for uow in units for event in uow.events])
+        if self.backend == "postgresql":
+            notify(connection, self._name, {topic for uow in units for topic in uow.signals})
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn the driver's errors into ours."""
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        raise storage_problem(error) from error
+_DATABASE_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")

@@ -1,34 +1,90 @@
-"""SQLAlchemy engines for SQLite, set up so that a commit is on the disk, and the driver's errors in our words."""
+"""SQLAlchemy engines for SQLite and Postgres, set up so that an acknowledged commit is on the disk."""
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+import logging
+import sqlite3
+from types import ModuleType
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from tunefleet.errors import NotAvailableYet, Problem, StorageUnusable
+from tunefleet.errors import StorageUnusable
+
+Backend = Literal["sqlite", "postgresql"]
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 10_000
 CACHE_KIB = 64_000
 
+# sqlite.org/wal.html, "the WAL-reset bug": a checkpoint that races with a writer can lose commits.
+WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 
-def make_engine(url: str, *, read_only: bool) -> Engine:
+POSTGRES_SESSION = {
+    # Longer than any statement of ours but the removal of a huge study.
+    "statement_timeout": "60s",
+    "lock_timeout": "10s",
+    # A master that is stopped in the middle of a transaction must not hold the others up.
+    "idle_in_transaction_session_timeout": "15s",
+    "application_name": "tunefleet-master",
+    "jit": "off",
+}
+CONNECT_WITHIN_S = 5
+
+# A connection whose network is gone without a word is given up after about this long.
+KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a database that the master can use, with the driver that it uses.
+
+    Raises:
+        StorageUnusable: it is no URL, or names another kind of database.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        hint = "Write sqlite:////absolute/path.db or postgresql://user@host/database."
+        raise StorageUnusable(f"{text!r} is not a database URL.", hint=hint) from error
+    kind = url.get_backend_name()
+    if kind in ("postgresql", "postgres"):
+        return url.set(drivername="postgresql+psycopg")
+    if kind == "sqlite":
+        return url
+    hint = "Write sqlite:////absolute/path.db or postgresql://user@host/database."
+    raise StorageUnusable(f"a {kind} database cannot be used: the master runs on SQLite and on Postgres.", hint=hint)
+
+
+def backend_of(engine: Engine | Connection) -> Backend:
+    """Which database it is."""
+    return "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
+
+
+def make_engine(text: str, *, read_only: bool, pool_size: int = 5) -> Engine:
     """An engine whose transactions begin and end where SQLAlchemy says, and not where the driver guesses.
 
     Raises:
-        NotAvailableYet: the URL names another database than SQLite.
-        StorageUnusable: the URL cannot be parsed.
+        StorageUnusable: the URL cannot be parsed, or names another kind of database.
     """
-    try:
-        backend = make_url(url).get_backend_name()
-    except ArgumentError as error:
-        raise StorageUnusable(f"{url!r} is not a database URL.", hint="Write sqlite:////absolute/path.db") from error
-    if backend != "sqlite":
-        raise NotAvailableYet([Problem("database", "only SQLite is available in this version", backend)])
-    engine = create_engine(url, poolclass=QueuePool, connect_args={"check_same_thread": False})
+    url = parse_url(text)
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, read_only=read_only, pool_size=pool_size)
+    return _postgres(url, read_only=read_only, pool_size=pool_size)
+
+
+def _sqlite(url: URL, *, read_only: bool, pool_size: int) -> Engine:
+    engine = create_engine(
+        url,
+        module=sqlite_module(),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        connect_args={"check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
@@ -56,41 +112,39 @@ def _pragmas(*, read_only: bool) -> list[str]:
     return [*pragmas, "journal_mode=WAL", "synchronous=FULL"]
 
 
-def storage_problem(error: DBAPIError) -> StorageUnusable:
-    """What the driver's error means for the person who runs the master."""
-    text = str(error.orig)
-    for sign, message, hint in (
-        (
-            "full",
-            "the disk under the database is full.",
-            "Free some space; the master goes on by itself.",
-        ),
-        (
-            "malformed",
-            "the database file is corrupt.",
-            "Restore it from a copy, or start with another data folder.",
-        ),
-        (
-            "not a database",
-            "the database file is not a SQLite database.",
-            "Restore it from a copy, or name another file.",
-        ),
-        (
-            "locked",
-            "the database is locked by another program.",
-            "Only one master may use a SQLite file.",
-        ),
-        (
-            "readonly",
-            "the database cannot be written.",
-            "Check the owner and the rights of the file and its folder.",
-        ),
-        (
-            "unable to open",
-            "the database file cannot be opened.",
-            "Check that its folder exists and may be written.",
-        ),
-    ):
-        if sign in text:
-            return StorageUnusable(message, hint=hint)
-    return StorageUnusable(f"the database failed: {text}.", hint="Look at the master's log.")
+def sqlite_module() -> ModuleType:
+    """The newest SQLite that can be imported: that of `pysqlite3`, or the interpreter's own."""
+    try:
+        packaged = importlib.import_module("pysqlite3")
+    except ImportError:
+        return sqlite3
+    newer = packaged.sqlite_version_info > sqlite3.sqlite_version_info
+    return packaged if newer else sqlite3
+
+
+def warn_of_known_bugs(engine: Engine) -> None:
+    """Say in the log when this SQLite has a bug that can lose data."""
+    if backend_of(engine) != "sqlite":
+        return
+    version = tuple(sqlite_module().sqlite_version_info)
+    first, last = WAL_RESET_BUG
+    if first <= version <= last:
+        log.warning(
+            "SQLite %s has the WAL-reset bug (sqlite.org/wal.html). One writer, as here, avoids what triggers it; "
+            "`pip install pysqlite3` brings a SQLite without it.",
+            ".".join(map(str, version)),
+        )
+
+
+def _postgres(url: URL, *, read_only: bool, pool_size: int) -> Engine:
+    # Many statements of one reading must see one state, as on SQLite.
+    isolation = "REPEATABLE READ" if read_only else "READ COMMITTED"
+    settings = {**POSTGRES_SESSION, "default_transaction_read_only": "on" if read_only else "off"}
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return create_engine(
+        url,
+        isolation_level=isolation,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={"options": options, "connect_timeout": CONNECT_WITHIN_S, **KEEPALIVES},
+    )

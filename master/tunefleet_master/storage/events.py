@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, text
 
 from tunefleet.protocol import Event
+from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.locks import EVENTS
 from tunefleet_master.storage.tables import EventRow
+from tunefleet_master.storage.unit_of_work import NewEvent
+
+_ONE_AT_A_TIME = text(f"SELECT pg_advisory_xact_lock({EVENTS})")
 
 
-def add(
-    connection: Connection,
-    study_id: int,
-    kind: str,
-    *,
-    trial: int | None,
-    data: Mapping[str, Any],
-    now: datetime,
-) -> None:
-    """Record that something happened."""
-    values = {
-        "study_id": study_id,
-        "kind": kind,
-        "trial": trial,
-        "at": now,
-        "data": dict(data),
-    }
-    connection.execute(insert(EventRow).values(values))
+def add(connection: Connection, new: Sequence[NewEvent]) -> None:
+    """Record what has happened; at the end of a transaction.
+
+    Whoever follows a study asks for ids above the last that he saw, so an id must not be committed after a higher one:
+    on Postgres transactions go through here one at a time.
+    """
+    if not new:
+        return
+    if backend_of(connection) == "postgresql":
+        connection.execute(_ONE_AT_A_TIME)
+    rows = [
+        {"study_id": event.study_id, "kind": event.kind, "trial": event.trial, "at": event.at, "data": dict(event.data)}
+        for event in new
+    ]
+    connection.execute(insert(EventRow), rows)
 
 
 def after(connection: Connection, study_id: int, last_id: int, *, limit: int) -> list[Event]:

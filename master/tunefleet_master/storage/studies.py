@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +48,18 @@ def by_id(connection: Connection, study_id: int) -> Study:
     return study_of(connection.execute(select(*_COLUMNS).where(StudyRow.id == study_id)).one())
 
 
+def by_ids(connection: Connection, study_ids: Collection[int]) -> dict[int, Study]:
+    """These studies, which exist."""
+    query = select(*_COLUMNS).where(StudyRow.id.in_(study_ids))
+    return {study.id: study for study in map(study_of, connection.execute(query))}
+
+
+def lock(connection: Connection, study_id: int) -> Study:
+    """The study as it is now, which no other master changes until the transaction ends."""
+    query = select(*_COLUMNS).where(StudyRow.id == study_id).with_for_update(key_share=True)
+    return study_of(connection.execute(query).one())
+
+
 def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, now: datetime) -> Study:
     """Store a new study, running."""
     values = {
@@ -86,24 +98,21 @@ def running(connection: Connection) -> list[Study]:
     return [study_of(row) for row in connection.execute(query)]
 
 
-def with_claimable_trials(connection: Connection) -> list[tuple[Study, int]]:
-    """Running studies that have a waiting trial, each with its number of running trials.
-
-    Sorted as they are served: higher priority first, then the one with fewer trials running, then the older one.
-    """
+def with_claimable_trials(connection: Connection) -> list[Study]:
+    """Running studies that have a waiting trial."""
     has_waiting = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
-    n_running = (
-        select(func.count())
-        .where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.RUNNING)
-        .scalar_subquery()
-        .label("n_running")
-    )
+    query = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, has_waiting)
+    return [study_of(row) for row in connection.execute(query)]
+
+
+def n_running(connection: Connection, study_ids: Collection[int]) -> dict[int, int]:
+    """How many trials of each study run; studies without any are left out."""
     query = (
-        select(*_COLUMNS, n_running)
-        .where(StudyRow.state == StudyState.RUNNING, has_waiting)
-        .order_by(StudyRow.priority.desc(), n_running, StudyRow.id)
+        select(TrialRow.study_id, func.count())
+        .where(TrialRow.study_id.in_(study_ids), TrialRow.state == TrialState.RUNNING)
+        .group_by(TrialRow.study_id)
     )
-    return [(study_of(row), row.n_running) for row in connection.execute(query)]
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def change_state(
@@ -143,20 +152,19 @@ def change(
         connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
-def take_number(connection: Connection, study_id: int) -> int | None:
-    """Take one trial from the budget and return its number; None when the budget has none left.
+def take_numbers(connection: Connection, study: Study, n: int) -> int:
+    """Take up to `n` trials from the budget, whose numbers go on from `study.n_created`; returns how many.
 
-    One guarded statement, so that no two takers get the same trial however many there are.
+    One guarded statement, so that no two takers get the same trial however many there are: 0 when another has taken
+    some since the study was read, or the budget has none left.
     """
-    left = or_(StudyRow.budget_trials.is_(None), StudyRow.n_created < StudyRow.budget_trials)
-    query = (
-        update(StudyRow)
-        .where(StudyRow.id == study_id, left)
-        .values(n_created=StudyRow.n_created + 1)
-        .returning(StudyRow.n_created)
-    )
-    created = connection.execute(query).scalar_one_or_none()
-    return None if created is None else created - 1
+    n = n if study.trials_left is None else min(n, study.trials_left)
+    if n == 0:
+        return 0
+    total = study.n_created + n
+    left = or_(StudyRow.budget_trials.is_(None), StudyRow.budget_trials >= total)
+    query = update(StudyRow).where(StudyRow.id == study.id, StudyRow.n_created == study.n_created, left)
+    return n if connection.execute(query.values(n_created=total)).rowcount == 1 else 0
 
 
 def set_position(connection: Connection, study_id: int, *, position: int, exhausted: bool) -> None:

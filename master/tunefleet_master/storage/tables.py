@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -68,6 +69,11 @@ class MetricValues(TypeDecorator[Mapping[str, float]]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, float] | None:
         """All values as floats again."""
         return None if value is None else {name: float(x) for name, x in json.loads(value).items()}
+
+
+def _partial(name: str, *columns: str, where: str) -> Index:
+    """An index of few rows; what reports change must stand in none, so that Postgres need not touch any for them."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Table(DeclarativeBase):
@@ -119,10 +125,13 @@ class TrialRow(Table):
         UniqueConstraint("study_id", "number"),
         UniqueConstraint("study_id", "config_hash"),
         Index("ix_trials_queue", "study_id", "state", "rank", "id"),
-        Index("ix_trials_leases", "state", "lease_deadline"),
-        Index("ix_trials_ranking", "study_id", "state", "value"),
         Index("ix_trials_changes", "study_id", "updated_at"),
-        Index("ix_trials_exceptions", "study_id", "exception"),
+        _partial("ix_trials_running", "study_id", where="state = 'running'"),
+        _partial("ix_trials_requests", "worker", "request_id", where="state = 'running'"),
+        _partial("ix_trials_ranking", "study_id", "value", where="state = 'complete'"),
+        _partial("ix_trials_exceptions", "study_id", "exception", where="exception IS NOT NULL"),
+        # Room on each page for the next version of a row, which reports write many times.
+        {"postgresql_with": {"fillfactor": 80}},
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -141,12 +150,15 @@ class TrialRow(Table):
     """The fencing token: raised by each claim, carried by every later write."""
     attempt_open: Mapped[bool] = mapped_column(default=False)
     """The attempt has not ended by its own word; an expired lease leaves it open, so that a late result is welcome."""
-    worker: Mapped[str | None] = mapped_column(String(100), index=True)
+    worker: Mapped[str | None] = mapped_column(String(100))
     lease_deadline: Mapped[datetime | None]
-    request_id: Mapped[str | None] = mapped_column(String(100), index=True)
+    request_id: Mapped[str | None] = mapped_column(String(100))
     stop: Mapped[str | None] = mapped_column(String(16))
     stop_message: Mapped[str] = mapped_column(default="")
     value: Mapped[float | None]
+    """What the whole curve says, set when an attempt ends with a result."""
+    interim_value: Mapped[float | None]
+    """The best that was reported so far."""
     best_step: Mapped[int | None] = mapped_column(BigInteger)
     last_step: Mapped[int | None] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, float]] = mapped_column(MetricValues)
@@ -236,7 +248,7 @@ class EventRow(Table):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(32))
     trial: Mapped[int | None]

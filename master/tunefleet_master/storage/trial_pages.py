@@ -22,7 +22,7 @@ PARAMETER = "params."
 _SORTS: dict[str, ColumnElement[Any]] = {
     "number": TrialRow.__table__.c.number,
     "state": TrialRow.__table__.c.state,
-    "value": TrialRow.__table__.c.value,
+    "value": func.coalesce(TrialRow.__table__.c.value, TrialRow.__table__.c.interim_value),
     "attempt": TrialRow.__table__.c.attempt,
     "worker": TrialRow.__table__.c.worker,
     "started": TrialRow.__table__.c.started_at,
@@ -44,7 +44,7 @@ class TrialQuery:
     cursor: str | None = None
     limit: int = 100
     since: datetime | None = None
-    """Only trials that have changed since then."""
+    """Only trials whose state has changed since then; reports do not count."""
 
 
 def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[Trial], str | None, int]:

@@ -5,7 +5,7 @@ Every write of a state is guarded by what it was read as; the guard's loser gets
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -52,8 +52,13 @@ def get(connection: Connection, trial_id: TrialId) -> Trial:
     """The trial with this id; raises NotFound."""
     trial = find(connection, trial_id)
     if trial is None:
-        raise NotFound(f"there is no trial with id {trial_id}.")
+        raise missing(trial_id)
     return trial
+
+
+def missing(trial_id: TrialId) -> NotFound:
+    """The error for a trial that is not there."""
+    return NotFound(f"there is no trial with id {trial_id}.")
 
 
 def by_number(connection: Connection, study: Study, number: int) -> Trial:
@@ -68,25 +73,32 @@ def by_number(connection: Connection, study: Study, number: int) -> Trial:
     return trial_of(row)
 
 
-def number_with(connection: Connection, study_id: int, config_hash: str) -> int | None:
-    """The number of the trial that has this configuration."""
-    query = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.config_hash == config_hash)
-    return connection.execute(query).scalar_one_or_none()
+def by_ids(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, Trial]:
+    """Those of these trials that exist."""
+    query = selection().where(TrialRow.id.in_(trial_ids))
+    return {trial.id: trial for trial in map(trial_of, connection.execute(query))}
 
 
-def add(connection: Connection, study_id: int, new: NewTrial, *, now: datetime) -> TrialId:
-    """Store a new trial, waiting. One asked for by hand goes before those that the sampler proposed."""
-    values = {
-        **asdict(new),
+def numbers_with(connection: Connection, study_id: int, hashes: Collection[str]) -> dict[str, int]:
+    """The numbers of the trials that have these configurations, by the configuration's hash."""
+    query = select(TrialRow.config_hash, TrialRow.number).where(
+        TrialRow.study_id == study_id, TrialRow.config_hash.in_(hashes)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: datetime) -> None:
+    """Store new trials, waiting. Those asked for by hand go before those that the sampler proposed."""
+    common: dict[str, Any] = {
         "study_id": study_id,
-        "rank": 0 if new.position is None else 1,
         "state": TrialState.WAITING,
         "metrics": {},
         "failures": {},
         "created_at": now,
         "updated_at": now,
     }
-    return TrialId(connection.execute(insert(TrialRow).values(values).returning(TrialRow.id)).scalar_one())
+    rows = [{**asdict(trial), **common, "rank": 0 if trial.position is None else 1} for trial in new]
+    connection.execute(insert(TrialRow), rows)
 
 
 def displace(
@@ -126,14 +138,18 @@ def in_order(connection: Connection, trial_ids: Sequence[TrialId]) -> list[Trial
     return [trial_of(row) for row in connection.execute(query)]
 
 
-def note_progress(connection: Connection, trial: Trial, *, values: Mapping[str, Any], now: datetime) -> None:
-    """Write what reports have brought; the caller holds the lease in this transaction."""
-    query = update(TrialRow).where(TrialRow.id == trial.id, TrialRow.attempt == trial.attempt)
-    connection.execute(query.values(**values, updated_at=now))
+def end(
+    connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime, result: Mapping[str, Any] | None = None
+) -> bool:
+    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since.
 
-
-def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime) -> bool:
-    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since."""
+    Args:
+        connection: in a transaction.
+        trial: as it was read.
+        verdict: how the attempt ends.
+        now: the time.
+        result: more columns to set: the value, its step and the metrics there.
+    """
     to = verdict.end
     check_transition(trial.state, to.state)
     waits = to.state is TrialState.WAITING
@@ -148,6 +164,7 @@ def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime
         "rank": 0 if waits else TrialRow.rank,
         "finished_at": None if waits else now,
         "updated_at": now,
+        **(result or {}),
     }
     guard = and_(
         TrialRow.id == trial.id,

@@ -1,19 +1,35 @@
 """What one request works with.
 
-A connection inside a transaction, the time, and the bells to ring once it is committed.
+A connection inside a transaction, the time, and what is to be told once it is committed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
+
+from tunefleet_master.storage.observer import Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """Something that happened in a study."""
+
+    study_id: int
+    kind: str
+    trial: int | None
+    """The trial's number; None: it concerns the whole study."""
+    at: datetime
+    data: Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """One request's transaction. Only the `Database` that made it commits or rolls it back."""
+    """The transaction of one request, or of several of one kind. Only the `Database` that made it ends it."""
 
     connection: Connection
     now: datetime
@@ -22,6 +38,10 @@ class UnitOfWork:
     heartbeat_s: float
     signals: set[str] = field(default_factory=set)
     """Topics that are published after the commit, and not at all when there is none."""
+    events: list[NewEvent] = field(default_factory=list)
+    """What is written at the end of the transaction, so that the order of ids is the order of commits."""
+    measurements: list[tuple[Measurement, float]] = field(default_factory=list)
+    """What the observer is told once the transaction is committed."""
 
     @property
     def deadline(self) -> datetime:
@@ -31,3 +51,11 @@ class UnitOfWork:
     def signal(self, topic: str) -> None:
         """Ring the topic's bell after the commit."""
         self.signals.add(topic)
+
+    def measure(self, what: Measurement, amount: float = 1.0) -> None:
+        """Tell the observer after the commit."""
+        self.measurements.append((what, amount))
+
+    def record(self, study_id: int, kind: str, *, trial: int | None, data: Mapping[str, Any]) -> None:
+        """Add to the study's events."""
+        self.events.append(NewEvent(study_id, kind, trial, self.now, data))

@@ -68,6 +68,7 @@ class Trial:
     stop: StopReason | None
     stop_message: str
     value: float | None
+    """The best so far while it runs; what the whole curve says once it has ended."""
     best_step: int | None
     last_step: int | None
     metrics: Mapping[str, float]
@@ -136,7 +137,7 @@ def trial_of(row: Row[*tuple[Any, ...]]) -> Trial:
         worker=row.worker,
         stop=StopReason(row.stop) if row.stop else None,
         stop_message=row.stop_message,
-        value=row.value,
+        value=row.interim_value if row.value is None else row.value,
         best_step=row.best_step,
         last_step=row.last_step,
         metrics=row.metrics,

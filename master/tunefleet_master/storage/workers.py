@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from tunefleet.protocol import WorkerFacts
 from tunefleet_master.storage.tables import MasterRow, WorkerRow
+from tunefleet_master.storage.upserts import insert_into
 
 
-def note(connection: Connection, name: str, facts: WorkerFacts, *, now: datetime) -> None:
-    """Record that the worker was heard now, and what it says of itself."""
-    values = {"facts": facts.model_dump(mode="json"), "last_beat_at": now}
-    query = insert(WorkerRow).values(name=name, first_seen_at=now, **values)
-    connection.execute(query.on_conflict_do_update(index_elements=[WorkerRow.name], set_=values))
+def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datetime) -> dict[str, datetime | None]:
+    """Record that these workers were heard now, and what they say of themselves.
+
+    Until the transaction ends nobody else can note the same worker: what one worker asks twice at the same time is
+    served one after the other. Returns when each was heard before; None: never.
+    """
+    query = select(WorkerRow.name, WorkerRow.facts, WorkerRow.last_beat_at).where(WorkerRow.name.in_(heard))
+    known = {row.name: row for row in connection.execute(query.order_by(WorkerRow.name).with_for_update())}
+    facts = {name: it.model_dump(mode="json") for name, it in sorted(heard.items())}
+    changed = [name for name in facts if name not in known or known[name].facts != facts[name]]
+    unchanged = [name for name in facts if name not in changed]
+    if unchanged:
+        connection.execute(update(WorkerRow).where(WorkerRow.name.in_(unchanged)).values(last_beat_at=now))
+    if changed:
+        query_new = insert_into(connection, WorkerRow)
+        described = query_new.on_conflict_do_update(
+            index_elements=[WorkerRow.name],
+            set_={"facts": query_new.excluded.facts, "last_beat_at": query_new.excluded.last_beat_at},
+        )
+        rows = [{"name": n, "facts": facts[n], "first_seen_at": now, "last_beat_at": now} for n in changed]
+        connection.execute(described, rows)
+    return {name: known[name].last_beat_at if name in known else None for name in heard}
 
 
 def all_since(connection: Connection, since: datetime, *, limit: int) -> list[Row[*tuple[Any, ...]]]:
@@ -38,8 +56,8 @@ def forget(connection: Connection, before: datetime) -> None:
 
 
 def last_sweep(connection: Connection) -> datetime | None:
-    """When the master last looked after its leases."""
-    return connection.execute(select(MasterRow.last_sweep_at)).scalar_one_or_none()
+    """When a master last looked after the leases; until the transaction ends no other master does."""
+    return connection.execute(select(MasterRow.last_sweep_at).with_for_update()).scalar_one_or_none()
 
 
 def note_sweep(connection: Connection, now: datetime) -> None:

@@ -10,11 +10,12 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, inspect, text
 
 from tunefleet.errors import StorageUnusable
-from tunefleet_master.storage.engine import storage_problem
+from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.faults import translated
+from tunefleet_master.storage.locks import MIGRATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,21 @@ def upgrade(engine: Engine) -> Upgrade:
     script = ScriptDirectory.from_config(config)
     newest = script.get_current_head()
     assert newest is not None  # a package without its migrations is not one that was built
-    try:
-        with engine.connect() as connection, connection.begin():
-            before = _current(connection, script)
-            if before != newest:
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-    except DBAPIError as error:
-        raise storage_problem(error) from error
+    with translated(), engine.connect() as connection, connection.begin():
+        _one_at_a_time(connection)
+        before = _current(connection, script)
+        if before != newest:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     return Upgrade(before, newest)
+
+
+def _one_at_a_time(connection: Connection) -> None:
+    """Wait until no other master changes the tables; SQLite's transaction has the whole file already."""
+    if backend_of(connection) == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATIONS})"))
 
 
 def _current(connection: Connection, script: ScriptDirectory) -> str | None:

@@ -1,0 +1,79 @@
+"""Who may do what only one master does at a time: Postgres' advisory locks. On SQLite there is one master."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.faults import translated
+
+# The keys of Postgres' advisory locks: one number for the whole database, or this class with a study's id.
+MIGRATIONS = 7_203_110_001
+EVENTS = 7_203_110_002
+STUDIES = 720_311
+
+log = logging.getLogger(__name__)
+
+_TAKE = text("SELECT pg_try_advisory_lock(:kind, :study_id)")
+_GIVE_BACK = text("SELECT pg_advisory_unlock(:kind, :study_id)")
+
+
+class StudyLocks:
+    """The studies that this master plans: at most one master has a study, and loses it with its connection.
+
+    The locks live in a session of their own, so that they fall when this process dies; whoever had one is not told
+    when its connection breaks, so what is done under a lock must be safe to be done twice all the same.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._held: set[int] = set()
+        self._turn = threading.Lock()
+
+    def hold(self, wanted: set[int]) -> set[int]:
+        """Keep, take or give back locks, so that only wanted ones are held; returns those that are held now.
+
+        Raises:
+            StorageUnusable: the database cannot be reached; no lock is held then.
+        """
+        if backend_of(self._engine) == "sqlite" or not (wanted or self._held):
+            return wanted
+        with self._turn, translated():
+            try:
+                return set(self._hold(self._session(), wanted))
+            except DBAPIError:
+                self._forget()
+                raise
+
+    def close(self) -> None:
+        """Give all back."""
+        with self._turn:
+            self._forget()
+
+    def _hold(self, session: Connection, wanted: set[int]) -> set[int]:
+        for study_id in self._held - wanted:
+            session.execute(_GIVE_BACK, {"kind": STUDIES, "study_id": study_id})
+            self._held.discard(study_id)
+        for study_id in sorted(wanted - self._held):
+            if session.execute(_TAKE, {"kind": STUDIES, "study_id": study_id}).scalar_one():
+                self._held.add(study_id)
+        return self._held
+
+    def _session(self) -> Connection:
+        """A connection outside any transaction, which is alive."""
+        if self._connection is None:
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        self._connection.exec_driver_sql("SELECT 1")
+        return self._connection
+
+    def _forget(self) -> None:
+        self._held.clear()
+        if self._connection is not None:
+            self._connection.invalidate()  # the session ends, and its locks with it
+            self._connection.close()
+            self._connection = None
