@@ -1,0 +1,83 @@
+"""Requests and their transactions as OpenTelemetry spans.
+
+Needs the extra `telemetry`; `app.py` imports it when OpenTelemetry's own environment variables name an endpoint. They
+also say which spans are kept and what the service is called.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from tunefleet_master.storage.observer import Kind, Queued, Transaction
+
+UNTRACED = "healthz,readyz,metrics"
+"""What programs ask every few seconds."""
+
+SERVICE = "tunefleet-master"
+NS_PER_S = 1_000_000_000
+
+
+class Traces:
+    """Makes a span of each request's part in a transaction, below the span of the request; an `Observer`.
+
+    Transactions that no request asked for (sweeps, planning) have none.
+    """
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("tunefleet_master.storage")
+
+    def ended(self, transaction: Transaction) -> None:
+        """A transaction has ended."""
+        # The database's times have no epoch.
+        epoch_ns = time.time_ns() - int(time.perf_counter() * NS_PER_S)
+        for queued in transaction.requests:
+            self._add(queued, transaction, epoch_ns=epoch_ns)
+
+    def retried(self, kind: Kind, reason: str) -> None:
+        """Nothing to add: each trial of a transaction is told by itself."""
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
+    def _add(self, queued: Queued, transaction: Transaction, *, epoch_ns: int) -> None:
+        request: trace.Span = queued.context.run(trace.get_current_span)
+        if not request.get_span_context().is_valid:
+            return
+        span = self._tracer.start_span(
+            f"database {transaction.kind}",
+            context=trace.set_span_in_context(request),
+            start_time=epoch_ns + int(queued.at * NS_PER_S),
+            attributes={
+                "tunefleet.wait_s": transaction.began_at - queued.at,
+                "tunefleet.batch_requests": len(transaction.requests),
+                "tunefleet.committed": transaction.committed,
+            },
+        )
+        span.end(epoch_ns + int(transaction.ended_at * NS_PER_S))
+
+
+def install(app: FastAPI, environ: Mapping[str, str]) -> Traces:
+    """Let the application's requests become spans, which go where the environment says."""
+    service = environ.get("OTEL_SERVICE_NAME", SERVICE)
+    provider = TracerProvider(resource=Resource.create({"service.name": service, "service.version": app.version}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=provider,
+        meter_provider=NoOpMeterProvider(),  # Prometheus has them
+        excluded_urls=UNTRACED,
+        exclude_spans=["receive", "send"],
+    )
+    return Traces(provider)
