@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunefleet.protocol import StudyDetail, StudyView, TrialState, TrialView
+from tunefleet.protocol import StudyDetail, StudyState, StudyView, TrialState, TrialView
+from tunefleet_master.services.staffing import Fleet
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
@@ -37,21 +38,22 @@ def trial_view(trial: Trial) -> TrialView:
 def study_views(uow: UnitOfWork, chosen: Sequence[Study]) -> list[StudyView]:
     """Studies with their counts and best trials."""
     counts = studies.counts(uow.connection, [study.id for study in chosen])
-    return [_study_view(uow, study, counts[study.id]) for study in chosen]
+    fleet = Fleet(uow)
+    return [_study_view(uow, study, counts[study.id], fleet=fleet) for study in chosen]
 
 
 def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
     """A study with its spec."""
     counts = studies.counts(uow.connection, [study.id])[study.id]
-    return StudyDetail(**dict(_study_view(uow, study, counts)), spec=study.spec)
+    return StudyDetail(**dict(_study_view(uow, study, counts, fleet=Fleet(uow))), spec=study.spec)
 
 
-def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int]) -> StudyView:
+def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *, fleet: Fleet) -> StudyView:
     best = trials.best(uow.connection, study)
     return StudyView(
         name=study.name,
         state=study.state,
-        message=study.message,
+        message=_message(study, counts),
         goal=study.spec.objective.goal,
         metric=study.spec.objective.metric,
         sampler=study.sampler,
@@ -63,4 +65,13 @@ def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int]) ->
         created_at=study.created_at,
         finished_at=study.finished_at,
         elapsed_s=study.elapsed_s(uow.now),
+        unclaimed=fleet.why_unclaimed(study, counts),
     )
+
+
+def _message(study: Study, counts: dict[TrialState, int]) -> str:
+    """Why the study is in its state; one that ran to its end does not hide how much of it failed."""
+    failed, total = counts.get(TrialState.FAILED, 0), sum(counts.values())
+    if study.state is not StudyState.COMPLETE or not failed:
+        return study.message
+    return f"{study.message}; {f'all {total}' if failed == total else f'{failed} of {total}'} trials failed"
