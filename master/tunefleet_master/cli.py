@@ -1,4 +1,4 @@
-"""`tunefleet-master serve | upgrade`; what takes long to import waits for a command that needs it."""
+"""`tunefleet-master serve | upgrade | doctor`; what takes long to import waits for a command that needs it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tunefleet.errors import TunefleetError
 if TYPE_CHECKING:
     from tunefleet_master.settings import Settings
 
+EXIT_BROKEN = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -96,6 +97,35 @@ def upgrade(*, data: Data = None, database: DatabaseUrl = None) -> None:
             opened.close()
     before = done.before or "empty"
     print(f"{before} -> {done.after}" if before != done.after else f"{done.after}: nothing to do")
+
+
+@app.command()
+def doctor(
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="Check everything that is stored, file by file.")] = False,
+    journal: Annotated[
+        list[Path] | None,
+        typer.Option(help="What clients were promised (TUNEFLEET_JOURNAL); may be given again.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    data: Data = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """Tell what this installation is, and with --verify whether what it has stored is sound; the master may run.
+
+    Exit codes: 0 sound; 1 a promise is broken, and each violation is named; 2 there is no database, or none to read.
+    """
+    from tunefleet.cli import output
+    from tunefleet_master import checkup
+
+    settings = _settings(data=data, database=database)
+    if verify:
+        if not checkup.show(checkup.checks(settings, journal or []), as_json=as_json):
+            raise typer.Exit(EXIT_BROKEN)
+    elif as_json:
+        output.print_json(checkup.facts(settings))
+    else:
+        output.console().print(output.table(["what", "here"], list(checkup.facts(settings).items())))
 
 
 def run() -> NoReturn:

@@ -1,0 +1,261 @@
+"""Queries that look for what must never be; each reads a whole table, so they are for the doctor and not for requests.
+
+A violation is a sentence that names the study and the trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, case, exists, func, or_, select, text
+
+from tunefleet.names import TrialId
+from tunefleet.protocol import StudyState, TrialState
+from tunefleet.space import Configuration
+from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES
+from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.tables import ArtifactRow, AttemptRow, BlobRow, EventRow, ReportRow, StudyRow, TrialRow
+from tunefleet_master.storage.values import Study, study_of
+
+Tell = Callable[[Row[Any]], str]
+UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What the database says of a trial's file."""
+
+    study: str
+    trial: int
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A configuration, and the sampler's position that it was proposed at, None when somebody asked for it."""
+
+    trial: int
+    position: int | None
+    params: Configuration
+    config_hash: str
+
+
+def count(connection: Connection, table: type[StudyRow | TrialRow | AttemptRow | ReportRow | ArtifactRow]) -> int:
+    """How many rows a table has."""
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def broken_pages(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with its file, and rows that refer to nothing; Postgres sees to both by itself."""
+    if backend_of(connection) != "sqlite":
+        return []
+    pages = [str(found) for found in connection.execute(text("PRAGMA integrity_check(20)")).scalars() if found != "ok"]
+    orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
+    return [*pages, *(f"row {row[1]} of table {row[0]} refers to nothing in {row[2]}" for row in orphans[:20])]
+
+
+def uneven_results(connection: Connection) -> list[str]:
+    """Complete trials without exactly one complete attempt, their newest, or without exactly one event that says so."""
+    results = (
+        select(
+            AttemptRow.trial_id,
+            func.count().label("n"),
+            func.max(AttemptRow.attempt).label("newest"),
+        )
+        .where(AttemptRow.outcome == TrialState.COMPLETE)
+        .group_by(AttemptRow.trial_id)
+        .subquery()
+    )
+    n = func.coalesce(results.c.n, 0)
+    is_complete = TrialRow.state == TrialState.COMPLETE
+    wrong = or_(
+        and_(is_complete, or_(n != 1, results.c.newest != TrialRow.attempt)),
+        and_(~is_complete, n != 0),
+    )
+    query = _trials(n.label("n")).join(results, results.c.trial_id == TrialRow.id, isouter=True).where(wrong)
+    attempts = _sentences(connection, query, lambda row: f"is {row.state} with {row.n} complete attempts")
+    n_told = (
+        select(func.count())
+        .where(
+            EventRow.study_id == TrialRow.study_id,
+            EventRow.trial == TrialRow.number,
+            EventRow.kind == f"trial.{TrialState.COMPLETE}",
+        )
+        .scalar_subquery()
+    )
+    told = _trials(n_told.label("n")).where(n_told != case((is_complete, 1), else_=0))
+    return attempts + _sentences(connection, told, lambda row: f"is {row.state}, and {row.n} events say it is complete")
+
+
+def lost_trials(connection: Connection) -> list[str]:
+    """Trials that a study has created and that are not there, or that nobody will finish."""
+    n, top = func.count(TrialRow.id), func.max(TrialRow.number)
+    there = (
+        select(StudyRow.name, StudyRow.n_created, n.label("n"))
+        .join(TrialRow, TrialRow.study_id == StudyRow.id, isouter=True)
+        .group_by(StudyRow.id, StudyRow.name, StudyRow.n_created)
+        .having(or_(n != StudyRow.n_created, top != StudyRow.n_created - 1))
+    )
+    missing = [
+        f"study {row.name}: {row.n_created} trials were created, and {row.n} are there"
+        for row in connection.execute(there)
+    ]
+    forgotten = _trials().where(
+        TrialRow.state.in_(UNFINISHED), StudyRow.state.in_((StudyState.COMPLETE, StudyState.STOPPED))
+    )
+    over = and_(StudyRow.state == StudyState.STOPPED, TrialRow.state == TrialState.RUNNING)  # it was told to stop
+    return missing + _sentences(connection, forgotten.where(~over), lambda row: f"is {row.state} in a study that ended")
+
+
+def unfenced_writes(connection: Connection) -> list[str]:
+    """Attempts that are not 1 to the newest, older ones that have not ended, and writes of attempts that never were."""
+    ended = func.sum(case((AttemptRow.ended_at.is_not(None), 1), else_=0))
+    of_trial = (
+        select(
+            AttemptRow.trial_id,
+            func.count().label("n"),
+            func.max(AttemptRow.attempt).label("newest"),
+            ended.label("n_ended"),
+        )
+        .group_by(AttemptRow.trial_id)
+        .subquery()
+    )
+    n = func.coalesce(of_trial.c.n, 0)
+    gaps = or_(n != TrialRow.attempt, func.coalesce(of_trial.c.newest, 0) != TrialRow.attempt)
+    open_ones = and_(n > 0, of_trial.c.n_ended < n - 1)
+    query = _trials(TrialRow.attempt, n.label("n")).join(of_trial, of_trial.c.trial_id == TrialRow.id, isouter=True)
+    out = _sentences(
+        connection, query.where(gaps), lambda row: f"is at attempt {row.attempt}, and {row.n} attempts are recorded"
+    )
+    out += _sentences(connection, query.where(open_ones), lambda row: "has an older attempt that has not ended")
+    for table in (ReportRow, ArtifactRow):
+        known = exists().where(AttemptRow.trial_id == table.trial_id, AttemptRow.attempt == table.attempt)
+        strays = _trials(table.attempt).join(table, table.trial_id == TrialRow.id).where(~known).distinct()
+        what = table.__tablename__
+        out += _sentences(connection, strays, lambda row, w=what: f"has {w} of attempt {row.attempt}, which never was")
+    return out
+
+
+def overdrawn_budgets(connection: Connection) -> list[str]:
+    """Studies with more trials than their budget, or that ended for it with another number of finished ones."""
+    finished = func.sum(case((TrialRow.state.in_(FINISHED), 1), else_=0))
+    by_budget = and_(
+        StudyRow.state == StudyState.COMPLETE, StudyRow.exhausted.is_(False), StudyRow.budget_hours.is_(None)
+    )
+    n = func.count(TrialRow.id)
+    query = (
+        select(StudyRow.name, StudyRow.state, StudyRow.budget_trials, n.label("n"), finished.label("n_finished"))
+        .join(TrialRow, TrialRow.study_id == StudyRow.id)
+        .where(StudyRow.budget_trials.is_not(None))
+        .group_by(StudyRow.id)
+        .having(or_(n > StudyRow.budget_trials, and_(by_budget, finished != StudyRow.budget_trials)))
+    )
+    return [
+        f"study {row.name}: {row.state} with {row.n_finished} finished of {row.n} trials; its budget is "
+        f"{row.budget_trials}"
+        for row in connection.execute(query)
+    ]
+
+
+def trials_past_their_crashes(connection: Connection) -> list[str]:
+    """Trials that crashed by themselves more often than a trial may."""
+    query = select(StudyRow.name, TrialRow.number, TrialRow.failures).join(StudyRow, StudyRow.id == TrialRow.study_id)
+    return [
+        f"study {name}, trial {number}: crashed {crashes} times"
+        for name, number, failures in connection.execute(query.execution_options(yield_per=1_000))
+        if (crashes := sum(failures.get(str(kind), 0) for kind in OWN_CRASHES)) > MAX_OWN_CRASHES
+    ]
+
+
+def odd_states(connection: Connection) -> list[str]:
+    """Trials whose columns contradict their state."""
+    running = TrialRow.state == TrialState.RUNNING
+    finished = TrialRow.state.in_(FINISHED)
+    odd = {
+        "runs without a worker, a lease or an attempt": and_(
+            running, or_(TrialRow.worker.is_(None), TrialRow.lease_deadline.is_(None), TrialRow.attempt < 1)
+        ),
+        "runs, and its attempt is over": and_(running, TrialRow.attempt_open.is_(False)),
+        "does not run, and has a lease": and_(~running, TrialRow.lease_deadline.is_not(None)),
+        "is over, and has no time at which it ended": and_(finished, TrialRow.finished_at.is_(None)),
+        "is not over, and has a time at which it ended": and_(~finished, TrialRow.finished_at.is_not(None)),
+        "is in a state that there is not": TrialRow.state.not_in(list(TrialState)),
+        "is complete without a value": and_(TrialRow.state == TrialState.COMPLETE, TrialRow.value.is_(None)),
+    }
+    return [
+        sentence
+        for what, condition in odd.items()
+        for sentence in _sentences(connection, _trials().where(condition), lambda row, what=what: what)
+    ]
+
+
+def studies(connection: Connection) -> list[Study]:
+    """All of them."""
+    return [study_of(row) for row in connection.execute(select(*StudyRow.__table__.columns).order_by(StudyRow.id))]
+
+
+def proposals(connection: Connection, study_id: int) -> Iterator[Proposal]:
+    """The configurations of a study, by their position."""
+    query = (
+        select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash)
+        .where(TrialRow.study_id == study_id)
+        .order_by(TrialRow.position)
+    )
+    for row in connection.execute(query):
+        yield Proposal(row.number, row.position, row.params, row.config_hash)
+
+
+def stored_files(connection: Connection) -> Iterator[StoredFile]:
+    """All files of all trials."""
+    query = (
+        select(StudyRow.name, TrialRow.number, ArtifactRow.name, ArtifactRow.sha256, BlobRow.size_bytes)
+        .join(TrialRow, TrialRow.id == ArtifactRow.trial_id)
+        .join(StudyRow, StudyRow.id == TrialRow.study_id)
+        .join(BlobRow, BlobRow.sha256 == ArtifactRow.sha256)
+        .order_by(ArtifactRow.sha256)
+    )
+    for row in connection.execute(query):
+        yield StoredFile(*row)
+
+
+def trial_names(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, tuple[str, int]]:
+    """Each trial's study and number; those that are not there are left out."""
+    query = select(TrialRow.id, StudyRow.name, TrialRow.number).join(StudyRow, StudyRow.id == TrialRow.study_id)
+    found = connection.execute(query.where(TrialRow.id.in_(trial_ids)))
+    return {TrialId(trial_id): (study, number) for trial_id, study, number in found}
+
+
+def attempts(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[TrialId, int], Row[Any]]:
+    """Worker, outcome and answer of each attempt of these trials."""
+    columns = (AttemptRow.trial_id, AttemptRow.attempt, AttemptRow.worker, AttemptRow.outcome, AttemptRow.answer)
+    found = connection.execute(select(*columns).where(AttemptRow.trial_id.in_(trial_ids)))
+    return {(TrialId(row.trial_id), row.attempt): row for row in found}
+
+
+def reports(
+    connection: Connection, trial_ids: Collection[TrialId]
+) -> dict[tuple[TrialId, int, int], tuple[int, Mapping[str, float]]]:
+    """Number and metrics of each report of these trials, by trial, attempt and step."""
+    columns = (ReportRow.trial_id, ReportRow.attempt, ReportRow.step, ReportRow.number, ReportRow.metrics)
+    found = connection.execute(select(*columns).where(ReportRow.trial_id.in_(trial_ids)))
+    return {(TrialId(row.trial_id), row.attempt, row.step): (row.number, row.metrics) for row in found}
+
+
+def files(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[TrialId, str], tuple[int, str]]:
+    """Attempt and hash of each file of these trials, by trial and name."""
+    columns = (ArtifactRow.trial_id, ArtifactRow.name, ArtifactRow.attempt, ArtifactRow.sha256)
+    found = connection.execute(select(*columns).where(ArtifactRow.trial_id.in_(trial_ids)))
+    return {(TrialId(row.trial_id), row.name): (row.attempt, row.sha256) for row in found}
+
+
+def _trials(*more: Any) -> Select[Any]:
+    columns = (StudyRow.name.label("study"), TrialRow.number, TrialRow.state, *more)
+    return select(*columns).select_from(TrialRow).join(StudyRow, StudyRow.id == TrialRow.study_id)
+
+
+def _sentences(connection: Connection, query: Select[Any], tell: Tell) -> list[str]:
+    return [f"study {row.study}, trial {row.number}: {tell(row)}" for row in connection.execute(query)]

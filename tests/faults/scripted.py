@@ -1,0 +1,164 @@
+"""Workers by script: they claim, report and complete over plain HTTP and train nothing, so that thousands fit."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunefleet.errors import Conflict, MasterUnreachable, NotFound, TunefleetError
+from tunefleet.journal import Journal
+from tunefleet.protocol import (
+    ClaimRequest,
+    ClaimResponse,
+    CompleteRequest,
+    Directive,
+    EndResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    HeldLease,
+    Lease,
+    Report,
+    ReportBatch,
+    WorkerFacts,
+)
+from tunefleet.spec import StudySpec
+from tunefleet.transport import Transport, route
+
+FACTS = WorkerFacts(allow_code=True)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a worker does with each trial: so many batches of so many reports, with a pause behind each batch."""
+
+    batches: int = 3
+    reports: int = 1
+    pause_s: float = 0.0
+
+
+@dataclass
+class Tally:
+    """What the workers of a crew have seen."""
+
+    completed: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    beats_s: list[float] = field(default_factory=list)
+
+
+def study_of(name: str, trials: int, **changes: object) -> StudySpec:
+    """A study for scripted workers, with a seeded search."""
+    data: dict[str, object] = {
+        "name": name,
+        "objective": {"metric": "loss", "goal": "minimize"},
+        "run": {"function": "train:train"},
+        "space": {"x": {"float": [0, 1]}, "kind": ["a", "b", "c"]},
+        "search": {"sampler": "random", "seed": 7},
+        "budget": {"trials": trials},
+    }
+    return StudySpec.parse({**data, **changes})
+
+
+class ScriptedWorker(threading.Thread):
+    """One worker; it tries each call until it is answered, and drops a trial that it has lost.
+
+    Attributes:
+        wait_s: how long a claim waits for a trial.
+    """
+
+    wait_s = 1.0
+
+    def __init__(
+        self, url: str, name: str, *, script: Script, tally: Tally, journal: Path, stop: threading.Event
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._transport = Transport(url, retry_for_s=None, stop=stop).with_journal(Journal(journal))
+        self._script = script
+        self._tally = tally
+        self._stop_event = stop
+
+    def run(self) -> None:
+        """Work until the crew is stopped."""
+        with self._transport:
+            while not self._stop_event.is_set():
+                try:
+                    for lease in self._claim():
+                        self._work(lease)
+                except MasterUnreachable:  # only when the crew is stopped
+                    return
+                except TunefleetError as error:
+                    self._tally.errors.append(f"{self.name}: {type(error).__name__}: {error}")
+                    self._stop_event.wait(0.1)
+
+    def _claim(self) -> list[Lease]:
+        request = ClaimRequest(worker=self.name, wait_s=self.wait_s, request_id=uuid.uuid4().hex, facts=FACTS)
+        return self._transport.post("/claims", request, answer=ClaimResponse, timeout_s=self.wait_s + 20).leases
+
+    def _work(self, lease: Lease) -> None:
+        try:
+            for batch in range(self._script.batches):
+                self._report(lease, batch)
+                self._stop_event.wait(self._script.pause_s)
+            body = CompleteRequest(attempt=lease.attempt)
+            self._transport.post(route("trials", lease.trial_id, "complete"), body, answer=EndResponse)
+            self._tally.completed.append((lease.study, lease.number))
+        except (Conflict, NotFound) as error:
+            self._tally.lost.append(f"trial {lease.number}, attempt {lease.attempt}: {error}")
+
+    def _report(self, lease: Lease, batch: int) -> None:
+        n = self._script.reports
+        loss = float(str(lease.params["x"]))
+        reports = [
+            Report(step=step, metrics={"loss": loss + 1 / (step + 1)}) for step in range(batch * n, batch * n + n)
+        ]
+        path = route("trials", lease.trial_id, "reports")
+        self._transport.post(path, ReportBatch(attempt=lease.attempt, reports=reports), answer=Directive)
+
+
+class Beater(threading.Thread):
+    """Sends heartbeats of a worker without trials, one after another, and notes how long each took."""
+
+    def __init__(self, url: str, *, every_s: float, tally: Tally, stop: threading.Event) -> None:
+        super().__init__(name="beater", daemon=True)
+        self._transport = Transport(url, retry_for_s=0)
+        self._every_s = every_s
+        self._tally = tally
+        self._stop_event = stop
+
+    def run(self) -> None:
+        """Beat until stopped."""
+        with self._transport:
+            while not self._stop_event.wait(self._every_s):
+                begin = time.monotonic()
+                try:
+                    self._transport.post("/heartbeats", HeartbeatRequest(worker=self.name), answer=HeartbeatResponse)
+                except TunefleetError as error:
+                    self._tally.errors.append(f"heartbeat: {error}")
+                self._tally.beats_s.append(time.monotonic() - begin)
+
+
+@contextmanager
+def crew(url: str, n: int, *, journal: Path, script: Script = Script(), name: str = "s") -> Iterator[Tally]:
+    """So many scripted workers, which work until the block ends."""
+    stop, tally = threading.Event(), Tally()
+    workers = [
+        ScriptedWorker(url, f"{name}{i}", script=script, tally=tally, journal=journal, stop=stop) for i in range(n)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        yield tally
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join(60)
+
+
+def held(lease: Lease) -> HeldLease:
+    """The lease as a heartbeat names it."""
+    return HeldLease(trial_id=lease.trial_id, attempt=lease.attempt)
