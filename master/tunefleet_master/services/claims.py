@@ -11,6 +11,7 @@ from tunefleet.spec import TaskRun
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
 from tunefleet_master.storage import artifacts, attempts, leases, studies, workers
+from tunefleet_master.storage.leases import Claimant
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
@@ -83,15 +84,8 @@ class _Turns:
             self._uow.signal(PLANNER)
 
     def _claim(self, study: Study, request: ClaimRequest, *, limit: int) -> list[Trial]:
-        claimed = leases.claim(
-            self._uow.connection,
-            study.id,
-            limit=limit,
-            worker=request.worker,
-            request_id=request.request_id,
-            deadline=self._uow.deadline,
-            now=self._uow.now,
-        )
+        claimant = Claimant(request.worker, request.request_id, self._uow.deadline)
+        claimed = leases.claim(self._uow.connection, study, claimant, limit=limit, now=self._uow.now)
         for trial in claimed:
             announce(self._uow, study, trial, state=TrialState.RUNNING)
         self._n_running[study.id] += len(claimed)

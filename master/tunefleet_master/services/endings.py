@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tunefleet.errors import AttemptEnded, InvalidInput, Problem, TunefleetError
 from tunefleet.names import TrialId
@@ -50,11 +49,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What an attempt brought: the verdict on it, its trial with the value that counts, and the final report."""
+    """What an attempt brought: the verdict on it, its trial as the whole curve shows it, and the final report."""
 
     verdict: Verdict
     trial: Trial
     final: Report | None = None
+    value: float | None = None
 
 
 def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | TunefleetError]:
@@ -147,7 +147,8 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
         )
     elif trial.stop in (None, StopReason.PRUNED):
         raise _never_reported(study.spec.objective.metric, curve)
-    return _Result(Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures), trial, final)
+    verdict = Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures)
+    return _Result(verdict, trial, final, value=None if point is None else trial.value)
 
 
 def _final_report(trial: Trial, request: CompleteRequest, curve: Sequence[Point]) -> Report | None:
@@ -172,7 +173,7 @@ def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result)
     if trial.state is TrialState.WAITING:  # its lease had run out, and nobody took it
         leases.extend(uow.connection, [trial.id], deadline=uow.deadline)
         trial = replace(trial, state=TrialState.RUNNING)
-    study = end_attempt(uow, trial, study, verdict=verdict, result=_columns(trial))
+    study = end_attempt(uow, trial, study, verdict=verdict, value=result.value)
     answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
     attempts.close(
         uow.connection,
@@ -184,11 +185,6 @@ def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result)
         now=uow.now,
     )
     return answer, study
-
-
-def _columns(trial: Trial) -> dict[str, Any]:
-    names = ("value", "best_step", "last_step", "metrics")
-    return {name: getattr(trial, name) for name in names}
 
 
 def _outcome(request: Request, verdict: Verdict) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tunefleet.errors import TunefleetError
 from tunefleet.names import TrialId
@@ -46,7 +45,7 @@ def record(uow: UnitOfWork, reported: Sequence[Reported]) -> list[Directive | Tu
         for item in accepted:
             trial = held[item.fence]
             held[item.fence] = _advance(trial, objectives[trial.study_id].spec.objective, item.batch.reports)
-        leases.note_progress(uow.connection, [_progress(trial) for trial in held.values()], deadline=uow.deadline)
+        leases.note_progress(uow.connection, held.values(), deadline=uow.deadline)
     for item in accepted:
         held[item.fence] = _stop_if_diverged(uow, held[item.fence], item.batch.reports)
     refusals = refuse(uow, [item.fence for item in reported if item.fence not in held])
@@ -102,17 +101,6 @@ def _advance(trial: Trial, objective: Objective, reports: Sequence[Report]) -> T
     if objective.value == "best" and not objective.better(value, trial.value):
         return trial
     return replace(trial, value=value, best_step=point.step, metrics=finite(point.metrics))
-
-
-def _progress(trial: Trial) -> dict[str, Any]:
-    return {
-        "trial_id": trial.id,
-        "of_attempt": trial.attempt,
-        "interim_value": trial.value,
-        "best_step": trial.best_step,
-        "last_step": trial.last_step,
-        "metrics": trial.metrics,
-    }
 
 
 def _stop_if_diverged(uow: UnitOfWork, trial: Trial, reports: Sequence[Report]) -> Trial:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.protocol import Failure, StudyState, TrialState
@@ -39,22 +38,20 @@ def verdict_of_failure(
     return Verdict(end, text, failures, exception, attempt_open=attempt_open)
 
 
-def end_attempt(
-    uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict, result: Mapping[str, Any] | None = None
-) -> Study:
+def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict, value: float | None = None) -> Study:
     """Carry out a verdict on a trial that this transaction has locked; returns the study as it is then.
 
     Args:
         uow: the request's.
-        trial: as it was read.
+        trial: as it was read, but for the steps and metrics that its whole curve gives it.
         study: the trial's.
         verdict: how the attempt ends.
-        result: more columns of the trial to set.
+        value: the result; None: the attempt brought none.
 
     Raises:
         LeaseLost: the trial has moved on since it was read.
     """
-    if not trials.end(uow.connection, trial, verdict, now=uow.now, result=result):
+    if not trials.end(uow.connection, trial, verdict, now=uow.now, value=value):
         raise lease_lost(trial, trial.attempt)
     announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:

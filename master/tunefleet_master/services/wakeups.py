@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from tunefleet_master.storage.notices import EVERYTHING
+
 CLAIMS = "claims"
 """A trial became claimable."""
 
@@ -66,6 +68,6 @@ class Wakeups:
             self._loop.call_soon_threadsafe(self._ring, topics)
 
     def _ring(self, topics: tuple[str, ...]) -> None:
-        for topic in topics:
+        for topic in self._bells if EVERYTHING in topics else topics:
             for bell in self._bells.get(topic, ()):
                 bell.ring()

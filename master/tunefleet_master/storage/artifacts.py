@@ -9,13 +9,14 @@ from sqlalchemy import Connection, delete, exists, select
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef
+from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import ArtifactRow, BlobRow, StudyRow
 from tunefleet_master.storage.upserts import insert_into
 
 
 def note_blob(connection: Connection, sha256: str, *, size_bytes: int, now: datetime) -> None:
     """Record that this content was stored now."""
-    query = insert_into(connection, BlobRow).values(sha256=sha256, size_bytes=size_bytes, touched_at=now)
+    query = insert_into(backend_of(connection), BlobRow).values(sha256=sha256, size_bytes=size_bytes, touched_at=now)
     connection.execute(query.on_conflict_do_update(index_elements=[BlobRow.sha256], set_={"touched_at": now}))
 
 
@@ -35,7 +36,7 @@ def attach(
 ) -> None:
     """Give the trial this file, in place of one of the same name from this attempt or an earlier one."""
     values = {"sha256": sha256, "attempt": attempt, "created_at": now}
-    query = insert_into(connection, ArtifactRow).values(trial_id=trial_id, name=name, **values)
+    query = insert_into(backend_of(connection), ArtifactRow).values(trial_id=trial_id, name=name, **values)
     replace = query.on_conflict_do_update(
         index_elements=[ArtifactRow.trial_id, ArtifactRow.name],
         set_=values,

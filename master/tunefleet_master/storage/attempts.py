@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import AttemptView
-from tunefleet_master.storage.tables import AttemptRow
+from tunefleet_master.storage.tables import AttemptRow, table_of
 from tunefleet_master.storage.values import Trial
+
+_A = table_of(AttemptRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +24,38 @@ class Ending:
     answer: str
 
 
+_BEGIN = insert(_A)
+
+
 def begin(connection: Connection, trials: Sequence[Trial], *, now: datetime) -> None:
     """Record that each of these claimed trials has begun its newest attempt."""
-    rows = [
-        {
-            "trial_id": trial.id,
-            "attempt": trial.attempt,
-            "worker": trial.worker,
-            "started_at": now,
-        }
-        for trial in trials
-    ]
-    connection.execute(insert(AttemptRow), rows)
+    rows = [{"trial_id": it.id, "attempt": it.attempt, "worker": it.worker, "started_at": now} for it in trials]
+    connection.execute(_BEGIN, rows)
 
 
-def endings(connection: Connection, pairs: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
+_ENDED = select(_A.c.trial_id, _A.c.attempt, _A.c.request, _A.c.answer).where(
+    tuple_(_A.c.trial_id, _A.c.attempt).in_(bindparam("fences", expanding=True)), _A.c.answer.is_not(None)
+)
+
+
+def endings(connection: Connection, fences: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
     """How these attempts were ended by their workers; those that were not are left out."""
-    query = select(AttemptRow.trial_id, AttemptRow.attempt, AttemptRow.request, AttemptRow.answer).where(
-        tuple_(AttemptRow.trial_id, AttemptRow.attempt).in_(pairs),
-        AttemptRow.answer.is_not(None),
+    rows = connection.execute(_ENDED, {"fences": list(fences)})
+    return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in rows}
+
+
+_CLOSE = (
+    update(_A)
+    .where(_A.c.trial_id == bindparam("of_trial"), _A.c.attempt == bindparam("of_attempt"))
+    .values(
+        ended_at=bindparam("now"),
+        outcome=bindparam("how"),
+        message=bindparam("words"),
+        log_tail=bindparam("tail"),
+        request=bindparam("asked"),
+        answer=bindparam("answered"),
     )
-    return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in connection.execute(query)}
+)
 
 
 def close(
@@ -57,15 +70,16 @@ def close(
 ) -> None:
     """Record how the trial's newest attempt ended, by its worker's request (`ending`) or without its word."""
     values = {
-        "ended_at": now,
-        "outcome": outcome,
-        "message": message,
-        "log_tail": log_tail,
-        "request": ending.request if ending else None,
-        "answer": ending.answer if ending else None,
+        "of_trial": trial.id,
+        "of_attempt": trial.attempt,
+        "now": now,
+        "how": outcome,
+        "words": message,
+        "tail": log_tail,
+        "asked": ending.request if ending else None,
+        "answered": ending.answer if ending else None,
     }
-    newest = (AttemptRow.trial_id == trial.id, AttemptRow.attempt == trial.attempt)
-    connection.execute(update(AttemptRow).where(*newest).values(values))
+    connection.execute(_CLOSE, values)
 
 
 def of_trial(connection: Connection, trial_id: TrialId) -> list[AttemptView]:

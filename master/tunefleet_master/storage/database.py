@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +26,7 @@ from tunefleet.failpoints import failpoint
 from tunefleet_master.storage import events
 from tunefleet_master.storage.engine import backend_of, make_engine, warn_of_known_bugs
 from tunefleet_master.storage.faults import Fault, fault_of, translated
-from tunefleet_master.storage.lane import Job, Lane, Steps
+from tunefleet_master.storage.lane import Job, Lane, Steps, Work, answer
 from tunefleet_master.storage.notices import Listener, notify
 from tunefleet_master.storage.observer import Observer, Queued, Silent, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -114,19 +114,20 @@ class Database:
             repeatable: committing it twice does what committing it once does. What is not is given up, with an error
                 that says so, when the connection is lost during the commit.
         """
-        return self._put(self._of_people, Job(lambda uow, _: [work(uow)], None, repeatable))
+        return self._ask(self._of_people, lambda uow, _: [work(uow)], None, repeatable=repeatable)
 
     def write_together(self, work: Together[Q, T], item: Q) -> Future[T]:
         """Queue a request that is served together with all others of its kind that wait; it must be repeatable."""
-        return self._put(self._of_workers, Job(work, item, repeatable=True))
+        return self._ask(self._of_workers, work, item)
 
     async def awrite(self, work: Callable[[UnitOfWork], T], *, repeatable: bool = True) -> T:
         """`write`, awaited; the work goes on when the waiting task is cancelled."""
-        return await asyncio.wrap_future(self.write(work, repeatable=repeatable))
+        done = await self._await(self._of_people, lambda uow, _: [work(uow)], None, repeatable=repeatable)
+        return cast("T", done)
 
     async def awrite_together(self, work: Together[Q, T], item: Q) -> T:
         """`write_together`, awaited; the work goes on when the waiting task is cancelled."""
-        return await asyncio.wrap_future(self.write_together(work, item))
+        return cast("T", await self._await(self._of_workers, work, item))
 
     def read(self, work: Callable[[UnitOfWork], T], queued: Queued | None = None) -> T:
         """Run `work` on a connection that cannot write, on this thread."""
@@ -158,14 +159,24 @@ class Database:
         self._reading.dispose()
         self.engine.dispose()
 
-    def _put(self, lane: Lane, job: Job) -> Future[Any]:
-        # Whoever waits may go away and cancel; the answer must still find its place.
-        job.future.set_running_or_notify_cancel()
+    def _ask(self, lane: Lane, work: Work, item: Any, *, repeatable: bool = True) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._put(lane, Job(work, item, repeatable, future))
+        return future
+
+    async def _await(self, lane: Lane, work: Work, item: Any, *, repeatable: bool = True) -> Any:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._put(lane, Job(work, item, repeatable, future, loop))
+        return await future
+
+    def _put(self, lane: Lane, job: Job) -> None:
         if self._closed.locked():
-            job.future.set_exception(StorageUnusable("the master is shutting down.", hint="Try again in a moment."))
+            job.outcome = StorageUnusable("the master is shutting down.", hint="Try again in a moment.")
+            answer([job])
         else:
             lane.put(job)
-        return job.future
 
     def _read(self, work: Callable[[UnitOfWork], T]) -> T:
         try:

@@ -16,6 +16,7 @@ from sqlalchemy.pool import QueuePool
 from tunefleet.errors import StorageUnusable
 
 Backend = Literal["sqlite", "postgresql"]
+BACKENDS: tuple[Backend, ...] = ("sqlite", "postgresql")
 
 log = logging.getLogger(__name__)
 

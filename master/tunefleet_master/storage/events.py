@@ -9,10 +9,13 @@ from sqlalchemy import Connection, insert, select, text
 from tunefleet.protocol import Event
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.locks import EVENTS
-from tunefleet_master.storage.tables import EventRow
+from tunefleet_master.storage.tables import EventRow, table_of
 from tunefleet_master.storage.unit_of_work import NewEvent
 
 _ONE_AT_A_TIME = text(f"SELECT pg_advisory_xact_lock({EVENTS})")
+
+
+_ADD = insert(table_of(EventRow))
 
 
 def add(connection: Connection, new: Sequence[NewEvent]) -> None:
@@ -29,7 +32,7 @@ def add(connection: Connection, new: Sequence[NewEvent]) -> None:
         {"study_id": event.study_id, "kind": event.kind, "trial": event.trial, "at": event.at, "data": dict(event.data)}
         for event in new
     ]
-    connection.execute(insert(EventRow), rows)
+    connection.execute(_ADD, rows)
 
 
 def after(connection: Connection, study_id: int, last_id: int, *, limit: int) -> list[Event]:

@@ -7,6 +7,7 @@ each. A request that fails undoes itself and no other.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import random
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,18 +47,36 @@ class Job:
     item: Any
     repeatable: bool
     """Doing it twice is the same as doing it once, so that it may be tried again after a commit of unknown outcome."""
+    future: Future[Any] | asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    """The event loop that the future belongs to; None: it is one of threads."""
     queued: Queued = field(default_factory=Queued)
-    future: Future[Any] = field(default_factory=Future)
     outcome: Any = None
     redo: bool = False
     """It failed beside others, and is tried again on its own."""
 
-    def settle(self) -> None:
-        """Answer the asker."""
-        if isinstance(self.outcome, BaseException):
-            self.future.set_exception(self.outcome)
+
+def answer(jobs: Sequence[Job]) -> None:
+    """Tell the askers the outcomes. Each event loop is woken once for all, which costs more than the telling."""
+    loops: dict[asyncio.AbstractEventLoop | None, list[Job]] = {}
+    for job in jobs:
+        loops.setdefault(job.loop, []).append(job)
+    for loop, asked in loops.items():
+        if loop is None:
+            _settle(asked)
         else:
-            self.future.set_result(self.outcome)
+            with suppress(RuntimeError):  # the loop has closed, and nobody waits any more
+                loop.call_soon_threadsafe(_settle, asked)
+
+
+def _settle(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        if job.future.done():  # whoever waited has gone away
+            continue
+        if isinstance(job.outcome, BaseException):
+            job.future.set_exception(job.outcome)
+        else:
+            job.future.set_result(job.outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +147,10 @@ class Lane:
         """Commit the batch together; what does not go together goes alone."""
         self._commit(batch)
         alone = [job for job in batch if job.redo]
-        for job in batch:
-            if not job.redo:
-                job.settle()
+        answer([job for job in batch if not job.redo])
         for job in alone:
             self._commit([job])
-            job.settle()
+            answer([job])
 
     def _commit(self, jobs: list[Job]) -> None:
         """Give each job its outcome, or mark it to be tried alone."""

@@ -5,75 +5,106 @@ Each write is one guarded statement; the guard's loser changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection, Float, bindparam, func, select, tuple_, type_coerce, update
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import StopReason, TrialState
-from tunefleet_master.storage.tables import TrialRow
-from tunefleet_master.storage.trials import in_order, selection
-from tunefleet_master.storage.values import Trial, trial_of
+from tunefleet_master.storage.tables import TrialRow, UtcTime, table_of
+from tunefleet_master.storage.trials import selection
+from tunefleet_master.storage.values import Study, Trial, trial_of
 
+_T = table_of(TrialRow)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
 
 Fence = tuple[TrialId, int]
 """A trial and the attempt that a request is made for."""
 
 
-def claim(
-    connection: Connection,
-    study_id: int,
-    *,
-    limit: int,
-    worker: str,
-    request_id: str | None,
-    deadline: datetime,
-    now: datetime,
-) -> list[Trial]:
+_queue = (
+    select(_T.c.id)
+    .where(_T.c.study_id == bindparam("in_study"), _T.c.state == TrialState.WAITING)
+    .order_by(_T.c.rank, _T.c.id)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)  # another master takes the next ones instead of waiting for ours
+    .cte("queue")
+)
+_CLAIM = (
+    update(_T)
+    .where(_T.c.id.in_(select(_queue.c.id)), _T.c.state == TrialState.WAITING)
+    .values(
+        state=TrialState.RUNNING,
+        attempt=_T.c.attempt + 1,
+        attempt_open=True,
+        worker=bindparam("by_worker"),
+        request_id=bindparam("by_request"),
+        lease_deadline=bindparam("deadline"),
+        stop=None,
+        stop_message="",
+        failure=None,
+        message="",
+        started_at=func.coalesce(_T.c.started_at, bindparam("now", type_=UtcTime())),
+        updated_at=bindparam("now", type_=UtcTime()),
+    )
+    .returning(*_T.c)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who asks for trials, and until when he has them without a heartbeat."""
+
+    worker: str
+    request_id: str | None
+    deadline: datetime
+
+
+def claim(connection: Connection, study: Study, claimant: Claimant, *, limit: int, now: datetime) -> list[Trial]:
     """Give up to `limit` waiting trials to the worker, raising each one's attempt in the same statement."""
-    queue = (
-        select(TrialRow.id)
-        .where(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
-        .order_by(TrialRow.rank, TrialRow.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)  # another master takes the next ones instead of waiting for ours
-        .cte("queue")
+    values = {
+        "in_study": study.id,
+        "at_most": limit,
+        "by_worker": claimant.worker,
+        "by_request": claimant.request_id,
+        "deadline": claimant.deadline,
+        "now": now,
+    }
+    rows = sorted(connection.execute(_CLAIM, values), key=lambda row: (row.rank, row.id))
+    return [trial_of(row, study.name) for row in rows]
+
+
+_CLAIMED = (
+    selection()
+    .where(
+        tuple_(_T.c.worker, _T.c.request_id).in_(bindparam("requests", expanding=True)),
+        _T.c.state == TrialState.RUNNING,
+        _T.c.attempt_open,
     )
-    query = (
-        update(TrialRow)
-        .where(TrialRow.id.in_(select(queue.c.id)), TrialRow.state == TrialState.WAITING)
-        .values(
-            state=TrialState.RUNNING,
-            attempt=TrialRow.attempt + 1,
-            attempt_open=True,
-            worker=worker,
-            request_id=request_id,
-            lease_deadline=deadline,
-            stop=None,
-            stop_message="",
-            failure=None,
-            message="",
-            started_at=func.coalesce(TrialRow.started_at, now.timestamp()),
-            updated_at=now,
-        )
-        .returning(TrialRow.id)
-    )
-    return in_order(connection, [TrialId(trial_id) for trial_id in connection.execute(query).scalars()])
+    .order_by(_T.c.rank, _T.c.id)
+)
 
 
 def claimed_by_requests(connection: Connection, requests: Collection[tuple[str, str]]) -> list[tuple[str, Trial]]:
     """What these very requests, each a worker and an id, were given before and still hold; with the request's id."""
     if not requests:
         return []
-    query = selection().where(
-        tuple_(TrialRow.worker, TrialRow.request_id).in_(requests),
-        TrialRow.state == TrialState.RUNNING,
-        TrialRow.attempt_open,
+    rows = connection.execute(_CLAIMED, {"requests": list(requests)})
+    return [(row.request_id, trial_of(row, row.study)) for row in rows]
+
+
+_HELD = (
+    selection()
+    .where(
+        tuple_(_T.c.id, _T.c.attempt).in_(bindparam("fences", expanding=True)),
+        _T.c.attempt_open,
+        _T.c.state.in_(LIVE),
     )
-    return [(row.request_id, trial_of(row)) for row in connection.execute(query.order_by(TrialRow.rank, TrialRow.id))]
+    .order_by(_T.c.id)
+    .with_for_update(of=_T, key_share=True)
+)
 
 
 def held(connection: Connection, fences: Collection[Fence]) -> dict[Fence, Trial]:
@@ -84,41 +115,53 @@ def held(connection: Connection, fences: Collection[Fence]) -> dict[Fence, Trial
     """
     if not fences:
         return {}
-    query = selection().where(
-        tuple_(TrialRow.id, TrialRow.attempt).in_(fences),
-        TrialRow.attempt_open,
-        TrialRow.state.in_(LIVE),
-    )
-    locked = query.order_by(TrialRow.id).with_for_update(of=TrialRow)
-    trials = [trial_of(row) for row in connection.execute(locked)]
+    trials = [trial_of(row, row.study) for row in connection.execute(_HELD, {"fences": list(fences)})]
     return {(trial.id, trial.attempt): trial for trial in trials}
+
+
+_EXTEND = (
+    update(_T)
+    .where(_T.c.id.in_(bindparam("trial_ids", expanding=True)), _T.c.state.in_(LIVE), _T.c.attempt_open)
+    .values(state=TrialState.RUNNING, lease_deadline=bindparam("deadline"))
+)
 
 
 def extend(connection: Connection, trial_ids: Collection[TrialId], *, deadline: datetime) -> None:
     """Extend the leases of trials that this transaction has found `held`, reviving those that ran out."""
     if trial_ids:
-        query = update(TrialRow).where(TrialRow.id.in_(trial_ids), TrialRow.state.in_(LIVE), TrialRow.attempt_open)
-        connection.execute(query.values(state=TrialState.RUNNING, lease_deadline=deadline))
+        connection.execute(_EXTEND, {"trial_ids": list(trial_ids), "deadline": deadline})
 
 
-def note_progress(connection: Connection, progress: Sequence[Mapping[str, Any]], *, deadline: datetime) -> None:
-    """Extend leases and write what reports have brought, for trials that this transaction has found `held`.
-
-    Args:
-        connection: in a transaction.
-        progress: for each trial its `trial_id`, its attempt as `of_attempt`, and the columns of PROGRESS.
-        deadline: of the leases.
-    """
-    query = (
-        update(TrialRow)
-        .where(TrialRow.id == bindparam("trial_id"), TrialRow.attempt == bindparam("of_attempt"))
-        .values(state=TrialState.RUNNING, lease_deadline=deadline, **{name: bindparam(name) for name in PROGRESS})
+# None of these columns is in an index, so that Postgres need not touch any.
+_PROGRESS = (
+    update(_T)
+    .where(_T.c.id == bindparam("of_trial"), _T.c.attempt == bindparam("of_attempt"))
+    .values(
+        state=TrialState.RUNNING,
+        lease_deadline=bindparam("deadline"),
+        interim_value=bindparam("so_far"),
+        best_step=bindparam("at_step"),
+        last_step=bindparam("up_to_step"),
+        metrics=bindparam("there"),
     )
-    connection.execute(query, list(progress))
+)
 
 
-PROGRESS = ("interim_value", "best_step", "last_step", "metrics")
-"""The columns that reports change; none of them is in an index."""
+def note_progress(connection: Connection, trials: Iterable[Trial], *, deadline: datetime) -> None:
+    """Extend leases and write what reports have brought, for trials that this transaction has found `held`."""
+    rows = [
+        {
+            "of_trial": trial.id,
+            "of_attempt": trial.attempt,
+            "deadline": deadline,
+            "so_far": trial.value,
+            "at_step": trial.best_step,
+            "up_to_step": trial.last_step,
+            "there": trial.metrics,
+        }
+        for trial in trials
+    ]
+    connection.execute(_PROGRESS, rows)
 
 
 def order_stop(
@@ -146,7 +189,7 @@ def expired(connection: Connection, *, now: datetime, limit: int) -> list[Trial]
     """Running trials whose lease has run out, the longest overdue first; those in another's hands are left out."""
     query = selection().where(TrialRow.state == TrialState.RUNNING, TrialRow.lease_deadline < now)
     ordered = query.order_by(TrialRow.lease_deadline).limit(limit).with_for_update(of=TrialRow, skip_locked=True)
-    return [trial_of(row) for row in connection.execute(ordered)]
+    return [trial_of(row, row.study) for row in connection.execute(ordered)]
 
 
 def extend_all(connection: Connection, by: timedelta) -> None:
@@ -168,4 +211,4 @@ def cap_all(connection: Connection, deadline: datetime) -> None:
 def held_by(connection: Connection, workers: Sequence[str]) -> list[Trial]:
     """The running trials of these workers."""
     query = selection().where(TrialRow.worker.in_(workers), TrialRow.state == TrialState.RUNNING)
-    return [trial_of(row) for row in connection.execute(query.order_by(TrialRow.id))]
+    return [trial_of(row, row.study) for row in connection.execute(query.order_by(TrialRow.id))]

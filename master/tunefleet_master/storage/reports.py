@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import Point, Report
-from tunefleet_master.storage.tables import ReportRow
-from tunefleet_master.storage.upserts import insert_into
+from tunefleet_master.storage.engine import BACKENDS, backend_of
+from tunefleet_master.storage.tables import ReportRow, table_of
+from tunefleet_master.storage.upserts import UpsertInto, insert_into
+
+_R = table_of(ReportRow)
+
+
+def _newest_wins(new: UpsertInto) -> UpsertInto:
+    return new.on_conflict_do_update(
+        index_elements=[_R.c.trial_id, _R.c.attempt, _R.c.step],
+        set_={"metrics": new.excluded.metrics, "number": new.excluded.number},
+        where=new.excluded.number > _R.c.number,
+    )
+
+
+_STORE = {backend: _newest_wins(insert_into(backend, _R)) for backend in BACKENDS}
 
 
 def store(connection: Connection, batches: Iterable[tuple[TrialId, int, Sequence[Report]]]) -> None:
@@ -27,13 +41,14 @@ def store(connection: Connection, batches: Iterable[tuple[TrialId, int, Sequence
         {"trial_id": trial_id, "attempt": attempt, "step": step, "number": report.number, "metrics": report.metrics}
         for (trial_id, attempt, step), report in newest.items()
     ]
-    new = insert_into(connection, ReportRow)
-    query = new.on_conflict_do_update(
-        index_elements=[ReportRow.trial_id, ReportRow.attempt, ReportRow.step],
-        set_={"metrics": new.excluded.metrics, "number": new.excluded.number},
-        where=new.excluded.number > ReportRow.number,
-    )
-    connection.execute(query, rows)
+    connection.execute(_STORE[backend_of(connection)], rows)
+
+
+_CURVES = (
+    select(_R.c.trial_id, _R.c.step, _R.c.metrics)
+    .where(_R.c.trial_id.in_(bindparam("trial_ids", expanding=True)))
+    .order_by(_R.c.trial_id, _R.c.step, _R.c.attempt)
+)
 
 
 def curves(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, list[Point]]:
@@ -42,13 +57,8 @@ def curves(connection: Connection, trial_ids: Collection[TrialId]) -> dict[Trial
     An attempt that resumed from a checkpoint reports the steps after it again; what the attempt before reported there
     was lost with it.
     """
-    query = (
-        select(ReportRow.trial_id, ReportRow.step, ReportRow.metrics)
-        .where(ReportRow.trial_id.in_(trial_ids))
-        .order_by(ReportRow.trial_id, ReportRow.step, ReportRow.attempt)
-    )
     found: dict[TrialId, dict[int, Point]] = {trial_id: {} for trial_id in trial_ids}
-    for trial_id, step, metrics in connection.execute(query):
+    for trial_id, step, metrics in connection.execute(_CURVES, {"trial_ids": list(trial_ids)}):
         found[TrialId(trial_id)][step] = Point(step=step, metrics=metrics)
     return {trial_id: list(points.values()) for trial_id, points in found.items()}
 

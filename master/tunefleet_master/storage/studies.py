@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -28,6 +29,12 @@ from tunefleet_master.storage.values import Study, study_of
 _COLUMNS = StudyRow.__table__.columns
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
+# Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
+_BY_ID = select(*_COLUMNS).where(StudyRow.id == bindparam("study_id"))
+_BY_IDS = select(*_COLUMNS).where(StudyRow.id.in_(bindparam("study_ids", expanding=True)))
+_HAS_WAITING = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
+_CLAIMABLE = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, _HAS_WAITING)
+
 
 def find(connection: Connection, name: str) -> Study | None:
     """The study of this name, None when there is none."""
@@ -45,13 +52,13 @@ def get(connection: Connection, name: str) -> Study:
 
 def by_id(connection: Connection, study_id: int) -> Study:
     """The study with this id, which exists."""
-    return study_of(connection.execute(select(*_COLUMNS).where(StudyRow.id == study_id)).one())
+    return study_of(connection.execute(_BY_ID, {"study_id": study_id}).one())
 
 
 def by_ids(connection: Connection, study_ids: Collection[int]) -> dict[int, Study]:
     """These studies, which exist."""
-    query = select(*_COLUMNS).where(StudyRow.id.in_(study_ids))
-    return {study.id: study for study in map(study_of, connection.execute(query))}
+    rows = connection.execute(_BY_IDS, {"study_ids": list(study_ids)})
+    return {study.id: study for study in map(study_of, rows)}
 
 
 def lock(connection: Connection, study_id: int) -> Study:
@@ -100,9 +107,7 @@ def running(connection: Connection) -> list[Study]:
 
 def with_claimable_trials(connection: Connection) -> list[Study]:
     """Running studies that have a waiting trial."""
-    has_waiting = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
-    query = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, has_waiting)
-    return [study_of(row) for row in connection.execute(query)]
+    return [study_of(row) for row in connection.execute(_CLAIMABLE)]
 
 
 def n_running(connection: Connection, study_ids: Collection[int]) -> dict[int, int]:

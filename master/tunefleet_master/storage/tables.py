@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+import sqlalchemy
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -85,6 +86,11 @@ class Table(DeclarativeBase):
         dict[str, Any]: JSON(),
         str: Text(),
     }
+
+
+def table_of(row: type[Table]) -> sqlalchemy.Table:
+    """The table itself, for statements that are made once and want no mapping of rows to objects."""
+    return cast("sqlalchemy.Table", row.__table__)
 
 
 class StudyRow(Table):

@@ -63,7 +63,7 @@ def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[
     key = _sort_key(study, query.sort)
     order = key.desc() if query.descending else key.asc()
     rows = selection().where(*where).order_by(order.nulls_last(), TrialRow.number).offset(offset).limit(query.limit)
-    trials = [trial_of(row) for row in connection.execute(rows)]
+    trials = [trial_of(row, row.study) for row in connection.execute(rows)]
     end = offset + len(trials)
     return trials, str(end) if end < total else None, total
 

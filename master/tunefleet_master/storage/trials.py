@@ -5,15 +5,18 @@ Every write of a state is guarded by what it was read as; the guard's loser gets
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Connection,
     Select,
     and_,
+    bindparam,
+    case,
     func,
     insert,
     select,
@@ -25,10 +28,10 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import Verdict, check_transition
-from tunefleet_master.storage.tables import StudyRow, TrialRow
+from tunefleet_master.storage.tables import StudyRow, TrialRow, table_of
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 
-_COLUMNS = TrialRow.__table__.columns
+_T = table_of(TrialRow)
 _STUDY = StudyRow.name.label("study")
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -39,13 +42,18 @@ BY_HAND = "user"
 
 def selection() -> Select[Any]:
     """All columns that `trial_of` needs."""
-    return select(*_COLUMNS, _STUDY).join(StudyRow, StudyRow.id == TrialRow.study_id)
+    return select(*_T.c, _STUDY).join(StudyRow, StudyRow.id == TrialRow.study_id)
+
+
+# Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
+_BY_ID = selection().where(_T.c.id == bindparam("trial_id"))
+_BY_IDS = selection().where(_T.c.id.in_(bindparam("trial_ids", expanding=True)))
 
 
 def find(connection: Connection, trial_id: TrialId) -> Trial | None:
     """The trial with this id, None when there is none."""
-    row = connection.execute(selection().where(TrialRow.id == trial_id)).one_or_none()
-    return None if row is None else trial_of(row)
+    row = connection.execute(_BY_ID, {"trial_id": trial_id}).one_or_none()
+    return None if row is None else trial_of(row, row.study)
 
 
 def get(connection: Connection, trial_id: TrialId) -> Trial:
@@ -70,13 +78,13 @@ def by_number(connection: Connection, study: Study, number: int) -> Trial:
             f"study {study.name!r} has no trial {number}.",
             hint=f"It has {study.n_created} trials.",
         )
-    return trial_of(row)
+    return trial_of(row, row.study)
 
 
 def by_ids(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, Trial]:
     """Those of these trials that exist."""
-    query = selection().where(TrialRow.id.in_(trial_ids))
-    return {trial.id: trial for trial in map(trial_of, connection.execute(query))}
+    rows = connection.execute(_BY_IDS, {"trial_ids": list(trial_ids)})
+    return {TrialId(row.id): trial_of(row, row.study) for row in rows}
 
 
 def numbers_with(connection: Connection, study_id: int, hashes: Collection[str]) -> dict[str, int]:
@@ -132,46 +140,60 @@ def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:
     return connection.execute(select(func.count()).select_from(waiting.limit(at_most).subquery())).scalar_one()
 
 
-def in_order(connection: Connection, trial_ids: Sequence[TrialId]) -> list[Trial]:
-    """These trials, in the order in which they are handed out."""
-    query = selection().where(TrialRow.id.in_(trial_ids)).order_by(TrialRow.rank, TrialRow.id)
-    return [trial_of(row) for row in connection.execute(query)]
+_END = (
+    update(_T)
+    .where(_T.c.id == bindparam("of_trial"), _T.c.attempt == bindparam("of_attempt"), _T.c.state == bindparam("seen"))
+    .values(
+        state=bindparam("to_state"),
+        failure=bindparam("why"),
+        message=bindparam("words"),
+        exception=bindparam("raised"),
+        failures=bindparam("counted"),
+        attempt_open=bindparam("is_open"),
+        lease_deadline=None,
+        rank=case((bindparam("waits", type_=Boolean()), 0), else_=_T.c.rank),
+        value=bindparam("result"),
+        best_step=bindparam("at_step"),
+        last_step=bindparam("up_to_step"),
+        metrics=bindparam("there"),
+        finished_at=bindparam("ended_at"),
+        updated_at=bindparam("now"),
+    )
+)
 
 
-def end(
-    connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime, result: Mapping[str, Any] | None = None
-) -> bool:
+def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime, value: float | None = None) -> bool:
     """End the attempt of a trial that `trial` was read in; False when the trial has moved on since.
 
     Args:
         connection: in a transaction.
-        trial: as it was read.
+        trial: as it was read, but for the steps and metrics that the attempt's whole curve gives it.
         verdict: how the attempt ends.
         now: the time.
-        result: more columns to set: the value, its step and the metrics there.
+        value: the result; None: the attempt brought none.
     """
     to = verdict.end
     check_transition(trial.state, to.state)
     waits = to.state is TrialState.WAITING
     values = {
-        "state": to.state,
-        "failure": to.failure,
-        "message": verdict.message,
-        "exception": verdict.exception,
-        "failures": {str(kind): n for kind, n in verdict.failures.items()},
-        "attempt_open": verdict.attempt_open,
-        "lease_deadline": None,
-        "rank": 0 if waits else TrialRow.rank,
-        "finished_at": None if waits else now,
-        "updated_at": now,
-        **(result or {}),
+        "of_trial": trial.id,
+        "of_attempt": trial.attempt,
+        "seen": trial.state,
+        "to_state": to.state,
+        "why": to.failure,
+        "words": verdict.message,
+        "raised": verdict.exception,
+        "counted": {str(kind): n for kind, n in verdict.failures.items()},
+        "is_open": verdict.attempt_open,
+        "waits": waits,
+        "result": value,
+        "at_step": trial.best_step,
+        "up_to_step": trial.last_step,
+        "there": trial.metrics,
+        "ended_at": None if waits else now,
+        "now": now,
     }
-    guard = and_(
-        TrialRow.id == trial.id,
-        TrialRow.attempt == trial.attempt,
-        TrialRow.state == trial.state,
-    )
-    return connection.execute(update(TrialRow).where(guard).values(values)).rowcount == 1
+    return connection.execute(_END, values).rowcount == 1
 
 
 def cancel_waiting(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
@@ -245,4 +267,4 @@ def best(connection: Connection, study: Study) -> Trial | None:
         TrialRow.value.is_not(None),
     )
     row = connection.execute(query.order_by(order, TrialRow.number).limit(1)).one_or_none()
-    return None if row is None else trial_of(row)
+    return None if row is None else trial_of(row, row.study)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.engine import Backend
+
+UpsertInto = postgresql.Insert | sqlite.Insert
 
 
-def insert_into(connection: Connection, table: Any) -> postgresql.Insert | sqlite.Insert:
-    """An insert that has `on_conflict_do_update`, for the connection's database."""
-    return postgresql.insert(table) if backend_of(connection) == "postgresql" else sqlite.insert(table)
+def insert_into(backend: Backend, table: Any) -> UpsertInto:
+    """An insert that has `on_conflict_do_update`, for this database."""
+    return postgresql.insert(table) if backend == "postgresql" else sqlite.insert(table)

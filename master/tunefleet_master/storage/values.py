@@ -121,12 +121,12 @@ def study_of(row: Row[*tuple[Any, ...]]) -> Study:
     )
 
 
-def trial_of(row: Row[*tuple[Any, ...]]) -> Trial:
-    """A row of `TrialRow`'s columns and `study`, the study's name, as a value."""
+def trial_of(row: Row[*tuple[Any, ...]], study: str) -> Trial:
+    """A row of `TrialRow`'s columns, with the name of its study, as a value."""
     return Trial(
         id=TrialId(row.id),
         study_id=row.study_id,
-        study=row.study,
+        study=study,
         number=row.number,
         params=row.params,
         seed=row.seed,

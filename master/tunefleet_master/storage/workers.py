@@ -6,11 +6,30 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from tunefleet.protocol import WorkerFacts
-from tunefleet_master.storage.tables import MasterRow, WorkerRow
-from tunefleet_master.storage.upserts import insert_into
+from tunefleet_master.storage.engine import BACKENDS, backend_of
+from tunefleet_master.storage.tables import MasterRow, WorkerRow, table_of
+from tunefleet_master.storage.upserts import UpsertInto, insert_into
+
+_W = table_of(WorkerRow)
+
+_KNOWN = (
+    select(_W.c.name, _W.c.facts, _W.c.last_beat_at)
+    .where(_W.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(_W.c.name)
+    .with_for_update()
+)
+_HEARD = update(_W).where(_W.c.name.in_(bindparam("names", expanding=True))).values(last_beat_at=bindparam("now"))
+
+
+def _newest_facts(new: UpsertInto) -> UpsertInto:
+    changed = {"facts": new.excluded.facts, "last_beat_at": new.excluded.last_beat_at}
+    return new.on_conflict_do_update(index_elements=[_W.c.name], set_=changed)
+
+
+_DESCRIBE = {backend: _newest_facts(insert_into(backend, _W)) for backend in BACKENDS}
 
 
 def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datetime) -> dict[str, datetime | None]:
@@ -19,21 +38,15 @@ def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datet
     Until the transaction ends nobody else can note the same worker: what one worker asks twice at the same time is
     served one after the other. Returns when each was heard before; None: never.
     """
-    query = select(WorkerRow.name, WorkerRow.facts, WorkerRow.last_beat_at).where(WorkerRow.name.in_(heard))
-    known = {row.name: row for row in connection.execute(query.order_by(WorkerRow.name).with_for_update())}
+    known = {row.name: row for row in connection.execute(_KNOWN, {"names": list(heard)})}
     facts = {name: it.model_dump(mode="json") for name, it in sorted(heard.items())}
     changed = [name for name in facts if name not in known or known[name].facts != facts[name]]
-    unchanged = [name for name in facts if name not in changed]
+    unchanged = [name for name in facts if name in known and known[name].facts == facts[name]]
     if unchanged:
-        connection.execute(update(WorkerRow).where(WorkerRow.name.in_(unchanged)).values(last_beat_at=now))
+        connection.execute(_HEARD, {"names": unchanged, "now": now})
     if changed:
-        query_new = insert_into(connection, WorkerRow)
-        described = query_new.on_conflict_do_update(
-            index_elements=[WorkerRow.name],
-            set_={"facts": query_new.excluded.facts, "last_beat_at": query_new.excluded.last_beat_at},
-        )
         rows = [{"name": n, "facts": facts[n], "first_seen_at": now, "last_beat_at": now} for n in changed]
-        connection.execute(described, rows)
+        connection.execute(_DESCRIBE[backend_of(connection)], rows)
     return {name: known[name].last_beat_at if name in known else None for name in heard}
 
 
