@@ -6,6 +6,7 @@ also say which spans are kept and what the service is called.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -24,6 +25,7 @@ UNTRACED = "healthz,readyz,metrics"
 """What programs ask every few seconds."""
 
 SERVICE = "tunefleet-master"
+CLOSE_WITHIN_S = 2.0
 NS_PER_S = 1_000_000_000
 
 
@@ -48,8 +50,10 @@ class Traces:
         """Nothing to add: each trial of a transaction is told by itself."""
 
     def close(self) -> None:
-        """Send what is left."""
-        self._provider.shutdown()
+        """Send what is left; what takes longer than a moment is lost, since a collector must not hold a master up."""
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(CLOSE_WITHIN_S)
 
     def _add(self, queued: Queued, transaction: Transaction, *, epoch_ns: int) -> None:
         request: trace.Span = queued.context.run(trace.get_current_span)
@@ -71,7 +75,8 @@ class Traces:
 def install(app: FastAPI, environ: Mapping[str, str]) -> Traces:
     """Let the application's requests become spans, which go where the environment says."""
     service = environ.get("OTEL_SERVICE_NAME", SERVICE)
-    provider = TracerProvider(resource=Resource.create({"service.name": service, "service.version": app.version}))
+    resource = Resource.create({"service.name": service, "service.version": app.version})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     FastAPIInstrumentor.instrument_app(
         app,

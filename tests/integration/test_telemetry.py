@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+from tests.postgres import PostgresServer, running_postgres
 
-SHOWN_WITHIN_S = 20.0
+from tunefleet_master.app import create_app
+from tunefleet_master.settings import Settings
 
-Labels = dict[str, str]
+PATIENCE_S = 30.0
 
 
 def samples(api: Any) -> Callable[..., float]:
     """A scrape, as a function of a sample's name and labels; raises KeyError for what is not there."""
-    text = api.http.get("/metrics").text
+    return read(api.http.get("/metrics"))
+
+
+def read(scraped: httpx.Response) -> Callable[..., float]:
+    """What was scraped, as a function of a sample's name and labels."""
+    text = scraped.raise_for_status().text
     found = {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -88,3 +99,62 @@ def test_names_and_made_up_methods_do_not_become_labels(api) -> None:
     assert "some-name" not in text
     assert "some-other-name" not in text
     assert "BREW" not in text
+
+
+def test_the_work_of_sampler_and_database_is_timed(api) -> None:
+    api.submit(search={"sampler": "sobol"})
+    api.claim()
+
+    now = samples(api)
+
+    assert now("proposal_seconds_count", sampler="sobol") == 1
+    for kind in ("read", "write"):
+        assert now("database_transaction_seconds_count", kind=kind) > 0
+        assert now("database_wait_seconds_count", kind=kind) == now("database_batch_requests_sum", kind=kind)
+        assert now("database_rollbacks_total", kind=kind) == 0
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Any]:
+    """A master with leases of 0.3 s."""
+    with TestClient(create_app(Settings(data=tmp_path, lease_s=0.3)), base_url="http://127.0.0.1") as http:
+        yield http
+
+
+def test_a_lease_that_runs_out_is_counted_and_so_is_a_worker_that_beats_late(hasty, api) -> None:
+    hasty.post("/api/v1/studies", json=api.study_of()).raise_for_status()
+    hasty.post("/api/v1/claims", json={"worker": "slow", "wait_s": 10}).raise_for_status()
+
+    wait_for(lambda: read(hasty.get("/metrics"))("leases_expired_total") == 1)
+    hasty.post("/api/v1/heartbeats", json={"worker": "slow"}).raise_for_status()
+
+    now = read(hasty.get("/metrics"))
+    assert now("heartbeat_lag_seconds_count") == 1
+    assert now("heartbeat_lag_seconds_sum") > 0.3 - 0.05  # a lease without a word, less the interval of a beat
+    assert now("workers_alive") == 1
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+def test_a_database_that_is_gone_is_a_metric_and_no_failed_scrape(mortal_postgres, start_master) -> None:
+    master = start_master("--database", mortal_postgres.new_database())
+    before = read(httpx.get(f"{master.url}/metrics"))
+    mortal_postgres.kill()
+
+    after = read(httpx.get(f"{master.url}/metrics", timeout=20))
+
+    assert (before("database_up"), after("database_up")) == (1, 0)
+    assert before("queue_trials") == 0
+    assert math.isnan(after("queue_trials"))
+    assert after("requests_total", method="GET", route="/metrics", status="200") == 1
