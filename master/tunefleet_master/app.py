@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from tunefleet.protocol import API
 from tunefleet_master import data_folder
 from tunefleet_master.api import problems
-from tunefleet_master.api.limits import BodyLimit, SecurityHeaders, TokenCheck
+from tunefleet_master.api.doors import protect
+from tunefleet_master.api.limits import BodyLimit, SecurityHeaders
 from tunefleet_master.api.measure import Measure
 from tunefleet_master.api.openapi import describe
-from tunefleet_master.api.routes import build_router
+from tunefleet_master.api.routes import ROUTERS
 from tunefleet_master.dashboard import pages
 from tunefleet_master.parts import Parts
+from tunefleet_master.services import tokens
+from tunefleet_master.services.keyring import Keyring
 from tunefleet_master.services.planner import Planner
 from tunefleet_master.services.sweeper import Sweeper
 from tunefleet_master.services.wakeups import Wakeups
@@ -26,9 +31,14 @@ from tunefleet_master.settings import Settings
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database, Timing
+from tunefleet_master.storage.observer import Observer, Several
 from tunefleet_master.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from tunefleet_master.tracing import Traces
+
 RESTART_AFTER_S = 1.0
+TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 DESCRIPTION = """A self-hosted tuning service: users submit studies, workers claim trials, report metrics and end them.
 
@@ -42,13 +52,15 @@ _log = logging.getLogger(__name__)
 def create_app(settings: Settings) -> FastAPI:
     """One master as an ASGI application; its database is opened when the lifespan begins.
 
-    The lifespan raises StorageUnusable when the data folder or the database cannot be used.
+    The lifespan raises StorageUnusable when the data folder or the database cannot be used. After it,
+    `app.state.first_token` is an admin's token that was made since there was none, or None.
     """
     telemetry = Telemetry(version=version("tunefleet"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(settings, telemetry) as app.state.parts:
+        async with _running(settings, telemetry, traces) as app.state.parts:
+            app.state.first_token = await _first_token(app.state.parts)
             yield
 
     app = FastAPI(
@@ -60,49 +72,79 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.include_router(build_router())
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)  # side by side: an included router is asked twice for each request
     describe(app)
     pages.install(app)
+    protect(app, settings)
     problems.install(app, pages.problem_page)
     app.add_middleware(BodyLimit, settings=settings)
-    if settings.token is not None:
-        app.add_middleware(TokenCheck, token=settings.token)
     app.add_middleware(Measure, telemetry=telemetry)
     app.add_middleware(SecurityHeaders)
+    traces = _traces(app)
     return app
 
 
+def _traces(app: FastAPI) -> Traces | None:
+    """The application's traces when OpenTelemetry's environment says where they go; None when it does not."""
+    if not any(os.environ.get(name) for name in TRACE_ENDPOINTS):
+        return None
+    try:
+        from tunefleet_master import tracing
+    except ModuleNotFoundError as error:
+        _log.warning("no traces: %s is not installed; pip install 'tunefleet[telemetry]' brings it", error.name)
+        return None
+    return tracing.install(app, os.environ)
+
+
 @asynccontextmanager
-async def _running(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Parts]:
+async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | None) -> AsyncIterator[Parts]:
     """The parts of a master with its background tasks; all of it ends with the context."""
     async with AsyncExitStack() as stack:
         data_folder.prepare(settings.data)
         stack.enter_context(data_folder.locked(settings.lock_file))
-        parts = _build(settings, telemetry)
+        if traces is not None:
+            stack.callback(traces.close)
+        parts = _build(settings, telemetry, Several(telemetry, traces) if traces else telemetry)
         stack.callback(parts.database.close)
         upgraded = migrations.upgrade(parts.database.engine)
         if upgraded.before != upgraded.after:
             _log.info("the database was brought to revision %s", upgraded.after)
         parts.blobs.remove_stale_partials()
+        await parts.keyring.load()
         sweeper = Sweeper(parts.database, parts.blobs.delete, sweep_s=settings.sweep_s)
-        planner = Planner(parts.database, parts.wakeups)
-        for name, run in (("sweeper", sweeper.run), ("planner", planner.run)):
+        planner = Planner(parts.database, parts.wakeups, telemetry.proposed)
+        for name, run in (("sweeper", sweeper.run), ("planner", planner.run), ("keyring", parts.keyring.run)):
             stack.push_async_callback(_stop, asyncio.create_task(_keep_running(name, run), name=name))
         stack.callback(parts.closing.set)
         yield parts
 
 
-def _build(settings: Settings, telemetry: Telemetry) -> Parts:
+def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Parts:
     wakeups = Wakeups()
+    database = Database(
+        settings.database_url,
+        timing=Timing(settings.lease_s, settings.heartbeat_s),
+        publish=wakeups.publish,
+        observer=observer,
+    )
     return Parts(
         settings=settings,
         blobs=BlobStore(settings.data / "artifacts"),
-        database=Database(
-            settings.database_url, timing=Timing(settings.lease_s, settings.heartbeat_s), publish=wakeups.publish
-        ),
+        database=database,
         wakeups=wakeups,
+        keyring=Keyring(database, wakeups, given=settings.token, is_local=settings.is_local),
         telemetry=telemetry,
     )
+
+
+async def _first_token(parts: Parts) -> str | None:
+    """Make an admin's token if strangers can reach the master and nobody has one; the only time that it is known."""
+    if parts.settings.is_local or parts.keyring.admin_is_given:
+        return None
+    made = await parts.database.awrite(tokens.first, repeatable=False)
+    await parts.keyring.load()
+    return None if made is None else made.token
 
 
 async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:

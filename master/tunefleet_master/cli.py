@@ -48,8 +48,18 @@ def serve(
     database: DatabaseUrl = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="TUNEFLEET_TOKEN", help="What every request must show; needed beyond this machine."),
+        typer.Option(envvar="TUNEFLEET_TOKEN", help="An admin's token, beside those that `tunefleet token` makes."),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="TUNEFLEET_ALLOWED_HOSTS",
+            help="Name by which browsers reach the master; several with spaces or again.",
+        ),
+    ] = None,
+    rate_limit: Annotated[
+        float, typer.Option(envvar="TUNEFLEET_RATE_LIMIT", help="Requests a second that one token may send.")
+    ] = 10_000.0,
     lease_s: Annotated[
         float, typer.Option("--lease-s", envvar="TUNEFLEET_LEASE_S", help="Seconds without a beat that lose a lease.")
     ] = 60.0,
@@ -73,6 +83,8 @@ def serve(
         data=data,
         database=database,
         token=token or None,
+        allowed_hosts=allow_host or (),
+        rate_limit=rate_limit,
         lease_s=lease_s,
         log_level=log_level,
         log_format=log_format,
@@ -162,6 +174,8 @@ def _serve(settings: Settings, announce: Path | None) -> None:
 
         def listening() -> None:
             _say_where(server.url_of(bound), settings, app.version)
+            if app.state.first_token is not None:
+                _show(server.url_of(bound), app.state.first_token)
             if announce is not None:
                 _write(announce, server.url_of(bound))
 
@@ -175,6 +189,12 @@ def _say_where(url: str, settings: Settings, version: str) -> None:
         logging.getLogger("tunefleet_master").info(text)
     else:
         print(text, file=sys.stderr, flush=True)
+
+
+def _show(url: str, token: str) -> None:
+    """On stderr in any case, and not in the log: it is for the person who starts the master, this once."""
+    text = "No token was made yet, so this is an admin's. It is shown this once; with it, log in at"
+    print(f"{text}\n\n    {url}/login?token={token}\n", file=sys.stderr, flush=True)
 
 
 def _write(file: Path, url: str) -> None:

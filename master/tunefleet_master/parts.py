@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from tunefleet_master.services.keyring import Keyring
 from tunefleet_master.services.wakeups import Wakeups
 from tunefleet_master.settings import Settings
 from tunefleet_master.storage.blobs import BlobStore
@@ -23,6 +24,7 @@ class Parts:
     database: Database
     blobs: BlobStore
     wakeups: Wakeups
+    keyring: Keyring
     telemetry: Telemetry
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the master begins to shut down; whoever waits for something ends then."""
@@ -33,4 +35,9 @@ def parts_of(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
-PartsOf = Annotated[Parts, Depends(parts_of)]
+async def _given(request: Request) -> Parts:
+    """As a coroutine: what is not one, FastAPI runs on a thread, for every request anew."""
+    return parts_of(request)
+
+
+PartsOf = Annotated[Parts, Depends(_given)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from tunefleet.logs import LogFormat
 from tunefleet.model import Model
@@ -22,6 +22,7 @@ def _check_token(token: str) -> str:
     return token
 
 
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
 Token = Annotated[str, StringConstraints(min_length=8, max_length=500), AfterValidator(_check_token)]
 
 
@@ -36,7 +37,11 @@ class Settings(Model):
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
     """0: any free one."""
     token: Token | None = Field(default=None, repr=False)
-    """What every request must show; None: nothing, and then only this machine is listened to."""
+    """An admin's, beside those in the database."""
+    allowed_hosts: tuple[HostName, ...] = Field(default=(), max_length=100)
+    """Names by which browsers may reach the master, beside this machine's own."""
+    rate_limit: float = Field(default=10_000, ge=1, le=1_000_000)
+    """How many requests a second one token, or one address without a token, may send in the long run."""
     lease_s: float = Field(default=60.0, ge=0.2, le=86_400)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = "text"
@@ -44,14 +49,10 @@ class Settings(Model):
     max_artifact_bytes: int = Field(default=2_000_000_000, ge=1_000)
     max_bundle_bytes: int = Field(default=50_000_000, ge=1_000)
 
-    @model_validator(mode="after")
-    def _refuse_strangers(self) -> Self:
-        if self.token is None and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host} can be reached by other machines, and there is no token: set TUNEFLEET_TOKEN "
-                "(at least 8 characters; workers and clients need the same), or listen on 127.0.0.1"
-            )
-        return self
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the master, which then may go without tokens."""
+        return is_loopback(self.host)
 
     @property
     def database_url(self) -> str:

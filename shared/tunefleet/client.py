@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from tunefleet.spec import BUNDLE_PREFIX, StudySpec
 from tunefleet.study import Study
 from tunefleet.study_file import load_study, with_code
 from tunefleet.submission import review
+from tunefleet.tokens import NewToken, TokenRequest, TokenView
 from tunefleet.transport import Transport, route
 
 DEFAULT_URL = "http://127.0.0.1:8765"
@@ -121,6 +122,29 @@ class Client:
     def status(self) -> StatusView:
         """Everything that the dashboard's first page shows."""
         return self.transport.get("/status", StatusView)
+
+    def create_token(self, name: str, scopes: Iterable[str], *, expires_in_s: float | str | None = None) -> NewToken:
+        """Make a token; it is in the answer and nowhere else. `expires_in_s` may also be a text such as `90d`.
+
+        Raises:
+            InvalidInput: there is no such scope, or the name or the time cannot be one.
+            Conflict: a token has the name, or this would be the first token and no admin's.
+            Forbidden: this client's own token is no admin's.
+        """
+        body = TokenRequest.parse({"name": name, "scopes": [*scopes], "expires_in_s": expires_in_s})
+        return self.transport.post("/tokens", body, answer=NewToken)
+
+    def tokens(self) -> list[TokenView]:
+        """All tokens by name, the expired and revoked ones too. Raises Forbidden, as `create_token` does."""
+        return self.transport.get("/tokens", list[TokenView])
+
+    def revoke_token(self, name: str) -> None:
+        """Let a token open nothing any more.
+
+        Raises:
+            NotFound: there is none of this name. Conflict: it is the last admin's. Forbidden.
+        """
+        self.transport.delete(route("tokens", name))
 
     def _sent(self, code: str) -> str:
         with pack(Path(code)) as bundle:

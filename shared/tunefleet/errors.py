@@ -11,7 +11,10 @@ TunefleetError
 │   ├── IllegalTransition   the state machine has no such arrow
 │   ├── DuplicateConfiguration
 │   └── BudgetTaken
-├── Unauthorized
+├── Unauthorized            no token was shown, or it opens nothing
+├── Forbidden               the token is good, and not for this
+├── HostNotAllowed          the request was sent to a name that is none of the master's
+├── TooManyRequests         one client asks more often than it may
 ├── TooLarge
 ├── StorageUnusable         the database is corrupt, newer than this program, locked, or its disk is full
 └── MasterUnreachable       no answer from the master, after retries
@@ -84,6 +87,28 @@ class Unauthorized(TunefleetError):
     """The token is missing or wrong."""
 
     code = "unauthorized"
+
+
+class Forbidden(TunefleetError):
+    """The token is good, but not for this."""
+
+    code = "forbidden"
+
+
+class HostNotAllowed(TunefleetError):
+    """The request was sent to a name that is none of the master's."""
+
+    code = "host_not_allowed"
+
+
+class TooManyRequests(TunefleetError):
+    """One client asks more often than it may."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(TunefleetError):

@@ -110,6 +110,8 @@ class Lease(Model):
     trial_timeout_s: float | None
     resume: ArtifactRef | None
     """The last checkpoint of an earlier attempt."""
+    token: str | None = None
+    """Good for this trial and this attempt only; None when the master asks nobody for a token."""
 
 
 class ClaimResponse(Model):

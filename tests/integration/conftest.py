@@ -91,7 +91,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
     """A master in this process."""
-    with TestClient(create_app(settings), raise_server_exceptions=False) as http:
+    with TestClient(create_app(settings), "http://127.0.0.1", raise_server_exceptions=False) as http:
         yield Api(http)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -101,8 +102,28 @@ def test_a_port_in_use_is_named(data) -> None:
     assert "--port" in error
 
 
-def test_an_open_address_needs_a_token(data) -> None:
-    assert "TUNEFLEET_TOKEN" in refused("serve", *data, "--host", "0.0.0.0")
+def test_the_first_start_beyond_this_machine_makes_an_admins_token_and_shows_it_once(start_master) -> None:
+    first = start_master("--host", "0.0.0.0")
+    link = re.search(r"http://\S+/login\?token=(\S+)", first.log.read_text())
+    assert link is not None
+    header = {"Authorization": f"Bearer {link[1]}"}
+    assert httpx.get(f"{first.url}/api/v1/status").status_code == 401
+    assert httpx.get(f"{first.url}/api/v1/tokens", headers=header).json()[0]["name"] == "first-admin"
+    first.stop()
+    (first.folder / "url").unlink()
+
+    second = start_master("--host", "0.0.0.0")
+
+    assert "token=" not in second.log.read_text()
+    assert httpx.get(f"{second.url}/api/v1/status", headers=header).status_code == 200
+    assert link[1].encode() not in b"".join(file.read_bytes() for file in (first.folder / "data").glob("tunefleet.db*"))
+
+
+def test_a_given_token_is_enough_beyond_this_machine_and_none_is_made(start_master) -> None:
+    master = start_master("--host", "0.0.0.0", "--token", "a-long-secret")
+
+    assert "token=" not in master.log.read_text()
+    assert httpx.get(f"{master.url}/api/v1/tokens", headers={"Authorization": "Bearer a-long-secret"}).json() == []
 
 
 def test_a_host_that_is_not_there_is_named(data) -> None:

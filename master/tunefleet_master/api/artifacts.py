@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from tunefleet.failpoints import failpoint
 from tunefleet.names import Hash, Name
 from tunefleet.protocol import API, ArtifactRef, AttemptNumber
+from tunefleet_master.access import Access, confine, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.api.uploads import receiving
@@ -36,6 +37,7 @@ Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is
     responses={202: {"description": "A part has come; `Upload-Offset` says how much."}, **responses(404, 409, 413)},
     openapi_extra=BINARY,
 )
+@needs(Access.ATTEMPT)
 async def store(
     parts: PartsOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
 ) -> Response:
@@ -43,6 +45,7 @@ async def store(
 
     A wrong FROM gets 409 `upload_offset` with the right `offset`. A file that has the name already is replaced.
     """
+    confine(request, attempt)
     await parts.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
     async with receiving(request, parts.blobs, key=_key(trial_id, attempt, sha256)) as (upload, is_whole):
         if not is_whole:
@@ -53,13 +56,18 @@ async def store(
 
 
 @router.head(PATH, summary="Ask how much of an upload has come", responses=responses(404))
-async def offset(parts: PartsOf, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256) -> Response:
+@needs(Access.ATTEMPT)
+async def offset(
+    parts: PartsOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
+) -> Response:
     """The header `Upload-Offset` is the byte to go on with."""
+    confine(request, attempt)
     held = await asyncio.to_thread(parts.blobs.partial_bytes, _key(trial_id, attempt, sha256))
     return Response(headers={"Upload-Offset": str(held)})
 
 
 @router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(404))
+@needs(Access.FETCH)
 async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
     """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""
     ref = await parts.database.aread(lambda uow: artifacts.find(uow, trial_id, name))

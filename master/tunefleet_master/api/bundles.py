@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 
 from tunefleet.names import Hash
 from tunefleet.protocol import API
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.artifacts import BINARY
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.uploads import receiving
@@ -20,6 +21,7 @@ router = APIRouter(prefix=f"{API}/bundles", tags=["files"])
 
 
 @router.put("/{sha256}", status_code=201, summary="Store a bundle", responses=responses(413), openapi_extra=BINARY)
+@needs(Access.SUBMIT)
 async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
     """Stream the archive as the body, before the study that names it is submitted. Sending it twice is harmless."""
     async with receiving(request, parts.blobs, key=f"bundle-{sha256}") as (upload, is_whole):
@@ -37,6 +39,7 @@ async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
 
 
 @router.head("/{sha256}", summary="Ask how much of an upload has come")
+@needs(Access.SUBMIT)
 async def offset(parts: PartsOf, sha256: Hash) -> Response:
     """The header `Upload-Offset` is the byte to go on with."""
     held = await asyncio.to_thread(parts.blobs.partial_bytes, f"bundle-{sha256}")
@@ -44,6 +47,7 @@ async def offset(parts: PartsOf, sha256: Hash) -> Response:
 
 
 @router.get("/{sha256}", summary="Fetch a bundle", response_class=FileResponse, responses=responses(404))
+@needs(Access.FETCH)
 async def fetch(parts: PartsOf, sha256: Hash) -> Response:
     """The archive, as an attachment. What has this name never changes."""
     await parts.database.aread(lambda uow: bundles.check(uow, sha256))

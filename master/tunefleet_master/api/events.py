@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from tunefleet.names import Name
 from tunefleet.protocol import API, Event
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.patience import Patience
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
@@ -40,6 +41,7 @@ async def _existing(parts: PartsOf, name: Name) -> str:
     response_class=EventSourceResponse,
     responses=responses(404),
 )
+@needs(Access.READ)
 async def follow(
     parts: PartsOf,
     request: Request,

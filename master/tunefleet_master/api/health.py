@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.model import Model
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 
@@ -23,12 +24,14 @@ class Health(Model):
 
 
 @router.get("/healthz", summary="Whether the process lives")
+@needs(Access.PROBE)
 async def alive() -> Health:
     """Touches nothing; needs no token."""
     return Health(status="ok")
 
 
 @router.get("/readyz", summary="Whether requests can be served", responses=responses())
+@needs(Access.PROBE)
 async def ready(parts: PartsOf) -> Health:
     """Reads and writes the database within two seconds, or answers 503; needs no token."""
     if parts.closing.is_set():

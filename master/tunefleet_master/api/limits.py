@@ -1,10 +1,7 @@
-"""ASGI middlewares before every handler: how much may come in, who may ask, what a browser may do with an answer."""
+"""ASGI middlewares before every handler: how much may come in, what a browser may do with an answer."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import re
 from collections.abc import Iterable
 
@@ -12,18 +9,17 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunefleet.errors import TooLarge, Unauthorized
+from tunefleet.errors import TooLarge
 from tunefleet.protocol import API
 from tunefleet_master.api import problems
 from tunefleet_master.settings import Settings
-
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-"""A load balancer has no token."""
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
@@ -54,26 +50,6 @@ class BodyLimit:
     def limit(self, path: str) -> int:
         """How many bytes a body for this path may have."""
         return next((limit for pattern, limit in self._larger if pattern.fullmatch(path)), self._default)
-
-
-class TokenCheck:
-    """Lets through who shows the token: as `Bearer`, or as the password of `Basic`, which browsers ask for."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token.encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_known(Headers(scope=scope)):
-            await self._app(scope, receive, send)
-            return
-        error = Unauthorized("The token is missing or wrong.", hint="Send the header `Authorization: Bearer TOKEN`.")
-        await problems.answer(problems.document(error), {"Connection": "close"})(scope, receive, send)
-
-    def _is_known(self, headers: Headers) -> bool:
-        shown = _shown_token(headers.get("authorization", ""))
-        return hmac.compare_digest(shown, self._token)
 
 
 class SecurityHeaders:
@@ -115,15 +91,3 @@ def _counting(receive: Receive, limit: int) -> Receive:
         return message
 
     return counted
-
-
-def _shown_token(authorization: str) -> bytes:
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip().encode()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(credentials, validate=True).partition(b":")[2]
-        except binascii.Error:
-            return b""
-    return b""

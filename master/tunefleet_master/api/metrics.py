@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter, Response
 
 from tunefleet.errors import StorageUnusable
+from tunefleet_master.access import Access, needs
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import metrics
 from tunefleet_master.services.metrics import Fleet
@@ -23,6 +24,7 @@ router = APIRouter(tags=["operations"])
     response_class=Response,
     responses={200: {"content": {MEDIA_TYPE: {}}}},
 )
+@needs(Access.READ)
 async def scrape(parts: PartsOf) -> Response:
     """What this master has counted since its start; and studies, queues, leases and workers as they are now.
 

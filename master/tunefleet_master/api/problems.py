@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -14,11 +15,14 @@ from starlette.responses import Response
 
 from tunefleet.errors import (
     Conflict,
+    Forbidden,
+    HostNotAllowed,
     InvalidInput,
     NotFound,
     Problem,
     StorageUnusable,
     TooLarge,
+    TooManyRequests,
     TunefleetError,
     Unauthorized,
     UploadOffset,
@@ -35,13 +39,16 @@ STATUSES: dict[type[TunefleetError], int] = {
     NotFound: 404,
     Conflict: 409,
     Unauthorized: 401,
+    Forbidden: 403,
+    HostNotAllowed: 421,
+    TooManyRequests: 429,
     TooLarge: 413,
     StorageUnusable: 503,
     TunefleetError: 500,
 }
 CODES = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": 'Basic realm="Tunefleet", charset="UTF-8"'},
+    401: {"WWW-Authenticate": 'Bearer realm="Tunefleet"', "Connection": "close"},  # no body of a stranger's is read
     503: {"Retry-After": str(RETRY_AFTER_S)},
 }
 TITLES = {
@@ -114,7 +121,7 @@ def install(app: FastAPI, page: Page) -> None:
         assert isinstance(error, TunefleetError)
         if isinstance(error, StorageUnusable):
             _log.error("%s %s: %s", request.method, request.url.path, error)
-        return send(request, document(error))
+        return send(request, document(error), headers=_headers(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -132,6 +139,12 @@ def install(app: FastAPI, page: Page) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _headers(error: TunefleetError) -> dict[str, str]:
+    if isinstance(error, TooManyRequests):
+        return {"Retry-After": str(math.ceil(error.retry_after_s))}
+    return {}
 
 
 def _is_browsing(request: Request) -> bool:

@@ -9,11 +9,13 @@ from fastapi import APIRouter
 
 from tunefleet.protocol import API
 from tunefleet.spec import StudySpec
+from tunefleet_master.access import Access, needs
 
 router = APIRouter(prefix=f"{API}/schema", tags=["studies"])
 
 
 @router.get("/study", summary="The JSON Schema of a study")
+@needs(Access.READ)
 async def study_schema() -> dict[str, Any]:
     """Point an editor at it (`# yaml-language-server: $schema=…`) to complete and check a study's file."""
     return _schema()

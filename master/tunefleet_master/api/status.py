@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunefleet.protocol import API, StatusView
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import status
@@ -13,6 +14,7 @@ router = APIRouter(prefix=f"{API}/status", tags=["fleet"])
 
 
 @router.get("", summary="Read the status", responses=responses())
+@needs(Access.READ)
 async def read(parts: PartsOf) -> StatusView:
     """The studies and the workers, as the dashboard's first page shows them."""
     return await parts.database.aread(status.read)

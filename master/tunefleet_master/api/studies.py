@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 from tunefleet.names import Name
 from tunefleet.protocol import API, Page, RetryRequest, RetryResponse, StudyDetail, StudyPatch, StudyView
 from tunefleet.spec import StudySpec
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import studies, trials
@@ -17,6 +18,7 @@ router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 
 
 @router.post("", status_code=201, summary="Submit a study", responses={200: {"model": StudyDetail}, **responses(409)})
+@needs(Access.SUBMIT)
 async def submit(parts: PartsOf, spec: StudySpec, response: Response) -> StudyDetail:
     """Start a study.
 
@@ -29,6 +31,7 @@ async def submit(parts: PartsOf, spec: StudySpec, response: Response) -> StudyDe
 
 
 @router.get("", summary="List the studies", responses=responses())
+@needs(Access.FETCH)
 async def list_studies(
     parts: PartsOf, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> Page[StudyView]:
@@ -37,24 +40,28 @@ async def list_studies(
 
 
 @router.get("/{name}", summary="Read a study", responses=responses(404))
+@needs(Access.FETCH)
 async def read(parts: PartsOf, name: Name) -> StudyDetail:
     """The study with its spec, its trials by state and its best trial."""
     return await parts.database.aread(lambda uow: studies.read(uow, name))
 
 
 @router.patch("/{name}", summary="Pause, resume, stop or change a study", responses=responses(404, 409))
+@needs(Access.SUBMIT)
 async def change(parts: PartsOf, name: Name, patch: StudyPatch) -> StudyDetail:
     """Fields that are left out stay as they are."""
     return await parts.database.awrite(lambda uow: studies.patch(uow, name, patch))
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a study", responses=responses(404, 409))
+@needs(Access.SUBMIT)
 async def delete(parts: PartsOf, name: Name) -> None:
     """Delete the study with its trials and their files; 409 while it runs."""
     await parts.database.awrite(lambda uow: studies.delete(uow, name))
 
 
 @router.post("/{name}/retry", summary="Run failed trials again", responses=responses(404, 409))
+@needs(Access.SUBMIT)
 async def retry(parts: PartsOf, name: Name, body: RetryRequest) -> RetryResponse:
     """Put failed trials of the study back into the queue: all of them, or those with one of the failures named."""
     return await parts.database.awrite(lambda uow: trials.retry(uow, name, body))

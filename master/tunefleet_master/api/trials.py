@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, Field
 from tunefleet.model import Model
 from tunefleet.names import Name, TrialId
 from tunefleet.protocol import API, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import trials
@@ -41,24 +42,28 @@ class Listing(Model):
 
 
 @router.post("/studies/{name}/trials", status_code=201, summary="Add configurations", responses=responses(404, 409))
+@needs(Access.SUBMIT)
 async def enqueue(parts: PartsOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
     """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
     return await parts.database.awrite(lambda uow: trials.enqueue(uow, name, body))
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))
+@needs(Access.READ)
 async def list_trials(parts: PartsOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
     """One page of trials, filtered and sorted; trials without a value come last."""
     return await parts.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
 
 
 @router.get("/studies/{name}/trials/{number}", summary="Read a trial by its number", responses=responses(404))
+@needs(Access.READ)
 async def read_by_number(parts: PartsOf, name: Name, number: Number) -> TrialDetail:
     """The same as `GET /trials/{id}`."""
     return await parts.database.aread(lambda uow: trials.by_number(uow, name, number))
 
 
 @router.get("/trials/{trial_id}", summary="Read a trial", responses=responses(404))
+@needs(Access.FETCH)
 async def read(
     parts: PartsOf, trial_id: Id, max_points: Annotated[int, Query(ge=2, le=100_000)] = 1_000
 ) -> TrialDetail:

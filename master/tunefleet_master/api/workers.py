@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunefleet.protocol import API, WorkerView
+from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import workers
@@ -13,6 +14,7 @@ router = APIRouter(prefix=f"{API}/workers", tags=["fleet"])
 
 
 @router.get("", summary="List the workers", responses=responses())
+@needs(Access.READ)
 async def list_workers(parts: PartsOf) -> list[WorkerView]:
     """Every worker that has asked for trials, with its device, its last beat and its current trials."""
     return await parts.database.aread(workers.page)

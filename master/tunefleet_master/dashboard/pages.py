@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import Field
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from tunefleet import __version__
 from tunefleet.model import Model
 from tunefleet.names import Name, TrialId
 from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialState
-from tunefleet.spec import Budget
-from tunefleet_master.dashboard import charts, formats
+from tunefleet_master.access import Access, needs
+from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
+from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
@@ -31,20 +28,6 @@ PAGE_SIZE = 50
 MAX_POINTS = 400  # a chart of 640 units shows no more
 
 router = APIRouter(include_in_schema=False)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tunefleet_master.dashboard"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose")
-    environment.filters.update({name: getattr(formats, name) for name in names})
-    environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
-    return environment
 
 
 class Table(Model):
@@ -71,42 +54,38 @@ class Table(Model):
         return TrialQuery(self.state, self.sort, self.descending, cursor, PAGE_SIZE)
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A study's progress: how far, and of what it is made."""
-
-    done: int
-    total: int | None
-    parts: list[tuple[str, float, float]]
-    text: str
-
-
 def install(app: FastAPI) -> None:
     """Put the pages, and the two files that they need, into the application."""
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
-    app.include_router(router)
+    app.router.routes.extend([*router.routes, *login.router.routes])
 
 
 def problem_page(request: Request, problem: ProblemDocument) -> Response:
-    """An error, for a person who looks with a browser."""
-    return _render("problem.html", status=problem.status, problem=problem)
+    """An error, for a person who looks with a browser; who has shown no token is led to the login."""
+    if problem.status == 401:
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
+    return render("problem.html", status=problem.status, problem=problem)
 
 
 @router.get("/")
+@needs(Access.READ)
 async def home(parts: PartsOf) -> HTMLResponse:
     """Studies and workers at a glance."""
     view = await parts.database.aread(status.read)
-    return _render("home.html", view=view, now=view.now, tiles=_tiles(view))
+    return render("home.html", view=view, now=view.now, tiles=_tiles(view))
 
 
 @router.get("/workers")
+@needs(Access.READ)
 async def fleet(parts: PartsOf) -> HTMLResponse:
     """The workers with all that they say of themselves."""
     found, now = await parts.database.aread(lambda uow: (workers.page(uow), uow.now))
-    return _render("workers.html", workers=found, now=now)
+    return render("workers.html", workers=found, now=now)
 
 
 @router.get("/studies/{name}")
+@needs(Access.READ)
 async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
     """A study's facts and a page of its trials."""
 
@@ -114,10 +93,11 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
         return {"study": studies.read(uow, name), "page": trials.page(uow, name, table.as_query()), "now": uow.now}
 
     found = await parts.database.aread(read)
-    return _render("study.html", table=table, page_size=PAGE_SIZE, **found)
+    return render("study.html", table=table, page_size=PAGE_SIZE, **found)
 
 
 @router.get("/trials/{trial_id}")
+@needs(Access.READ)
 async def trial(parts: PartsOf, trial_id: TrialId) -> HTMLResponse:
     """A trial's configuration, curves, attempts and files."""
 
@@ -126,17 +106,14 @@ async def trial(parts: PartsOf, trial_id: TrialId) -> HTMLResponse:
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await parts.database.aread(read)
-    return _render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), **found)
+    return render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), **found)
 
 
 @router.get("/docs")
+@needs(Access.READ)
 async def api(request: Request) -> HTMLResponse:
     """The API, from its own OpenAPI document; it needs nothing from elsewhere."""
-    return _render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
-
-
-def _render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
-    return HTMLResponse(_pages.get_template(template).render(values), status_code=status)
+    return render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
 
 
 def _tiles(view: StatusView) -> list[tuple[int, str]]:
@@ -149,15 +126,3 @@ def _tiles(view: StatusView) -> list[tuple[int, str]]:
         (sum(study.trials.get(TrialState.COMPLETE, 0) for study in running), "trials complete"),
         (alive, f"workers alive{of_all}"),
     ]
-
-
-def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
-    shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, TrialState.RUNNING)
-    numbers = {state.value: counts.get(state, 0) for state in shown}
-    done = sum(numbers.values()) - numbers["running"]
-    total = max(budget.trials or 0, done + numbers["running"])
-    text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
-    return Bar(done, budget.trials, charts.shares(numbers, total), text)
-
-
-_pages = _environment()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunefleet import __version__
-from tunefleet.cli import checking, demo, doctor, fleet, steering, studies, trial_commands
+from tunefleet.cli import checking, demo, doctor, fleet, steering, studies, tokens, trial_commands
 from tunefleet.errors import Conflict, TunefleetError
 
 EXIT_CODES = """\b
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 for _group in (fleet.app, demo.app, checking.app, doctor.app, studies.app, trial_commands.app, steering.app):
     app.add_typer(_group)
+app.add_typer(tokens.app, name="token")
 
 
 def _print_version(is_asked: bool) -> None:

@@ -1,0 +1,49 @@
+"""How often one client may ask: a token bucket for each, in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tunefleet.errors import TooManyRequests
+
+BURST_S = 2.0  # a client that was quiet may ask as many times at once as it may in so long
+MAX_CLIENTS = 10_000
+
+
+class RateLimit:
+    """Counts the requests of each client.
+
+    A bucket is one number, the time at which it will be full again (the "generic cell rate algorithm" of ATM).
+
+    Args:
+        per_s: requests that a client may send each second, in the long run.
+        clock: monotonic, in seconds.
+    """
+
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gap_s = 1 / per_s
+        self._burst_s = max(BURST_S, self._gap_s)
+        self._clock = clock
+        self._full_at: dict[str, float] = {}
+
+    def take(self, client: str) -> None:
+        """Count a request; raises TooManyRequests when it is one too many."""
+        now = self._clock()
+        full_at = max(now, self._full_at.get(client, 0.0)) + self._gap_s
+        late_s = full_at - now - self._burst_s
+        if late_s > 1e-9:
+            raise TooManyRequests(
+                f"{client} sends more than {1 / self._gap_s:,.0f} requests a second.",
+                hint="Wait as long as `Retry-After` says.",
+                retry_after_s=late_s,
+            )
+        if len(self._full_at) >= MAX_CLIENTS:
+            self._forget(now)
+        self._full_at[client] = full_at
+
+    def _forget(self, now: float) -> None:
+        """Forget whose bucket is full; all of them when none is, which lets each have one burst more."""
+        self._full_at = {client: at for client, at in self._full_at.items() if at > now}
+        if len(self._full_at) >= MAX_CLIENTS:
+            self._full_at.clear()

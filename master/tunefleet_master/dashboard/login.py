@@ -1,0 +1,80 @@
+"""Logging in with a browser: a form, or the link that the master prints at its first start."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from tunefleet_master.access import Access, caller_of, needs, session_cookie
+from tunefleet_master.dashboard.rendering import render
+from tunefleet_master.parts import Parts, PartsOf
+
+router = APIRouter(include_in_schema=False)
+
+Next = Annotated[str, Query(max_length=2_000)]
+
+
+@router.get("/login")
+@needs(Access.LOGIN)
+async def show(
+    parts: PartsOf, request: Request, token: Annotated[str | None, Query(max_length=500)] = None, next: Next = "/"
+) -> Response:
+    """The form; with a token in the address, the session at once, and the address is clean again."""
+    if token is not None:
+        return _enter(parts, request, token=token, to=next)
+    return _form(parts, request, to=next)
+
+
+@router.post("/login")
+@needs(Access.LOGIN)
+async def enter(parts: PartsOf, request: Request) -> Response:
+    """Begin a session with the token of the form."""
+    fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    return _enter(parts, request, token=fields.get("token", [""])[0].strip(), to=fields.get("next", ["/"])[0])
+
+
+@router.post("/logout")
+@needs(Access.LOGIN)
+async def leave(request: Request) -> Response:
+    """Forget the session."""
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(session_cookie(request), httponly=True, samesite="strict")
+    return response
+
+
+def _enter(parts: Parts, request: Request, *, token: str, to: str) -> Response:
+    session = parts.keyring.begin_session(token.encode())
+    if session is None and not parts.keyring.is_open:
+        return _form(parts, request, to=to, is_wrong=True)
+    response = RedirectResponse(_ours(to), 303)
+    if session is not None:
+        response.set_cookie(
+            session_cookie(request),
+            session.cookie,
+            expires=session.expires_at,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
+    return response
+
+
+def _form(parts: Parts, request: Request, *, to: str, is_wrong: bool = False) -> Response:
+    caller = caller_of(request)
+    return render(
+        "login.html",
+        status=401 if is_wrong else 200,
+        caller=caller if caller.is_known else None,
+        is_open=parts.keyring.is_open,
+        is_wrong=is_wrong,
+        next=_ours(to),
+    )
+
+
+def _ours(path: str) -> str:
+    """The path if it is one of this master, and no address of another site."""
+    is_path = path.startswith("/") and not path.startswith("//") and "\\" not in path
+    return path if is_path and path.isprintable() else "/"

@@ -1,0 +1,55 @@
+"""How a page is made from its template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tunefleet import __version__
+from tunefleet.protocol import TrialState
+from tunefleet.spec import Budget
+from tunefleet_master.dashboard import charts, formats
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A study's progress: how far, and of what it is made."""
+
+    done: int
+    total: int | None
+    parts: list[tuple[str, float, float]]
+    text: str
+
+
+def render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+    """A page; every name that its template uses must be given."""
+    return HTMLResponse(_pages.get_template(template).render(values), status_code=status)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tunefleet_master.dashboard"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose")
+    environment.filters.update({name: getattr(formats, name) for name in names})
+    environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
+    return environment
+
+
+def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
+    shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, TrialState.RUNNING)
+    numbers = {state.value: counts.get(state, 0) for state in shown}
+    done = sum(numbers.values()) - numbers["running"]
+    total = max(budget.trials or 0, done + numbers["running"])
+    text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
+    return Bar(done, budget.trials, charts.shares(numbers, total), text)
+
+
+_pages = _environment()
