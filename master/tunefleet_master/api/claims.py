@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter, Request
 
+from tunefleet.logs import about
 from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.patience import Patience
@@ -13,6 +16,8 @@ from tunefleet_master.services import claims
 from tunefleet_master.services.wakeups import CLAIMS
 
 router = APIRouter(prefix=f"{API}/claims", tags=["workers"])
+
+_log = logging.getLogger(__name__)
 
 
 @router.post("", summary="Take trials to run", responses=responses())
@@ -25,6 +30,8 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     """
     leases = await _claim(parts, body) or await _claim_later(parts, request, body)
     parts.telemetry.claimed(len(leases))
+    if _log.isEnabledFor(logging.DEBUG):
+        _tell(leases, body.worker)
     timing = parts.database.timing
     return ClaimResponse(leases=_with_tokens(parts, leases), lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
 
@@ -43,6 +50,15 @@ async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> li
             while not (leases := await _claim(parts, body)) and await patience.rings(bell):
                 pass
     return leases
+
+
+def _tell(leases: list[Lease], worker: str) -> None:
+    for lease in leases:
+        trial = about(
+            study=lease.study, trial=lease.number, trial_id=lease.trial_id, attempt=lease.attempt, worker=worker
+        )
+        text = "trial %d of study %s, attempt %d: given to worker %s"
+        _log.debug(text, lease.number, lease.study, lease.attempt, worker, extra=trial)
 
 
 def _with_tokens(parts: Parts, leases: list[Lease]) -> list[Lease]:

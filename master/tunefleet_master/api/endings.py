@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter, Request
 
+from tunefleet.logs import about
 from tunefleet.protocol import API, CompleteRequest, EndResponse, FailRequest, ReleaseRequest
 from tunefleet_master.access import Access, confine, needs
 from tunefleet_master.api.problems import responses
@@ -13,6 +16,8 @@ from tunefleet_master.services import endings
 from tunefleet_master.services.endings import Ended
 
 router = APIRouter(prefix=f"{API}/trials", tags=["workers"])
+
+_log = logging.getLogger(__name__)
 
 
 @router.post("/{trial_id}/complete", summary="End an attempt: it is done", responses=responses(404, 409))
@@ -42,4 +47,9 @@ async def release(parts: PartsOf, request: Request, trial_id: Id, body: ReleaseR
 async def _end(parts: Parts, ended: Ended) -> EndResponse:
     end = await parts.database.awrite_together(endings.end, ended)
     parts.telemetry.attempt_ended(end)
+    if _log.isEnabledFor(logging.DEBUG):
+        trial = about(trial_id=ended.trial_id, attempt=ended.request.attempt)
+        why = f" ({end.failure})" if end.failure else ""
+        text = "attempt %d of the trial with id %d has ended: the trial is %s%s"
+        _log.debug(text, ended.request.attempt, ended.trial_id, end.state, why, extra=trial)
     return end

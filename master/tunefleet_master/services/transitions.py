@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 
 from tunefleet.errors import IllegalTransition, LeaseLost
+from tunefleet.logs import about
 from tunefleet.protocol import Failure, StudyState, TrialState
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
@@ -17,6 +19,8 @@ from tunefleet_master.services.wakeups import CLAIMS, PLANNER, events_of
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
+
+log = logging.getLogger(__name__)
 
 
 def verdict_of_failure(
@@ -102,6 +106,7 @@ def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str
     if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
         raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
     uow.record(study.id, f"study.{new}", trial=None, data={"message": message})
+    log.info("study %s is %s%s", study.name, new, message and f": {message}", extra=about(study=study.name))
     for topic in (PLANNER, CLAIMS, events_of(study.name)):
         uow.signal(topic)
     return studies.by_id(uow.connection, study.id)
