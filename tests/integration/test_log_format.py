@@ -71,27 +71,52 @@ def test_every_line_of_the_master_is_an_object_with_time_level_and_message(start
         assert line["time"].endswith("+00:00")
 
 
+def study_named(name: str) -> dict[str, Any]:
+    """A study of one trial."""
+    return {
+        "name": name,
+        "objective": {"metric": "val_accuracy", "goal": "maximize"},
+        "run": {"task": "image_classification", "dataset": "digits"},
+        "space": {"lr": {"log": [1e-5, 1e-1]}},
+        "steps": 1,
+        "search": {"sampler": "random"},
+        "budget": {"trials": 1},
+    }
+
+
+def claimed(http: httpx.Client, study: str, *, worker: str) -> dict[str, Any]:
+    """Submit a study of that name, and claim its trial."""
+    http.post("/studies", json=study_named(study)).raise_for_status()
+    claim = http.post("/claims", json={"worker": worker, "wait_s": 10}).raise_for_status()
+    lease: dict[str, Any] = claim.json()["leases"][0]
+    return lease
+
+
 def test_a_lost_lease_is_logged_with_its_study_trial_attempt_and_worker(start_master) -> None:
     master = start_master("--log-format", "json", "--lease-s", "0.5")
     with httpx.Client(base_url=f"{master.url}/api/v1", timeout=30) as http:
-        study = {
-            "name": "logged",
-            "objective": {"metric": "val_accuracy", "goal": "maximize"},
-            "run": {"task": "image_classification", "dataset": "digits"},
-            "space": {"lr": {"log": [1e-5, 1e-1]}},
-            "steps": 1,
-            "search": {"sampler": "random"},
-            "budget": {"trials": 1},
-        }
-        http.post("/studies", json=study).raise_for_status()
-        claim = http.post("/claims", json={"worker": "short-lived", "wait_s": 10}).raise_for_status()
-    lease = claim.json()["leases"][0]
+        lease = claimed(http, "logged", worker="short-lived")
 
     line = line_with(master.log, "was lost")
 
     assert line["level"] == "warning"
     assert (line["study"], line["trial"], line["attempt"], line["worker"]) == ("logged", 0, 1, "short-lived")
     assert line["trial_id"] == lease["trial_id"]
+
+
+def test_at_debug_the_way_of_a_trial_can_be_followed_by_its_fields(start_master) -> None:
+    master = start_master("--log-format", "json", "--log-level", "debug")
+    with httpx.Client(base_url=f"{master.url}/api/v1", timeout=30) as http:
+        trial_id = claimed(http, "followed", worker="w1")["trial_id"]
+        end = {"attempt": 1, "metrics": {"val_accuracy": 0.5}}
+        http.post(f"/trials/{trial_id}/complete", json=end).raise_for_status()
+
+    line_with(master.log, "study followed is complete")
+
+    lines = lines_of(master.log)
+    of_trial = [line["message"] for line in lines if line.get("trial_id") == trial_id]
+    assert [("given to worker w1" in text, "has ended" in text) for text in of_trial] == [(True, False), (False, True)]
+    assert [line["level"] for line in lines if line.get("study") == "followed"] == ["debug", "info"]
 
 
 def test_what_a_worker_says_of_a_trial_has_the_trial_as_fields(start_worker, master_process, tmp_path) -> None:
