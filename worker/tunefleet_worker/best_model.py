@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tunefleet.protocol import Lease
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class BestModel:
@@ -56,6 +56,8 @@ class BestModel:
         """
         if self._is_written:
             return False
+        from safetensors.torch import save_file
+
         lease = self._lease
         metadata = {
             "format": "pt",  # what other readers of safetensors files look for
@@ -77,10 +79,13 @@ class BestModel:
 
 def _copied(model: Any) -> dict[str, Tensor]:
     """The tensors of a model's state, each in memory of its own on the CPU."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # then there are no tensors, and a trial without torch need not wait for it
+        return {}
     state = model.state_dict()
     with torch.no_grad():
         return {
             str(name): value.detach().to("cpu", copy=True).contiguous()
             for name, value in state.items()
-            if isinstance(value, Tensor)
+            if isinstance(value, torch.Tensor)
         }

@@ -81,11 +81,19 @@ def _run(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
         return end_of_program(run_command(run.command, trial, check=trial.check))
     if code is not None:
         enter_folder(code)
+    known = _generators()
     function = load_task(run.task) if isinstance(run, TaskRun) else load_function(run.function, code)
+    if _generators() != known:  # the function's module has brought a generator that nobody has seeded
+        seed_everything(lease.seed)
     name = run.task if isinstance(run, TaskRun) else run.function
     check_signature(function, lease.params, target=name)
     metrics = _final_metrics(function(trial, **lease.params))
     return End.complete(CompleteRequest.parse({"attempt": lease.attempt, "metrics": metrics}, field="returned").metrics)
+
+
+def _generators() -> set[str]:
+    """The libraries with a global generator that are imported."""
+    return {"numpy", "torch"} & sys.modules.keys()
 
 
 def _final_metrics(returned: object) -> Mapping[str, float]:

@@ -62,6 +62,10 @@ def run_worker(
         float,
         typer.Option(min=0, help="Least seconds between two checkpoints; 0: after each epoch, whatever it costs."),
     ] = 10.0,
+    preload: Annotated[
+        bool,
+        typer.Option(help="Import torch before the first trial, which takes seconds; without, trials that need it do."),
+    ] = True,
     log_format: Annotated[
         str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object for each line.")
     ] = "text",
@@ -103,6 +107,7 @@ def run_worker(
             "folder": folder,
             "threads": threads,
             "checkpoint_every_s": checkpoint_every,
+            "preload": preload,
             "allow_code": allow_code,
             "log_format": log_format,
             "study": study,

@@ -13,7 +13,6 @@ from tunefleet.protocol import Lease
 from tunefleet.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.attempt_folder import CHECKPOINT, MODEL, AttemptFolder
 from tunefleet_worker.best_model import BestModel
-from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.orders import Order, Orders
 from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolWriter
 
@@ -72,6 +71,8 @@ class WorkerTrial(Trial):
         self._saved_at = time.monotonic()
         if not stateful or not self._place.resume.exists():
             return 0
+        from tunefleet_worker.checkpoints import load_checkpoint  # imports torch, which not every trial needs
+
         checkpoint = load_checkpoint(self._place.resume, objects=stateful)
         self._best.restore(checkpoint.progress["best"])
         self._step = self._reported_step = checkpoint.step
@@ -123,6 +124,8 @@ class WorkerTrial(Trial):
         """Write a checkpoint; the model that belongs to it goes before it."""
         if not stateful:
             return
+        from tunefleet_worker.checkpoints import save_checkpoint
+
         begin = time.monotonic()
         self._send_best_model()
         progress = {"best": self._best.progress, "metrics": self._merged}

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-import torch
-
 _STDOUT, _STDERR = 1, 2
 
 
@@ -49,6 +47,10 @@ def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[library] = str(threads)
+    if not gpus and "torch" not in sys.modules:
+        return "cpu"  # a trial that imports it later finds the variables
+    import torch
+
     torch.set_num_threads(threads)
     if gpus and not torch.cuda.is_available():
         print("[tunefleet] the slot has a GPU that the installed torch cannot use; training on the CPU", flush=True)

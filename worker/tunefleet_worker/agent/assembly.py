@@ -45,6 +45,8 @@ class AgentSettings(Model):
     threads: int | None = None
     """Of one trial; None: the cores, divided by the slots."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
+    preload: bool = True
+    """Import torch before the first trial."""
     allow_code: bool = False
     log_format: LogFormat = "text"
     study: Name | None = None
@@ -88,7 +90,7 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
     shop = Workshop(
         transport=transport,
         attempts=place.attempts,
-        nursery=Nursery(job.do),
+        nursery=Nursery(job.do, preload=settings.preload),
         bundles=BundleCache(
             place.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
         ),

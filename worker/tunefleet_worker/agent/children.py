@@ -20,6 +20,7 @@ from tunefleet_worker.logfile import CappedLog
 from tunefleet_worker.orders import Order, OrderLine
 
 PRELOAD = "tunefleet_worker.preload"
+PRELOAD_LEAN = "tunefleet_worker.preload_lean"
 _PIECE_BYTES = 1 << 20
 _LONGEST_FOLDER = 60  # characters: a socket's path has at most 107, and Python appends some 40 of its own
 _forkserver: Any = forkserver._forkserver
@@ -32,12 +33,13 @@ class Nursery:
 
     Args:
         main: what a process runs, with its job, the pipe that it prints to, and `orders`.
+        preload: import torch at the start, so that no trial waits for it.
     """
 
-    def __init__(self, main: Callable[..., None]) -> None:
+    def __init__(self, main: Callable[..., None], *, preload: bool = True) -> None:
         self._main = main
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([PRELOAD])
+        self._context.set_forkserver_preload([PRELOAD if preload else PRELOAD_LEAN])
         self._lock = threading.Lock()
         # A check of torch's for CUDA then asks the driver's library, and leaves CUDA alone until after the fork.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
