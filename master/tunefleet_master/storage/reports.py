@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy.dialects import sqlite
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import Point, Report
-from tunefleet_master.storage.engine import BACKENDS, backend_of
-from tunefleet_master.storage.tables import ReportRow, table_of
-from tunefleet_master.storage.upserts import UpsertInto, insert_into
+from tunefleet_master.storage.engine import backend_of
+from tunefleet_master.storage.tables import ReportRow, dump_metrics, table_of
 
 _R = table_of(ReportRow)
 
 
-def _newest_wins(new: UpsertInto) -> UpsertInto:
-    return new.on_conflict_do_update(
-        index_elements=[_R.c.trial_id, _R.c.attempt, _R.c.step],
-        set_={"metrics": new.excluded.metrics, "number": new.excluded.number},
-        where=new.excluded.number > _R.c.number,
+_new = sqlite.insert(_R)
+_STORE = _new.on_conflict_do_update(
+    index_elements=[_R.c.trial_id, _R.c.attempt, _R.c.step],
+    set_={"metrics": _new.excluded.metrics, "number": _new.excluded.number},
+    where=_new.excluded.number > _R.c.number,
+)
+
+# The same for Postgres, where one statement with columns as arrays takes a third of the time of one for each row.
+_STORE_ARRAYS = text(
+    """
+    INSERT INTO reports (trial_id, attempt, step, number, metrics)
+    SELECT * FROM unnest(
+        CAST(:trial_id AS integer[]), CAST(:attempt AS integer[]), CAST(:step AS bigint[]), CAST(:number AS bigint[]),
+        CAST(:metrics AS text[])
     )
-
-
-_STORE = {backend: _newest_wins(insert_into(backend, _R)) for backend in BACKENDS}
+    ON CONFLICT (trial_id, attempt, step) DO UPDATE SET metrics = excluded.metrics, number = excluded.number
+    WHERE excluded.number > reports.number
+    """
+)
 
 
 def store(connection: Connection, batches: Iterable[tuple[TrialId, int, Sequence[Report]]]) -> None:
@@ -37,11 +48,22 @@ def store(connection: Connection, batches: Iterable[tuple[TrialId, int, Sequence
             key = (trial_id, attempt, report.step)
             if key not in newest or report.number > newest[key].number:
                 newest[key] = report
-    rows = [
-        {"trial_id": trial_id, "attempt": attempt, "step": step, "number": report.number, "metrics": report.metrics}
-        for (trial_id, attempt, step), report in newest.items()
-    ]
-    connection.execute(_STORE[backend_of(connection)], rows)
+    if backend_of(connection) == "sqlite":
+        connection.execute(_STORE, [_row(key, report) for key, report in newest.items()])
+        return
+    arrays: dict[str, list[Any]] = {
+        "trial_id": [trial_id for trial_id, _, _ in newest],
+        "attempt": [attempt for _, attempt, _ in newest],
+        "step": [step for _, _, step in newest],
+        "number": [report.number for report in newest.values()],
+        "metrics": [dump_metrics(report.metrics) for report in newest.values()],
+    }
+    connection.execute(_STORE_ARRAYS, arrays)
+
+
+def _row(key: tuple[TrialId, int, int], report: Report) -> dict[str, Any]:
+    trial_id, attempt, step = key
+    return {"trial_id": trial_id, "attempt": attempt, "step": step, "number": report.number, "metrics": report.metrics}
 
 
 _CURVES = (

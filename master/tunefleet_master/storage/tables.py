@@ -52,6 +52,11 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
+def dump_metrics(metrics: Mapping[str, float]) -> str:
+    """Metrics as JSON text; NaN and infinities, which JSON lacks, as strings."""
+    return json.dumps({name: x if math.isfinite(x) else str(x) for name, x in metrics.items()}, separators=(",", ":"))
+
+
 class MetricValues(TypeDecorator[Mapping[str, float]]):
     """Metrics as JSON text; NaN and infinities, which JSON lacks, as strings."""
 
@@ -60,12 +65,7 @@ class MetricValues(TypeDecorator[Mapping[str, float]]):
 
     def process_bind_param(self, value: Mapping[str, float] | None, dialect: Dialect) -> str | None:
         """Numbers as JSON has them, the others in quotes."""
-        if value is None:
-            return None
-        return json.dumps(
-            {name: x if math.isfinite(x) else str(x) for name, x in value.items()},
-            separators=(",", ":"),
-        )
+        return None if value is None else dump_metrics(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, float] | None:
         """All values as floats again."""
