@@ -72,7 +72,8 @@ class RealRange(Conditional):
         """The coordinate in [0, 1] of a value of the range."""
         low, high = self._edges
         at = math.log(_number(value)) if self.is_log else _number(value)
-        return (at - low) / (high - low)
+        # Bounds that are neighbours among the floats have the same logarithm.
+        return (at - low) / (high - low) if high > low else 0.0
 
     def contains(self, value: JsonValue) -> bool:
         """Whether the value belongs to the range."""
