@@ -142,6 +142,7 @@ def request_for(spec: StudySpec, *, worker: str | None, wait_s: float) -> ClaimR
         gpus_per_slot=spec.resources.gpus,
         labels=spec.resources.labels,
         allow_code=True,
+        study=spec.name,
         version=__version__,
     )
     return ClaimRequest(

@@ -145,10 +145,10 @@ class Study:
         Raises:
             NotFound: no trial has a value, or the best one has no files.
         """
-        best = self.best()
-        if best is None:
-            raise NotFound(f"No trial of {self.name} has a value yet.", hint="`tunefleet watch` shows how it goes.")
-        return self.download(best.number, folder)
+        view = self.view()
+        if view.best is None:
+            raise no_best(view)
+        return self.download(view.best.number, folder)
 
     def download(self, number: int, folder: Path | str) -> list[Path]:
         """The same for any trial."""
@@ -210,3 +210,16 @@ def is_over(view: StudyDetail) -> bool:
     return view.state in (StudyState.COMPLETE, StudyState.STOPPED) or (
         view.state is StudyState.PAUSED and bool(view.message)
     )
+
+
+def no_best(view: StudyDetail) -> NotFound:
+    """Why a study has no best trial, and what to do about it."""
+    name, failed = view.name, view.trials.get(TrialState.FAILED, 0)
+    if not is_over(view):
+        if view.unclaimed:
+            return NotFound(f"No trial of {name} has a value yet: no worker takes its trials.", hint=view.unclaimed)
+        return NotFound(f"No trial of {name} has a value yet.", hint=f"See how it goes: tunefleet watch {name}")
+    if failed:
+        hint = f"See why: tunefleet trials {name} --state failed. Run them again: tunefleet retry {name} --failed"
+        return NotFound(f"No trial of {name} has a value: {failed} failed, and the study is {view.state}.", hint=hint)
+    return NotFound(f"No trial of {name} has a value, and the study is {view.state}.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,28 @@ from pydantic import ValidationError
 from tunefleet import yaml12
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import problems_of
+from tunefleet.signature import code_problems
 from tunefleet.spec import BUNDLE_PREFIX, StudySpec
+from tunefleet.submission import review
 
 MAX_FILE_BYTES = 1_000_000
 _HINT = "`tunefleet check FILE` tells all that it finds; docs and examples show every key."
 
 
-def load_study(path: Path | str) -> StudySpec:
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """A study, and where in its file everything stands."""
+
+    path: Path
+    spec: StudySpec
+    lines: Mapping[yaml12.Place, int]
+
+    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems of the study with file and line before their fields."""
+        return [_placed(problem, self.path, self.lines) for problem in problems]
+
+
+def read_study(path: Path | str) -> StudyFile:
     """Read a study from a `.yaml`, `.yml` or `.json` file; a relative `code` is taken from the file's folder.
 
     Raises:
@@ -35,7 +51,34 @@ def load_study(path: Path | str) -> StudySpec:
         spec = StudySpec.model_validate(data)
     except ValidationError as error:
         raise InvalidInput([_placed(problem, file, lines) for problem in problems_of(error)], hint=_HINT) from error
-    return with_code(spec, lambda code: str((file.parent / code).resolve()))
+    return StudyFile(file, with_code(spec, lambda code: str((file.parent / code).resolve())), lines)
+
+
+def load_study(path: Path | str) -> StudySpec:
+    """The study of a file, as `read_study` reads it."""
+    return read_study(path).spec
+
+
+def ready_study(path: Path | str) -> StudySpec:
+    """The study of a file that can be submitted as it stands.
+
+    Raises:
+        InvalidInput: as `read_study`, and where the study, its function or its folder of code breaks a rule.
+        NotAvailableYet: it uses what this version cannot run.
+    """
+    file = read_study(path)
+    try:
+        refuse_unready(file.spec)
+    except InvalidInput as error:
+        raise type(error)(file.placed(error.problems), hint=error.hint) from error
+    return file.spec
+
+
+def refuse_unready(spec: StudySpec) -> None:
+    """Raise what `ready_study` does for a study that came from no file."""
+    review(spec).refuse()
+    if problems := code_problems(spec):
+        raise InvalidInput(problems)
 
 
 def with_code(spec: StudySpec, place: Callable[[str], str]) -> StudySpec:

@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
@@ -116,7 +118,62 @@ def test_a_port_that_another_program_has_is_told() -> None:
             [sys.executable, "-m", "tunefleet", "up", "--port", str(port)], capture_output=True, text=True, check=False
         )
     assert ran.returncode == 2
-    assert "another program has it (address already in use)" in ran.stderr
+    assert "another program has it (address already in use), which is no Tunefleet master" in ran.stderr
+    assert "hint: Use another port" in ran.stderr
+
+
+class Foreign(BaseHTTPRequestHandler):
+    """A web server of somebody else."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"who are you?")
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def test_a_port_that_another_web_server_has_is_not_taken_for_a_master() -> None:
+    with HTTPServer(("127.0.0.1", 0), Foreign) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        ran = subprocess.run(
+            [sys.executable, "-m", "tunefleet", "up", "--port", str(other.server_port)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        other.shutdown()
+    assert ran.returncode == 2
+    assert "which is no Tunefleet master" in ran.stderr
+
+
+def test_a_second_up_in_the_same_folder_is_refused_and_leaves_the_firsts_logs_alone(up: Up, tmp_path: Path) -> None:
+    running = up("--workers", "0", "--port", "0")
+    running.url()
+    log = tmp_path / "data" / "logs" / "master.log"
+    before = log.read_text()
+    assert before
+    second = subprocess.run(
+        [sys.executable, "-m", "tunefleet", "up", "--data", str(tmp_path / "data"), "--port", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert second.returncode == 2
+    assert f"error: Another `tunefleet up` (process {running.process.pid}) runs with the data in" in second.stderr
+    assert log.read_text().startswith(before)
+
+
+def test_the_logs_of_the_last_run_stay_beside_the_new_ones(up: Up, tmp_path: Path) -> None:
+    for _ in range(2):
+        running = up("--workers", "0", "--port", "0")
+        url = running.url()
+        running.process.terminate()
+        running.process.wait(PATIENCE_S)
+    logs = tmp_path / "data" / "logs"
+    assert url in (logs / "master.log").read_text()
+    assert "Tunefleet master on" in (logs / "master.log.1").read_text()
 
 
 def test_a_broken_study_starts_nothing(tmp_path: Path) -> None:

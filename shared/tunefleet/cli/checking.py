@@ -41,16 +41,17 @@ def check(file: StudyFile, as_json: AsJson = False) -> None:
 
 def _report(file: StudyFile) -> dict[str, Any]:
     from tunefleet.signature import code_problems
-    from tunefleet.study_file import load_study
+    from tunefleet.study_file import read_study
     from tunefleet.submission import review
 
-    spec = load_study(file)
+    source = read_study(file)
+    spec = source.spec
     found = review(spec)
     space = spec.search_space
     return {
         "study": spec.name,
-        "problems": [str(problem) for problem in (*found.problems, *code_problems(spec))],
-        "unavailable": [str(problem) for problem in found.unavailable],
+        "problems": [str(problem) for problem in source.placed((*found.problems, *code_problems(spec)))],
+        "unavailable": [str(problem) for problem in source.placed(found.unavailable)],
         "warnings": list(found.warnings),
         "space": {name: _parameter(spec, name) for name in space.names},
         "configurations": space.size,

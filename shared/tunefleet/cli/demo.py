@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 MAX_SLOTS = 4
+WORKERS_START_S = 30.0  # on whatever laptop this is tried first
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
 
 
@@ -68,7 +70,7 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
         output.say(f"The dashboard, while this runs: {fleet.url}")
         with connected(fleet.url, None, retry_for_s=LONG_PATIENCE_S) as client:
             study = client.submit(STUDY_FILE)
-            watch_study(study)
+            watch_study(study, workers_start_s=WORKERS_START_S)
             return _conclude(study, out, as_json)
 
 
@@ -91,7 +93,7 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
         ["validation accuracy", f"{best.value:.4f}"],
         ["test accuracy", f"{score:.4f}  (the test part, read once, now)"],
         ["model", str(model)],
-        ["score it again", f"tunefleet-worker test {out}"],
+        ["score it again", f"{output.program('tunefleet-worker')} test {shlex.quote(str(out))}"],
     ]
     screen.print(output.table(["", ""], facts), markup=False)
     return {
@@ -139,6 +141,8 @@ def _data_folder(keep: bool) -> Iterator[Path]:
         yield folder
     finally:
         if keep:
-            output.say(f"The master's data is in {folder}; go on with: tunefleet up --data {folder}")
+            output.say(
+                f"The master's data is in {folder}; go on with: {output.program('tunefleet')} up --data {folder}"
+            )
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -12,12 +12,16 @@ from tunefleet.cli import output
 from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, Token, Url, connected, examples
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tunefleet.cli.processes import ProcessTree
+    from tunefleet.protocol import WorkerView
     from tunefleet.spec import StudySpec
 
 app = typer.Typer()
 
 LOOK_S = 0.5
+WORKERS_START_S = 10.0  # they have just been started; silence for longer means that something is wrong
 DEFAULT_PORT = 8765
 
 
@@ -51,9 +55,9 @@ def up(
     """
     from tunefleet.cli.local_fleet import default_home, start_fleet
     from tunefleet.cli.processes import Interrupted, process_tree
-    from tunefleet.study_file import load_study
+    from tunefleet.study_file import ready_study
 
-    specs = [load_study(path) for path in studies or []]  # a mistake in a file should not start anything
+    specs = [ready_study(path) for path in studies or []]  # a mistake in a file should not start anything
     home = (data or default_home()).expanduser().absolute()
     try:
         with process_tree(home / "logs") as tree:
@@ -72,29 +76,47 @@ def up(
 @app.command("workers", epilog=examples("tunefleet workers"))
 def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """List the workers: device, slots, last beat, what they run."""
-    from tunefleet.durations import spoken
+    from tunefleet.cli.progress import unclaimed_text
 
     with connected(url, token) as client:
         status = client.status()
     if as_json:
         output.print_json(status.workers)
         return
-    rows = [
-        [
-            worker.name,
-            "alive" if worker.alive else "gone",
-            worker.facts.device,
-            worker.facts.slots,
-            f"{spoken((status.now - worker.last_beat_at).total_seconds())} ago",
-            ", ".join(f"{trial.study}/{trial.number}" for trial in worker.trials),
-            worker.facts.status,
-        ]
-        for worker in status.workers
+    if status.workers:
+        rows = [_worker_row(worker, status.now) for worker in status.workers]
+        columns = ["worker", "state", "device", "slots", "last beat", "runs", "note"]
+        output.console().print(output.table(columns, rows))
+    else:
+        output.say(f"No worker has come yet. Start one: {output.program('tunefleet-worker')} run {client.url}")
+    for view in status.studies:
+        if view.unclaimed:
+            output.say(unclaimed_text(view))
+
+
+def _worker_row(worker: WorkerView, now: datetime) -> list[object]:
+    from tunefleet.durations import spoken
+
+    note = worker.facts.status
+    if worker.rests_until is not None:
+        note += f"; for {spoken((worker.rests_until - now).total_seconds())} more"
+    return [
+        worker.name,
+        _state_of(worker),
+        worker.facts.device,
+        worker.facts.slots,
+        f"{spoken((now - worker.last_beat_at).total_seconds())} ago",
+        ", ".join(f"{trial.study}/{trial.number}" for trial in worker.trials),
+        note,
     ]
-    if not rows:
-        output.say(f"No worker has come yet. Start one: tunefleet-worker run {client.url}")
-        return
-    output.console().print(output.table(["worker", "state", "device", "slots", "last beat", "runs", "note"], rows))
+
+
+def _state_of(worker: WorkerView) -> str:
+    if worker.facts.is_leaving:
+        return "leaving" if worker.alive and worker.trials else "gone"
+    if not worker.alive:
+        return "gone"
+    return "alive" if worker.rests_until is None else "resting"
 
 
 def _run_studies(url: str, token: str | None, specs: list[StudySpec]) -> bool:
@@ -104,7 +126,7 @@ def _run_studies(url: str, token: str | None, specs: list[StudySpec]) -> bool:
 
     with connected(url, token, retry_for_s=LONG_PATIENCE_S) as client:
         submitted = [client.submit(spec) for spec in specs]
-        views = [watch_study(study) for study in submitted]
+        views = [watch_study(study, workers_start_s=WORKERS_START_S) for study in submitted]
     return all(did_well(view) for view in views)
 
 

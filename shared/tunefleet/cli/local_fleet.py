@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefleet.cli.processes import Child, ProcessTree, need, wait_for_file
+from tunefleet.cli.processes import Child, ProcessTree, enter_alone, need, wait_for_file
 from tunefleet.errors import TunefleetError
 
 READY_S = 60.0  # a cold start on a busy machine, with migrations
@@ -31,12 +31,13 @@ def start_fleet(
     The workers run submitted code, since it is the code of whoever started this command.
 
     Raises:
-        TunefleetError: a component is not installed, the port is in use, or a process does not come up.
+        TunefleetError: a component is not installed, the port or the folder is in use, or a process does not come up.
     """
     need("tunefleet_master", "master")
     if n_workers:
         need("tunefleet_worker", "worker")
     check_port(port)
+    enter_alone(data)
     environment = {"TUNEFLEET_TOKEN": token} if token else {}
     url = _start_master(tree, data=data, port=port, environment=environment)
     workers = []
@@ -63,9 +64,7 @@ def check_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise TunefleetError(
-                f"Port {port} of {HOST} cannot be used: {_user_of(port, error)}.", hint=_port_hint(port)
-            ) from error
+            raise _port_taken(port, error) from error
 
 
 def _start_master(tree: ProcessTree, *, data: Path, port: int, environment: dict[str, str]) -> str:
@@ -80,28 +79,32 @@ def _start_master(tree: ProcessTree, *, data: Path, port: int, environment: dict
         return wait_for_file(announcement, tree, timeout_s=READY_S).strip()
 
 
-def _user_of(port: int, error: OSError) -> str:
-    """Whether a Tunefleet master answers there, or somebody else."""
-    from tunefleet.errors import MasterUnreachable, Unauthorized
+def _port_taken(port: int, error: OSError) -> TunefleetError:
+    other = f"--port {port + 1}, or --port 0 for any free one"
+    if _is_master(port):
+        user, hint = f"a Tunefleet master runs there already, at http://{HOST}:{port}", f"Use that one, or {other}."
+    else:
+        reason = (error.strerror or str(error)).lower()
+        user = f"another program has it ({reason}), which is no Tunefleet master"
+        hint = f"Use another port: {other}. `ss -ltnp` tells who listens."
+    return TunefleetError(f"Port {port} of {HOST} cannot be used: {user}.", hint=hint)
+
+
+def _is_master(port: int) -> bool:
+    """Whether a Tunefleet master answers there, also if it only asks for a token."""
+    from tunefleet.errors import MasterUnreachable
     from tunefleet.protocol import StatusView
     from tunefleet.transport import Transport
 
-    with Transport(
-        f"http://{HOST}:{port}", os.environ.get("TUNEFLEET_TOKEN"), timeout_s=2.0, retry_for_s=0
-    ) as transport:
+    token = os.environ.get("TUNEFLEET_TOKEN")
+    with Transport(f"http://{HOST}:{port}", token, timeout_s=2.0, retry_for_s=0) as transport:
         try:
             transport.get("/status", StatusView)
-        except Unauthorized:
-            pass
         except MasterUnreachable:
-            return f"another program has it ({(error.strerror or str(error)).lower()})"
-    return f"a Tunefleet master runs there already, at http://{HOST}:{port}"
-
-
-def _port_hint(port: int) -> str:
-    return (
-        f"Use that one, or another port: --port {port + 1}, or --port 0 for any free one. `ss -ltnp` tells who listens."
-    )
+            return False
+        except TunefleetError:  # it speaks our language: a token is asked for, or its database is broken
+            pass
+    return True
 
 
 def _host() -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tunefleet.errors import TunefleetError
     from tunefleet.protocol import TrialView
 
-PIPE_WIDTH = 1_000  # columns; a file has no edge at which a table would have to be cut
+PIPE_WIDTH = 100_000  # columns; a file has no edge at which a table would have to be folded
+NOTE_WIDTH = 80  # columns on a terminal, where a longer note would bury the table
 EMPTY = "–"
 
 
@@ -69,6 +70,25 @@ def cell(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
+def note(text: str) -> str:
+    """A message as it stands in a table: one line, cut on a terminal and whole for programs."""
+    line = " ".join(text.split())
+    return f"{line[: NOTE_WIDTH - 1]}…" if len(line) > NOTE_WIDTH and sys.stdout.isatty() else line
+
+
+def program(name: str) -> str:
+    """How to call one of our programs from the shell that this one runs in: it may not be on its PATH."""
+    import shlex
+    import shutil
+    from pathlib import Path
+
+    if shutil.which(name):
+        return name
+    beside = Path(sys.executable).with_name(name)
+    modules = {"tunefleet": "tunefleet", "tunefleet-worker": "tunefleet_worker", "tunefleet-master": "tunefleet_master"}
+    return shlex.quote(str(beside)) if beside.exists() else f"{shlex.quote(sys.executable)} -m {modules[name]}"
+
+
 def params_text(params: Mapping[str, object]) -> str:
     """`lr=0.003 optimizer=sgd`."""
     return " ".join(f"{name}={cell(value)}" for name, value in params.items())
@@ -95,6 +115,6 @@ def _trial_row(trial: TrialView, names: list[str]) -> list[object]:
         if trial.finished_at and trial.started_at
         else None
     )
-    note = " ".join(part for part in (trial.failure or "", trial.message.split("\n")[0][:80]) if part)
+    text = " ".join(part for part in (trial.failure or "", trial.message) if part)
     values = [trial.params.get(name) for name in names]
-    return [trial.number, trial.state.value, trial.value, trial.last_step, *values, took, note]
+    return [trial.number, trial.state.value, trial.value, trial.last_step, *values, took, note(text)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import importlib.util
 import os
 import signal
@@ -17,7 +18,7 @@ from types import FrameType
 
 from tunefleet.errors import TunefleetError
 
-DRAIN_S = 45.0  # a worker's checkpoint and farewell; a GPU model of some GB takes a while to be written
+DRAIN_S = 30.0  # a worker is gone 25 s after it was asked
 LOOK_S = 0.05
 TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -69,6 +70,8 @@ class ProcessTree:
         """Start `python -m arguments` in a process group of its own, deaf to the terminal's Ctrl-C."""
         self.log_folder.mkdir(parents=True, exist_ok=True)
         log = self.log_folder / f"{name}.log"
+        with contextlib.suppress(FileNotFoundError):  # the last run's stays for whoever asks what happened
+            log.replace(log.with_suffix(".log.1"))
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -132,6 +135,31 @@ def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def enter_alone(folder: Path) -> None:
+    """Keep every other command out of a folder, whose logs it would overwrite, until this process ends.
+
+    Raises:
+        TunefleetError: another one is in it, or the folder cannot be used.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TunefleetError(
+            f"The folder {folder} cannot be used: {error.strerror}.", hint="Choose another one: --data DIR."
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.pread(file, 20, 0).decode(errors="replace")
+        raise TunefleetError(
+            f"Another `tunefleet up` (process {owner}) runs with the data in {folder}.",
+            hint="Submit to that one with `tunefleet submit`, or choose another folder: --data DIR.",
+        ) from error
+    os.truncate(file, 0)
+    os.pwrite(file, str(os.getpid()).encode(), 0)
 
 
 def wait_for_file(path: Path, tree: ProcessTree, *, timeout_s: float) -> str:

@@ -14,12 +14,12 @@ from tunefleet.durations import spoken
 from tunefleet.protocol import StudyState, StudyView, TrialState, TrialView
 
 BAR_WIDTH = 40
-_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
+_FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})
 
 
 def n_done(view: StudyView) -> int:
-    """Trials that have ended."""
-    return sum(count for state, count in view.trials.items() if state not in _OPEN)
+    """Trials that have run to an end; those that a stop cancelled have not."""
+    return sum(count for state, count in view.trials.items() if state in _FINISHED)
 
 
 def n_running(view: StudyView) -> int:
@@ -46,14 +46,22 @@ def line(view: StudyView) -> str:
         parts.append(f"{n_running(view)} running")
     else:
         parts.append(view.state.value + (f" ({view.message})" if view.message else ""))
-    if failed := view.trials.get(TrialState.FAILED, 0):
+    if cancelled := view.trials.get(TrialState.CANCELLED, 0):
+        parts.append(f"{cancelled} cancelled")
+    failed = view.trials.get(TrialState.FAILED, 0)
+    if failed and view.state is not StudyState.COMPLETE:  # the message of a complete one tells it
         parts.append(f"{failed} failed")
     if view.best is not None:
         parts.append(f"best {view.metric} {cell(view.best.value)} (trial {view.best.number})")
     left = left_s(view)
     if view.state is StudyState.RUNNING and left is not None:
         parts.append(f"about {spoken(left)} left")
-    return ", ".join(parts)
+    return ", ".join(parts) + (f"\n{unclaimed_text(view)}" if view.unclaimed else "")
+
+
+def unclaimed_text(view: StudyView) -> str:
+    """What to say of a study whose trials nobody takes."""
+    return f"no worker takes trials of {view.name}: {view.unclaimed}"
 
 
 def picture(view: StudyView, running: Sequence[TrialView], *, steps: int | None) -> RenderableType:

@@ -31,6 +31,7 @@ def submit(
     The folder that `code` names is packed and sent along. The same file again is harmless. With --watch the exit code
     is 1 when the study does not complete.
     """
+    from tunefleet.cli.progress import unclaimed_text
     from tunefleet.cli.watching import watch_study
 
     with connected(url, token, retry_for_s=LONG_PATIENCE_S if watch else 10.0) as client:
@@ -40,6 +41,8 @@ def submit(
         if as_json:
             output.print_json(view)
         elif not watch:
+            if view.unclaimed:
+                output.say(f"warning: {unclaimed_text(view)}")
             output.say(f"See how it goes: tunefleet watch {study.name}")
         if watch and not did_well(view):
             raise typer.Exit(1)
@@ -114,7 +117,7 @@ def _row(view: StudyView) -> list[object]:
         best,
         view.metric,
         view.sampler,
-        view.message[:80],
+        output.note(view.message or (f"no worker takes its trials: {view.unclaimed}" if view.unclaimed else "")),
     ]
 
 
@@ -122,6 +125,7 @@ def _facts(view: StudyDetail) -> list[list[object]]:
     from tunefleet.durations import spoken
 
     best = view.best
+    lack: list[list[object]] = [["workers", f"none takes its trials: {view.unclaimed}"]] if view.unclaimed else []
     return [
         ["study", view.name],
         ["state", f"{view.state.value}{f': {view.message}' if view.message else ''}"],
@@ -135,4 +139,5 @@ def _facts(view: StudyDetail) -> list[list[object]]:
             else f"{output.cell(best.value)} by trial {best.number}: {output.params_text(best.params)}",
         ],
         ["time", spoken(view.elapsed_s)],
+        *lack,
     ]

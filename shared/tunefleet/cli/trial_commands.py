@@ -64,13 +64,14 @@ def best(
     token: Token = None,
 ) -> None:
     """Show the best trial so far, and fetch its model."""
-    from tunefleet.errors import NotFound
+    from tunefleet.study import no_best
 
     with connected(url, token) as client:
         found = client.study(study)
-        trial = found.best()
+        view = found.view()
+        trial = view.best
         if trial is None:
-            raise NotFound(f"No trial of {study} has a value yet.", hint=f"See how it goes: tunefleet watch {study}")
+            raise no_best(view)
         files = found.download(trial.number, download) if download is not None else []
     if as_json:
         output.print_json({**output.plain(trial), "files": [str(path) for path in files]})
@@ -98,13 +99,14 @@ def logs(
         log = TrialLog(client.study(study), number, out=sys.stdout)
         is_told = log.follow() if follow else log.print()
     if not is_told:
-        output.say(f"Trial {number} has printed nothing that has arrived here yet.")
+        end = "." if log.is_over else " that has arrived here yet."
+        output.say(f"Trial {number} has printed nothing{end}")
 
 
 @app.command(epilog=examples("tunefleet export digits csv --out digits.csv"))
 def export(
     study: StudyName,
-    form: Annotated[ExportFormat, typer.Argument(metavar="csv|json", help="The format.", show_default=False)],
+    form: Annotated[str, typer.Argument(metavar="csv|json", help="The format.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.", show_default=False)
     ] = None,
@@ -112,13 +114,14 @@ def export(
     token: Token = None,
 ) -> None:
     """Write all trials of a study, one row for each."""
+    chosen = ExportFormat(_chosen("format", form, among=ExportFormat))
     with connected(url, token) as client:
         found = list(client.study(study).trials())
     if out is None:
-        _write(found, form, sys.stdout)
+        _write(found, chosen, sys.stdout)
         return
     with out.open("w", encoding="utf-8", newline="") as file:
-        _write(found, form, file)
+        _write(found, chosen, file)
     output.say(f"Wrote {len(found)} trials to {out}")
 
 
@@ -139,18 +142,26 @@ def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:
 
 
 def _csv_cell(value: object) -> object:
-    """Structured values as JSON, so that a cell can be read back."""
+    """Structured values as JSON, so that a cell can be read back; the others as JSON has them, too."""
     import json
 
-    return json.dumps(value) if isinstance(value, list | dict | bool) else value
+    plain = output.plain(value)
+    return json.dumps(plain) if isinstance(plain, list | dict | bool) else plain
 
 
 def _state_of(text: str | None) -> str | None:
-    from tunefleet.errors import InvalidInput, Problem
-    from tunefleet.model import did_you_mean
     from tunefleet.protocol import TrialState
 
-    known = [state.value for state in TrialState]
-    if text is not None and text not in known:
-        raise InvalidInput([Problem("--state", f"there is no such state{did_you_mean(text, known)}", repr(text))])
+    return None if text is None else _chosen("--state", text, among=TrialState)
+
+
+def _chosen(option: str, text: str, *, among: type[StrEnum]) -> str:
+    """The text, when it is one of these."""
+    from tunefleet.errors import InvalidInput, Problem
+    from tunefleet.model import did_you_mean
+
+    known = [each.value for each in among]
+    if text not in known:
+        what = option.lstrip("-")
+        raise InvalidInput([Problem(option, f"there is no such {what}{did_you_mean(text, known)}", repr(text))])
     return text

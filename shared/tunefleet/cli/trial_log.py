@@ -16,9 +16,14 @@ _OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
 
 
 class TrialLog:
-    """Prints a trial's log and, while it runs, its metrics; what was printed once is not printed again."""
+    """Prints a trial's log and, while it runs, its metrics; what was printed once is not printed again.
+
+    Attributes:
+        is_over: whether the trial had ended at the last look.
+    """
 
     def __init__(self, study: Study, number: int, *, out: TextIO) -> None:
+        self.is_over = False
         self._study = study
         self._number = number
         self._out = out
@@ -28,18 +33,23 @@ class TrialLog:
 
     def print(self) -> bool:
         """Print the log as it is; False when there is none."""
-        trial = self._study.trial(self._number)
+        trial = self._look()
         return self._print_log(trial) or self._print_tail(trial)
 
     def follow(self) -> bool:
         """Print until the trial has ended; False when there was nothing."""
         is_told = False
         while True:
-            trial = self._study.trial(self._number)
+            trial = self._look()
             is_told |= self._print_log(trial) | self._print_points(trial)
-            if trial.state not in _OPEN:
+            if self.is_over:
                 return is_told or self._print_tail(trial)
             time.sleep(LOOK_S)
+
+    def _look(self) -> TrialDetail:
+        trial = self._study.trial(self._number)
+        self.is_over = trial.state not in _OPEN
+        return trial
 
     def _print_log(self, trial: TrialDetail) -> bool:
         artifact = next((one for one in trial.artifacts if one.name == LOG_NAME), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,10 +20,21 @@ N_SHOWN = 8  # trials that run, in the live picture
 Show = Callable[[StudyDetail], None]
 
 
-def watch_study(study: Study) -> StudyDetail:
-    """Show the study's progress on stderr until it is over."""
+def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
+    """Show the study's progress on stderr until it is over.
+
+    Args:
+        study: to watch.
+        workers_start_s: nothing is said for so long about workers that are not there yet.
+    """
+    quiet_until = time.monotonic() + workers_start_s
     with showing(study) as show:
-        return study.wait(show)
+
+        def progress(view: StudyDetail) -> None:
+            is_early = time.monotonic() < quiet_until
+            show(view.model_copy(update={"unclaimed": ""}) if is_early else view)
+
+        return study.wait(progress)
 
 
 @contextmanager
@@ -44,13 +56,13 @@ def showing(study: Study) -> Iterator[Show]:
 
 
 class _Lines:
-    """A line whenever a trial has ended or the study's state has changed."""
+    """A line whenever a trial has ended, the study's state has changed, or workers have gone or come."""
 
     def __init__(self) -> None:
         self._last: tuple[object, ...] = ()
 
     def __call__(self, view: StudyDetail) -> None:
-        now = (n_done(view), view.state, view.message)
+        now = (n_done(view), view.state, view.message, bool(view.unclaimed))
         if now != self._last:
             output.say(line(view))
         self._last = now
