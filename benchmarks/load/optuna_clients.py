@@ -1,0 +1,111 @@
+"""Optuna's workers under load: a process for each, as Optuna is run on many machines.
+
+One trial is what Optuna's users write: `study.ask` with five parameters, ten `trial.report`, `study.tell`. The random
+sampler runs in the worker, and every call goes to the storage: the gRPC proxy, or a database directly.
+
+It speaks as `workers.py` does: `ready`, the line `go`, one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+import warnings
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Barrier, Event
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage, get_storage
+
+STUDY = "bench"
+N_REPORTS = 10
+WARM_WITHIN_S = 120.0
+SPACE: dict[str, BaseDistribution] = {name: FloatDistribution(0, 1) for name in "abcde"}
+
+
+def storage_at(place: str) -> BaseStorage:
+    """`grpc://host:port`, or the URL of a database."""
+    if place.startswith("grpc://"):
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        host, _, port = place.removeprefix("grpc://").partition(":")
+        return GrpcStorageProxy(host=host, port=int(port))
+    if place.startswith("sqlite"):
+        # With the driver's own 5 s a worker among 32 dies of "database is locked".
+        return get_storage(RDBStorage(place, engine_kwargs={"connect_args": {"timeout": 100}}))
+    return get_storage(place)
+
+
+def run_trial(study: optuna.Study) -> float:
+    """One trial; the seconds that `ask` took."""
+    began = time.perf_counter()
+    trial = study.ask(SPACE)
+    ask_s = time.perf_counter() - began
+    for step in range(N_REPORTS):
+        trial.report(1 / (step + 1), step)
+    study.tell(trial, 1 / N_REPORTS)
+    return ask_s
+
+
+def work(place: str, results: Connection, barrier: Barrier, ended: Event) -> None:
+    """One worker: a trial to warm up, then as many as fit."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler()
+    study = optuna.load_study(study_name=STUDY, storage=storage_at(place), sampler=sampler)
+    run_trial(study)
+    barrier.wait(WARM_WITHIN_S)
+    barrier.wait(WARM_WITHIN_S)
+    done: list[tuple[float, float]] = []
+    while not ended.is_set():
+        ask_s = run_trial(study)
+        done.append((time.time(), ask_s))
+    results.send(done)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run all workers, and count what they finished in time."""
+    spawning = multiprocessing.get_context("forkserver")
+    spawning.set_forkserver_preload(["optuna", "grpc", "optuna.storages._grpc.client", "sqlalchemy"])
+    barrier, ended = spawning.Barrier(arguments.workers + 1), spawning.Event()
+    pipes = [spawning.Pipe(duplex=False) for _ in range(arguments.workers)]
+    processes = [spawning.Process(target=work, args=(arguments.place, sending, barrier, ended)) for _, sending in pipes]
+    for process in processes:
+        process.start()
+    for _, sending in pipes:
+        sending.close()  # a worker that dies is noticed
+    barrier.wait(WARM_WITHIN_S)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    barrier.wait()
+    began = time.time()
+    time.sleep(arguments.seconds)
+    end = time.time()
+    ended.set()
+    done = [trial for receiving, _ in pipes for trial in receiving.recv()]
+    for process in processes:
+        process.join()
+    in_time = [ask_s for at, ask_s in done if at <= end]
+    return {"seconds": end - began, "trials": len(in_time), "claims_s": in_time}
+
+
+def main() -> None:
+    """Run the load."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("place", help="grpc://host:port, or the URL of a database")
+    parser.add_argument("--create", action="store_true", help="create the study and stop")
+    parser.add_argument("--workers", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    arguments = parser.parse_args()
+    if arguments.create:
+        optuna.create_study(study_name=STUDY, storage=storage_at(arguments.place))
+        return
+    print(json.dumps(measure(arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
