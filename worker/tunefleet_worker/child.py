@@ -28,7 +28,7 @@ from tunefleet_worker.loader import check_signature, enter_folder, load_function
 from tunefleet_worker.orders import Orders
 from tunefleet_worker.spool import End, SpoolWriter
 from tunefleet_worker.tasks.registry import load_task
-from tunefleet_worker.trial_process import send_output, stand_apart, use_devices
+from tunefleet_worker.trial_process import introduce, send_output, stand_apart, use_devices
 
 
 def main(job: Job, log: Connection, *, orders: Connection) -> None:
@@ -38,6 +38,7 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     send_output(log)
     device = use_devices(job.gpus, job.threads)
     lease = Lease.model_validate_json(job.lease_json)
+    introduce(lease, job.url)
     spool, line = SpoolWriter(place.spool), Orders(orders)
     trial = WorkerTrial(
         lease,

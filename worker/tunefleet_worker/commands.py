@@ -6,6 +6,7 @@ The program's environment has
     TUNEFLEET_PARAMS          the parameters as JSON, and each one as TUNEFLEET_PARAM_NAME
     TUNEFLEET_METRICS         a file; one JSON object a line: {"step": 1, "val_loss": 0.3}; without a step: the next one
     TUNEFLEET_SEED, TUNEFLEET_STEPS, TUNEFLEET_TRIAL, TUNEFLEET_ATTEMPT, TUNEFLEET_FOLDER
+    TUNEFLEET_URL, TUNEFLEET_TRIAL_ID, TUNEFLEET_TOKEN: the master, and what opens it to this attempt only
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ class Job:
     """What a training process needs to know; travels to it pickled, so it holds plain values.
 
     Attributes:
+        url: the master's.
         lease_json: what to run.
         folder: of the attempt.
         code: where the study's code was unpacked, None when it sent none.
@@ -20,6 +21,7 @@ class Job:
         checkpoint_every_s: the least time between two checkpoints.
     """
 
+    url: str
     lease_json: str
     folder: Path
     code: Path | None

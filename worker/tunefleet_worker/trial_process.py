@@ -13,6 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
+from tunefleet.protocol import Lease
+
 _STDOUT, _STDERR = 1, 2
 
 
@@ -55,6 +57,15 @@ def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
     if gpus and not torch.cuda.is_available():
         print("[tunefleet] the slot has a GPU that the installed torch cannot use; training on the CPU", flush=True)
     return "cuda" if gpus and torch.cuda.is_available() else "cpu"
+
+
+def introduce(lease: Lease, url: str) -> None:
+    """Let what the trial starts reach the master as this attempt, and never as the worker."""
+    os.environ["TUNEFLEET_URL"] = url
+    os.environ["TUNEFLEET_TRIAL_ID"] = str(lease.trial_id)
+    os.environ.pop("TUNEFLEET_TOKEN", None)
+    if lease.token is not None:
+        os.environ["TUNEFLEET_TOKEN"] = lease.token
 
 
 def _lock(life: Path) -> None:

@@ -206,6 +206,7 @@ class Runner:
             folder = shop.bundles.folder_of(code.removeprefix(BUNDLE_PREFIX))
         shop.checkpoints.fetch(lease, place.resume, transport=shop.transport)
         return Job(
+            url=shop.transport.url,
             lease_json=lease.model_dump_json(),
             folder=place.path,
             code=folder,
