@@ -18,7 +18,10 @@ from tunefleet.submission import review
 from tunefleet.yaml12 import load
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 README, STUDY = (ROOT / "README.md").read_text(), (ROOT / "docs" / "study.md").read_text()
 SMALLEST: dict[str, Any] = {
     "name": "small",
