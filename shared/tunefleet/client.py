@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -18,13 +19,11 @@ from types import NoneType
 from typing import Any, Self
 
 from tunefleet.bundle import pack
-from tunefleet.errors import InvalidInput
+from tunefleet.errors import NotFound
 from tunefleet.protocol import Page, StatusView, StudyDetail, StudyView, WorkerView
-from tunefleet.signature import code_problems
 from tunefleet.spec import BUNDLE_PREFIX, StudySpec
 from tunefleet.study import Study
-from tunefleet.study_file import load_study, with_code
-from tunefleet.submission import review
+from tunefleet.study_file import ready_study, refuse_unready, with_code
 from tunefleet.tokens import NewToken, TokenRequest, TokenView
 from tunefleet.transport import Transport, route
 
@@ -90,18 +89,20 @@ class Client:
             TooLarge: the code is over 50 MB when packed.
             StudyExists: another spec stands under this name.
         """
-        spec = _spec_of(study)
-        review(spec).refuse()
-        if problems := code_problems(spec):
-            raise InvalidInput(problems)
-        body = with_code(spec, self._sent)
+        body = with_code(_ready(study), self._sent)
         detail = self.transport.post("/studies", body, answer=StudyDetail)
         return Study(self.transport, detail.name)
 
     def study(self, name: str) -> Study:
-        """A study that is there. Raises NotFound when it is not."""
+        """A study that is there. Raises NotFound when it is not, with the name that was probably meant."""
         study = Study(self.transport, name)
-        study.view()
+        try:
+            study.view()
+        except NotFound as error:
+            near = difflib.get_close_matches(name, [view.name for view in self.studies()], n=1)
+            if not near:
+                raise
+            raise NotFound(error.message, hint=f"Did you mean {near[0]!r}? {error.hint or ''}".rstrip()) from error
         return study
 
     def studies(self) -> list[StudyView]:
@@ -152,7 +153,10 @@ class Client:
         return f"{BUNDLE_PREFIX}{bundle.sha256}"
 
 
-def _spec_of(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
-    if isinstance(study, StudySpec):
-        return study
-    return StudySpec.parse(study) if isinstance(study, Mapping) else load_study(study)
+def _ready(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
+    """The study, after everything that can be judged before it is sent."""
+    if not isinstance(study, StudySpec | Mapping):
+        return ready_study(study)
+    spec = study if isinstance(study, StudySpec) else StudySpec.parse(study)
+    refuse_unready(spec)
+    return spec

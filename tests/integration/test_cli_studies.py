@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,9 +154,86 @@ def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
     refused = cli("rm", study.name, "--yes")
     assert refused.code == 1
     assert "tunefleet stop" in refused.err
-    assert "stopped" in cli("stop", study.name).err
+    assert "0/9 trials, stopped" in cli("stop", study.name).err
     assert "is gone" in cli("rm", study.name, "--yes").err
     assert cli("show", study.name).code == 2
+
+
+def test_a_study_that_was_stopped_does_not_count_what_never_ran(cli: Cli, study: Study) -> None:
+    with study.claim() as trial:
+        assert trial is not None
+        trial.report(loss=1)
+    assert "1/3 trials, stopped (the study was stopped), 2 cancelled" in cli("stop", study.name).err
+    assert cli("ls").out.count("1/3") == 1
+
+
+class Terminal(io.StringIO):
+    """A person's keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_removing_asks_a_person_and_no_program(cli: Cli, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.stop()
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    refused = cli("rm", study.name)
+    assert refused.code == 1
+    assert f"Delete {study.name} with all its trials and models?" in refused.err
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert "is gone" in cli("rm", study.name).err
+
+
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(cli: Cli, study: Study) -> None:
+    for command in ("show", "watch", "trials"):
+        wrong = cli(command, study.name[:-1])
+        assert wrong.code == 2
+        assert f"hint: Did you mean '{study.name}'?" in wrong.err
+    assert "Did you mean" not in cli("show", "zzz").err
+
+
+def test_a_study_that_no_worker_takes_says_so_and_why(cli: Cli, file: Path, study_name: str) -> None:
+    file.write_text(file.read_text() + "resources: {gpus: 3, labels: [a100]}\n")
+    reason = f"no worker takes trials of {study_name}: "
+    said = cli("submit", file).err
+    assert f"warning: {reason}" in said
+    assert "start one: tunefleet-worker run" in said or "it needs a worker that" in said
+    assert reason in cli("workers").err
+    assert "no worker takes its trials" in cli("ls").out
+    assert "none takes its trials" in cli("show", study_name).out
+    assert "no worker takes its trials" in cli("best", study_name).err
+    assert cli("show", study_name, "--json").json["unclaimed"]
+
+
+def test_a_watch_of_a_study_that_no_worker_takes_says_so(cli: Cli, study: Study) -> None:
+    finisher = threading.Timer(2.0, finish, [study])
+    finisher.start()
+    ran = cli("watch", study.name)
+    finisher.join()
+    assert ran.err.count(f"no worker takes trials of {study.name}: ") == 1
+
+
+def test_a_study_whose_trials_all_failed_says_so_and_how_to_go_on(cli: Cli, study: Study) -> None:
+    study.edit(trials=3)
+    while not (view := study.view()).finished_at:
+        with contextlib.suppress(ZeroDivisionError), study.claim() as trial:
+            assert trial is not None, view
+            _ = 1 / (0 if trial.number >= 0 else 1)
+        if study.view().message.startswith("the same exception"):
+            study.resume()
+    assert study.view().message.endswith("; all 3 trials failed")
+    assert "3/3 trials, complete (the budget of 3 trials is spent; all 3 trials failed)" in cli("watch", study.name).err
+    best = cli("best", study.name)
+    assert f"error: No trial of {study.name} has a value: 3 failed, and the study is complete." in best.err
+    assert f"tunefleet retry {study.name} --failed" in best.err
+
+
+def test_a_table_for_a_program_cuts_no_message(cli: Cli, study: Study) -> None:
+    with pytest.raises(ValueError, match="x"), study.claim():
+        raise ValueError("x" * 3_000)
+    with pytest.raises(ValueError, match="x"), study.claim():
+        raise ValueError("x" * 3_000)
+    assert "x" * 3_000 in cli("trials", study.name, "--state", "failed").out
 
 
 def test_a_configuration_is_added_with_the_values_of_a_study_file(cli: Cli, study: Study) -> None:
@@ -175,15 +255,28 @@ def test_an_export_can_be_read_back(cli: Cli, study: Study, tmp_path: Path) -> N
         rows = list(csv.DictReader(lines))
     assert [row["number"] for row in rows] == ["0", "1", "2"]
     assert {float(row["params.lr"]) for row in rows} == {trial.params["lr"] for trial in study.trials()}
-    assert len(cli("export", study.name, "json").json) == 3
+    as_json = cli("export", study.name, "json").json
+    for name in ("created_at", "started_at", "finished_at"):
+        assert [row[name] for row in rows] == [trial[name] for trial in as_json]
+    wrong = cli("export", study.name, "jsn")
+    assert wrong.code == 2
+    assert "error: format = 'jsn': there is no such format; did you mean 'json'?" in wrong.err
 
 
 def test_the_log_of_a_failed_trial_is_its_tail(cli: Cli, study: Study) -> None:
-    assert "printed nothing" in cli("logs", study.name, 0).err
+    assert "printed nothing that has arrived here yet" in cli("logs", study.name, 0).err
     with pytest.raises(ZeroDivisionError), study.claim():
         _ = 1 / 0
     assert "ZeroDivisionError" in cli("logs", study.name, 0).out
     assert cli("logs", study.name, 99).code == 2
+
+
+def test_a_trial_that_is_over_and_has_printed_nothing_is_told_from_one_that_may_print_yet(
+    cli: Cli, study: Study
+) -> None:
+    finish(study)
+    for options in ([], ["-f"]):
+        assert cli("logs", study.name, 0, *options).err == "Trial 0 has printed nothing.\n"
 
 
 def test_a_kept_log_is_printed_once(cli: Cli, study: Study, tmp_path: Path) -> None:
@@ -257,14 +350,19 @@ def test_checking_compares_the_function_with_the_space(cli: Cli, file: Path) -> 
     (file.parent / "train.py").write_text("def train(trial, lr, opt, decay): ...\n")
     ran = cli("check", file, "--json")
     assert ran.code == 2
+    assert ran.json["problems"][0].startswith(f"{file}:3: run.function")
     assert "must have a default for 'decay'" in ran.json["problems"][0]
+    assert f"error: {file}:3: run.function" in cli("submit", file).err
 
 
 def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "pruning: {pruner: asha}\n")
     ran = cli("check", file, "--json")
     assert ran.code == 2
-    assert ran.json["unavailable"] == ["pruning.pruner = 'asha': pruning is not available yet; only `none` is"]
+    assert ran.json["unavailable"] == [
+        f"{file}:10: pruning.pruner = 'asha': pruning is not available yet; only `none` is"
+    ]
+    assert f"error: {file}:10: pruning.pruner" in cli("submit", file).err
 
 
 def test_a_wrong_option_is_told_and_the_version_is_printed(cli: Cli) -> None:
