@@ -7,7 +7,16 @@ import threading
 import time
 from typing import Final
 
-from tunefleet.errors import LeaseLost, MasterUnreachable, StorageUnusable, TunefleetError
+from tunefleet.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LeaseLost,
+    NotFound,
+    TooLarge,
+    TunefleetError,
+    Unauthorized,
+)
 from tunefleet.protocol import (
     MAX_BATCH,
     Directive,
@@ -24,6 +33,8 @@ from tunefleet.transport import Transport, route
 
 LEAST_BEAT_SHARE: Final = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
 REST_S: Final = 1.0
+REFUSALS: Final = (Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized)
+"""Answers that another try does not change; everything else is a master in trouble, which passes."""
 
 
 class Courier:
@@ -85,15 +96,15 @@ class Courier:
                 if time.monotonic() >= next_beat and not is_last:
                     next_beat = self._next_beat()
                     self._beat()
-            except (MasterUnreachable, StorageUnusable) as error:
+            except REFUSALS as error:
+                self.failure = error
+            except TunefleetError as error:
                 # The transport has tried for its whole patience. While the trial runs, its reports can wait.
                 if self._closing:
                     self.failure = error
                 else:
                     self._rest()
                 continue
-            except TunefleetError as error:
-                self.failure = error
             if is_last:
                 return
 

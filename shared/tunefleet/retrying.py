@@ -22,6 +22,9 @@ class Patience:
         for_s: how long to go on after the first failure; None: for ever; 0: no retry at all.
         now: a monotonic clock in seconds.
         draw: a uniform number in [0, 1).
+
+    Attributes:
+        failures: how often in a row it was asked for a wait.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class Patience:
 
     def renew(self) -> None:
         """Forget the failures so far, since something went well in between."""
-        self._failures = 0
+        self.failures = 0
         self._deadline: float | None = None
 
     def wait_s(self, ordered_s: float | None = None) -> float | None:
@@ -49,9 +52,9 @@ class Patience:
         """
         if self._for_s == 0:
             return None
-        wait_s = self._draw() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self._failures, 20))
+        wait_s = self._draw() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self.failures, 20))
         least_s = min(ordered_s or 0.0, LONGEST_ORDER_S)
-        self._failures += 1
+        self.failures += 1
         if self._for_s is None:
             return least_s + wait_s
         if self._deadline is None:

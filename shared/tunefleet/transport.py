@@ -1,8 +1,9 @@
 """The one way to the master: HTTP requests with one layer of retries. No other module imports httpx.
 
 Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a
-timeout, 429, 502, 503 and 504 are tried again, with full jitter and never before `Retry-After`; everything else is an
-answer.
+timeout, 429, 502, 503 and 504 are tried again, with full jitter and never before `Retry-After`. Another fault of a
+server (500) is tried again a few times, since a master that works may stand behind the same address; everything else is
+an answer.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ CHUNK_BYTES = (
     1 << 20
 )  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
 CONNECT_S = 10.0
+FAULT_TRIES = 5  # with the waits between them some seconds, in which a balancer finds a master that works
 _AGAIN = frozenset({429, 502, 503, 504})
 _READING = frozenset({"GET", "HEAD"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -58,10 +60,11 @@ class Call:
 class _Again(Exception):
     """A try failed in a way that another one may mend; `error` is what to raise when there is none."""
 
-    def __init__(self, error: TunefleetError, *, ordered_s: float | None = None) -> None:
+    def __init__(self, error: TunefleetError, *, ordered_s: float | None = None, is_fault: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
         self.ordered_s = ordered_s
+        self.is_fault = is_fault
 
 
 class Transport:
@@ -222,7 +225,8 @@ class Transport:
                 return attempt()
             except _Again as again:
                 wait_s = patience.wait_s(again.ordered_s)
-                if wait_s is None or self._stop.wait(wait_s):
+                is_enough = again.is_fault and patience.failures >= FAULT_TRIES
+                if wait_s is None or is_enough or self._stop.wait(wait_s):
                     raise again.error from again.__cause__
 
     def _try(self, call: Call, *, stream: bool = False) -> httpx.Response:
@@ -248,8 +252,9 @@ class Transport:
         error = failure(
             response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
         )
-        if response.status_code in _AGAIN:
-            raise _Again(error, ordered_s=_seconds(response.headers.get("retry-after")))
+        if response.status_code in _AGAIN or response.is_server_error:
+            ordered_s = _seconds(response.headers.get("retry-after"))
+            raise _Again(error, ordered_s=ordered_s, is_fault=response.status_code not in _AGAIN)
         raise error
 
     @contextlib.contextmanager

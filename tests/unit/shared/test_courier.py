@@ -64,7 +64,14 @@ def test_reports_arrive_in_order_with_rising_numbers() -> None:
     assert seen == [(step, step + 1) for step in range(2_500)]
 
 
-def test_reports_wait_for_a_master_that_is_away() -> None:
+def refused() -> httpx.Response:
+    raise httpx.ConnectError("[Errno 111] Connection refused")
+
+
+@pytest.mark.parametrize(
+    "trouble", [refused, lambda: httpx.Response(500), lambda: httpx.Response(429)], ids=["gone", "500", "429"]
+)
+def test_reports_wait_for_a_master_that_is_away_or_in_trouble(trouble: Callable[[], httpx.Response]) -> None:
     away = threading.Event()
     back = threading.Event()
     seen: list[int] = []
@@ -72,7 +79,7 @@ def test_reports_wait_for_a_master_that_is_away() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if not back.is_set():
             away.set()
-            raise httpx.ConnectError("[Errno 111] Connection refused")
+            return trouble()
         seen.extend(report["step"] for report in json.loads(request.content)["reports"])
         return httpx.Response(200, json=GO_ON)
 

@@ -105,15 +105,29 @@ def test_fields_that_were_not_set_are_not_sent() -> None:
         httpx.Response(504, text="gateway timeout"),
         problem("storage_unusable", 503),
         httpx.Response(429),
+        problem("internal", 500),
+        httpx.Response(500, text="oh dear"),
     ],
-    ids=["refused", "timeout", "cut", "502", "504", "503", "429"],
+    ids=["refused", "timeout", "cut", "502", "504", "503", "429", "500", "500-of-a-balancer"],
 )
 def test_what_another_try_may_mend_is_tried_again(failure: httpx.Response | Exception) -> None:
     answers = one_after_the_other(failure, failure, httpx.Response(200, json=GO_ON))
     assert transport(answers).get("/x", Directive).directive == "continue"
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 422, 500])
+def test_a_fault_that_stays_is_told_however_long_the_patience() -> None:
+    tried: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        return problem("internal", 500)
+
+    with pytest.raises(TunefleetError, match="what happened"):
+        transport(answer, retry_for_s=None).get("/x", Directive)
+    assert len(tried) == 5
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
 def test_an_answer_that_refuses_is_not_tried_again(status: int) -> None:
     with pytest.raises(TunefleetError, match="what happened"):
         transport(one_after_the_other(problem("some_code", status))).get("/x", Directive)
