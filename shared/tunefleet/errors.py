@@ -170,7 +170,7 @@ class UploadOffset(Conflict):
 
 
 class StorageUnusable(TunefleetError):
-    """The database is corrupt, newer than this program, locked, or its disk is full."""
+    """The database cannot be used: it is away, corrupt, locked, newer than this program, or its disk is full."""
 
     code = "storage_unusable"
 

@@ -63,7 +63,7 @@ def fault_of(error: DBAPIError) -> Fault:
 
 def storage_problem(error: DBAPIError) -> StorageUnusable:
     """What the driver's error means for the person who runs the master."""
-    text = " ".join(str(error.orig).split())
+    text = str(error.orig).partition("\n")[0].rstrip(".")
     code = _sqlstate(error)
     if code is not None:
         for sign, message, hint in _POSTGRES_HINTS:
