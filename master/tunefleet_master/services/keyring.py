@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -52,26 +52,19 @@ class Keyring:
         wakeups: ring when one was made or revoked.
         given: an admin's token from outside the database.
         is_local: only this machine can reach the master, so that it may go without tokens.
-        clock: decides what has expired.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        wakeups: Wakeups,
-        *,
-        given: str | None,
-        is_local: bool,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, database: Database, wakeups: Wakeups, *, given: str | None, is_local: bool) -> None:
         self._database = database
         self._wakeups = wakeups
         self._is_local = is_local
-        self._clock = clock
         self._given = None if given is None else _given_key(given)
         self._keys: dict[str, Key] = {}
         self._has_tokens = False
         self._secret = b""
+        self._loaded_at = datetime.min.replace(tzinfo=UTC)
+        """By the clock that tokens expire by, which on Postgres is the database's and not this machine's."""
+        self._loaded_tick_s = time.monotonic()
 
     @property
     def is_open(self) -> bool:
@@ -85,7 +78,8 @@ class Keyring:
 
     async def load(self) -> None:
         """Read all tokens; raises StorageUnusable."""
-        known, self._secret = await self._database.aread(tokens.snapshot)
+        known, self._secret, self._loaded_at = await self._database.aread(tokens.snapshot)
+        self._loaded_tick_s = time.monotonic()
         self._has_tokens = bool(known)
         keys = [
             Key(token.id, token.digest, Caller(f"the token {token.name!r}", token.scopes), token.expires_at)
@@ -125,7 +119,7 @@ class Keyring:
         key = self._key_of(token)
         if key is None:
             return None
-        end = self._clock() + timedelta(seconds=SESSION_S)
+        end = self._now() + timedelta(seconds=SESSION_S)
         expires_at = end if key.expires_at is None else min(end, key.expires_at)
         name = f"{key.id}-{int(expires_at.timestamp())}"
         return Session(f"{name}.{self._signature('session', f'{name}-{key.digest}')}", expires_at)
@@ -139,7 +133,7 @@ class Keyring:
             return None
         if not _is_equal(signature, self._signature("session", f"{name}-{key.digest}")):
             return None
-        return key.caller if self._clock().timestamp() < int(end) else None
+        return key.caller if self._now().timestamp() < int(end) else None
 
     def _key_of(self, token: bytes) -> Key | None:
         digest = digest_of(token)
@@ -148,8 +142,11 @@ class Keyring:
             return None
         return key
 
+    def _now(self) -> datetime:
+        return self._loaded_at + timedelta(seconds=time.monotonic() - self._loaded_tick_s)
+
     def _is_over(self, key: Key) -> bool:
-        return key.expires_at is not None and self._clock() >= key.expires_at
+        return key.expires_at is not None and self._now() >= key.expires_at
 
     def _attempt_of(self, token: bytes) -> Caller | None:
         name, _, signature = token.removeprefix(ATTEMPT).decode("latin-1").partition("_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tunefleet.errors import Conflict, NotFound
 from tunefleet.tokens import PREFIX, NewToken, Scope, TokenRequest, TokenView
@@ -75,9 +75,9 @@ def revoke(uow: UnitOfWork, name: str, *, admin_is_given: bool) -> None:
     uow.signal(TOKENS)
 
 
-def snapshot(uow: UnitOfWork) -> tuple[list[Token], bytes]:
-    """All tokens, and the secret that sessions and the tokens of attempts are signed with."""
-    return stored.everything(uow.connection), stored.secret(uow.connection)
+def snapshot(uow: UnitOfWork) -> tuple[list[Token], bytes, datetime]:
+    """All tokens, the secret that sessions and the tokens of attempts are signed with, and the time."""
+    return stored.everything(uow.connection), stored.secret(uow.connection), uow.now
 
 
 def digest_of(token: bytes) -> str:

@@ -1,0 +1,244 @@
+"""Tokens on every database: made, known, expired, revoked, and told to the other masters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from operator import methodcaller
+from typing import Any, TypeVar
+
+import pytest
+
+from tunefleet.errors import Conflict, NotFound
+from tunefleet.tokens import NewToken, Scope, TokenRequest
+from tunefleet_master.access import Access
+from tunefleet_master.services import tokens
+from tunefleet_master.services.keyring import SESSION_S, Keyring
+from tunefleet_master.services.tokens import TOKENS
+from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.storage import tokens as stored
+
+T = TypeVar("T")
+
+
+def make(master: Any, name: str, *scopes: Scope, expires_in_s: float | None = None, given: bool = True) -> NewToken:
+    request = TokenRequest(name=name, scopes=frozenset(scopes), expires_in_s=expires_in_s)
+    made: NewToken = master.call(tokens.create, request, admin_is_given=given)
+    return made
+
+
+def with_keyring(master: Any, look: Callable[[Keyring], T], *, given: str | None = None, is_local: bool = True) -> T:
+    """What a keyring that has just read the database says."""
+
+    async def load() -> T:
+        keyring = Keyring(master.database, Wakeups(), given=given, is_local=is_local)
+        await keyring.load()
+        return look(keyring)
+
+    return asyncio.run(load())
+
+
+def opens(master: Any, token: str) -> set[str]:
+    """The scopes of whoever shows the token; none when it opens nothing."""
+    caller = with_keyring(master, lambda keyring: keyring.caller_of(token.encode()))
+    return {str(scope) for scope in caller.scopes} if caller else set()
+
+
+def test_a_token_opens_what_its_scopes_say_and_only_its_hash_is_kept(master) -> None:
+    made = make(master, "ci", Scope.SUBMIT, Scope.WORK)
+
+    assert made.token.startswith("tf_submit-work_")
+    assert len(made.token.rpartition("work_")[2]) == 43  # 32 random bytes
+    assert opens(master, made.token) == {"submit", "work"}
+    [kept] = master.look(lambda uow: stored.everything(uow.connection))
+    assert made.token not in repr(kept)
+    assert kept.digest == tokens.digest_of(made.token.encode())
+
+
+def test_a_token_that_was_changed_opens_nothing(master) -> None:
+    token = make(master, "ci", Scope.READ).token
+
+    for other in (token[:-1], token + "x", token.replace("read", "admin"), "", "tf_read_"):
+        assert opens(master, other) == set()
+
+
+def test_an_expired_token_opens_nothing_and_is_listed_as_expired(master) -> None:
+    token = make(master, "ci", Scope.READ, expires_in_s=60).token
+
+    master.pass_time(59)
+    assert opens(master, token) == {"read"}
+    master.pass_time(1)
+
+    assert opens(master, token) == set()
+    assert [view.state for view in master.look(tokens.everything)] == ["expired"]
+
+
+def test_a_token_expires_although_nothing_is_read_again(master) -> None:
+    token = make(master, "ci", Scope.READ, expires_in_s=0.05).token.encode()
+
+    def wait(keyring: Keyring) -> bool:
+        while keyring.caller_of(token) is not None:
+            pass
+        return True
+
+    assert with_keyring(master, wait)
+
+
+def test_a_revoked_token_opens_nothing_and_every_master_is_told(master) -> None:
+    token = make(master, "ci", Scope.READ).token
+    master.signals.clear()
+
+    master.call(tokens.revoke, "ci", admin_is_given=True)
+    master.call(tokens.revoke, "ci", admin_is_given=True)
+
+    assert TOKENS in master.signals
+    assert opens(master, token) == set()
+    assert [view.state for view in master.look(tokens.everything)] == ["revoked"]
+
+
+def test_revoking_what_is_not_there_says_so(master) -> None:
+    with pytest.raises(NotFound, match="'nobody'"):
+        master.call(tokens.revoke, "nobody", admin_is_given=True)
+
+
+def test_a_name_is_taken_while_its_token_is_good_and_free_again_afterwards(master) -> None:
+    first = make(master, "ci", Scope.READ)
+    with pytest.raises(Conflict, match="'ci'"):
+        make(master, "ci", Scope.READ)
+    master.call(tokens.revoke, "ci", admin_is_given=True)
+
+    second = make(master, "ci", Scope.WORK)
+
+    assert opens(master, first.token) == set()
+    assert opens(master, second.token) == {"work"}
+
+
+def test_the_first_token_is_an_admins_and_the_last_admins_stays(master) -> None:
+    with pytest.raises(Conflict, match="admin"):
+        make(master, "ci", Scope.READ, given=False)
+    make(master, "me", Scope.ADMIN, given=False)
+    make(master, "ci", Scope.READ, given=False)
+
+    with pytest.raises(Conflict, match="last token"):
+        master.call(tokens.revoke, "me", admin_is_given=False)
+    make(master, "you", Scope.ADMIN, given=False)
+    master.call(tokens.revoke, "me", admin_is_given=False)
+
+    states = {view.name: view.state for view in master.look(tokens.everything)}
+    assert states == {"ci": "good", "me": "revoked", "you": "good"}
+
+
+def test_with_a_given_admin_any_token_may_be_the_first_and_any_may_go(master) -> None:
+    make(master, "me", Scope.ADMIN)
+
+    master.call(tokens.revoke, "me", admin_is_given=True)
+
+    assert make(master, "ci", Scope.READ).name == "ci"
+
+
+def test_the_first_admins_token_is_made_once(master) -> None:
+    first = master.call(tokens.first)
+
+    assert opens(master, first.token) == {"admin"}
+    assert master.call(tokens.first) is None
+
+
+def test_a_local_master_is_open_until_a_token_was_made_and_never_again(master) -> None:
+    def is_open(**options: Any) -> bool:
+        return with_keyring(master, lambda keyring: keyring.is_open, **options)
+
+    assert is_open()
+    assert not is_open(given="a-long-secret")
+    assert not is_open(is_local=False)
+    make(master, "me", Scope.ADMIN)
+    assert not is_open()
+    master.call(tokens.revoke, "me", admin_is_given=True)
+    assert not is_open()
+
+
+def test_the_given_token_is_an_admins(master) -> None:
+    caller = with_keyring(master, lambda keyring: keyring.caller_of(b"a-long-secret"), given="a-long-secret")
+
+    assert caller is not None
+    caller.check(Access.ADMIN, None)
+
+
+def test_a_session_ends_with_its_token(master) -> None:
+    token = make(master, "me", Scope.READ).token.encode()
+    session = with_keyring(master, lambda keyring: keyring.begin_session(token))
+    assert session is not None
+
+    def is_known() -> bool:
+        return with_keyring(master, lambda keyring: keyring.caller_of_session(session.cookie)) is not None
+
+    assert is_known()
+    master.call(tokens.revoke, "me", admin_is_given=True)
+    assert not is_known()
+    make(master, "me", Scope.READ)
+    assert not is_known()
+
+
+def test_a_session_ends_by_itself_and_not_after_its_token(master) -> None:
+    for name, expires_in_s in (("long", None), ("short", 60)):
+        token = make(master, name, Scope.READ, expires_in_s=expires_in_s).token.encode()
+        session = with_keyring(master, methodcaller("begin_session", token))
+        assert session is not None
+        lasts_s = (session.expires_at - master.now).total_seconds()
+        assert lasts_s == pytest.approx(expires_in_s or SESSION_S, abs=1)
+        master.now = session.expires_at
+        assert with_keyring(master, methodcaller("caller_of_session", session.cookie)) is None
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "1-99999999999.", "1-99999999999.x", "0-1.x", "ü-ü.ü", "1-x.y"])
+def test_a_session_that_was_made_up_is_none(master, cookie: str) -> None:
+    make(master, "me", Scope.READ)
+
+    assert with_keyring(master, lambda keyring: keyring.caller_of_session(cookie)) is None
+
+
+def test_a_session_of_one_token_cannot_be_turned_into_anothers(master) -> None:
+    token = make(master, "reader", Scope.READ).token.encode()
+    make(master, "admin", Scope.ADMIN)
+    ids = {token.name: token.id for token in master.look(lambda uow: stored.everything(uow.connection))}
+    session = with_keyring(master, lambda keyring: keyring.begin_session(token))
+    assert session is not None
+
+    forged = session.cookie.replace(f"{ids['reader']}-", f"{ids['admin']}-", 1)
+
+    assert with_keyring(master, lambda keyring: keyring.caller_of_session(forged)) is None
+
+
+def test_all_masters_on_a_database_know_the_tokens_of_attempts_of_each_other(master) -> None:
+    make(master, "me", Scope.ADMIN)
+    token = with_keyring(master, lambda keyring: keyring.token_of_attempt(7, 2))
+    assert token is not None
+
+    caller = with_keyring(master, lambda keyring: keyring.caller_of(token.encode()))
+
+    assert caller is not None
+    assert caller.attempt == (7, 2)
+    for forged in (token.replace("7-2", "7-3"), token.replace("7-2", "8-2"), token[:-1]):
+        assert with_keyring(master, methodcaller("caller_of", forged.encode())) is None
+
+
+def test_another_master_follows_within_seconds(master) -> None:
+    """It reads again by itself when no bell reaches it."""
+
+    async def follow() -> bool:
+        wakeups = Wakeups()
+        keyring = Keyring(master.database, wakeups, given=None, is_local=True)
+        await keyring.load()
+        running = asyncio.create_task(keyring.run())
+        token = make(master, "me", Scope.ADMIN).token.encode()
+        async with asyncio.timeout(10):
+            while keyring.caller_of(token) is None:
+                await asyncio.sleep(0.01)
+        master.call(tokens.create, TokenRequest(name="b", scopes=frozenset({Scope.ADMIN})), admin_is_given=True)
+        master.call(tokens.revoke, "me", admin_is_given=True)
+        async with asyncio.timeout(10):
+            while keyring.caller_of(token) is not None:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        return True
+
+    assert asyncio.run(follow())
