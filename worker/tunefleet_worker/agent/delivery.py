@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from tunefleet.artifact import upload
-from tunefleet.errors import Conflict, InvalidInput, MasterUnreachable, NotFound, TooLarge, TunefleetError
+from tunefleet.errors import Conflict, InvalidInput, NotFound, TooLarge, TunefleetError
 from tunefleet.failpoints import failpoint
 from tunefleet.model import Model
 from tunefleet.protocol import (
@@ -39,7 +39,7 @@ T = TypeVar("T", bound=Model)
 
 
 Pause = Callable[[TunefleetError], None]
-"""Called with what the master answered, before it is asked the same again; raises MasterUnreachable to give up."""
+"""Called with what was answered, before the same is asked again; raises MasterUnreachable when the agent leaves."""
 
 
 class NotWanted(TunefleetError):
@@ -49,10 +49,10 @@ class NotWanted(TunefleetError):
 
 
 class Delivery:
-    """One attempt's way to the master. Every call waits for as long as the transport does.
+    """One attempt's way to the master. Every call goes on until it has an answer, or the agent leaves.
 
-    All of them raise NotWanted when the master does not want the attempt any more, MasterUnreachable when the
-    transport has given up.
+    All of them raise NotWanted when the master does not want the attempt any more, MasterUnreachable when the agent
+    leaves.
 
     Args:
         transport: to the master.
@@ -206,13 +206,16 @@ class Delivery:
         return self._insist(lambda: self._transport.post(path, body, answer=answer))
 
     def _insist(self, call: Callable[[], T]) -> T:
-        """Call until the answer is about this attempt: a refused token, or a fault of the master's, ends no trial."""
+        """Call until the answer is about this attempt.
+
+        A refused token, a fault of the master's, or something else at its address ends no trial.
+        """
         while True:
             try:
                 return call()
             except (Conflict, NotFound) as error:
                 raise NotWanted(str(error)) from error
-            except (InvalidInput, TooLarge, MasterUnreachable):
+            except (InvalidInput, TooLarge):
                 raise
             except TunefleetError as error:
                 self._pause(error)

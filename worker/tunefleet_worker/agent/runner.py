@@ -55,6 +55,8 @@ class Workshop:
 
     def pause(self, error: TunefleetError) -> None:
         """Wait before the master is asked again; raises MasterUnreachable when the agent goes."""
+        if self.leaving.is_set():
+            raise MasterUnreachable(str(error)) from error
         _log.warning("the master answers: %s Asking again every %.0f s.", error, REFUSED_S)
         if self.leaving.wait(REFUSED_S):
             raise MasterUnreachable(str(error)) from error
@@ -163,8 +165,12 @@ class Runner:
             AttemptFolder.create(shop.attempts, StoredLease(url=shop.transport.url, lease=lease))
             log = CappedLog(place.log)
             job = self._job(place)
-        except MasterUnreachable:
-            raise
+        except MasterUnreachable as error:
+            if shop.leaving.is_set():
+                raise
+            _log.warning("%s could not be started: %s", self._name, error, extra=self._fields)
+            self._end_without_process(End.released("lost"))
+            return place, log
         except (TunefleetError, OSError) as error:
             text = f"the trial could not be started: {error}"
             self._end_without_process(End.failed(Failure.ERROR, text, exception=f"{type(error).__name__} at start"))
