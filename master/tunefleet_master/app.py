@@ -112,7 +112,9 @@ async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | No
             _log.info("the database was brought to revision %s", upgraded.after)
         parts.blobs.remove_stale_partials()
         await parts.keyring.load()
-        sweeper = Sweeper(parts.database, parts.blobs.delete, sweep_s=settings.sweep_s)
+        sweeper = Sweeper(
+            parts.database, parts.blobs.delete, sweep_s=settings.sweep_s, keep_curves_days=settings.keep_curves_days
+        )
         planner = Planner(parts.database, parts.wakeups, telemetry.proposed)
         for name, run in (("sweeper", sweeper.run), ("planner", planner.run), ("keyring", parts.keyring.run)):
             stack.push_async_callback(_stop, asyncio.create_task(_keep_running(name, run), name=name))

@@ -63,6 +63,14 @@ def serve(
     lease_s: Annotated[
         float, typer.Option("--lease-s", envvar="TUNEFLEET_LEASE_S", help="Seconds without a beat that lose a lease.")
     ] = 60.0,
+    keep_curves_days: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-curves-days",
+            envvar="TUNEFLEET_KEEP_CURVES_DAYS",
+            help="Days after a study's end until 100 points of each curve are kept.  [default: all, for ever]",
+        ),
+    ] = None,
     log_level: Annotated[
         str, typer.Option(envvar="TUNEFLEET_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -86,6 +94,7 @@ def serve(
         allowed_hosts=allow_host or (),
         rate_limit=rate_limit,
         lease_s=lease_s,
+        keep_curves_days=keep_curves_days,
         log_level=log_level,
         log_format=log_format,
     )

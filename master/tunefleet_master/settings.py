@@ -43,6 +43,8 @@ class Settings(Model):
     rate_limit: float = Field(default=10_000, ge=1, le=1_000_000)
     """How many requests a second one token, or one address without a token, may send in the long run."""
     lease_s: float = Field(default=60.0, ge=0.2, le=86_400)
+    keep_curves_days: float | None = Field(default=None, ge=0, le=36_500)
+    """How long after a study's end its learning curves stay whole; then 100 points of each are kept. None: for ever."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = "text"
     max_body_bytes: int = Field(default=2_000_000, ge=1_000)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
+import uuid
 
 from fastapi import APIRouter, Request
 
 from tunefleet.logs import about
 from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
 from tunefleet_master.access import Access, needs
+from tunefleet_master.api.hot_route import HotRoute
 from tunefleet_master.api.patience import Patience
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import claims
 from tunefleet_master.services.wakeups import CLAIMS
 
-router = APIRouter(prefix=f"{API}/claims", tags=["workers"])
+router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=HotRoute)
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     The list of leases is empty when nothing came up. The same `request_id` gives the same leases again, so a claim
     whose answer was lost can be repeated. Each lease has the `attempt` that all later calls for the trial carry.
     """
+    if body.request_id is None:  # so that the database may try again after a commit of unknown outcome
+        body = body.model_copy(update={"request_id": uuid.uuid4().hex})
     leases = await _claim(parts, body) or await _claim_later(parts, request, body)
     parts.telemetry.claimed(len(leases))
     if _log.isEnabledFor(logging.DEBUG):

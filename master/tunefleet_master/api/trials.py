@@ -45,7 +45,7 @@ class Listing(Model):
 @needs(Access.SUBMIT)
 async def enqueue(parts: PartsOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
     """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
-    return await parts.database.awrite(lambda uow: trials.enqueue(uow, name, body))
+    return await parts.database.awrite(lambda uow: trials.enqueue(uow, name, body), repeatable=False)
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))

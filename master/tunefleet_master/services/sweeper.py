@@ -11,7 +11,7 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.logs import about
 from tunefleet.protocol import Failure
 from tunefleet_master.lifecycle import outage
-from tunefleet_master.services import artifacts
+from tunefleet_master.services import artifacts, retention
 from tunefleet_master.services.transitions import (
     complete_if_done,
     end_attempt,
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 MAX_EXPIRED = 1_000  # in one sweep; the rest follow in the next, so that a sweep never holds the writer for long
 FORGET_WORKERS_AFTER = timedelta(days=30)
-SWEEPS_PER_COLLECTION = 300
+SWEEPS_PER_TIDYING = 300
 
 
 def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
@@ -72,7 +72,14 @@ def collect(uow: UnitOfWork, delete: Callable[[str], None]) -> Sequence[str]:
 
 
 class Sweeper:
-    """Runs `sweep` every `sweep_s` seconds, and `collect` now and then, until it is cancelled."""
+    """Runs `sweep` every `sweep_s` seconds, and tidies up now and then, until it is cancelled.
+
+    Args:
+        database: the master's.
+        delete_blob: removes a stored content by its hash.
+        sweep_s: seconds between two sweeps.
+        keep_curves_days: how long after a study's end its curves stay whole; None: for ever.
+    """
 
     def __init__(
         self,
@@ -80,10 +87,12 @@ class Sweeper:
         delete_blob: Callable[[str], None],
         *,
         sweep_s: float = 2.0,
+        keep_curves_days: float | None = None,
     ) -> None:
         self._database = database
         self._delete_blob = delete_blob
         self._sweep_s = sweep_s
+        self._keep_curves_days = keep_curves_days
 
     async def run(self) -> None:
         """Never returns; a database that fails for a while is tried again at the next sweep."""
@@ -91,9 +100,15 @@ class Sweeper:
         while True:
             try:
                 await self._database.awrite(lambda uow: sweep(uow, sweep_s=self._sweep_s))
-                if n % SWEEPS_PER_COLLECTION == 0:
-                    await self._database.awrite(lambda uow: collect(uow, self._delete_blob))
+                if n % SWEEPS_PER_TIDYING == 0:
+                    await self._tidy()
             except StorageUnusable as error:
                 log.error("sweep: %s", error)
             n += 1
             await asyncio.sleep(self._sweep_s)
+
+    async def _tidy(self) -> None:
+        await self._database.awrite(lambda uow: collect(uow, self._delete_blob))
+        if (days := self._keep_curves_days) is not None:
+            while await self._database.awrite(lambda uow: retention.thin(uow, keep_days=days)):
+                pass

@@ -96,7 +96,7 @@ def _add(uow: UnitOfWork, study_id: int, params: Configuration) -> Trial:
 def _detail(uow: UnitOfWork, trial: Trial, *, max_points: int) -> TrialDetail:
     return TrialDetail(
         **dict(trial_view(trial)),
-        curve=reports.curve(uow.connection, trial.id, max_points=max_points),
+        curve=list(reports.curve(uow.connection, trial.id, max_points=max_points)),
         attempts=attempts.of_trial(uow.connection, trial.id),
         artifacts=artifacts.of_trials(uow.connection, [trial.id])[trial.id],
     )

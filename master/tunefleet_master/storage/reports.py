@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, bindparam, delete, select, text
 from sqlalchemy.dialects import sqlite
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import Point, Report
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import ReportRow, dump_metrics, table_of
+
+T = TypeVar("T")
 
 _R = table_of(ReportRow)
 
@@ -85,10 +87,28 @@ def curves(connection: Connection, trial_ids: Collection[TrialId]) -> dict[Trial
     return {trial_id: list(points.values()) for trial_id, points in found.items()}
 
 
-def curve(connection: Connection, trial_id: TrialId, *, max_points: int | None = None) -> list[Point]:
+def curve(connection: Connection, trial_id: TrialId, *, max_points: int | None = None) -> Sequence[Point]:
     """One trial's `curves`; at most about `max_points`, evenly thinned, both ends kept."""
     points = curves(connection, [trial_id])[trial_id]
-    if max_points is None or len(points) <= max_points:
-        return points
-    last = len(points) - 1
-    return [points[round(i * last / (max_points - 1))] for i in range(max_points)]
+    return points if max_points is None else evenly(points, max_points)
+
+
+def evenly(items: Sequence[T], n: int) -> Sequence[T]:
+    """At most `n` of the items, evenly spaced, the first and the last among them; `n` is 2 or more."""
+    if len(items) <= n:
+        return items
+    last = len(items) - 1
+    return [items[round(i * last / (n - 1))] for i in range(n)]
+
+
+def steps(connection: Connection, trial_id: TrialId) -> list[int]:
+    """The steps that a trial has reports at, in order."""
+    query = select(_R.c.step).where(_R.c.trial_id == trial_id).distinct().order_by(_R.c.step)
+    return list(connection.execute(query).scalars())
+
+
+def remove(connection: Connection, trial_id: TrialId, steps: Sequence[int]) -> None:
+    """Delete a trial's reports at these steps."""
+    query = delete(_R).where(_R.c.trial_id == bindparam("of_trial"), _R.c.step == bindparam("at_step"))
+    if steps:
+        connection.execute(query, [{"of_trial": trial_id, "at_step": step} for step in steps])

@@ -202,6 +202,26 @@ def has_bundle(connection: Connection, sha256: str) -> bool:
     return connection.execute(select(StudyRow.id).where(StudyRow.bundle == sha256).limit(1)).first() is not None
 
 
+def next_to_thin(connection: Connection, ended_before: datetime) -> Study | None:
+    """The oldest study that ended before a time and has curves that were not thinned; None when there is none."""
+    over = (StudyState.COMPLETE, StudyState.STOPPED)
+    query = select(*_COLUMNS).where(
+        StudyRow.state.in_(over), StudyRow.finished_at < ended_before, StudyRow.n_thinned < StudyRow.n_created
+    )
+    row = connection.execute(query.order_by(StudyRow.id).limit(1)).one_or_none()
+    return None if row is None else study_of(row)
+
+
+def n_thinned(connection: Connection, study_id: int) -> int:
+    """How many trials of the study have thinned curves, from number 0 on."""
+    return connection.execute(select(StudyRow.n_thinned).where(StudyRow.id == study_id)).scalar_one()
+
+
+def note_thinned(connection: Connection, study_id: int, n_trials: int) -> None:
+    """Remember how far thinning has come."""
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(n_thinned=n_trials))
+
+
 def remove(connection: Connection, study_id: int) -> None:
     """Delete a study and everything of it; blobs go when nothing refers to them any more."""
     connection.execute(delete(StudyRow).where(StudyRow.id == study_id))

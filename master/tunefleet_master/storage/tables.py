@@ -121,6 +121,8 @@ class StudyRow(Table):
     finished_at: Mapped[datetime | None]
     run_s: Mapped[float] = mapped_column(default=0.0)
     """Seconds that it has run before `started_at`, pauses left out."""
+    n_thinned: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Trials from number 0 on whose curves have been thinned, since the study ended long ago."""
 
 
 class TrialRow(Table):

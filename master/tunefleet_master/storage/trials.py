@@ -87,6 +87,13 @@ def by_ids(connection: Connection, trial_ids: Collection[TrialId]) -> dict[Trial
     return {TrialId(row.id): trial_of(row, row.study) for row in rows}
 
 
+def numbered_from(connection: Connection, study_id: int, number: int, limit: int) -> list[Trial]:
+    """Up to `limit` trials of the study with this number or a higher one, in order."""
+    query = selection().where(TrialRow.study_id == study_id, TrialRow.number >= number)
+    rows = connection.execute(query.order_by(TrialRow.number).limit(limit))
+    return [trial_of(row, row.study) for row in rows]
+
+
 def numbers_with(connection: Connection, study_id: int, hashes: Collection[str]) -> dict[str, int]:
     """The numbers of the trials that have these configurations, by the configuration's hash."""
     query = select(TrialRow.config_hash, TrialRow.number).where(

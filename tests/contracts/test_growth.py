@@ -1,0 +1,68 @@
+"""What happens to the data of studies that ended long ago, and to leases when a clock is set."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tunefleet.protocol import Lease, Report, ReportBatch, TrialState
+from tunefleet_master.services import reports, retention, sweeper, trials
+from tunefleet_master.services.reports import Reported
+
+DAY_S = 86_400
+
+
+def detail(master: Any, lease: Lease) -> Any:
+    return master.look(lambda uow: trials.read(uow, lease.trial_id, max_points=10_000))
+
+
+def run(master: Any, n_points: int, best_at: int) -> Lease:
+    """One study of one trial with a curve of so many points."""
+    master.submit(budget={"trials": 1})
+    lease: Lease = master.claim()[0]
+    points = [Report(step=step, metrics={"loss": abs(step - best_at) + 1.0}) for step in range(n_points)]
+    for i in range(0, n_points, 500):
+        master.ask(reports.record, Reported(lease.trial_id, ReportBatch(attempt=1, reports=points[i : i + 500])))
+    master.complete(lease)
+    return lease
+
+
+def tidy(master: Any) -> int:
+    """Thin until there is nothing left to do; how many times there was."""
+    n = 0
+    while master.call(retention.thin, keep_days=7):
+        n += 1
+    return n
+
+
+def test_old_curves_are_thinned_to_their_ends_their_best_step_and_a_hundred_points(master: Any) -> None:
+    lease = run(master, 1_003, best_at=777)
+    master.be_away(8 * DAY_S)
+    assert tidy(master) == 1
+    steps = [point.step for point in detail(master, lease).curve]
+    assert len(steps) in (100, 101)
+    assert (steps[0], steps[-1], 777 in steps) == (0, 1_002, True)
+    assert detail(master, lease).value == 1.0
+    assert tidy(master) == 0
+
+
+def test_young_curves_and_short_ones_stay_whole(master: Any) -> None:
+    lease = run(master, 150, best_at=3)
+    master.be_away(6 * DAY_S)
+    assert tidy(master) == 0
+    assert len(detail(master, lease).curve) == 150
+
+
+@pytest.mark.parametrize("jump_s", [3_600, 2 * DAY_S, -3_600, -2 * DAY_S])
+def test_a_clock_that_is_set_costs_no_living_worker_its_lease_and_keeps_no_dead_ones(master: Any, jump_s: int) -> None:
+    master.submit()
+    [lease] = master.claim()
+    master.pass_time(20)
+    master.be_away(jump_s)
+    master.call(sweeper.sweep, sweep_s=2.0)
+    assert detail(master, lease).state is TrialState.RUNNING
+    master.pass_time(30)
+    assert detail(master, lease).state is TrialState.RUNNING
+    master.pass_time(40)
+    assert detail(master, lease).state is TrialState.WAITING
