@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -28,16 +29,17 @@ class Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and cls.model_config.get("extra") == "forbid":
+        if cls.model_config.get("extra") != "forbid" or not isinstance(data, Mapping):
+            return data
+        names = _names_of(cls)
+        unknown = [str(key) for key in data if key not in names]
+        if unknown:
             known = [field.alias or name for name, field in cls.model_fields.items()]
-            names = {*known, *cls.model_fields}
-            unknown = [str(key) for key in data if key not in names]
-            if unknown:
-                raise PydanticCustomError(
-                    "unknown_key",
-                    "{rule}",
-                    {"rule": _unknown_rule(unknown, known), "keys": unknown},
-                )
+            raise PydanticCustomError(
+                "unknown_key",
+                "{rule}",
+                {"rule": _unknown_rule(unknown, known), "keys": unknown},
+            )
         return data
 
     @classmethod
@@ -55,6 +57,13 @@ class Model(BaseModel):
             return cls.model_validate(data)
         except ValidationError as error:
             raise InvalidInput(problems_of(error, field=field)) from error
+
+
+@cache
+def _names_of(model: type[BaseModel]) -> frozenset[str]:
+    """What the model's keys may be called; kept, since every message asks."""
+    aliases = {field.alias for field in model.model_fields.values() if field.alias}
+    return frozenset({*model.model_fields, *aliases})
 
 
 def problems_of(error: ValidationError, *, field: str = "") -> list[Problem]:
