@@ -25,7 +25,7 @@ from tunefleet.journal import Journal
 from tunefleet.transport import Transport
 
 T = TypeVar("T")
-MARK = "FLEET_OF_TEST"
+MARK, NAME = "FLEET_OF_TEST", "PROCESS_OF_TEST"
 ENDS_WITHIN_S = 30.0
 
 
@@ -138,12 +138,14 @@ class Fleet:
         logs = "\n".join(f"--- {name}\n{self.log(name)[-3000:]}" for name in self.processes)
         raise AssertionError(f"not within {timeout_s:g} s: {what}\n{logs}")
 
-    def alive(self) -> list[psutil.Process]:
-        """Every process of this fleet that runs still."""
+    def alive(self, name: str | None = None) -> list[psutil.Process]:
+        """Every process of this fleet that runs still, or only those that one of its processes has started."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                marks = process.environ()
+                is_ours = marks.get(MARK) == self.mark and (name is None or marks.get(NAME) == name)
+                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
@@ -173,6 +175,6 @@ class Fleet:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, MARK: self.mark, **environment, **self.environment},
+                env={**os.environ, MARK: self.mark, NAME: name, **environment, **self.environment},
                 start_new_session=True,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -34,11 +35,16 @@ FACTS = WorkerFacts(allow_code=True)
 
 @dataclass(frozen=True)
 class Script:
-    """What a worker does with each trial: so many batches of so many reports, with a pause behind each batch."""
+    """What a worker does with each trial: so many batches of so many reports, with a pause behind each batch.
+
+    Attributes:
+        beat_s: between two heartbeats of a thread of its own; None: only the reports keep the lease.
+    """
 
     batches: int = 3
     reports: int = 1
     pause_s: float = 0.0
+    beat_s: float | None = None
 
 
 @dataclass
@@ -81,14 +87,19 @@ class ScriptedWorker(threading.Thread):
         self._script = script
         self._tally = tally
         self._stop_event = stop
+        self._held: list[HeldLease] = []
 
     def run(self) -> None:
         """Work until the crew is stopped."""
+        if self._script.beat_s is not None:
+            threading.Thread(target=self._beat, args=(self._script.beat_s,), daemon=True).start()
         with self._transport:
             while not self._stop_event.is_set():
                 try:
                     for lease in self._claim():
+                        self._held = [HeldLease(trial_id=lease.trial_id, attempt=lease.attempt)]
                         self._work(lease)
+                        self._held = []
                 except MasterUnreachable:  # only when the crew is stopped
                     return
                 except TunefleetError as error:
@@ -98,6 +109,14 @@ class ScriptedWorker(threading.Thread):
     def _claim(self) -> list[Lease]:
         request = ClaimRequest(worker=self.name, wait_s=self.wait_s, request_id=uuid.uuid4().hex, facts=FACTS)
         return self._transport.post("/claims", request, answer=ClaimResponse, timeout_s=self.wait_s + 20).leases
+
+    def _beat(self, beat_s: float) -> None:
+        """As an agent does; a beat that gets no answer is followed by the next one."""
+        transport = self._transport.with_patience(0)
+        while not self._stop_event.wait(beat_s):
+            with contextlib.suppress(TunefleetError):
+                beat = HeartbeatRequest(worker=self.name, leases=self._held, facts=FACTS)
+                transport.post("/heartbeats", beat, answer=HeartbeatResponse)
 
     def _work(self, lease: Lease) -> None:
         try:
@@ -157,8 +176,3 @@ def crew(url: str, n: int, *, journal: Path, script: Script = Script(), name: st
         stop.set()
         for worker in workers:
             worker.join(60)
-
-
-def held(lease: Lease) -> HeldLease:
-    """The lease as a heartbeat names it."""
-    return HeldLease(trial_id=lease.trial_id, attempt=lease.attempt)
