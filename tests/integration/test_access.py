@@ -128,6 +128,16 @@ def test_an_application_with_a_route_that_declares_nothing_is_not_built() -> Non
         protect(app, settings)
 
 
+def test_two_applications_in_one_process_have_doors_of_their_own(tmp_path: Path) -> None:
+    asked = {"Host": "tune.example.org"}
+    closed = create_app(Settings(data=tmp_path / "closed"))
+    allowing = create_app(Settings(data=tmp_path / "allowing", allowed_hosts=("tune.example.org",)))
+
+    with TestClient(closed) as first, TestClient(allowing) as second:
+        assert first.get("/api/v1/status", headers=asked).status_code == 421
+        assert second.get("/api/v1/status", headers=asked).status_code == 200
+
+
 def test_every_access_but_the_open_ones_has_its_scopes() -> None:
     assert MAY.keys() | OPEN == set(Access)
     assert not MAY.keys() & OPEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -26,10 +27,11 @@ def protect(app: FastAPI, settings: Settings) -> None:
     Raises LookupError when a route does not declare what it is for: better no master than an open one.
     """
     porter = Porter(Hosts(settings), RateLimit(settings.rate_limit))
-    for route in app.routes:
-        access = declared(route)
+    for index, route in enumerate(app.router.routes):
         assert isinstance(route, Route | Mount)
-        route.app = Door(route.app, access, porter=porter)
+        guarded = copy.copy(route)  # the modules' own routes are shared by all applications of the process
+        guarded.app = Door(route.app, declared(route), porter=porter)
+        app.router.routes[index] = guarded
 
 
 def declared(route: BaseRoute) -> Access:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from starlette.datastructures import Headers
+
+from tunefleet.errors import Forbidden, HostNotAllowed
+from tunefleet_master.api.hosts import Hosts, check_origin
+from tunefleet_master.settings import Settings
+
+
+def hosts(host: str = "127.0.0.1", *allowed: str) -> Hosts:
+    return Hosts(Settings(data=Path("/data"), host=host, allowed_hosts=allowed))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost", "localhost:8765", "LOCALHOST", "localhost.", "127.0.0.1", "127.0.0.1:8765", "[::1]:8765"),
+        *("10.0.0.7:8765", "tune.example.org", "Tune.Example.org:443"),
+    ],
+)
+def test_own_names_names_that_were_allowed_and_plain_addresses_are_answered_to(host: str) -> None:
+    hosts("127.0.0.1", "tune.example.org").check(Headers({"host": host}))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:8765", "", "[", "a b"),
+        *("127.0.0.1@evil.example", "tune.example.org.evil.example", "example.org", "[::1", "0x7f.1"),
+    ],
+)
+def test_any_other_name_is_refused_and_told_how_to_allow_it(host: str) -> None:
+    with pytest.raises(HostNotAllowed) as error:
+        hosts("127.0.0.1", "tune.example.org").check(Headers({"host": host}))
+
+    assert "--allow-host" in (error.value.hint or "")
+
+
+def test_the_machines_own_name_is_answered_to_where_others_can_reach_it() -> None:
+    named = Headers({"host": f"{socket.gethostname()}:8765"})
+
+    hosts("0.0.0.0").check(named)
+    hosts("master.example.org").check(Headers({"host": "master.example.org"}))
+    if socket.gethostname() != "localhost":
+        with pytest.raises(HostNotAllowed):
+            hosts().check(named)
+
+
+OWN = {"host": "localhost:8765"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://localhost:8765"},
+        {"origin": "https://localhost:8765"},  # a proxy with TLS in between
+        {"sec-fetch-site": "same-origin"},
+        {"sec-fetch-site": "none"},
+        {"origin": "http://localhost:8765", "sec-fetch-site": "same-origin"},
+    ],
+)
+def test_a_page_of_the_masters_own_may_write(headers: dict[str, str]) -> None:
+    check_origin("POST", Headers(OWN | headers), must_be_told=True)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "http://localhost:8766"},
+        {"origin": "http://evil.example/localhost:8765"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "http://localhost:8765", "sec-fetch-site": "cross-site"},
+        {"origin": "http://evil.example", "sec-fetch-site": "same-origin"},
+    ],
+)
+@pytest.mark.parametrize("must_be_told", [True, False])
+def test_a_page_of_another_site_may_not_write(method: str, headers: dict[str, str], must_be_told: bool) -> None:
+    with pytest.raises(Forbidden, match="another site"):
+        check_origin(method, Headers(OWN | headers), must_be_told=must_be_told)
+
+
+def test_who_does_not_say_where_it_comes_from_may_write_only_where_that_is_no_session() -> None:
+    check_origin("POST", Headers(OWN), must_be_told=False)
+    with pytest.raises(Forbidden):
+        check_origin("POST", Headers(OWN), must_be_told=True)
+
+
+def test_a_request_without_a_host_has_no_origin_of_ours() -> None:
+    with pytest.raises(Forbidden):
+        check_origin("POST", Headers({"origin": "file://"}), must_be_told=False)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+def test_reading_is_not_asked_where_it_comes_from(method: str) -> None:
+    check_origin(method, Headers(OWN | {"origin": "http://evil.example"}), must_be_told=True)
