@@ -107,7 +107,10 @@ class Telemetry:
         )
         batch = self._histogram("database_batch_requests", "Requests that shared a transaction.", BATCH_BUCKETS, "kind")
         failed = self._counter("database_rollbacks", "Transactions that were rolled back as a whole.", "kind")
-        self._database = {kind: _DatabaseWork(waited, took, batch, failed, kind) for kind in ("read", "write")}
+        kinds: tuple[Kind, ...] = ("read", "write")
+        self._database = {
+            kind: _DatabaseWork(kind, waited=waited, took=took, batch=batch, failed=failed) for kind in kinds
+        }
         text = "Transactions that were run again, by reason."
         self._retries = _Bound(self._counter("database_retries", text, "kind", "reason"))
 
@@ -168,7 +171,7 @@ class Telemetry:
 class _DatabaseWork:
     """The metrics of the transactions of one kind."""
 
-    def __init__(self, waited: Histogram, took: Histogram, batch: Histogram, failed: Counter, kind: Kind) -> None:
+    def __init__(self, kind: Kind, *, waited: Histogram, took: Histogram, batch: Histogram, failed: Counter) -> None:
         self._waited = waited.labels(kind)
         self._took = took.labels(kind)
         self._batch = batch.labels(kind)
