@@ -115,7 +115,7 @@ async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | No
         sweeper = Sweeper(
             parts.database, parts.blobs.delete, sweep_s=settings.sweep_s, keep_curves_days=settings.keep_curves_days
         )
-        planner = Planner(parts.database, parts.wakeups, telemetry.proposed)
+        planner = Planner(parts.database, parts.wakeups, observe=telemetry.proposed)
         for name, run in (("sweeper", sweeper.run), ("planner", planner.run), ("keyring", parts.keyring.run)):
             stack.push_async_callback(_stop, asyncio.create_task(_keep_running(name, run), name=name))
         stack.callback(parts.closing.set)

@@ -98,7 +98,9 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
 class Planner:
     """Fills queues whenever a bell says that one may lack trials, and every few seconds in any case."""
 
-    def __init__(self, database: Database, wakeups: Wakeups, observe: Observe = lambda sampler, took_s: None) -> None:
+    def __init__(
+        self, database: Database, wakeups: Wakeups, *, observe: Observe = lambda sampler, took_s: None
+    ) -> None:
         self._database = database
         self._wakeups = wakeups
         self._observe = observe
