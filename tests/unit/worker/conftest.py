@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tunefleet.names import TrialId
-from tunefleet.protocol import EndResponse, Failure, Lease
+from tunefleet.protocol import EndResponse, Failure, Lease, StudyState, TrialState
 from tunefleet_worker.agent.events import (
     Beat,
     ChildEnded,
@@ -26,6 +26,7 @@ from tunefleet_worker.agent.state import AgentState, Limits
 from tunefleet_worker.spool import End
 
 GONE = End.failed(Failure.ERROR, "the training process exited with code 1")
+OOM = End.failed(Failure.OUT_OF_MEMORY, "no room")
 
 
 def make_lease(trial_id: int, attempt: int = 1, *, timeout_s: float | None = None) -> Lease:
@@ -100,3 +101,29 @@ def lease() -> Callable[..., Lease]:
 def agent() -> Callable[..., Driven]:
     """Makes agents that have just started."""
     return make_agent
+
+
+@pytest.fixture(scope="session")
+def fail() -> Callable[..., list[Instruction]]:
+    """Let a trial fail on an agent."""
+
+    def fail(driven: Driven, trial_id: int, end: End = OOM) -> list[Instruction]:
+        driven.train(make_lease(trial_id))
+        return driven.end(trial_id, end, EndResponse(state=TrialState.FAILED, study_state=StudyState.RUNNING))
+
+    return fail
+
+
+@pytest.fixture(scope="session")
+def sick(fail: Callable[..., list[Instruction]]) -> Callable[..., Driven]:
+    """Makes agents on which three trials have just failed; their first rest is a minute."""
+
+    def sick(slots: int = 1) -> Driven:
+        driven = make_agent(slots=slots)
+        for trial_id in (1, 2, 3):
+            fail(driven, trial_id)
+        if driven.state.claim is not None:  # a long poll for the other slots is open still
+            driven.give()
+        return driven
+
+    return sick
