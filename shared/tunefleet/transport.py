@@ -148,8 +148,22 @@ class Transport:
         return self._answer(_sending("PATCH", path, body), answer)
 
     def delete(self, path: str) -> None:
-        """Delete something."""
-        self._persist(lambda: self._try(Call("DELETE", path)))
+        """Delete something; that it is not there at a second try means that the first one's answer was lost."""
+        call, is_repeat = Call("DELETE", path), False
+
+        def remove() -> None:
+            nonlocal is_repeat
+            try:
+                self._try(call)
+            except NotFound:
+                if not is_repeat:
+                    raise
+                self._note(call, None)
+            except _Again:
+                is_repeat = True
+                raise
+
+        self._persist(remove)
 
     def put_file(self, path: str, file: Path, *, answer: type[T], query: Query | None = None) -> T:
         """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
@@ -246,8 +260,7 @@ class Transport:
                 response.read()
                 response.close()
         if response.is_success:
-            if self._journal is not None and call.method not in _READING:
-                _note(self._journal, call, response, took_s=time.monotonic() - begin)
+            self._note(call, None if stream else response.content, took_s=time.monotonic() - begin)
             return response
         error = failure(
             response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
@@ -256,6 +269,12 @@ class Transport:
             ordered_s = _seconds(response.headers.get("retry-after"))
             raise _Again(error, ordered_s=ordered_s, is_fault=response.status_code not in _AGAIN)
         raise error
+
+    def _note(self, call: Call, answer: bytes | None, *, took_s: float = 0.0) -> None:
+        """Write an acknowledged call to the journal, if there is one and the call writes."""
+        if self._journal is not None and call.method not in _READING:
+            sent = call.content if isinstance(call.content, bytes) else None
+            self._journal.note(call.method, call.path, query=call.query, bodies=(sent, answer), took_s=took_s)
 
     @contextlib.contextmanager
     def _network(self) -> Iterator[None]:
@@ -315,11 +334,6 @@ def _sending(method: str, path: str, body: Model, timeout_s: float | None = None
     """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
     content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
-
-
-def _note(journal: Journal, call: Call, response: httpx.Response, *, took_s: float) -> None:
-    sent = call.content if isinstance(call.content, bytes) else None
-    journal.note(call.method, call.path, query=call.query, bodies=(sent, response.content), took_s=took_s)
 
 
 def _text(value: str | float | bool) -> str:

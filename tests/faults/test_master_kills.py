@@ -18,7 +18,7 @@ def end_at_what_is_there(fleet: Any, name: str) -> int:
     """Make the trials that were created the study's budget, so that it ends; how many they are."""
     study = fleet.client.study(name)
     study.pause()
-    n_trials = sum(study.view().trials.values())
+    n_trials: int = sum(study.view().trials.values())
     study.edit(trials=n_trials)
     study.resume()
     return n_trials

@@ -16,6 +16,7 @@ from tunefleet.errors import (
     LeaseLost,
     MasterUnreachable,
     NotAvailableYet,
+    NotFound,
     StorageUnusable,
     TunefleetError,
     Unauthorized,
@@ -360,3 +361,18 @@ def test_lines_come_as_they_are_sent_and_end_at_a_cut() -> None:
 
     with transport(lambda _: httpx.Response(200, stream=Stream())).lines("/studies/s/events") as lines:
         assert list(lines) == ["id: 1", "data: {}", ""]
+
+
+def test_what_is_gone_at_the_second_try_was_deleted_by_the_first():
+    tries = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        tries.append(request.method)
+        if len(tries) == 1:
+            raise httpx.ReadError("cut")
+        return problem("not_found", 404)
+
+    transport(answer).delete("/studies/a")
+    assert tries == ["DELETE", "DELETE"]
+    with pytest.raises(NotFound):
+        transport(lambda request: problem("not_found", 404)).delete("/studies/a")
