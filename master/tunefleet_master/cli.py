@@ -172,8 +172,6 @@ def _default_folder() -> Path:
 
 
 def _serve(settings: Settings, announce: Path | None) -> None:
-    import asyncio
-
     from tunefleet_master import logs, server
     from tunefleet_master.app import create_app
 
@@ -188,7 +186,7 @@ def _serve(settings: Settings, announce: Path | None) -> None:
             if announce is not None:
                 _write(announce, server.url_of(bound))
 
-        asyncio.run(server.serve(app, bound, listening=listening))
+        server.run(app, bound, listening=listening)
 
 
 def _say_where(url: str, settings: Settings, version: str) -> None:

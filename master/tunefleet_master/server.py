@@ -73,6 +73,12 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def run(app: FastAPI, bound: socket.socket, *, listening: Callable[[], None]) -> None:
+    """`serve` on the quickest event loop that is installed."""
+    with asyncio.Runner(loop_factory=_quickest_loop()) as runner:
+        runner.run(serve(app, bound, listening=listening))
+
+
 async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT; what the start of the application raises passes through."""
     config = uvicorn.Config(
@@ -90,6 +96,14 @@ async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], N
         except OSError as error:  # another program listened on the port between bind and here
             host, port = bound.getsockname()[:2]
             raise _unbound(host, port, error) from error
+
+
+def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # there is none for Windows
+        return None
+    return uvloop.new_event_loop
 
 
 def _unbound(host: str, port: int, error: OSError) -> TunefleetError:
