@@ -19,8 +19,9 @@ URL_HINT = (
     "Start one with `tunefleet up`, or give the address of the one that runs with --url, Client(url=...) "
     "or the environment variable TUNEFLEET_URL."
 )
+# What a Python client or a command can do about it, where the master only knows what a request needs.
 _HINTS: dict[type[TunefleetError], str] = {
-    Unauthorized: "Give the token with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
+    Unauthorized: "Give one that is good with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
 }
 
 
@@ -67,7 +68,7 @@ def error_of(document: ProblemDocument) -> TunefleetError:
         return kind(problems or [Problem("", document.detail)], hint=document.hint)
     if issubclass(kind, UploadOffset):
         return kind(document.detail, offset=document.offset or 0, hint=document.hint)
-    return kind(document.detail, hint=document.hint or _HINTS.get(kind))
+    return kind(document.detail, hint=_HINTS.get(kind) or document.hint)
 
 
 def kinds(root: type[TunefleetError]) -> Iterator[type[TunefleetError]]:

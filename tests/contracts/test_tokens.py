@@ -163,6 +163,19 @@ def test_the_given_token_is_an_admins(master) -> None:
     caller.check(Access.ADMIN, None)
 
 
+def test_a_token_of_the_database_that_is_given_again_stays_what_it_is(master) -> None:
+    token = make(master, "reader", Scope.READ).token
+
+    def scopes(keyring: Keyring) -> set[str]:
+        caller = keyring.caller_of(token.encode())
+        return {str(scope) for scope in caller.scopes} if caller else set()
+
+    assert with_keyring(master, scopes, given=token) == {"read"}
+    assert not with_keyring(master, lambda keyring: keyring.admin_is_given, given=token)
+    master.call(tokens.revoke, "reader", admin_is_given=True)
+    assert with_keyring(master, scopes, given=token) == set()
+
+
 def test_a_session_ends_with_its_token(master) -> None:
     token = make(master, "me", Scope.READ).token.encode()
     session = with_keyring(master, lambda keyring: keyring.begin_session(token))

@@ -50,7 +50,7 @@ class Keyring:
     Args:
         database: where the tokens are.
         wakeups: ring when one was made or revoked.
-        given: an admin's token from outside the database.
+        given: an admin's token from outside the database; one that is in the database is what it is there.
         is_local: only this machine can reach the master, so that it may go without tokens.
     """
 
@@ -59,6 +59,7 @@ class Keyring:
         self._wakeups = wakeups
         self._is_local = is_local
         self._given = None if given is None else _given_key(given)
+        self._is_given_known = False
         self._keys: dict[str, Key] = {}
         self._has_tokens = False
         self._secret = b""
@@ -74,19 +75,21 @@ class Keyring:
     @property
     def admin_is_given(self) -> bool:
         """Whether there is an admin's token from outside the database."""
-        return self._given is not None
+        return self._given is not None and not self._is_given_known
 
     async def load(self) -> None:
         """Read all tokens; raises StorageUnusable."""
         known, self._secret, self._loaded_at = await self._database.aread(tokens.snapshot)
         self._loaded_tick_s = time.monotonic()
         self._has_tokens = bool(known)
+        # Somebody's own token of little scope may stand in the environment of whoever starts a master.
+        self._is_given_known = self._given is not None and self._given.digest in {token.digest for token in known}
         keys = [
             Key(token.id, token.digest, Caller(f"the token {token.name!r}", token.scopes), token.expires_at)
             for token in known
             if token.revoked_at is None
         ]
-        if self._given is not None:
+        if self._given is not None and not self._is_given_known:
             keys.append(self._given)
         self._keys = {key.digest[:_INDEX_DIGITS]: key for key in keys}
 

@@ -1,0 +1,77 @@
+"""`tunefleet token` against a real master, as the first admin and everybody after them use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+
+def tunefleet(url: str, *arguments: str, token: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TUNEFLEET_URL": url, "TUNEFLEET_TOKEN": token}
+    command = [sys.executable, "-m", "tunefleet", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def done(url: str, *arguments: str, token: str = "") -> str:
+    ran = tunefleet(url, *arguments, token=token)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_an_admin_makes_lists_and_revokes_tokens(start_master: Any) -> None:
+    url = start_master().url
+    assert "No token was made yet" in tunefleet(url, "token", "ls").stderr
+
+    admin = done(url, "token", "create", "me", "--scope", "admin").strip()
+    reader = done(url, "token", "create", "board", "--scope", "read", "--expires", "90d", token=admin).strip()
+
+    assert tunefleet(url, "ls").returncode == 2
+    assert tunefleet(url, "ls", token=reader).returncode == 0
+    listed = {row["name"]: row for row in json.loads(done(url, "token", "ls", "--json", token=admin))}
+    assert {name: (row["scopes"], row["state"]) for name, row in listed.items()} == {
+        "me": (["admin"], "good"),
+        "board": (["read"], "good"),
+    }
+    assert listed["board"]["expires_at"]
+    assert reader not in done(url, "token", "ls", token=admin)
+
+    done(url, "token", "revoke", "board", token=admin)
+
+    refused = tunefleet(url, "ls", token=reader)
+    assert refused.returncode == 2
+    assert "TUNEFLEET_TOKEN" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["create", "ci", "--scope", "read"], 1, "--scope admin"),
+        (["create", "ci", "--scope", "everything"], 2, "scopes"),
+        (["create", "c/i", "--scope", "admin"], 2, "name"),
+        (["create", "ci", "--scope", "admin", "--expires", "soon"], 2, "expires_in_s"),
+        (["create", "ci"], 2, "--scope"),
+        (["revoke", "nobody"], 2, "nobody"),
+    ],
+)
+def test_what_cannot_be_is_told(master_process: Any, arguments: list[str], code: int, says: str) -> None:
+    ran = tunefleet(master_process.url, "token", *arguments)
+
+    assert ran.returncode == code
+    assert says in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_token_of_another_scope_is_told_what_it_takes(start_master: Any) -> None:
+    url = start_master("--token", "a-long-secret").url
+    reader = done(url, "token", "create", "board", "--scope", "read", token="a-long-secret").strip()
+
+    refused = tunefleet(url, "token", "ls", token=reader)
+
+    assert refused.returncode == 2
+    assert "'board'" in refused.stderr
+    assert "admin" in refused.stderr
