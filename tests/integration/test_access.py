@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,17 @@ def test_two_applications_in_one_process_have_doors_of_their_own(tmp_path: Path)
 def test_every_access_but_the_open_ones_has_its_scopes() -> None:
     assert MAY.keys() | OPEN == set(Access)
     assert not MAY.keys() & OPEN
+
+
+def test_the_page_on_security_shows_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    rows = re.findall(r"^\| `(\w+)`: [^|]*\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|", page, re.MULTILINE)
+    shown = {
+        access: {scope for scope, cell in zip(SCOPES, cells, strict=False) if cell.strip() == "yes"}
+        for access, *cells in rows
+    }
+
+    assert shown == {str(access): {str(scope) for scope in scopes} for access, scopes in MAY.items()}
 
 
 @pytest.mark.parametrize("route", OPENED_BY)

@@ -88,8 +88,8 @@ def test_the_table_of_commands_has_every_command_and_no_other() -> None:
     assert shown == known
 
 
-def test_the_tests_that_the_promise_names_exist() -> None:
-    named = set(re.findall(r"`(test_\w{20,})`", README))
+def test_the_tests_that_the_pages_name_exist() -> None:
+    named = set(re.findall(r"`(test_\w{20,})`", "\n".join(page.read_text() for page in PAGES)))
     written = set(
         re.findall(r"def (test_\w+)", "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py")))
     )
