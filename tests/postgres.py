@@ -182,9 +182,11 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres(binaries: Path | None = None) -> Iterator[PostgresServer]:
+def running_postgres(
+    binaries: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[PostgresServer]:
     """A server for as long as the context lasts."""
-    server = PostgresServer(binaries)
+    server = PostgresServer(binaries, settings)
     try:
         server.start()
         yield server

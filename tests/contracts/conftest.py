@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.postgres import PostgresServer
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
@@ -112,18 +110,6 @@ class Master:
         """End an attempt."""
         answer: EndResponse = self.ask(endings.end, Ended(TrialId(trial_id), request))
         return answer
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database, of each kind that the master runs on."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'master.db'}"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.new_database()
-    yield url
-    server.drop_database(url)
 
 
 @pytest.fixture

@@ -84,8 +84,10 @@ class Api:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path / "master", max_body_bytes=100_000, max_artifact_bytes=3_000_000)
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return Settings(
+        data=tmp_path / "master", database=database_url, max_body_bytes=100_000, max_artifact_bytes=3_000_000
+    )
 
 
 @pytest.fixture

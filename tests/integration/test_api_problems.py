@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 JSON = {"Content-Type": "application/json"}
@@ -91,12 +93,13 @@ def test_a_body_over_the_limit_is_refused(api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_database_that_fails_is_unusable_for_a_while(api, settings) -> None:
     api.submit()
-    database = settings.data / "tunefleet.db"
+    database = Path(settings.database.removeprefix("sqlite:///"))
     content = bytearray(database.read_bytes())
     content[100:] = b"\x00" * (len(content) - 100)
-    database.with_name("tunefleet.db-wal").write_bytes(b"")
+    database.with_name(f"{database.name}-wal").write_bytes(b"")
     database.write_bytes(content)
 
     answer = api.get("/studies/study")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -110,7 +111,7 @@ class Planner:
 
     async def run(self) -> None:
         """Never returns; a failure is logged and tried again."""
-        with self._wakeups.listen(PLANNER) as bell:
+        with self._wakeups.listen(PLANNER) as bell, closing(self._locks):
             while True:
                 try:
                     while await self._fill():
