@@ -56,6 +56,30 @@ def test_a_study_shows_its_facts_its_best_trial_and_its_trials(api, study) -> No
     assert 'title="' + repr(study["complete"]["params"]["lr"]) in text
 
 
+def test_a_study_that_no_worker_takes_says_why_on_its_page_and_on_the_first_one(api) -> None:
+    api.submit(name="large", resources={"gpus": 2})
+    api.claim("small-one", wait_s=0, facts={"gpus_per_slot": 1})
+    reason = "it needs a worker that has 2 GPUs in a slot; the one that is alive does not"
+
+    assert f"No worker takes its trials: {reason}" in page(api, "/")
+    assert f"No worker takes trials of this study: {reason}" in page(api, "/studies/large")
+
+
+def test_a_worker_that_rests_says_why_and_for_how_long(api) -> None:
+    facts = {"resting_s": 3600, "status": "rests: 3 different trials failed here in a row"}
+    api.post("/heartbeats", {"worker": "tired", "facts": facts})
+
+    for path in ("/", "/workers"):
+        assert re.search(
+            r"rests: 3 different trials failed here in a row; <time .*>(59 m 59 s|1 h)</time> to go", page(api, path)
+        )
+
+
+def test_a_stopped_study_counts_what_ran(api, study) -> None:
+    api.http.patch("/api/v1/studies/digits-cnn", json={"state": "stopped"})
+    assert "2 of 4 trials" in page(api, "/studies/digits-cnn")
+
+
 def test_trials_are_sorted_best_first_by_the_head_of_the_column(api, study) -> None:
     link = re.search(r'href="(\?[^"]*sort=value[^"]*)"', page(api, "/studies/digits-cnn"))
     assert link is not None

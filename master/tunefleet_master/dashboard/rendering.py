@@ -46,8 +46,8 @@ def _environment() -> Environment:
 def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
     shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, TrialState.RUNNING)
     numbers = {state.value: counts.get(state, 0) for state in shown}
-    done = sum(numbers.values()) - numbers["running"]
-    total = max(budget.trials or 0, done + numbers["running"])
+    done = sum(numbers.values()) - numbers["running"] - numbers["cancelled"]  # what a stop cancelled did not run
+    total = max(budget.trials or 0, sum(numbers.values()))
     text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
     return Bar(done, budget.trials, charts.shares(numbers, total), text)
 
