@@ -1,0 +1,345 @@
+"""Any order of calls, repeats, losses, outages and restarts, on every database.
+
+A naive oracle runs beside the master. After each step both must have given the same answer, and the database must hold
+what the oracle holds: no result counted twice (I1), no write of an old attempt (I3), nothing acknowledged and lost
+(I5). At the end of each run all faults stop, and every study must come to its end with exactly its budget (I2, I4).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import text
+from tests.chaos import amount
+from tests.contracts.oracle import LIVE, Oracle, Trial
+from tests.contracts.stored import Stored, check_results_are_counted_once, expected, identities, wipe
+
+from tunefleet.errors import TunefleetError
+from tunefleet.names import TrialId
+from tunefleet.protocol import (
+    ClaimRequest,
+    CompleteRequest,
+    EnqueueRequest,
+    FailRequest,
+    Failure,
+    HeartbeatRequest,
+    HeldLease,
+    Lease,
+    ReleaseRequest,
+    Report,
+    ReportBatch,
+    RetryRequest,
+    StudyPatch,
+    StudyState,
+    WorkerFacts,
+)
+from tunefleet.spec import Budget, StudySpec
+from tunefleet_master.search import registry
+from tunefleet_master.services import claims, endings, heartbeats, planner, reports, studies, sweeper, trials
+from tunefleet_master.services.endings import Ended
+from tunefleet_master.services.reports import Reported
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+
+RUNS, STEPS = amount(200, 2_000), amount(50, 100)
+
+MAX_STUDIES = 3
+ROUNDS_TO_THE_END = 3
+SWEEP_S = 25.0  # one sweep covers a whole lease; the time between two is an outage from 75 s on
+WORKERS = st.sampled_from(["w1", "w2", "w3"])
+METRICS = st.dictionaries(
+    st.sampled_from(["loss", "accuracy"]), st.sampled_from([0.25, 0.5, 0.75, math.inf]), min_size=1
+)
+REPORTS = st.builds(Report, step=st.integers(0, 3), metrics=METRICS, number=st.integers(0, 2))
+FACTS = WorkerFacts(allow_code=True)
+SPACES: list[tuple[dict[str, Any], int | None]] = [
+    ({"x": {"float": [0, 1]}}, None),
+    ({"n": {"int": [1, 3]}}, 3),
+]
+
+ENDED = (StudyState.COMPLETE, StudyState.STOPPED)
+
+
+def endings_of(attempt: int) -> st.SearchStrategy[endings.Request]:
+    """Any body that ends this attempt."""
+    return st.one_of(
+        st.builds(CompleteRequest, attempt=st.just(attempt), metrics=st.just({}) | METRICS),
+        st.builds(FailRequest, attempt=st.just(attempt), failure=st.sampled_from(Failure)),
+        st.builds(ReleaseRequest, attempt=st.just(attempt), reason=st.sampled_from(["preempted", "lost"])),
+    )
+
+
+def hurry(uow: UnitOfWork) -> None:
+    """Let later connections commit without a sync to the disk; nothing is killed here, and each step waits for one."""
+    database = uow.connection.execute(text("SELECT current_database()")).scalar_one()
+    uow.connection.execute(text(f'ALTER DATABASE "{database}" SET synchronous_commit = off'))
+
+
+def some(one: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    """One request, or a few that share a transaction."""
+    return st.lists(one, min_size=1, max_size=3)
+
+
+def outcome(call: Callable[[], Any]) -> Any:
+    """The call's answer, or the kind of error that it raised."""
+    try:
+        return call()
+    except TunefleetError as error:
+        return type(error)
+
+
+class MasterMachine(RuleBasedStateMachine):
+    """Drives a master and the oracle with the same calls."""
+
+    leases = Bundle("leases")
+    names = Bundle("names")
+    ends = Bundle("ends")
+    batches = Bundle("batches")
+
+    def __init__(self, master: Any) -> None:
+        super().__init__()
+        self.master = master
+        self.oracle = Oracle()
+        self.n_made = 0
+        master.call(wipe)
+
+    @initialize(target=names)
+    def begin(self) -> Any:
+        return self.submit(0, budget=4, lost=2, error=1)
+
+    @precondition(lambda self: len(self.oracle.studies) < MAX_STUDIES)
+    @rule(
+        target=names, space=st.integers(0, 1), budget=st.integers(1, 5), lost=st.integers(0, 3), error=st.integers(0, 2)
+    )
+    def submit(self, space: int, budget: int, lost: int, error: int) -> str:
+        self.n_made += 1
+        name = f"s{self.n_made}"
+        parameters, size = SPACES[space]
+        spec = StudySpec.parse(
+            {
+                "name": name,
+                "objective": {"metric": "loss", "goal": "minimize"},
+                "run": {"function": "train:train"},
+                "space": parameters,
+                "search": {"sampler": "random" if size is None else "grid"},
+                "budget": {"trials": budget},
+                "retry": {"lost": lost, "error": error},
+            }
+        )
+        assert self.master.call(studies.submit, spec)[1] is True
+        assert self.master.call(studies.submit, spec)[1] is False
+        self.oracle.submit(spec, size)
+        return name
+
+    @rule()
+    def plan(self) -> None:
+        while lacking := self.master.look(planner.needs):
+            for need in lacking:
+                self.enqueue((need.study.id, need.study.name, need.n, self.propose(need)))
+
+    @rule(target=batches)
+    def draw(self) -> Any:
+        """A planner that is slow, or is not alone."""
+        return multiple(
+            *((need.study.id, need.study.name, need.n, self.propose(need)) for need in self.master.look(planner.needs))
+        )
+
+    @rule(drawn=batches)
+    def enqueue(self, drawn: tuple[int, str, int, planner.Batch]) -> None:
+        study_id, name, n, batch = drawn
+        if name in self.oracle.studies:
+            wanted = self.oracle.enqueue(name, batch.position, n)
+            assert self.master.call(planner.enqueue, study_id, batch) == wanted
+            self.adopt(wanted)
+            self.oracle.studies[name].settle()
+
+    @rule(name=names)
+    def add_by_hand(self, name: str) -> None:
+        study = self.oracle.studies.get(name)
+        if study is None or study.size is not None:
+            return
+        self.n_made += 1
+        request = EnqueueRequest(params=[{"x": self.n_made / 1_000_000}])
+        wanted = outcome(lambda: self.oracle.add(name))
+        answer = outcome(lambda: self.master.call(trials.enqueue, name, request))
+        if isinstance(wanted, bool):
+            assert len(answer) == 1
+            self.adopt(int(wanted), is_by_hand=True)
+        else:
+            assert answer is wanted
+
+    @rule(target=leases, asks=some(st.tuples(WORKERS, st.integers(1, 3), st.none() | st.sampled_from(["r1", "r2"]))))
+    def claim(self, asks: list[tuple[str, int, str | None]]) -> Any:
+        bodies = [
+            ClaimRequest(worker=worker, slots=slots, request_id=request_id, facts=FACTS)
+            for worker, slots, request_id in asks
+        ]
+        given: dict[tuple[int, int], Lease] = {}
+        for body, found in zip(bodies, self.master.call(claims.claim, bodies), strict=True):
+            self.oracle.claim(found, self.master.now, body)
+            given |= {(lease.trial_id, lease.attempt): lease for lease in found}
+        return multiple(*given.values())
+
+    @rule(beats=some(st.tuples(WORKERS, st.lists(leases, max_size=4, unique_by=lambda lease: lease.trial_id))))
+    def beat(self, beats: list[tuple[str, list[Lease]]]) -> None:
+        bodies = [
+            HeartbeatRequest(
+                worker=worker, leases=[HeldLease(trial_id=lease.trial_id, attempt=lease.attempt) for lease in held]
+            )
+            for worker, held in beats
+        ]
+        wanted = [self.oracle.beat(body, self.master.now) for body in bodies]
+        answers = self.master.call(heartbeats.beat, bodies)
+        assert [(set(a.lost), {order.trial_id: order.reason for order in a.stop}) for a in answers] == wanted
+
+    @rule(sent=some(st.tuples(leases, st.lists(REPORTS, min_size=1, max_size=3))))
+    def report(self, sent: list[tuple[Lease, list[Report]]]) -> None:
+        bodies = [(lease.trial_id, ReportBatch(attempt=lease.attempt, reports=points)) for lease, points in sent]
+        accepted = [outcome(partial(self.oracle.report, *body, self.master.now)) for body in bodies]
+        wanted = [self.oracle.directive(trial) if isinstance(trial, Trial) else trial for trial in accepted]
+        answers = self.master.call(reports.record, [Reported(TrialId(trial_id), body) for trial_id, body in bodies])
+        assert [without_message(answer) for answer in answers] == wanted
+
+    @rule(target=ends, held=some(leases), data=st.data())
+    def end(self, held: list[Lease], data: st.DataObject) -> Any:
+        return self.end_again([(lease.trial_id, data.draw(endings_of(lease.attempt))) for lease in held])
+
+    @rule(target=ends, repeated=some(ends))
+    def end_again(self, repeated: list[tuple[int, endings.Request]]) -> Any:
+        wanted = [outcome(partial(self.oracle.end, *end)) for end in repeated]
+        answers = self.master.call(endings.end, [Ended(TrialId(trial_id), request) for trial_id, request in repeated])
+        assert [without_message(answer) for answer in answers] == wanted
+        return multiple(*repeated)
+
+    @rule(seconds=st.sampled_from([1, 30, 61]))
+    def time_passes(self, seconds: float) -> None:
+        self.master.now += timedelta(seconds=seconds)
+        self.sweep()
+
+    @rule(seconds=st.sampled_from([74, 76, 3_600, 200_000]), restarts=st.booleans())
+    def master_is_away(self, seconds: float, restarts: bool) -> None:
+        self.sweep()
+        self.master.be_away(seconds)
+        if restarts:
+            self.master.restart()
+
+    @rule()
+    def sweep(self) -> None:
+        self.oracle.sweep(self.master.now, sweep_s=SWEEP_S)
+        self.master.call(sweeper.sweep, sweep_s=SWEEP_S)
+
+    @rule(name=names, state=st.sampled_from(["running", "paused", "running", "paused", "stopped"]))
+    def steer(self, name: str, state: Any) -> None:
+        self.patch(name, StudyPatch(state=state))
+
+    @rule(name=names, budget=st.integers(1, 8))
+    def edit_budget(self, name: str, budget: int) -> None:
+        self.patch(name, StudyPatch(budget=Budget(trials=budget)))
+
+    @rule(name=names, failures=st.none() | st.lists(st.sampled_from(Failure), max_size=3))
+    def retry(self, name: str, failures: list[Failure] | None) -> None:
+        if name in self.oracle.studies:
+            wanted = outcome(lambda: self.oracle.retry(name, failures))
+            answer = outcome(lambda: self.master.call(trials.retry, name, RetryRequest(failures=failures)).numbers)
+            assert answer == wanted
+
+    @precondition(lambda self: any(study.state in ENDED for study in self.oracle.studies.values()))
+    @rule(name=names)
+    def remove(self, name: str) -> None:
+        if name in self.oracle.studies:
+            wanted = outcome(lambda: self.oracle.delete(name))
+            assert outcome(lambda: self.master.call(studies.delete, name)) == wanted
+
+    @invariant()
+    def the_database_holds_what_the_oracle_holds(self) -> None:
+        stored: Stored = self.master.look(Stored.read)
+        assert stored.as_of_oracle() == expected(self.oracle)
+        stored.check()
+
+    def teardown(self) -> None:
+        """All faults stop: every study that was not stopped comes to its end, with exactly its budget."""
+        for name, study in self.oracle.studies.items():
+            if study.state is StudyState.PAUSED:
+                self.patch(name, StudyPatch(state="running"))
+        for _ in range(ROUNDS_TO_THE_END):
+            self.time_passes(61)  # a lease that nobody keeps runs out, at the latest after an outage's grace
+            self.plan()
+            body = ClaimRequest(worker="w9", slots=100, facts=FACTS)
+            [found] = self.master.call(claims.claim, [body])
+            self.oracle.claim(found, self.master.now, body)
+            completed = [CompleteRequest(attempt=lease.attempt, metrics={"loss": 0.5}) for lease in found]
+            self.end_again([(lease.trial_id, request) for lease, request in zip(found, completed, strict=True)])
+        self.the_database_holds_what_the_oracle_holds()
+        for study in self.oracle.studies.values():
+            n = study.budget if study.size is None else min(study.budget, study.size)
+            if study.state is not StudyState.STOPPED:
+                assert study.state is StudyState.COMPLETE
+                assert len(study.trials) == n
+            assert not any(trial.state in LIVE for trial in study.trials)
+        self.master.look(check_results_are_counted_once)
+
+    def patch(self, name: str, change: StudyPatch) -> None:
+        if name in self.oracle.studies:
+            wanted = outcome(lambda: self.oracle.patch(name, change))
+            answer = outcome(lambda: self.master.call(studies.patch, name, change))
+            assert getattr(answer, "state", answer) == wanted
+
+    def adopt(self, n: int, *, is_by_hand: bool = False) -> None:
+        known = set(self.oracle.trials)
+        found = [row for row in self.master.look(identities) if row[0] not in known]
+        assert len(found) == n
+        self.oracle.adopt(found, is_by_hand=is_by_hand)
+
+    @staticmethod
+    def propose(need: planner.Need) -> planner.Batch:
+        return planner.propose(registry.build(need.study.sampler, need.study.spec), need)
+
+
+def without_message(answer: Any) -> Any:
+    """An answer without what is only for people; of an error its kind."""
+    if isinstance(answer, TunefleetError):
+        return type(answer)
+    return answer.model_copy(update={"message": ""}) if hasattr(answer, "message") else answer
+
+
+@pytest.mark.timeout(1_200)  # a failure is made small before it is shown
+def test_any_order_of_calls_keeps_every_promise(master: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, "tunefleet_master")
+    if master.url.startswith("postgresql"):
+        master.call(hurry)
+        master.restart()
+
+    class Machine(MasterMachine):
+        def __init__(self) -> None:
+            super().__init__(master)
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=RUNS,
+            stateful_step_count=STEPS,
+            derandomize=False,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
