@@ -222,7 +222,11 @@ def test_a_study_whose_trials_all_failed_says_so_and_how_to_go_on(cli: Cli, stud
         if study.view().message.startswith("the same exception"):
             study.resume()
     assert study.view().message.endswith("; all 3 trials failed")
-    assert "3/3 trials, complete (the budget of 3 trials is spent; all 3 trials failed)" in cli("watch", study.name).err
+    watched = cli("watch", study.name)
+    assert "3/3 trials, complete (the budget of 3 trials is spent; all 3 trials failed)" in watched.err
+    assert "trial 0 failed: ZeroDivisionError: division by zero" in watched.err
+    assert f"hint: See what it printed: tunefleet logs {study.name} 0" in watched.err
+    assert watched.code == 1
     best = cli("best", study.name)
     assert f"error: No trial of {study.name} has a value: 3 failed, and the study is complete." in best.err
     assert f"tunefleet retry {study.name} --failed" in best.err

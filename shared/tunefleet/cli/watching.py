@@ -34,7 +34,17 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
             is_early = time.monotonic() < quiet_until
             show(view.model_copy(update={"unclaimed": ""}) if is_early else view)
 
-        return study.wait(progress)
+        view = study.wait(progress)
+    if view.best is None:
+        _say_why(study)
+    return view
+
+
+def _say_why(study: Study) -> None:
+    """What ended one of the trials of a study that came to nothing."""
+    for trial in study.trials(TrialState.FAILED, limit=1):
+        output.say(f"trial {trial.number} failed: {trial.message}")
+        output.say(f"hint: See what it printed: tunefleet logs {study.name} {trial.number}")
 
 
 @contextmanager
