@@ -251,7 +251,8 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
             _cut(url)
 
     steps = Steps(
-        begin=lambda connection: UnitOfWork(connection, database.read(lambda uow: uow.now), 60, 10),
+        now=lambda connection: database.read(lambda uow: uow.now),
+        begin=lambda connection, now: UnitOfWork(connection, now, 60, 10),
         finish=lambda connection, units: None,
         publish=lambda topics: None,
         before_commit=cut_once,

@@ -88,6 +88,7 @@ class Database:
             connection.rollback()  # opening shows whether the database is one, and can be written
         warn_of_known_bugs(self.engine)
         steps = Steps(
+            now=self._now,
             begin=self._unit_of_work,
             finish=self._finish,
             publish=publish,
@@ -189,10 +190,10 @@ class Database:
 
     def _read_once(self, work: Callable[[UnitOfWork], T]) -> T:
         with self._reading.connect() as connection:
-            return work(self._unit_of_work(connection))
+            return work(self._unit_of_work(connection, self._now(connection)))
 
-    def _unit_of_work(self, connection: Connection) -> UnitOfWork:
-        return UnitOfWork(connection, self._now(connection), self.timing.lease_s, self.timing.heartbeat_s)
+    def _unit_of_work(self, connection: Connection, now: datetime) -> UnitOfWork:
+        return UnitOfWork(connection, now, self.timing.lease_s, self.timing.heartbeat_s)
 
     def _now(self, connection: Connection) -> datetime:
         if self._clock is not None:

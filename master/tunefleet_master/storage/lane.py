@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RootTransaction
@@ -83,7 +84,9 @@ def _settle(jobs: Sequence[Job]) -> None:
 class Steps:
     """What a lane does around its requests; the database's part."""
 
-    begin: Callable[[Connection], UnitOfWork]
+    now: Callable[[Connection], datetime]
+    """The time of a transaction."""
+    begin: Callable[[Connection, datetime], UnitOfWork]
     """A unit of work for each group of requests of a transaction."""
     finish: Callable[[Connection, Sequence[UnitOfWork]], None]
     """The last statements of a transaction."""
@@ -229,38 +232,43 @@ class Lane:
         groups: dict[Work, list[Job]] = {}
         for job in jobs:
             groups.setdefault(job.work, []).append(job)
+        now = self._steps.now(connection)
         nested = len(groups) > 1
-        attempts = [self._attempt(connection, group, nested=nested) for group in groups.values()]
-        return [uow for uow in attempts if uow is not None]
+        done: list[UnitOfWork] = []
+        for group in groups.values():
+            uow = self._steps.begin(connection, now)
+            if _attempt(uow, group, nested=nested):
+                done.append(uow)
+        return done
 
-    def _attempt(self, connection: Connection, group: Sequence[Job], *, nested: bool) -> UnitOfWork | None:
-        """Serve a group, in a savepoint unless it has the transaction for itself; None when its own error undid it.
 
-        An error of the database breaks the transaction.
-        """
-        uow = self._steps.begin(connection)
-        savepoint = connection.begin_nested() if nested else None
-        try:
-            outcomes = group[0].work(uow, [job.item for job in group])
-        except DBAPIError as error:
-            if not isinstance(error, IntegrityError):
-                raise
-            failure: Exception = error
-        except Exception as error:
-            failure = error
-        else:
-            if savepoint is not None:
-                savepoint.commit()
-            for job, outcome in zip(group, outcomes, strict=True):
-                job.outcome, job.redo = outcome, False
-            return uow
+def _attempt(uow: UnitOfWork, group: Sequence[Job], *, nested: bool) -> bool:
+    """Serve a group, in a savepoint unless it has the transaction for itself; False when its own error undid it.
+
+    An error of the database breaks the transaction.
+    """
+    savepoint = uow.connection.begin_nested() if nested else None
+    try:
+        outcomes = group[0].work(uow, [job.item for job in group])
+    except DBAPIError as error:
+        if not isinstance(error, IntegrityError):
+            raise
+        failure: Exception = error
+    except Exception as error:
+        failure = error
+    else:
         if savepoint is not None:
-            savepoint.rollback()
-        for job in group:
-            # What broke a constraint may have raced with another master: a second look finds what that one wrote.
-            job.redo = not job.redo and (len(group) > 1 or isinstance(failure, IntegrityError))
-            job.outcome = failure
-        return None
+            savepoint.commit()
+        for job, outcome in zip(group, outcomes, strict=True):
+            job.outcome, job.redo = outcome, False
+        return True
+    if savepoint is not None:
+        savepoint.rollback()
+    for job in group:
+        # What broke a constraint may have raced with another master: a second look finds what that one wrote.
+        job.redo = not job.redo and (len(group) > 1 or isinstance(failure, IntegrityError))
+        job.outcome = failure
+    return False
 
 
 def _end(connection: Connection, transaction: RootTransaction) -> None:
