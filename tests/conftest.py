@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests.postgres import PostgresServer, running_postgres
+from tests.postgres import PostgresServer, running_postgres, system_binaries
 
 # Tests share few cores with each other and with the processes that they start; one thread each is fastest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The same examples on every run, and no limit on the time of one: a busy machine is not a failure.
 settings.register_profile("tunefleet", derandomize=True, deadline=None)
 settings.load_profile("tunefleet")
+
+UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +34,33 @@ def postgres() -> Iterator[PostgresServer]:
     It syncs nothing to the disk, which only a power cut could tell: making and dropping databases would take most of
     the tests' time.
     """
-    with running_postgres(settings={"fsync": "off", "full_page_writes": "off"}) as server:
+    with running_postgres(settings=UNSYNCED) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def system_postgres() -> Iterator[PostgresServer]:
+    """The same of the system's own programs, which are of another version."""
+    binaries = system_binaries()
+    if binaries is None:
+        pytest.skip("the system has no Postgres of its own")
+    with running_postgres(binaries, UNSYNCED) as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, of each kind that the master runs on."""
+    yield from empty_database(request, tmp_path)
+
+
+def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """The URL of a database of the kind that the fixture's parameter names."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'master.db'}"
+        yield f"sqlite:///{folder / 'master.db'}"
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
+    name = "postgres" if request.param == "postgresql" else "system_postgres"
+    server: PostgresServer = request.getfixturevalue(name)
     url = server.new_database()
     yield url
     server.drop_database(url)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from tests.conftest import empty_database
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
@@ -110,6 +112,12 @@ class Master:
         """End an attempt."""
         answer: EndResponse = self.ask(endings.end, Ended(TrialId(trial_id), request))
         return answer
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "system-postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind, and of an older Postgres too where the system has one."""
+    yield from empty_database(request, tmp_path)
 
 
 @pytest.fixture
