@@ -16,6 +16,10 @@ from tunefleet.errors import Conflict, TunefleetError
 
 STOP_WITHIN_S = 3  # uploads that still run are cut then; clients go on with them at the next master
 
+# Longer than workers' heartbeats are apart, and than load balancers (60 s) leave a connection idle: the end that closes
+# first may cut a request that is on its way.
+KEEP_ALIVE_S = 75
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -88,6 +92,7 @@ async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], N
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=STOP_WITHIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     async with app.router.lifespan_context(app):
         server = Server(config, listening=listening, closing=app.state.parts.closing)
