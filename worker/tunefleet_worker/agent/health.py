@@ -56,7 +56,7 @@ class Health:
         """How long the rest lasts still; None when there is none."""
         return self.rests_until - now if self.rests_until is not None and now < self.rests_until else None
 
-    def after(self, lease: Lease, end: End, answer: EndResponse | None, *, now: float) -> Self:
+    def after(self, lease: Lease, end: End, *, answer: EndResponse | None, now: float) -> Self:
         """The health when one more attempt has ended and the master has answered."""
         if answer is None or end.outcome == "released":
             return self

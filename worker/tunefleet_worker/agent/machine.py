@@ -161,7 +161,7 @@ def _delivered(state: AgentState, event: Delivered, now: float) -> Step:
     attempt = state.find(event.key)
     if attempt is None:
         return state, []
-    before, after = state.health, state.health.after(attempt.lease, event.end, event.answer, now=now)
+    before, after = state.health, state.health.after(attempt.lease, event.end, answer=event.answer, now=now)
     state = replace(state.without(event.key), health=after)
     out: list[Instruction] = [Drop(event.key)]
     if after.rests_until == before.rests_until:
