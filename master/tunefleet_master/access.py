@@ -110,4 +110,5 @@ def confine(connection: HTTPConnection, attempt: int) -> None:
 
 def session_cookie(connection: HTTPConnection) -> str:
     """The name of the cookie of a browser's session; it has the port in it, since cookies of one host share theirs."""
-    return f"tunefleet-{connection.url.port or connection.url.scheme}"
+    port = connection.headers.get("host", "").rpartition(":")[2]
+    return f"tunefleet-{port if port.isascii() and port.isdecimal() else connection.scope['scheme']}"

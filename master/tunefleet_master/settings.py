@@ -22,7 +22,7 @@ def _check_token(token: str) -> str:
     return token
 
 
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,253}$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,253}$")]
 Token = Annotated[str, StringConstraints(min_length=8, max_length=500), AfterValidator(_check_token)]
 
 

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from tunefleet_master.storage.observer import Kind, Queued, Transaction
 
-UNTRACED = "healthz,readyz,metrics"
-"""What programs ask every few seconds."""
+UNTRACED = "healthz,readyz,metrics,login"
+"""What programs ask every few seconds; and the login, whose address may have a token in it."""
 
 SERVICE = "tunefleet-master"
 CLOSE_WITHIN_S = 2.0

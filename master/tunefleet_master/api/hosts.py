@@ -8,14 +8,15 @@ page.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from tunefleet.errors import Forbidden, HostNotAllowed
 from tunefleet_master.settings import Settings
 
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9_.-]+))(?::[0-9]{1,5})?")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -50,17 +51,15 @@ def check_origin(method: str, headers: Headers, *, must_be_told: bool) -> None:
         return
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     told = [] if site is None else [site in ("same-origin", "none")]
-    told += [] if origin is None else [urlsplit(origin).netloc == headers.get("host", "") != ""]
+    told += [] if origin is None else [origin.partition("://")[2] == headers.get("host", "") != ""]
     if not all(told) or (must_be_told and not told):
         raise Forbidden("A page of another site must not do this.", hint="Programs show a token, and no cookie.")
 
 
 def _name_in(host: str) -> str:
-    """The name in a `Host` header, without the port and in lower case."""
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    """The name in a `Host` header, without the port and in lower case; empty when the header is none."""
+    match = _HOST.fullmatch(host.lower())
+    return "" if match is None else (match["address"] or match["name"].rstrip("."))
 
 
 def _is_number(host: str) -> bool:

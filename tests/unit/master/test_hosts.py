@@ -31,6 +31,15 @@ def test_own_names_names_that_were_allowed_and_plain_addresses_are_answered_to(h
     [
         *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:8765", "", "[", "a b"),
         *("127.0.0.1@evil.example", "tune.example.org.evil.example", "example.org", "[::1", "0x7f.1"),
+        *(
+            "127.0.0.1:port",
+            "127.0.0.1:",
+            "127.0.0.1:123456",
+            "127.0.0.1/x",
+            "a@127.0.0.1",
+            "[127.0.0.1",
+            "localhost:80:80",
+        ),
     ],
 )
 def test_any_other_name_is_refused_and_told_how_to_allow_it(host: str) -> None:
@@ -75,6 +84,8 @@ def test_a_page_of_the_masters_own_may_write(headers: dict[str, str]) -> None:
         {"origin": "http://localhost:8766"},
         {"origin": "http://evil.example/localhost:8765"},
         {"origin": "null"},
+        {"origin": "http://["},
+        {"origin": "http://evil.example@localhost:8765"},
         {"origin": ""},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},

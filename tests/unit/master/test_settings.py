@@ -39,6 +39,8 @@ def test_loopback_is_recognised(host: str, expected: bool) -> None:
         ("token", "short"),
         ("token", "with a space in it"),
         ("allowed_hosts", ["a/b"]),
+        ("allowed_hosts", ["tune.example.org:443"]),
+        ("rate_limit", 0),
     ],
 )
 def test_a_choice_out_of_bounds_is_named(field: str, value: object) -> None:
