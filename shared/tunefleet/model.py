@@ -12,6 +12,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tunefleet.errors import InvalidInput, Problem
 
+NOT_PLAIN = "not_plain"
+"""The type of an error whose context has the `rule`, the `value` as shown, and its place in `keys`."""
+
 MAX_SHOWN = 80  # characters of a wrong value that an error repeats: enough to find it, too little to flood a terminal
 
 
@@ -77,9 +80,9 @@ def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") ->
     place = [field] if field else []
     # Tags of discriminated unions are in capitals and stand in `loc` beside real keys; a reader knows only the keys.
     place += [str(part) for part in details["loc"] if not str(part).isupper() and part != "[key]"]
-    if details["type"] == "unknown_key":
+    if details["type"] in ("unknown_key", NOT_PLAIN):
         place += context["keys"][:1]
-        return Problem(_field(place), str(context["rule"]))
+        return Problem(_field(place), str(context["rule"]), context.get("value"))
     if details["type"] == "missing":
         return Problem(_field(place), "is required")
     rule = str(details["msg"]).removeprefix("Value error, ")
@@ -95,7 +98,10 @@ def _field(place: list[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as an error repeats it, cut to a length that fits a line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = "a value nested too deeply to be shown"
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 

@@ -86,6 +86,11 @@ class RealRange(Conditional):
         return list(dict.fromkeys([self.bounds[0], *inner, self.bounds[1]]))
 
     @property
+    def grid_size(self) -> int:
+        """How many points `grid` gives."""
+        return len(self.grid())
+
+    @property
     def _edges(self) -> tuple[float, float]:
         low, high = self.bounds
         return (math.log(low), math.log(high)) if self.is_log else (low, high)
@@ -162,6 +167,15 @@ class IntRange(Conditional):
         return sorted(values)
 
     @property
+    def grid_size(self) -> int:
+        """How many points `grid` gives, which may be more than memory holds."""
+        return self.bounds[1] - self.bounds[0] + 1 if self._takes_all else len(self.grid())
+
+    @property
+    def _takes_all(self) -> bool:
+        return self.points is None and not self.log
+
+    @property
     def _edges(self) -> tuple[float, float]:
         low, high = self.bounds[0] - 0.5, self.bounds[1] + 0.5
         return (math.log(low), math.log(high)) if self.log else (low, high)
@@ -208,6 +222,11 @@ class Choice(Conditional):
         """All choices, as written."""
         return list(self.choice)
 
+    @property
+    def grid_size(self) -> int:
+        """How many choices there are."""
+        return len(self.choice)
+
 
 class Fixed(Conditional):
     """A value that every configuration has; `{fixed: 64}`."""
@@ -234,6 +253,11 @@ class Fixed(Conditional):
     def grid(self) -> list[JsonValue]:
         """The one value."""
         return [self.fixed]
+
+    @property
+    def grid_size(self) -> int:
+        """One."""
+        return 1
 
 
 def _kind(data: Any) -> str | None:
@@ -283,6 +307,8 @@ def _check_bounds(bounds: tuple[float, float], *, log: bool) -> None:
     low, high = bounds
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("bounds must be finite numbers")
+    if not math.isfinite(high - low):
+        raise ValueError("the range is wider than the largest number; scale the parameter")
     if low >= high:
         raise ValueError(
             f"low must be below high, and {low!r} is not below {high!r}; for one value write {{fixed: {low!r}}}"
@@ -292,7 +318,10 @@ def _check_bounds(bounds: tuple[float, float], *, log: bool) -> None:
 
 
 def _is_number(value: JsonValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer that no float reaches
+        return False
 
 
 def _number(value: JsonValue) -> float:

@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from tunefleet.model import Model
 from tunefleet.names import Hash, MetricName, Name, ParameterName, TrialId
+from tunefleet.plain import FreeText, Plain, PlainText
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
 from tunefleet.worker_facts import WorkerFacts as WorkerFacts  # a message, too
@@ -24,8 +25,8 @@ LARGEST_STEP = 2**53  # the last integer that every JSON parser keeps exact
 
 Metrics = Annotated[dict[MetricName, float], Field(min_length=1, max_length=200)]
 Step = Annotated[int, Field(ge=0, le=LARGEST_STEP)]
-AttemptNumber = Annotated[int, Field(ge=1)]
-Text = Annotated[str, StringConstraints(max_length=4_000)]
+AttemptNumber = Annotated[int, Field(ge=1, lt=2**31)]
+Text = Annotated[FreeText, StringConstraints(max_length=4_000)]
 
 T = TypeVar("T")
 
@@ -76,7 +77,7 @@ class ClaimRequest(Model):
     worker: Name
     slots: int = Field(default=1, ge=1, le=256)
     wait_s: float = Field(default=0, ge=0, le=MAX_WAIT_S)
-    request_id: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    request_id: Annotated[PlainText, StringConstraints(min_length=1, max_length=100)] | None = None
     """The same id gives the same leases again, when an answer was lost on its way."""
     study: Name | None = None
     """Only trials of this study; None: of any study whose resources the worker has."""
@@ -151,7 +152,7 @@ class Directive(Model):
 class HeldLease(Model):
     """A lease that a worker holds."""
 
-    trial_id: TrialId
+    trial_id: TrialId = Field(ge=0, lt=2**63)
     attempt: AttemptNumber
 
 
@@ -194,9 +195,9 @@ class FailRequest(Model):
     attempt: AttemptNumber
     failure: Failure = Failure.ERROR
     message: Text = ""
-    exception: Annotated[str, StringConstraints(max_length=500)] | None = None
+    exception: Annotated[FreeText, StringConstraints(max_length=500)] | None = None
     """The exception's type and place, equal for equal causes: three trials with the same one pause the study."""
-    log_tail: Annotated[str, StringConstraints(max_length=20_000)] = ""
+    log_tail: Annotated[FreeText, StringConstraints(max_length=20_000)] = ""
 
 
 class ReleaseRequest(Model):
@@ -298,7 +299,7 @@ class StudyDetail(StudyView):
     spec: StudySpec
 
 
-class StudyPatch(Model):
+class StudyPatch(Plain):
     """What may be changed in a study that stands; fields that are left out stay."""
 
     state: Literal["running", "paused", "stopped"] | None = None
@@ -307,7 +308,7 @@ class StudyPatch(Model):
     space: dict[ParameterName, JsonValue] | None = None
 
 
-class EnqueueRequest(Model):
+class EnqueueRequest(Plain):
     """Configurations by hand; they run before what the sampler proposes, and take from the budget."""
 
     params: list[dict[ParameterName, JsonValue]] = Field(min_length=1, max_length=MAX_BATCH)

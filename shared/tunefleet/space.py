@@ -50,7 +50,7 @@ class Space:
     @property
     def grid_size(self) -> int:
         """How many points the full grid has, before conditions merge some and constraints remove others."""
-        return math.prod(len(parameter.grid()) for parameter in self.parameters.values())
+        return math.prod(parameter.grid_size for parameter in self.parameters.values())
 
     def grid(self) -> Iterator[Configuration]:
         """Every distinct configuration of the grid that the constraints allow; the last parameter varies fastest."""

@@ -21,6 +21,7 @@ from tunefleet.errors import InvalidInput
 from tunefleet.model import Model
 from tunefleet.names import MetricName, Name, ParameterName, matching
 from tunefleet.parameters import Parameter
+from tunefleet.plain import Plain
 from tunefleet.space import Space
 
 Sampler = Literal[
@@ -206,7 +207,7 @@ class Retry(Model):
     error: int = Field(default=1, ge=0, le=100)
 
 
-class StudySpec(Model):
+class StudySpec(Plain):
     """One search: a space, an objective, a sampler, a budget, the code to run.
 
     The same spec is a YAML file (`tunefleet.load_study`), the body of `POST /api/v1/studies`, and this class.

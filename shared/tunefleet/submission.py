@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
+from tunefleet.names import HASH_PATTERN
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
 from tunefleet.tasks import task_problems
 
@@ -58,7 +59,7 @@ def review(spec: StudySpec) -> Review:
 def wire_problems(spec: StudySpec) -> list[Problem]:
     """What only a master asks: code has come as a bundle, since a folder's name means nothing on another machine."""
     code = getattr(spec.run, "code", None)
-    if code is None or (code.startswith(BUNDLE_PREFIX) and len(code) == len(BUNDLE_PREFIX) + 64):
+    if code is None or re.fullmatch(BUNDLE_PREFIX + HASH_PATTERN.strip("^$"), code):
         return []
     rule = (
         f"must be '{BUNDLE_PREFIX}' and the hash of an uploaded bundle; "

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import Path as InPath
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 from starlette.responses import RedirectResponse, Response
@@ -98,7 +99,7 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
 
 @router.get("/trials/{trial_id}")
 @needs(Access.READ)
-async def trial(parts: PartsOf, trial_id: TrialId) -> HTMLResponse:
+async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, lt=2**63)]) -> HTMLResponse:
     """A trial's configuration, curves, attempts and files."""
 
     def read(uow: UnitOfWork) -> dict[str, Any]:

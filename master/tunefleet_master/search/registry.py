@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tunefleet.spec import StudySpec
+from tunefleet.submission import LARGEST_GRID
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
@@ -28,7 +29,7 @@ def select(spec: StudySpec) -> Selection:
     if spec.search.sampler != "auto":
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, spec.budget.trials
-    if space.size is not None and budget is not None and space.size <= budget:
+    if space.size is not None and budget is not None and space.size <= min(budget, LARGEST_GRID):
         return Selection(
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",

@@ -64,7 +64,7 @@ def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
     from tunefleet.space import describe
 
     parameter = spec.space[name]
-    return {"range": describe(parameter), "when": parameter.when, "grid": len(parameter.grid())}
+    return {"range": describe(parameter), "when": parameter.when, "grid": parameter.grid_size}
 
 
 def _signature(spec: StudySpec) -> str | None:
