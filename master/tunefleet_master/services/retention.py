@@ -21,7 +21,8 @@ def thin(uow: UnitOfWork, *, keep_days: float) -> bool:
     study = studies.next_to_thin(uow.connection, uow.now - timedelta(days=keep_days))
     if study is None:
         return False
-    chosen = trials.numbered_from(uow.connection, study.id, studies.n_thinned(uow.connection, study.id), TRIALS_AT_ONCE)
+    n_thinned = studies.n_thinned(uow.connection, study.id)
+    chosen = trials.numbered_from(uow.connection, study.id, n_thinned, limit=TRIALS_AT_ONCE)
     for trial in chosen:
         steps = reports.steps(uow.connection, trial.id)
         kept = {*reports.evenly(steps, KEPT_POINTS), trial.best_step}

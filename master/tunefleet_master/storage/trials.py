@@ -87,7 +87,7 @@ def by_ids(connection: Connection, trial_ids: Collection[TrialId]) -> dict[Trial
     return {TrialId(row.id): trial_of(row, row.study) for row in rows}
 
 
-def numbered_from(connection: Connection, study_id: int, number: int, limit: int) -> list[Trial]:
+def numbered_from(connection: Connection, study_id: int, number: int, *, limit: int) -> list[Trial]:
     """Up to `limit` trials of the study with this number or a higher one, in order."""
     query = selection().where(TrialRow.study_id == study_id, TrialRow.number >= number)
     rows = connection.execute(query.order_by(TrialRow.number).limit(limit))
