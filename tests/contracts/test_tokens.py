@@ -17,6 +17,7 @@ from tunefleet_master.services.keyring import SESSION_S, Keyring
 from tunefleet_master.services.tokens import TOKENS
 from tunefleet_master.services.wakeups import Wakeups
 from tunefleet_master.storage import tokens as stored
+from tunefleet_master.storage.database import Database
 
 T = TypeVar("T")
 
@@ -255,3 +256,14 @@ def test_another_master_follows_within_seconds(master) -> None:
         return True
 
     assert asyncio.run(follow())
+
+
+def test_masters_that_start_at_once_make_one_first_token(master) -> None:
+    masters = [Database(master.url) for _ in range(4)]
+    made = [database.write(tokens.first) for database in masters]
+    tokens_made = [future.result(timeout=10) for future in made]
+    for database in masters:
+        database.close()
+
+    assert [token.name for token in tokens_made if token is not None] == ["first-admin"]
+    assert len(master.look(tokens.everything)) == 1

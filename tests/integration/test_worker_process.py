@@ -135,6 +135,17 @@ def test_what_a_person_gets_wrong_is_explained(arguments, says, tmp_path):
     assert says in refused("run", *arguments, environment={"XDG_CACHE_HOME": str(tmp_path)})
 
 
+def test_a_token_that_is_not_for_workers_is_seen_at_once(start_master, tmp_path):
+    master = start_master("--token", "the-right-one-of-many-characters")
+    with Client(master.url, "the-right-one-of-many-characters") as client:
+        reader = client.create_token("board", ["read"]).token
+
+    said = refused("run", master.url, "--token", reader, environment={"XDG_CACHE_HOME": str(tmp_path)})
+
+    assert "'board'" in said
+    assert "work" in said
+
+
 def test_a_wrong_token_is_seen_at_once(start_master, tmp_path):
     master = start_master("--token", "the-right-one-of-many-characters")
     said = refused("run", master.url, "--token", "wrong", environment={"XDG_CACHE_HOME": str(tmp_path)})

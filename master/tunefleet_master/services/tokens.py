@@ -31,6 +31,7 @@ def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> N
     Raises:
         Conflict: a good token has the name, there are too many, or there is no admin yet and this would be none.
     """
+    stored.hold(uow.connection)
     known = stored.everything(uow.connection)
     namesake = next((token for token in known if token.name == request.name), None)
     if namesake is not None:
@@ -49,6 +50,7 @@ def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> N
 
 def first(uow: UnitOfWork) -> NewToken | None:
     """Make an admin's token if the database has no token at all."""
+    stored.hold(uow.connection)
     if stored.count(uow.connection):
         return None
     return _add(uow, TokenRequest(name=FIRST, scopes=frozenset({Scope.ADMIN})))
@@ -65,6 +67,7 @@ def revoke(uow: UnitOfWork, name: str, *, admin_is_given: bool) -> None:
     Raises:
         NotFound: there is no such token. Conflict: it is the last admin's.
     """
+    stored.hold(uow.connection)
     known = stored.everything(uow.connection)
     token = next((token for token in known if token.name == name), None)
     if token is None:

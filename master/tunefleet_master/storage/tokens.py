@@ -59,6 +59,11 @@ class Token:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
+def hold(connection: Connection) -> None:
+    """Wait for whoever makes or revokes a token at another master, until the end of the transaction."""
+    connection.execute(update(SecretRow).where(SecretRow.name == SIGNING).values(value=SecretRow.value))
+
+
 def everything(connection: Connection) -> list[Token]:
     """All tokens by name, the expired and revoked ones too; a few hundred at most."""
     rows = connection.execute(select(*TokenRow.__table__.columns).order_by(TokenRow.name))

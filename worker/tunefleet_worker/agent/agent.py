@@ -17,7 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, TunefleetError, Unauthorized
+from tunefleet.errors import Forbidden, InvalidInput, MasterUnreachable, NotFound, TunefleetError, Unauthorized
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import (
     ClaimRequest,
@@ -117,7 +117,7 @@ class Agent:
         """Work until it is time to leave; the exit code. To be called in the main thread, which gets the signals.
 
         Raises:
-            InvalidInput, NotFound, Unauthorized: the master refuses this worker, or there is no master at the URL.
+            InvalidInput, NotFound, Unauthorized, Forbidden: the master refuses this worker, or there is none at the URL.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -182,7 +182,7 @@ class Agent:
         """The first heartbeat, so that a wrong token or address is seen at once."""
         try:
             self._send_beat(events.Beat((), ""), patience_s=GREETING_PATIENCE_S)
-        except (InvalidInput, NotFound, Unauthorized):
+        except (InvalidInput, NotFound, Unauthorized, Forbidden):
             raise
         except TunefleetError as error:
             self._is_reachable = False
