@@ -117,7 +117,7 @@ class Agent:
         """Work until it is time to leave; the exit code. To be called in the main thread, which gets the signals.
 
         Raises:
-            InvalidInput, NotFound, Unauthorized, Forbidden: the master refuses this worker, or there is none at the URL.
+            InvalidInput, NotFound, Unauthorized, Forbidden: the master refuses this worker, or there is no master.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
