@@ -4,7 +4,7 @@
 #   make test            everything that CI runs                      PYTEST_WORKERS=0 for one process, PYTEST_ARGS for more
 #   make check           format, lint, types, import contracts, containers
 #   make fmt             format and repair what can be repaired
-#   make bench           every script of benchmarks/                  ARGS=--quick for a minute each
+#   make bench           every script of benchmarks/, with the peers  ARGS=--quick for some minutes in all
 #   make clean           remove what these targets made
 
 SHELL := bash
@@ -22,6 +22,7 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.bench-installed
 PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
 DOCKERFILES := Dockerfile.master Dockerfile.worker
 
@@ -64,7 +65,13 @@ fmt: $(STAMP)
 	@"$(BIN)/ruff" check --quiet --fix-only $(PYTHON_FOLDERS)
 	@"$(BIN)/ruff" format $(PYTHON_FOLDERS)
 
-bench: $(STAMP)
+$(BENCH_STAMP): $(STAMP)
+	@echo "Installing what the benchmarks compare with" >&2
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e '.[bench]' >&2
+	@touch "$(BENCH_STAMP)"
+
+bench: $(BENCH_STAMP)
 	@for script in benchmarks/*.py; do \
 		echo "$$script" >&2; "$(BIN)/python" "$$script" $(ARGS); \
 	done
