@@ -12,6 +12,7 @@ from tunefleet.failpoints import failpoint
 from tunefleet.names import Hash, Name
 from tunefleet.protocol import API, ArtifactRef, AttemptNumber
 from tunefleet_master.access import Access, confine, needs
+from tunefleet_master.api.downloads import Download
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.api.uploads import receiving
@@ -71,7 +72,7 @@ async def offset(
 async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
     """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""
     ref = await parts.database.aread(lambda uow: artifacts.find(uow, trial_id, name))
-    return FileResponse(
+    return Download(
         parts.blobs.path(ref.sha256),
         stat_result=await asyncio.to_thread(parts.blobs.stat, ref.sha256),
         filename=ref.name,

@@ -11,6 +11,7 @@ from tunefleet.names import Hash
 from tunefleet.protocol import API
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.artifacts import BINARY
+from tunefleet_master.api.downloads import Download
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.uploads import receiving
 from tunefleet_master.parts import PartsOf
@@ -51,7 +52,7 @@ async def offset(parts: PartsOf, sha256: Hash) -> Response:
 async def fetch(parts: PartsOf, sha256: Hash) -> Response:
     """The archive, as an attachment. What has this name never changes."""
     await parts.database.aread(lambda uow: bundles.check(uow, sha256))
-    return FileResponse(
+    return Download(
         parts.blobs.path(sha256),
         stat_result=await asyncio.to_thread(parts.blobs.stat, sha256),
         filename=f"{sha256}.tar.gz",

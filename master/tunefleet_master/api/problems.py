@@ -46,7 +46,13 @@ STATUSES: dict[type[TunefleetError], int] = {
     StorageUnusable: 503,
     TunefleetError: 500,
 }
-CODES = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+CODES = {
+    400: "malformed_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    416: "range_not_satisfiable",
+}
 HEADERS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": 'Bearer realm="Tunefleet"', "Connection": "close"},  # no body of a stranger's is read
     503: {"Retry-After": str(RETRY_AFTER_S)},
