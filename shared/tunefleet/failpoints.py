@@ -120,5 +120,7 @@ def _nothing(name: str) -> None:
 
 
 _text = os.environ.get(VARIABLE)
-failpoint: Callable[[str], None] = armed(parse(_text)) if _text else _nothing
+traps = parse(_text or "")
+"""Those of this process; where the variable was set, if only to nothing, more may be added."""
+failpoint: Callable[[str], None] = _nothing if _text is None else armed(traps)
 """Come by the point of this name."""

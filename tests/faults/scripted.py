@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunefleet.artifact import upload
 from tunefleet.errors import Conflict, MasterUnreachable, NotFound, TunefleetError
 from tunefleet.journal import Journal
 from tunefleet.protocol import (
@@ -38,12 +39,14 @@ class Script:
     """What a worker does with each trial: so many batches of so many reports, with a pause behind each batch.
 
     Attributes:
+        file_bytes: the length of a file that each trial stores; 0: it stores none.
         beat_s: between two heartbeats of a thread of its own; None: only the reports keep the lease.
     """
 
     batches: int = 3
     reports: int = 1
     pause_s: float = 0.0
+    file_bytes: int = 0
     beat_s: float | None = None
 
 
@@ -54,7 +57,6 @@ class Tally:
     completed: list[tuple[str, int]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    beats_s: list[float] = field(default_factory=list)
 
 
 def study_of(name: str, trials: int, **changes: object) -> StudySpec:
@@ -123,11 +125,20 @@ class ScriptedWorker(threading.Thread):
             for batch in range(self._script.batches):
                 self._report(lease, batch)
                 self._stop_event.wait(self._script.pause_s)
+            if self._script.file_bytes:
+                self._store(lease)
             body = CompleteRequest(attempt=lease.attempt)
             self._transport.post(route("trials", lease.trial_id, "complete"), body, answer=EndResponse)
             self._tally.completed.append((lease.study, lease.number))
         except (Conflict, NotFound) as error:
             self._tally.lost.append(f"trial {lease.number}, attempt {lease.attempt}: {error}")
+
+    def _store(self, lease: Lease) -> None:
+        content = f"{lease.trial_id}-{lease.attempt} ".encode() * self._script.file_bytes
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content[: self._script.file_bytes])
+            file.flush()
+            upload(self._transport, Path(file.name), "result", trial_id=lease.trial_id, attempt=lease.attempt)
 
     def _report(self, lease: Lease, batch: int) -> None:
         n = self._script.reports
@@ -137,28 +148,6 @@ class ScriptedWorker(threading.Thread):
         ]
         path = route("trials", lease.trial_id, "reports")
         self._transport.post(path, ReportBatch(attempt=lease.attempt, reports=reports), answer=Directive)
-
-
-class Beater(threading.Thread):
-    """Sends heartbeats of a worker without trials, one after another, and notes how long each took."""
-
-    def __init__(self, url: str, *, every_s: float, tally: Tally, stop: threading.Event) -> None:
-        super().__init__(name="beater", daemon=True)
-        self._transport = Transport(url, retry_for_s=0)
-        self._every_s = every_s
-        self._tally = tally
-        self._stop_event = stop
-
-    def run(self) -> None:
-        """Beat until stopped."""
-        with self._transport:
-            while not self._stop_event.wait(self._every_s):
-                begin = time.monotonic()
-                try:
-                    self._transport.post("/heartbeats", HeartbeatRequest(worker=self.name), answer=HeartbeatResponse)
-                except TunefleetError as error:
-                    self._tally.errors.append(f"heartbeat: {error}")
-                self._tally.beats_s.append(time.monotonic() - begin)
 
 
 @contextmanager

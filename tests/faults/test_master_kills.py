@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 from tests.chaos import amount
 from tests.faults.scripted import Script, crew, study_of
 
+from tunefleet.failpoints import POINTS
+
 STRETCH_S = 0.5  # a kill comes so long at the latest after the master listens
+OF_MASTER = [point for point in POINTS if point.startswith("master.")]
 SLOW = Script(batches=3, pause_s=0.02)
 
 
@@ -41,4 +45,22 @@ def test_a_master_on_sqlite_that_is_killed_at_random_moments_loses_nothing(new_f
             fleet.wait(lambda n=n_before: len(tally.completed) > n, "the workers go on", timeout_s=30)
         n_trials = end_at_what_is_there(fleet, "killed")
         ledger.check_finished(fleet, "killed", n_trials)
+    ledger.check("I11", tally.errors, n=n_trials)
+
+
+@pytest.mark.timeout(300)
+def test_a_master_that_is_killed_around_each_commit_loses_nothing(new_fleet: Any, database: Any, ledger: Any) -> None:
+    n_trials = 120
+    fleet = new_fleet(database=database)
+    fleet.start_master()
+    fleet.client.submit(study_of("loaded", n_trials))
+    with crew(fleet.url, 4, journal=fleet.journal, script=Script(pause_s=0.05, file_bytes=5_000)) as tally:
+        for point in OF_MASTER:
+            fleet.kill("master")
+            fleet.start_master(failpoints=f"{point}=kill@5")
+            fleet.wait(lambda: fleet.has_ended("master"), f"the master dies at {point}")
+            assert fleet.processes["master"].poll() == -signal.SIGKILL, fleet.log("master")
+            ledger.fault(f"kill -9 at {point}")
+            fleet.start_master()
+        ledger.check_finished(fleet, "loaded", n_trials)
     ledger.check("I11", tally.errors, n=n_trials)

@@ -1,7 +1,4 @@
-"""Masters that are forked from a process which has imported everything, so that hundreds of starts take little time.
-
-Failpoints are set when a process imports them, so a warm master has none.
-"""
+"""Masters that are forked from a process which has imported everything, so that hundreds of starts take little time."""
 
 from __future__ import annotations
 
@@ -14,9 +11,10 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
 
+import pytest
 from tests.fleet import Fleet
 
-from tunefleet.failpoints import VARIABLE as FAILPOINTS
+from tunefleet import failpoints
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tunefleet_master.cli", "tunefleet_master.app", "tunefleet_master.server"])
@@ -27,7 +25,9 @@ class WarmProcess:
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
-        process.start()
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv(failpoints.VARIABLE, "")  # so that failpoints can be set behind the imports
+            process.start()
 
     @property
     def pid(self) -> int:
@@ -65,7 +65,7 @@ class WarmFleet(Fleet):
         super().close()
 
     def _start(self, name: str, *module: str, environment: dict[str, str]) -> None:
-        if module[0] != "tunefleet_master" or environment.get(FAILPOINTS):
+        if module[0] != "tunefleet_master":
             super()._start(name, *module, environment=environment)
             return
         log, variables = self.folder / f"{name}.log", {**environment, **self.environment}
@@ -77,6 +77,7 @@ def _serve(arguments: list[str], log: Path, variables: dict[str, str]) -> None:
     """Become `python -m tunefleet_master ARGUMENTS`, with the output in a file."""
     os.setsid()
     os.environ.update(variables)
+    failpoints.traps.update(failpoints.parse(variables.get(failpoints.VARIABLE, "")))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,10 @@ def test_a_fault_is_raised_once_and_a_delay_waits():
 def test_a_setting_that_means_nothing_is_refused(text):
     with pytest.raises(ValueError, match="an entry is NAME=ACTION"):
         parse(text)
+
+
+def test_each_point_stands_in_the_code_once():
+    root = Path(__file__).parents[3]
+    sources = [path for folder in ("shared", "master", "worker") for path in (root / folder).rglob("*.py")]
+    text = "\n".join(path.read_text() for path in sources if path.name != "failpoints.py")
+    assert {name: text.count(f'"{name}"') for name in failpoints.POINTS} == dict.fromkeys(failpoints.POINTS, 1)
