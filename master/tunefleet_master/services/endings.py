@@ -26,7 +26,7 @@ from tunefleet_master.lifecycle import Verdict, end_of_completion
 from tunefleet_master.services.reports import best_point, finite, first_divergence, refuse
 from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
 from tunefleet_master.storage import attempts, leases, reports, studies, trials
-from tunefleet_master.storage.attempts import Ending
+from tunefleet_master.storage.attempts import Closing, Ending
 from tunefleet_master.storage.leases import Fence
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
@@ -68,6 +68,7 @@ def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | Tunefleet
     of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()}) if held else {}
     curves = reports.curves(uow.connection, _completed(ended, held)) if held else {}
     answers: dict[int, EndResponse | TunefleetError] = {}
+    closings: list[Closing] = []
     for i, item in enumerate(ended):
         trial = held.pop(item.fence, None)
         if trial is None:
@@ -79,7 +80,9 @@ def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | Tunefleet
             answers[i] = error
             held[item.fence] = trial
             continue
-        answers[i], of_trials[study.id] = _carry_out(uow, study, item.request, result)
+        answers[i], closing, of_trials[study.id] = _carry_out(uow, study, item.request, result)
+        closings.append(closing)
+    attempts.close(uow.connection, closings, now=uow.now)
     answers |= _repeated(uow, {i: item for i, item in enumerate(ended) if i not in answers})
     return [answers[i] for i in range(len(ended))]
 
@@ -166,7 +169,7 @@ def _never_reported(metric: str, curve: Sequence[Point]) -> InvalidInput:
     return InvalidInput([Problem("metrics", rule)])
 
 
-def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result) -> tuple[EndResponse, Study]:
+def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result) -> tuple[EndResponse, Closing, Study]:
     trial, verdict = result.trial, result.verdict
     if result.final is not None:
         reports.store(uow.connection, [(trial.id, trial.attempt, [result.final])])
@@ -175,16 +178,14 @@ def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result)
         trial = replace(trial, state=TrialState.RUNNING)
     study = end_attempt(uow, trial, study, verdict=verdict, value=result.value)
     answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
-    attempts.close(
-        uow.connection,
+    closing = Closing(
         trial,
         outcome=_outcome(request, verdict),
         message=verdict.message,
         log_tail=request.log_tail if isinstance(request, FailRequest) else "",
         ending=Ending(_key(request), answer.model_dump_json()),
-        now=uow.now,
     )
-    return answer, study
+    return answer, closing, study
 
 
 def _outcome(request: Request, verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
 from tunefleet.space import Configuration
 from tunefleet_master.search import registry
@@ -128,11 +129,21 @@ class Planner:
         lacking = await self._database.aread(needs)
         mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
         lacking = [need for need in lacking if need.study.id in mine]
-        for need in lacking:
+        served = [await self._serve(need) for need in lacking]
+        return any(served)
+
+    async def _serve(self, need: Need) -> bool:
+        """Fill one study's queue; False when that failed, which must not keep the others waiting."""
+        try:
             batch = await asyncio.to_thread(self._propose, need)
             added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
-            self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
-        return bool(lacking)
+        except StorageUnusable:
+            raise
+        except Exception:
+            log.exception("study %s cannot be planned; trying again in a while", need.study.name)
+            return False
+        self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
+        return True
 
     def _propose(self, need: Need) -> Batch:
         began = time.perf_counter()

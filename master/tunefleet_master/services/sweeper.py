@@ -19,6 +19,7 @@ from tunefleet_master.services.transitions import (
     verdict_of_failure,
 )
 from tunefleet_master.storage import attempts, leases, studies, trials, workers
+from tunefleet_master.storage.attempts import Closing
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.observer import Measurement
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -57,7 +58,7 @@ def _requeue(uow: UnitOfWork, trial: Trial) -> None:
     message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
     verdict = verdict_of_failure(trial, study, failure=Failure.LOST, message=message, attempt_open=True)
     end_attempt(uow, trial, study, verdict=verdict)
-    attempts.close(uow.connection, trial, outcome=Failure.LOST, message=message, now=uow.now)
+    attempts.close(uow.connection, [Closing(trial, Failure.LOST, message)], now=uow.now)
     uow.measure(Measurement.LEASE_EXPIRED)
     fields = about(study=trial.study, trial=trial.number, trial_id=trial.id, attempt=trial.attempt, worker=trial.worker)
     log.warning("trial %d of study %s, attempt %d: %s", trial.number, trial.study, trial.attempt, message, extra=fields)

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import AttemptView
+from tunefleet_master.storage.rowsets import RowInsert, RowUpdate
 from tunefleet_master.storage.tables import AttemptRow, table_of
 from tunefleet_master.storage.values import Trial
 
@@ -24,13 +25,13 @@ class Ending:
     answer: str
 
 
-_BEGIN = insert(_A)
+_BEGIN = RowInsert(_A, ("trial_id", "attempt", "worker", "started_at", "message", "log_tail"))
 
 
 def begin(connection: Connection, trials: Sequence[Trial], *, now: datetime) -> None:
     """Record that each of these claimed trials has begun its newest attempt."""
     rows = [{"trial_id": it.id, "attempt": it.attempt, "worker": it.worker, "started_at": now} for it in trials]
-    connection.execute(_BEGIN, rows)
+    _BEGIN.execute(connection, rows)
 
 
 _ENDED = select(_A.c.trial_id, _A.c.attempt, _A.c.request, _A.c.answer).where(
@@ -44,42 +45,40 @@ def endings(connection: Connection, fences: Collection[tuple[TrialId, int]]) -> 
     return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in rows}
 
 
-_CLOSE = (
-    update(_A)
-    .where(_A.c.trial_id == bindparam("of_trial"), _A.c.attempt == bindparam("of_attempt"))
-    .values(
-        ended_at=bindparam("now"),
-        outcome=bindparam("how"),
-        message=bindparam("words"),
-        log_tail=bindparam("tail"),
-        request=bindparam("asked"),
-        answer=bindparam("answered"),
-    )
+_CLOSE = RowUpdate(
+    _A,
+    key=("trial_id", "attempt"),
+    columns=("ended_at", "outcome", "message", "log_tail", "request", "answer"),
 )
 
 
-def close(
-    connection: Connection,
-    trial: Trial,
-    *,
-    outcome: str,
-    message: str,
-    now: datetime,
-    log_tail: str = "",
-    ending: Ending | None = None,
-) -> None:
-    """Record how the trial's newest attempt ended, by its worker's request (`ending`) or without its word."""
-    values = {
-        "of_trial": trial.id,
-        "of_attempt": trial.attempt,
-        "now": now,
-        "how": outcome,
-        "words": message,
-        "tail": log_tail,
-        "asked": ending.request if ending else None,
-        "answered": ending.answer if ending else None,
-    }
-    connection.execute(_CLOSE, values)
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How a trial's newest attempt ended, by its worker's request (`ending`) or without its word."""
+
+    trial: Trial
+    outcome: str
+    message: str
+    log_tail: str = ""
+    ending: Ending | None = None
+
+
+def close(connection: Connection, closings: Sequence[Closing], *, now: datetime) -> None:
+    """Record how attempts ended."""
+    rows = [
+        {
+            "trial_id": closing.trial.id,
+            "attempt": closing.trial.attempt,
+            "ended_at": now,
+            "outcome": closing.outcome,
+            "message": closing.message,
+            "log_tail": closing.log_tail,
+            "request": closing.ending.request if closing.ending else None,
+            "answer": closing.ending.answer if closing.ending else None,
+        }
+        for closing in closings
+    ]
+    _CLOSE.execute(connection, rows)
 
 
 def of_trial(connection: Connection, trial_id: TrialId) -> list[AttemptView]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, text
+from sqlalchemy import Connection, select, text
 
 from tunefleet.protocol import Event
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.locks import EVENTS
+from tunefleet_master.storage.rowsets import RowInsert
 from tunefleet_master.storage.tables import EventRow, table_of
 from tunefleet_master.storage.unit_of_work import NewEvent
 
 _ONE_AT_A_TIME = text(f"SELECT pg_advisory_xact_lock({EVENTS})")
 
 
-_ADD = insert(table_of(EventRow))
+_ADD = RowInsert(table_of(EventRow))
 
 
 def add(connection: Connection, new: Sequence[NewEvent]) -> None:
@@ -32,7 +33,7 @@ def add(connection: Connection, new: Sequence[NewEvent]) -> None:
         {"study_id": event.study_id, "kind": event.kind, "trial": event.trial, "at": event.at, "data": dict(event.data)}
         for event in new
     ]
-    connection.execute(_ADD, rows)
+    _ADD.execute(connection, rows)
 
 
 def after(connection: Connection, study_id: int, last_id: int, *, limit: int) -> list[Event]:

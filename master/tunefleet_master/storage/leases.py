@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Float, bindparam, func, select, tuple_, type_
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import StopReason, TrialState
+from tunefleet_master.storage.rowsets import RowUpdate
 from tunefleet_master.storage.tables import TrialRow, UtcTime, table_of
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
@@ -133,17 +134,10 @@ def extend(connection: Connection, trial_ids: Collection[TrialId], *, deadline: 
 
 
 # None of these columns is in an index, so that Postgres need not touch any.
-_PROGRESS = (
-    update(_T)
-    .where(_T.c.id == bindparam("of_trial"), _T.c.attempt == bindparam("of_attempt"))
-    .values(
-        state=TrialState.RUNNING,
-        lease_deadline=bindparam("deadline"),
-        interim_value=bindparam("so_far"),
-        best_step=bindparam("at_step"),
-        last_step=bindparam("up_to_step"),
-        metrics=bindparam("there"),
-    )
+_PROGRESS = RowUpdate(
+    _T,
+    key=("id", "attempt"),
+    columns=("state", "lease_deadline", "interim_value", "best_step", "last_step", "metrics"),
 )
 
 
@@ -151,17 +145,18 @@ def note_progress(connection: Connection, trials: Iterable[Trial], *, deadline: 
     """Extend leases and write what reports have brought, for trials that this transaction has found `held`."""
     rows = [
         {
-            "of_trial": trial.id,
-            "of_attempt": trial.attempt,
-            "deadline": deadline,
-            "so_far": trial.value,
-            "at_step": trial.best_step,
-            "up_to_step": trial.last_step,
-            "there": trial.metrics,
+            "id": trial.id,
+            "attempt": trial.attempt,
+            "state": TrialState.RUNNING,
+            "lease_deadline": deadline,
+            "interim_value": trial.value,
+            "best_step": trial.best_step,
+            "last_step": trial.last_step,
+            "metrics": trial.metrics,
         }
         for trial in trials
     ]
-    connection.execute(_PROGRESS, rows)
+    _PROGRESS.execute(connection, rows)
 
 
 def order_stop(

@@ -34,6 +34,7 @@ class StudyLocks:
         self._connection: Connection | None = None
         self._held: set[int] = set()
         self._turn = threading.Lock()
+        self._closed = False
 
     def hold(self, wanted: set[int]) -> set[int]:
         """Keep, take or give back locks, so that only wanted ones are held; returns those that are held now.
@@ -44,6 +45,8 @@ class StudyLocks:
         if backend_of(self._engine) == "sqlite" or not (wanted or self._held):
             return wanted
         with self._turn, translated():
+            if self._closed:
+                return set()
             try:
                 return set(self._hold(self._session(), wanted))
             except DBAPIError:
@@ -51,8 +54,9 @@ class StudyLocks:
                 raise
 
     def close(self) -> None:
-        """Give all back."""
+        """Give all back, for good."""
         with self._turn:
+            self._closed = True
             self._forget()
 
     def _hold(self, session: Connection, wanted: set[int]) -> set[int]:

@@ -139,7 +139,8 @@ class TrialRow(Table):
         _partial("ix_trials_ranking", "study_id", "value", where="state = 'complete'"),
         _partial("ix_trials_exceptions", "study_id", "exception", where="exception IS NOT NULL"),
         # Room on each page for the next version of a row, which reports write many times.
-        {"postgresql_with": {"fillfactor": 80}},
+        # An id is never given again: it is in the hands of workers, also after its study was deleted.
+        {"postgresql_with": {"fillfactor": 80}, "sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)

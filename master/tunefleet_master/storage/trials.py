@@ -18,7 +18,6 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     select,
     update,
 )
@@ -28,6 +27,7 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import Verdict, check_transition
+from tunefleet_master.storage.rowsets import RowInsert
 from tunefleet_master.storage.tables import StudyRow, TrialRow, table_of
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 
@@ -44,6 +44,8 @@ def selection() -> Select[Any]:
     """All columns that `trial_of` needs."""
     return select(*_T.c, _STUDY).join(StudyRow, StudyRow.id == TrialRow.study_id)
 
+
+_ADD = RowInsert(_T)
 
 # Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
 _BY_ID = selection().where(_T.c.id == bindparam("trial_id"))
@@ -113,7 +115,7 @@ def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: 
         "updated_at": now,
     }
     rows = [{**asdict(trial), **common, "rank": 0 if trial.position is None else 1} for trial in new]
-    connection.execute(insert(TrialRow), rows)
+    _ADD.execute(connection, rows)
 
 
 def displace(

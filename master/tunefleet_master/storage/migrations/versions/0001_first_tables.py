@@ -120,6 +120,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trials")),
         sa.UniqueConstraint("study_id", "config_hash", name=op.f("uq_trials_study_id_config_hash")),
         sa.UniqueConstraint("study_id", "number", name=op.f("uq_trials_study_id_number")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("trials", schema=None) as batch_op:
         batch_op.create_index("ix_trials_changes", ["study_id", "updated_at"], unique=False)
