@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from tests.contracts.conftest import spec_of
 
 from tunefleet.errors import AttemptEnded, InvalidInput, LeaseLost, NotFound
 from tunefleet.protocol import (
@@ -24,10 +27,11 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
-from tunefleet_master.services import artifacts, heartbeats, reports, studies, trials
+from tunefleet_master.services import artifacts, heartbeats, planner, reports, studies, trials
 from tunefleet_master.services.artifacts import Upload
 from tunefleet_master.services.claims import CHECKPOINT
 from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.wakeups import Wakeups
 
 
 def state_of(master: Any, lease: Lease) -> TrialState:
@@ -323,3 +327,34 @@ def test_studies_of_one_priority_share_the_slots_and_a_higher_one_goes_first(mas
 def test_an_unknown_trial_is_not_found(master: Any) -> None:
     with pytest.raises(NotFound, match="no trial with id 99"):
         master.end(99, CompleteRequest(attempt=1))
+
+
+def test_a_worker_of_a_deleted_study_writes_into_no_other_study(master: Any) -> None:
+    master.submit(name="old")
+    [stale] = master.claim()
+    master.call(studies.patch, "old", StudyPatch(state="stopped"))
+    master.call(studies.delete, "old")
+    master.submit(name="new")
+    [fresh] = master.claim("w2")
+    assert fresh.trial_id > stale.trial_id
+    with pytest.raises(NotFound):
+        master.complete(stale, loss=0.1)
+    assert state_of(master, fresh) is TrialState.RUNNING
+
+
+def test_a_study_that_cannot_be_planned_keeps_no_other_waiting(master: Any) -> None:
+    async def plan() -> None:
+        task = asyncio.create_task(planner.Planner(master.database, Wakeups()).run())
+        try:
+            async with asyncio.timeout(20):
+                while not master.claim(study="second"):
+                    await asyncio.sleep(0.01)
+        finally:
+            task.cancel()
+
+    for name in ("first", "second"):
+        master.call(studies.submit, spec_of(name=name, search={"sampler": "random"}))
+    broken = "update studies set sampler = 'no such sampler' where name = 'first'"
+    master.call(lambda uow: uow.connection.execute(text(broken)))
+    asyncio.run(plan())
+    assert master.claim(study="first") == []
