@@ -15,7 +15,7 @@ from tunefleet_master.api.patience import Patience
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import claims
-from tunefleet_master.services.wakeups import CLAIMS
+from tunefleet_master.services.wakeups import CLAIMS, Place
 
 router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=HotRoute)
 
@@ -32,7 +32,10 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     """
     if body.request_id is None:  # so that the database may try again after a commit of unknown outcome
         body = body.model_copy(update={"request_id": uuid.uuid4().hex})
-    leases = await _claim(parts, body) or await _claim_later(parts, request, body)
+    with parts.wakeups.stand_in_line(CLAIMS, claims.kind_of(body)) as place:
+        leases = await _claim(parts, body) or await _claim_later(parts, request, body, place=place)
+        if len(leases) == body.slots:
+            place.served()
     parts.telemetry.claimed(len(leases))
     if _log.isEnabledFor(logging.DEBUG):
         _tell(leases, body.worker)
@@ -44,15 +47,13 @@ async def _claim(parts: Parts, body: ClaimRequest) -> list[Lease]:
     return await parts.database.awrite_together(claims.claim, body)
 
 
-async def _claim_later(parts: Parts, request: Request, body: ClaimRequest) -> list[Lease]:
+async def _claim_later(parts: Parts, request: Request, body: ClaimRequest, *, place: Place) -> list[Lease]:
     leases: list[Lease] = []
-    if body.wait_s <= 0:
-        return leases
-    with parts.wakeups.listen(CLAIMS) as bell, parts.telemetry.claims_waiting.track_inprogress():
-        async with Patience(request, parts.closing, wait_s=body.wait_s) as patience:
-            # Once more, for what came up between the first look and the bell.
-            while not (leases := await _claim(parts, body)) and await patience.rings(bell):
-                pass
+    if body.wait_s > 0:
+        with parts.telemetry.claims_waiting.track_inprogress():
+            async with Patience(request, parts.closing, wait_s=body.wait_s) as patience:
+                while not leases and await patience.rings(place):
+                    leases = await _claim(parts, body)
     return leases
 
 

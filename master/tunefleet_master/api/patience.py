@@ -35,14 +35,17 @@ class Patience:
         await asyncio.gather(*self._ends, return_exceptions=True)
 
     async def rings(self, bell: Bell) -> bool:
-        """True: the bell rang, look again. False: nobody waits any more."""
+        """True: the bell rang, look again. False: nobody waits any more; a bell that rang meanwhile stays rung."""
         left_s = self._deadline - asyncio.get_running_loop().time()
         if left_s <= 0 or self._is_over:
             return False
         ring = asyncio.create_task(bell.wait(left_s))
         try:
             await asyncio.wait({ring, *self._ends}, return_when=asyncio.FIRST_COMPLETED)
-            return ring.done() and ring.result() and not self._is_over
+            rang = ring.done() and ring.result()
+            if rang and self._is_over:
+                bell.ring()
+            return rang and not self._is_over
         finally:
             ring.cancel()
 

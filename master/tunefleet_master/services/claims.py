@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
@@ -90,6 +90,12 @@ class _Turns:
             announce(self._uow, study, trial, state=TrialState.RUNNING)
         self._n_running[study.id] += len(claimed)
         return claimed
+
+
+def kind_of(request: ClaimRequest) -> Hashable:
+    """What tells whether a request may have a trial: requests of one kind may have the same ones."""
+    facts = request.facts
+    return request.study, facts.allow_code, facts.gpus_per_slot, frozenset(facts.labels)
 
 
 def _may_run(study: Study, facts: WorkerFacts) -> bool:
