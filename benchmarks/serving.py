@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 ROWS = ("postgres", "sqlite", "history", "masters", "idle")
 
 
-def measured(postgres: PostgresServer, plan: Plan, only: str | None) -> Iterator[Row]:
+def measured(postgres: PostgresServer, plan: Plan, *, only: str | None) -> Iterator[Row]:
     """The rows, one after another as they are measured."""
     from benchmarks.load import figures
 
@@ -43,7 +43,7 @@ def measured(postgres: PostgresServer, plan: Plan, only: str | None) -> Iterator
         parts: dict[str, Callable[[], Iterator[Row]]] = {
             "postgres": lambda: figures.postgres_rows(postgres, plan),
             "sqlite": lambda: iter([figures.sqlite_row(plan)]),
-            "history": lambda: figures.all_history_rows(postgres, Path(folder), plan),
+            "history": lambda: figures.all_history_rows(postgres, Path(folder), plan=plan),
             "masters": lambda: iter([figures.masters_row(postgres, plan)]),
             "idle": lambda: iter([figures.idle_row(postgres, plan)]),
         }
@@ -78,7 +78,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
     rows = []
     with running_postgres() as postgres:
-        for row in measured(postgres, plan, arguments.only):
+        for row in measured(postgres, plan, only=arguments.only):
             show(row)
             rows.append(row)
     print(f"took {time.monotonic() - began:.0f} s; load average {os.getloadavg()[0]:.1f} at the end")

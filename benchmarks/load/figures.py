@@ -86,8 +86,8 @@ def postgres_rows(postgres: PostgresServer, plan: Plan) -> Iterator[Row]:
             single.append(contest.work("single", plan))
             batched.append(contest.work("batched", plan))
             peer.append(drive_optuna(place, plan, roots={"proxy": [proxy_pid], **roots}))
-    yield throughput("trials/s on Postgres, each report acknowledged", single, peer, at_least=8)
-    yield throughput("trials/s on Postgres, reports batched", batched, peer, at_least=25)
+    yield throughput("trials/s on Postgres, each report acknowledged", single, peer=peer, at_least=8)
+    yield throughput("trials/s on Postgres, reports batched", batched, peer=peer, at_least=25)
     yield claims_row(single, peer)
 
 
@@ -101,7 +101,7 @@ def sqlite_row(plan: Plan) -> Row:
         for _ in range(plan.rounds):
             single.append(contest.work("single", plan))
             peer.append(drive_optuna(place, plan, roots={}))
-    return throughput("trials/s on SQLite FULL, each report acknowledged", single, peer, at_least=10)
+    return throughput("trials/s on SQLite FULL, each report acknowledged", single, peer=peer, at_least=10)
 
 
 def drive_optuna(place: str, plan: Plan, *, roots: Mapping[str, list[int]]) -> Round:
@@ -109,7 +109,7 @@ def drive_optuna(place: str, plan: Plan, *, roots: Mapping[str, list[int]]) -> R
     return drive("optuna_clients", [place, "--workers", str(N_WORKERS)], seconds=plan.seconds, roots=roots)
 
 
-def throughput(name: str, ours: Sequence[Round], peer: Sequence[Round], *, at_least: float) -> Row:
+def throughput(name: str, ours: Sequence[Round], *, peer: Sequence[Round], at_least: float) -> Row:
     """The ratio of the medians, with the spread and where the CPU time went."""
     ratio = median_rate(ours) / median_rate(peer)
     notes = [
@@ -128,7 +128,7 @@ def claims_row(ours: Sequence[Round], peer: Sequence[Round]) -> Row:
     return Row(name, mine * 1e3, theirs * 1e3, mine / theirs, "<= 0.1 x", mine <= theirs / 10, [note])
 
 
-def all_history_rows(postgres: PostgresServer, folder: Path, plan: Plan) -> Iterator[Row]:
+def all_history_rows(postgres: PostgresServer, folder: Path, *, plan: Plan) -> Iterator[Row]:
     """`history_rows` on both kinds of database."""
     yield from history_rows([postgres.new_database() for _ in range(2)], plan, kind="Postgres")
     yield from history_rows([f"sqlite:///{folder / name}.db" for name in ("few", "many")], plan, kind="SQLite")

@@ -52,7 +52,7 @@ def run_trial(study: optuna.Study) -> float:
     return ask_s
 
 
-def work(place: str, results: Connection, barrier: Barrier, ended: Event) -> None:
+def work(place: str, results: Connection, *, barrier: Barrier, ended: Event) -> None:
     """One worker: a trial to warm up, then as many as fit."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler()
