@@ -12,7 +12,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
 from tunefleet.model import Model
-from tunefleet.names import Hash, MetricName, Name, ParameterName, TrialId
+from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.plain import FreeText, Plain, PlainText
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
@@ -25,7 +25,7 @@ LARGEST_STEP = 2**53  # the last integer that every JSON parser keeps exact
 
 Metrics = Annotated[dict[MetricName, float], Field(min_length=1, max_length=200)]
 Step = Annotated[int, Field(ge=0, le=LARGEST_STEP)]
-AttemptNumber = Annotated[int, Field(ge=1, lt=2**31)]
+AttemptNumber = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Text = Annotated[FreeText, StringConstraints(max_length=4_000)]
 
 T = TypeVar("T")
@@ -152,7 +152,7 @@ class Directive(Model):
 class HeldLease(Model):
     """A lease that a worker holds."""
 
-    trial_id: TrialId = Field(ge=0, lt=2**63)
+    trial_id: TrialId = Field(ge=0, le=LARGEST_ID)
     attempt: AttemptNumber
 
 

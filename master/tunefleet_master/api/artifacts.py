@@ -26,7 +26,7 @@ router = APIRouter(prefix=f"{API}/trials", tags=["files"])
 BINARY = {"requestBody": {"required": True, "content": {"application/octet-stream": {}}}}
 PATH = "/{trial_id}/artifacts/{name}"
 
-Attempt = Annotated[AttemptNumber, Query(lt=2**31, description="The attempt that the lease names.")]
+Attempt = Annotated[AttemptNumber, Query(description="The attempt that the lease names.")]
 Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is refused.")]
 
 
@@ -67,7 +67,7 @@ async def offset(
     return Response(headers={"Upload-Offset": str(held)})
 
 
-@router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(404))
+@router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
 async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
     """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""

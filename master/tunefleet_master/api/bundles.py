@@ -47,7 +47,7 @@ async def offset(parts: PartsOf, sha256: Hash) -> Response:
     return Response(headers={"Upload-Offset": str(held)})
 
 
-@router.get("/{sha256}", summary="Fetch a bundle", response_class=FileResponse, responses=responses(404))
+@router.get("/{sha256}", summary="Fetch a bundle", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
 async def fetch(parts: PartsOf, sha256: Hash) -> Response:
     """The archive, as an attachment. What has this name never changes."""

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunefleet_master.parts import Parts
 
-MAX_ID_DIGITS = 18  # each such number is a good id
+MAX_ID_DIGITS = 9  # each such number is a good id; of longer ones FastAPI judges
 
 
 class HotRoute(APIRoute):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,16 +31,16 @@ def describe(app: FastAPI) -> None:
     @cache
     def openapi() -> dict[str, Any]:
         page = original()
-        for item in page["paths"].values():
-            for operation in item.values():
-                for response in operation.get("responses", {}).values():
-                    _as_problem(response.get("content", {}))
         for name in _OF_FASTAPI:
             page["components"]["schemas"].pop(name, None)
         page["components"]["securitySchemes"] = {"token": SCHEME}
         for route in app.routes:
             if isinstance(route, APIRoute) and route.include_in_schema:
                 _name_scopes(route, page["paths"][route.path_format])
+        for item in page["paths"].values():
+            for method, operation in item.items():
+                _describe_answers(operation["responses"], has_body=method != "head")
+                _add_refusals(operation)
         return page
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -52,7 +53,20 @@ def _name_scopes(route: APIRoute, item: dict[str, Any]) -> None:
         item[method.lower()]["security"] = [{"token": scopes}] if scopes else []
 
 
-def _as_problem(content: dict[str, Any]) -> None:
+def _add_refusals(operation: dict[str, Any]) -> None:
+    """What the doors before every route say, and the reading of every body."""
+    of_doors = (401, 403, 429) if operation["security"] else ()
+    of_bodies = (400, 413, 415) if "requestBody" in operation else ()
+    for status in (*of_doors, *of_bodies):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+        operation["responses"].setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": content})
+
+
+def _describe_answers(responses: dict[str, Any], *, has_body: bool) -> None:
     """FastAPI puts the model of an error under the route's own media type; move it to where it belongs."""
-    if MEDIA_TYPE in content and JSON in content:
-        content[MEDIA_TYPE] = content.pop(JSON)
+    for response in responses.values():
+        content = response.get("content", {})
+        if MEDIA_TYPE in content and JSON in content:
+            content[MEDIA_TYPE] = content.pop(JSON)
+        if not has_body:
+            response.pop("content", None)

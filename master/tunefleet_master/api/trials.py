@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, Field
 
 from tunefleet.model import Model
-from tunefleet.names import Name, TrialId
+from tunefleet.names import LARGEST_ID, Name, TrialId
 from tunefleet.protocol import API, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
@@ -18,8 +18,10 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 router = APIRouter(prefix=API, tags=["trials"])
 
-Id = Annotated[TrialId, Path(ge=0, lt=2**63, description="The trial's id; its number within a study is another thing.")]
-Number = Annotated[int, Path(ge=0, lt=2**63, description="The trial's number within its study, from 0.")]
+Id = Annotated[
+    TrialId, Path(ge=0, le=LARGEST_ID, description="The trial's id; its number within a study is another thing.")
+]
+Number = Annotated[int, Path(ge=0, le=LARGEST_ID, description="The trial's number within its study, from 0.")]
 
 
 class Listing(Model):

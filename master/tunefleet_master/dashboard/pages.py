@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tunefleet.model import Model
-from tunefleet.names import Name, TrialId
+from tunefleet.names import LARGEST_ID, Name, TrialId
 from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialState
 from tunefleet_master.access import Access, needs
 from tunefleet_master.dashboard import charts, login
@@ -99,7 +99,7 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
 
 @router.get("/trials/{trial_id}")
 @needs(Access.READ)
-async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, lt=2**63)]) -> HTMLResponse:
+async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LARGEST_ID)]) -> HTMLResponse:
     """A trial's configuration, curves, attempts and files."""
 
     def read(uow: UnitOfWork) -> dict[str, Any]:

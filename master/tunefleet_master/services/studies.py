@@ -57,7 +57,7 @@ def page(uow: UnitOfWork, *, cursor: str | None, limit: int) -> Page[StudyView]:
     """Studies, newest first."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_PAGE}", str(limit))])
-    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
         raise InvalidInput([Problem("cursor", "is not one that a page gave", cursor[:40])])
     found = stored.page(uow.connection, before_id=None if cursor is None else int(cursor), limit=limit)
     more = str(found[-1].id) if len(found) == limit else None

@@ -73,7 +73,7 @@ def _offset(query: TrialQuery) -> int:
         raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_LIMIT}", str(query.limit))])
     if query.cursor is None:
         return 0
-    if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) < 16):
+    if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) < 10):
         raise InvalidInput([Problem("cursor", "is not one that a page gave", query.cursor[:40])])
     return int(query.cursor)
 

@@ -1,0 +1,63 @@
+"""Requests made from the OpenAPI page: what it promises is what comes, and nothing breaks the master (I11)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from tests.chaos import amount
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+ENDLESS = "/api/v1/studies/{name}/events"
+"""A stream that does not end by itself; texts in its address are tested in test_bad_input.py."""
+
+
+TOKEN = "of-the-one-who-tries-everything"
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def page(start_master: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The page of a master in a process of its own, whose first token stands: else one of the calls would make it."""
+    monkeypatch.setenv("TUNEFLEET_TOKEN", TOKEN)
+    master = start_master("--database", database_url)
+    return schemathesis.openapi.from_url(f"{master.url}/api/v1/openapi.json", headers=AUTHORIZED).exclude(path=ENDLESS)
+
+
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_every_call_does_as_the_page_says(page: Any, mode: GenerationMode) -> None:
+    tried: set[str] = set()
+
+    @given(data=st.data())
+    @settings(max_examples=amount(10, 300), suppress_health_check=list(HealthCheck))
+    def check(operation: Any, data: st.DataObject) -> None:
+        case: Any = data.draw(operation.as_strategy(generation_mode=mode))
+        tried.add(operation.label)
+        if isinstance(case.body, dict) and "wait_s" in case.body:
+            case.body["wait_s"] = 0  # a long poll would only take time
+        case.call_and_validate(checks=CHECKS, headers=AUTHORIZED)
+
+    for operation in page.get_all_operations():
+        with suppress(Unsatisfiable):  # a call that takes nothing cannot be given something wrong
+            check(operation.ok())
+    assert len(tried) > 20
