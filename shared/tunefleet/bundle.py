@@ -15,9 +15,15 @@ from typing import BinaryIO, Self
 from pathspec import GitIgnoreSpec
 
 from tunefleet.errors import InvalidInput, Problem, TooLarge
+from tunefleet.model import shown
 
 MAX_BUNDLE_BYTES = 50_000_000
-MAX_FILES = 20_000
+MAX_FILES = 20_000  # far above any folder of code, far below what fills a file system
+MAX_UNPACKED_BYTES = 500_000_000  # ten times the largest bundle: code packs to a third or a fifth
+MAX_RATIO = 200  # bytes unpacked for a byte packed; only what was made to be large packs better
+ALWAYS_UNPACKED_BYTES = 20_000_000  # a small bundle may be as repetitive as it likes
+MAX_DEPTH = 50  # folders within folders
+MAX_NAME = 1_000  # characters of a path within the folder
 ALWAYS_LEFT_OUT = frozenset(
     {
         ".git",
@@ -60,6 +66,11 @@ class Bundle:
         self.path.unlink(missing_ok=True)
 
 
+def limit_of_unpacked(packed_bytes: int) -> int:
+    """How many bytes a bundle of this size may unpack to."""
+    return min(MAX_UNPACKED_BYTES, max(ALWAYS_UNPACKED_BYTES, MAX_RATIO * packed_bytes))
+
+
 class _Counted:
     """A file that hashes and counts what is written into it, and refuses to grow over the limit."""
 
@@ -87,8 +98,8 @@ def pack(folder: Path) -> Bundle:
     caches are always left out. Links that stay in the folder are kept as relative links.
 
     Raises:
-        InvalidInput: there is no such folder, it holds no files, or a link in it leads outside.
-        TooLarge: over 50 MB packed; the message names the largest files.
+        InvalidInput: there is no such folder, it holds no files, a link in it leads outside, or a path is too long.
+        TooLarge: over 50 MB packed, or more unpacked than a worker takes; the message names the largest files.
     """
     root = folder.resolve()
     if not root.is_dir():
@@ -100,17 +111,37 @@ def pack(folder: Path) -> Bundle:
         )
     if len(files) > MAX_FILES:
         raise TooLarge(f"{root} holds {len(files):,} files; a bundle has at most {MAX_FILES:,}.", hint=_LEAVE_OUT)
+    _check_paths(root, files)
     handle, name = tempfile.mkstemp(prefix="tunefleet-", suffix=".tar.gz")
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
             counted = _Counted(out, files)
             _write(root, files, counted)
+        _check_ratio(files, counted.size_bytes)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     names = tuple(file.relative_to(root).as_posix() for file in files)
     return Bundle(path, counted.hash.hexdigest(), names, counted.size_bytes)
+
+
+def _check_paths(root: Path, files: list[Path]) -> None:
+    for file in files:
+        path = file.relative_to(root)
+        if len(path.as_posix()) > MAX_NAME or len(path.parts) > MAX_DEPTH:
+            rule = f"a path in a bundle has at most {MAX_NAME:,} characters and {MAX_DEPTH} folders"
+            raise InvalidInput([Problem("run.code", rule, shown(path.as_posix()))], hint=_LEAVE_OUT)
+
+
+def _check_ratio(files: list[Path], packed_bytes: int) -> None:
+    unpacked_bytes = sum(file.lstat().st_size for file in files)
+    limit = limit_of_unpacked(packed_bytes)
+    if unpacked_bytes > limit:
+        what = (
+            f"The code is {unpacked_bytes / 1e6:.0f} MB, and for its packed size a worker takes {limit / 1e6:.0f} MB."
+        )
+        raise TooLarge(f"{what} {_largest(files)}", hint=_LEAVE_OUT)
 
 
 def _walk(folder: Path, root: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> Iterator[Path]:
@@ -183,9 +214,11 @@ _LEAVE_OUT = (
 )
 
 
-def _too_large(files: list[Path]) -> TooLarge:
+def _largest(files: list[Path]) -> str:
     sizes = sorted(((file.stat().st_size, file) for file in files if file.is_file()), reverse=True)[:_N_LARGEST]
     largest = ", ".join(f"{file} ({size_bytes / 1e6:.1f} MB)" for size_bytes, file in sizes)
-    return TooLarge(
-        f"The code is over {MAX_BUNDLE_BYTES / 1e6:.0f} MB when packed. The largest files: {largest}.", hint=_LEAVE_OUT
-    )
+    return f"The largest files: {largest}."
+
+
+def _too_large(files: list[Path]) -> TooLarge:
+    return TooLarge(f"The code is over {MAX_BUNDLE_BYTES / 1e6:.0f} MB when packed. {_largest(files)}", hint=_LEAVE_OUT)

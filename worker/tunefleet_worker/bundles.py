@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from tunefleet.errors import TooLarge, TunefleetError
-
-MAX_FILES = 20_000  # far above any folder of code, far below what fills a file system
-MAX_UNPACKED_BYTES = 500_000_000  # ten times the largest bundle: code packs to a third or a fifth
-
-
-class BrokenBundle(TunefleetError):
-    """A bundle has another hash than its name, or holds what does not belong into a folder of code."""
-
-    code = "broken_bundle"
+from tunefleet_worker.unpacking import BrokenBundle, unpack
 
 
 class BundleCache:
@@ -55,36 +44,6 @@ class BundleCache:
                 if not unpacked.is_dir():  # another thread may have been first; anything else is an error
                     raise
         return unpacked
-
-
-def unpack(packed: Path, to: Path) -> None:
-    """Unpack a bundle into a new folder; on an error nothing of it stays.
-
-    Raises:
-        BrokenBundle: it is no archive, or a member would leave the folder, or is neither a file nor a folder.
-        TooLarge: it unpacks to more than MAX_FILES or MAX_UNPACKED_BYTES.
-    """
-    to.mkdir()
-    try:
-        with tarfile.open(packed) as archive:
-            archive.extractall(to, members=_bounded(archive), filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        shutil.rmtree(to, ignore_errors=True)
-        raise BrokenBundle(f"the study's code bundle cannot be unpacked: {error}.") from error
-    except TooLarge:
-        shutil.rmtree(to, ignore_errors=True)
-        raise
-
-
-def _bounded(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members, as long as they keep to the limits; the filter `data` refuses paths and links that lead out."""
-    total = 0
-    for count, member in enumerate(archive):
-        total += member.size
-        if count >= MAX_FILES or total > MAX_UNPACKED_BYTES:
-            limit = f"{MAX_FILES} files or {MAX_UNPACKED_BYTES // 1_000_000} MB"
-            raise TooLarge(f"the study's code bundle unpacks to more than {limit}.")
-        yield member
 
 
 def _check_hash(packed: Path, sha256: str) -> None:

@@ -1,0 +1,118 @@
+"""Unpacking an archive of which nothing is believed: not its sizes, not its names, not its links."""
+
+from __future__ import annotations
+
+import gzip
+import posixpath
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from tunefleet.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, limit_of_unpacked
+from tunefleet.errors import TooLarge, TunefleetError
+
+MAX_READ_BYTES = 1_000_000  # tarfile reads a file in small pieces, but a header of any length at once
+HEADER_BYTES = 3_000  # what the description of one file takes, with a long name
+
+
+class BrokenBundle(TunefleetError):
+    """A bundle has another hash than its name, or holds what does not belong into a folder of code."""
+
+    code = "broken_bundle"
+
+
+def unpack(packed: Path, to: Path) -> None:
+    """Unpack a bundle into a new folder; on an error nothing of it stays.
+
+    Raises:
+        BrokenBundle: it is no archive, or a member would leave the folder, or is neither a file, a folder nor a link.
+        TooLarge: it unpacks to more files or bytes than a bundle may.
+    """
+    to.mkdir()
+    limit = limit_of_unpacked(packed.stat().st_size)
+    try:
+        with (
+            gzip.open(packed) as content,
+            tarfile.open(fileobj=_Bounded(content, limit), mode="r:") as archive,  # type: ignore[call-overload]
+        ):
+            archive.extractall(to, members=list(_accepted(archive, limit)), filter="data")
+    except Exception as error:
+        shutil.rmtree(to, ignore_errors=True)
+        if isinstance(error, TunefleetError):
+            raise
+        # tarfile raises whatever its parser stumbles over: ValueError, RecursionError, zlib.error, ...
+        raise _broken(error) from error
+
+
+class _Bounded:
+    """The unpacked stream: so many bytes and no more, and never many at once."""
+
+    def __init__(self, content: gzip.GzipFile, limit: int) -> None:
+        self._content = content
+        self._end = limit + MAX_FILES * HEADER_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_READ_BYTES:
+            raise _broken(f"a header asks for {size} bytes")
+        self._check(self.tell() + size)
+        return self._content.read(size)
+
+    def seek(self, position: int) -> int:
+        self._check(position)
+        return self._content.seek(position)
+
+    def tell(self) -> int:
+        return self._content.tell()
+
+    def _check(self, position: int) -> None:
+        if position > self._end:
+            raise _too_large(self._end)
+
+
+def _accepted(archive: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]:
+    """The members, as long as they keep to the limits and to the folder; all are looked at before one is unpacked."""
+    total = 0
+    seen: dict[PurePosixPath, bool] = {}
+    for member in archive:
+        name = PurePosixPath(posixpath.normpath(member.name))
+        total += max(0, member.size)
+        if len(seen) >= MAX_FILES or total > limit:
+            raise _too_large(limit)
+        if not _is_plain(member) or not _is_inside(name, member.name):
+            raise _broken(f"{member.name[:100]!r} does not belong into a folder of code")
+        if name in seen or any(seen.get(parent, False) for parent in name.parents):
+            raise _broken(f"{member.name[:100]!r} is in it twice, or behind a link")
+        if member.issym() and not _stays_inside(name, member.linkname):
+            raise _broken(f"the link {member.name[:100]!r} leads out of the folder")
+        seen[name] = member.issym()
+        yield member
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    return (member.isreg() and not member.issparse()) or member.isdir() or member.issym()
+
+
+def _is_inside(name: PurePosixPath, as_written: str) -> bool:
+    is_short = len(as_written) <= MAX_NAME and len(name.parts) <= MAX_DEPTH
+    return is_short and not name.is_absolute() and ".." not in PurePosixPath(as_written).parts
+
+
+def _stays_inside(name: PurePosixPath, target: str) -> bool:
+    """Whether a link leads into the folder, by its text alone.
+
+    No member lies behind a link, so the steps up are real ones when they all come first.
+    """
+    joined = posixpath.normpath(posixpath.join(name.parent, target))
+    is_plain = posixpath.normpath(target) == target and len(target) <= MAX_NAME and not target.startswith("/")
+    return is_plain and joined != ".." and not joined.startswith("../")
+
+
+def _broken(reason: object) -> BrokenBundle:
+    return BrokenBundle(f"the study's code bundle cannot be unpacked: {reason}.")
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the study's code bundle unpacks to more than it may: {MAX_FILES:,} files, {limit / 1e6:.0f} MB for its size."
+    )
