@@ -2,6 +2,7 @@
 #
 #   make demo            one study from nothing to a scored model      ARGS=--json for one JSON line at the end
 #   make test            everything that CI runs                      PYTEST_WORKERS=0 for one process, PYTEST_ARGS for more
+#   make chaos           every fault in large amounts, hours; the invariants' table at the end   CHAOS_REPORT=file.json
 #   make check           format, lint, types, import contracts, containers
 #   make fmt             format and repair what can be repaired
 #   make bench           every script of benchmarks/, with the peers  ARGS=--quick for some minutes in all
@@ -19,6 +20,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do 
 ARGS ?=
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+CHAOS_TESTS ?= tests/faults tests/contracts/test_state_machine.py tests/integration/test_openapi.py
+export CHAOS_REPORT ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -26,7 +29,7 @@ BENCH_STAMP := $(VENV)/.bench-installed
 PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
 DOCKERFILES := Dockerfile.master Dockerfile.worker
 
-.PHONY: demo test check fmt bench clean venv
+.PHONY: demo test chaos check fmt bench clean venv
 
 venv: $(STAMP)
 
@@ -51,6 +54,10 @@ demo: $(STAMP)
 
 test: check
 	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+# One test after another: each of them has the machine, and its own processes, to itself.
+chaos: $(STAMP)
+	@CHAOS=1 "$(BIN)/python" -m pytest -p no:xdist $(PYTEST_ARGS) $(CHAOS_TESTS)
 
 check: $(STAMP)
 	@"$(BIN)/ruff" format --quiet --check $(PYTHON_FOLDERS) \

@@ -133,18 +133,18 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     server.drop_database(url)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The table comes last, behind everything that pytest has to say."""
     ledger = config.stash[_LEDGER]
     report = os.environ.get("CHAOS_REPORT")
     if report:
         Path(report).write_text(json.dumps(ledger.rows(), indent=2) + "\n")
     if not IS_CHAOS:
         return
-    terminalreporter.section("faults")
+    print("\nfaults")
     for fault, n in ledger.faults.items():
-        terminalreporter.write_line(f"{n:>7}  {fault}")
-    terminalreporter.section("invariants")
+        print(f"{n:>9}  {fault}")
+    print(f"\n{'':<7}{'invariant':<86}{'checked':>9}{'violations':>12}")
     for key, line in ledger.lines.items():
-        terminalreporter.write_line(
-            f"{key:<6} {line.promise:<82} {line.checked:>9} checked {len(line.violations):>4} violations"
-        )
+        print(f"{key:<7}{line.promise:<86}{line.checked:>9}{len(line.violations):>12}")
