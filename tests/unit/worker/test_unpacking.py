@@ -73,7 +73,7 @@ def everything_in(folder: Path) -> set[str]:
         [file("n" * 1_500)],
         [file("n" * 300)],
     ],
-    ids=repr,
+    ids=lambda members: " ".join(info.name[:20] for info, _ in members),
 )
 def test_what_does_not_belong_into_a_folder_of_code_is_refused_and_leaves_nothing(
     tmp_path: Path, members: list[Member]
