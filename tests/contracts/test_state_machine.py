@@ -27,7 +27,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import text
 from tests.chaos import amount
 from tests.contracts.oracle import LIVE, Oracle, Trial
 from tests.contracts.stored import Stored, check_results_are_counted_once, expected, identities, wipe
@@ -56,7 +55,6 @@ from tunefleet_master.search import registry
 from tunefleet_master.services import claims, endings, heartbeats, planner, reports, studies, sweeper, trials
 from tunefleet_master.services.endings import Ended
 from tunefleet_master.services.reports import Reported
-from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -86,12 +84,6 @@ def endings_of(attempt: int) -> st.SearchStrategy[endings.Request]:
         st.builds(FailRequest, attempt=st.just(attempt), failure=st.sampled_from(Failure)),
         st.builds(ReleaseRequest, attempt=st.just(attempt), reason=st.sampled_from(["preempted", "lost"])),
     )
-
-
-def hurry(uow: UnitOfWork) -> None:
-    """Let later connections commit without a sync to the disk; nothing is killed here, and each step waits for one."""
-    database = uow.connection.execute(text("SELECT current_database()")).scalar_one()
-    uow.connection.execute(text(f'ALTER DATABASE "{database}" SET synchronous_commit = off'))
 
 
 def some(one: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
@@ -324,9 +316,6 @@ def without_message(answer: Any) -> Any:
 @pytest.mark.timeout(1_200)  # a failure is made small before it is shown
 def test_any_order_of_calls_keeps_every_promise(master: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "tunefleet_master")
-    if master.url.startswith("postgresql"):
-        master.call(hurry)
-        master.restart()
 
     class Machine(MasterMachine):
         def __init__(self) -> None:
