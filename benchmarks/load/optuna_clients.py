@@ -41,30 +41,44 @@ def storage_at(place: str) -> BaseStorage:
     return get_storage(place)
 
 
-def run_trial(study: optuna.Study) -> float:
-    """One trial; the seconds that `ask` took."""
-    began = time.perf_counter()
-    trial = study.ask(SPACE)
-    ask_s = time.perf_counter() - began
-    for step in range(N_REPORTS):
-        trial.report(1 / (step + 1), step)
-    study.tell(trial, 1 / N_REPORTS)
-    return ask_s
+class Worker:
+    """Runs trials of a study, and notes when each step of one was done, with its share of a trial."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self.steps: list[tuple[float, float]] = []
+        self.asks: list[tuple[float, float]] = []
+        """When each `ask` was answered, and the seconds that it took."""
+
+    def run_trial(self) -> None:
+        """One trial."""
+        began = time.perf_counter()
+        trial = self._study.ask(SPACE)
+        ask_s = time.perf_counter() - began
+        self.asks.append((time.time(), ask_s))
+        self._step(len(SPACE) + 1)
+        for step in range(N_REPORTS):
+            trial.report(1 / (step + 1), step)
+            self._step(1)
+        self._study.tell(trial, 1 / N_REPORTS)
+        self._step(1)
+
+    def _step(self, n_calls: int) -> None:
+        """So many of a trial's calls to the storage."""
+        self.steps.append((time.time(), n_calls / (len(SPACE) + N_REPORTS + 2)))
 
 
 def work(place: str, results: Connection, *, barrier: Barrier, ended: Event) -> None:
     """One worker: a trial to warm up, then as many as fit."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler()
-    study = optuna.load_study(study_name=STUDY, storage=storage_at(place), sampler=sampler)
-    run_trial(study)
+    worker = Worker(optuna.load_study(study_name=STUDY, storage=storage_at(place), sampler=sampler))
+    worker.run_trial()
     barrier.wait(WARM_WITHIN_S)
     barrier.wait(WARM_WITHIN_S)
-    done: list[tuple[float, float]] = []
     while not ended.is_set():
-        ask_s = run_trial(study)
-        done.append((time.time(), ask_s))
-    results.send(done)
+        worker.run_trial()
+    results.send((worker.steps, worker.asks))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -73,7 +87,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     spawning.set_forkserver_preload(["optuna", "grpc", "optuna.storages._grpc.client", "sqlalchemy"])
     barrier, ended = spawning.Barrier(arguments.workers + 1), spawning.Event()
     pipes = [spawning.Pipe(duplex=False) for _ in range(arguments.workers)]
-    processes = [spawning.Process(target=work, args=(arguments.place, sending, barrier, ended)) for _, sending in pipes]
+    processes = [
+        spawning.Process(target=work, args=(arguments.place, sending), kwargs={"barrier": barrier, "ended": ended})
+        for _, sending in pipes
+    ]
     for process in processes:
         process.start()
     for _, sending in pipes:
@@ -86,11 +103,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     time.sleep(arguments.seconds)
     end = time.time()
     ended.set()
-    done = [trial for receiving, _ in pipes for trial in receiving.recv()]
+    results = [receiving.recv() for receiving, _ in pipes]
     for process in processes:
         process.join()
-    in_time = [ask_s for at, ask_s in done if at <= end]
-    return {"seconds": end - began, "trials": len(in_time), "claims_s": in_time}
+    trials = sum(share for steps, _ in results for at, share in steps if began <= at <= end)
+    asks = [ask_s for _, asks in results for at, ask_s in asks if began <= at <= end]
+    return {"seconds": end - began, "trials": trials, "claims_s": asks}
 
 
 def main() -> None:

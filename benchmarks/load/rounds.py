@@ -21,7 +21,7 @@ class Round:
     """What a load got done; `cpu_s` are the CPU seconds of each role, the clients' own among them."""
 
     seconds: float
-    trials: int
+    trials: float
     claims_s: Sequence[float]
     cpu_s: Mapping[str, float]
 
@@ -33,7 +33,7 @@ class Round:
     @property
     def cpu_ms(self) -> Mapping[str, float]:
         """CPU milliseconds per trial, by role."""
-        return {role: 1e3 * seconds / max(1, self.trials) for role, seconds in self.cpu_s.items()}
+        return {role: 1e3 * seconds / max(1.0, self.trials) for role, seconds in self.cpu_s.items()}
 
 
 def drive(module: str, arguments: Sequence[str], *, seconds: float, roots: Mapping[str, list[int]]) -> Round:
@@ -76,7 +76,7 @@ def quantile(rounds: Sequence[Round], share: float) -> float:
 
 def mean_cpu_ms(rounds: Sequence[Round]) -> dict[str, float]:
     """CPU milliseconds per trial over all rounds, by role."""
-    n = max(1, sum(one.trials for one in rounds))
+    n = max(1.0, sum(one.trials for one in rounds))
     return {role: 1e3 * sum(one.cpu_s[role] for one in rounds) / n for role in rounds[0].cpu_s}
 
 

@@ -49,13 +49,17 @@ class Tally:
 
     counting: bool = False
     ended: bool = False
-    trials: int = 0
+    trials: float = 0.0
     claims_s: list[float] = field(default_factory=list)
 
-    def add(self, *claims_s: float) -> None:
-        """Count trials that have been completed, by the seconds that their claims took."""
+    def step(self, share: float) -> None:
+        """Count a part of a trial, so that those that straddle the ends of a round count by halves."""
         if self.counting:
-            self.trials += len(claims_s)
+            self.trials += share
+
+    def add(self, *claims_s: float) -> None:
+        """Note the seconds that claims took."""
+        if self.counting:
             self.claims_s += claims_s
 
 
@@ -66,8 +70,10 @@ Loop = Callable[[asyncio.Semaphore], Awaitable[None]]
 class Worker:
     """One worker; `batches` are the bodies of its reports, without the attempt."""
 
-    def __init__(self, name: str, study: str, *, batches: Sequence[bytes]) -> None:
+    def __init__(self, name: str, study: str, *, batches: Sequence[bytes], tally: Tally) -> None:
         self._batches = batches
+        self._tally = tally
+        self._share = 1 / (len(batches) + 2)
         head = {"worker": name, "study": study, "slots": 1, "wait_s": CLAIM_WAIT_S}
         self._claim = json.dumps(head)[:-1].encode() + b',"facts":%s,"request_id":"%s-' % (FACTS, name.encode())
         self._numbers = count()
@@ -83,12 +89,15 @@ class Worker:
         while not leases:
             leases = json.loads(await self.claim(connection))["leases"]
         claim_s = time.perf_counter() - began
+        self._tally.step(self._share)
         trial, attempt = leases[0]["trial_id"], leases[0]["attempt"]
         for batch in self._batches:
             body = b'{"attempt":%d,"reports":%s}' % (attempt, batch)
             directive = json.loads(await connection.post(f"/api/v1/trials/{trial}/reports", body))["directive"]
             assert directive == "continue", directive
+            self._tally.step(self._share)
         await connection.post(f"/api/v1/trials/{trial}/complete", b'{"attempt":%d}' % attempt)
+        self._tally.step(self._share)
         return claim_s
 
 
@@ -144,7 +153,7 @@ class Fleet:
 
     def _work_of(self, number: int) -> Loop:
         async def work(warm: asyncio.Semaphore) -> None:
-            worker = Worker(f"bench-{number}", self._study, batches=self._batches)
+            worker = Worker(f"bench-{number}", self._study, batches=self._batches, tally=self._tally)
             connection = await self._connect(number)
             await worker.run_trial(connection)
             warm.release()
@@ -154,7 +163,7 @@ class Fleet:
         return work
 
     async def _take_turns(self, warm: asyncio.Semaphore) -> None:
-        worker = Worker("bench", self._study, batches=self._batches)
+        worker = Worker("bench", self._study, batches=self._batches, tally=self._tally)
         first, second = await self._connect(0), await self._connect(1)
         for place in range(40):
             await worker.run_trial(second if place % 2 else first)
@@ -165,7 +174,7 @@ class Fleet:
     def _poll_of(self, number: int) -> Loop:
         async def poll(warm: asyncio.Semaphore) -> None:
             await asyncio.sleep(number / self._n * HEARTBEAT_S)
-            worker = Worker(f"idle-{number}", self._study, batches=())
+            worker = Worker(f"idle-{number}", self._study, batches=(), tally=self._tally)
             connection = await self._connect(number)
             warm.release()
             while not self._tally.ended:
