@@ -103,6 +103,14 @@ def test_each_broken_promise_is_found(statement: str, broken: Path) -> None:
     assert says in "\n".join(found[invariant]), found
 
 
+def test_reports_that_were_thinned_on_purpose_are_not_missed(broken: Path) -> None:
+    with sqlite3.connect(broken / "master" / "tunefleet.db") as database:
+        database.execute("DELETE FROM reports WHERE trial_id = 4 AND step = 1")
+        database.execute("UPDATE studies SET n_thinned = 4 WHERE id = 1")
+    database.close()
+    assert checked(broken)["I5"] == []
+
+
 def test_a_half_written_file_is_found(broken: Path) -> None:
     [blob] = (path for path in (broken / "master" / "artifacts").glob("??/*") if path.parent.name != "partial")
     blob.write_bytes(b"dat")

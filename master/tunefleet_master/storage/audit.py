@@ -229,6 +229,13 @@ def trial_names(connection: Connection, trial_ids: Collection[TrialId]) -> dict[
     return {TrialId(trial_id): (study, number) for trial_id, study, number in found}
 
 
+def thinned(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:
+    """Those of these trials whose curves were thinned on purpose."""
+    query = select(TrialRow.id).join(StudyRow, StudyRow.id == TrialRow.study_id)
+    found = connection.execute(query.where(TrialRow.id.in_(trial_ids), TrialRow.number < StudyRow.n_thinned))
+    return {TrialId(trial_id) for trial_id in found.scalars()}
+
+
 def attempts(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[TrialId, int], Row[Any]]:
     """Worker, outcome and answer of each attempt of these trials."""
     columns = (AttemptRow.trial_id, AttemptRow.attempt, AttemptRow.worker, AttemptRow.outcome, AttemptRow.answer)
