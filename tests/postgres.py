@@ -17,10 +17,11 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 START_WITHIN_S = 30.0
@@ -100,8 +101,14 @@ class PostgresServer:
     def kill(self) -> None:
         """`kill -9` of the server with all its processes, as a power cut would."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.send_signal(signal.SIGSTOP)  # so that it starts no other while these are counted
+            # Each has a session of its own, and lives for a moment without its parent; a start would find it there.
+            others = psutil.Process(self._process.pid).children(recursive=True)
+            for process in others:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._end(signal.SIGKILL)
+            psutil.wait_procs(others, timeout=START_WITHIN_S)
 
     def close(self) -> None:
         """Stop, and remove the folder."""
