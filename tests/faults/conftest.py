@@ -138,7 +138,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The table comes last, behind everything that pytest has to say."""
     ledger = config.stash[_LEDGER]
     report = os.environ.get("CHAOS_REPORT")
-    if report:
+    if report and not hasattr(config, "workerinput"):
         Path(report).write_text(json.dumps(ledger.rows(), indent=2) + "\n")
     if not IS_CHAOS:
         return

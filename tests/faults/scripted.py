@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefleet.artifact import upload
-from tunefleet.errors import Conflict, MasterUnreachable, NotFound, TunefleetError
+from tunefleet.errors import Conflict, NotFound, TunefleetError
 from tunefleet.journal import Journal
 from tunefleet.protocol import (
     ClaimRequest,
@@ -102,9 +102,9 @@ class ScriptedWorker(threading.Thread):
                         self._held = [HeldLease(trial_id=lease.trial_id, attempt=lease.attempt)]
                         self._work(lease)
                         self._held = []
-                except MasterUnreachable:  # only when the crew is stopped
-                    return
                 except TunefleetError as error:
+                    if self._stop_event.is_set():  # a call that is not tried again tells what it met last
+                        return
                     self._tally.errors.append(f"{self.name}: {type(error).__name__}: {error}")
                     self._stop_event.wait(0.1)
 

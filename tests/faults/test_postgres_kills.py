@@ -26,7 +26,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.mark.timeout(1800)
 def test_a_postgres_that_is_killed_at_random_moments_loses_nothing(new_fleet: Any, server: Any, ledger: Any) -> None:
     n_kills = amount(4, 50)
-    n_trials = 80 * n_kills
+    n_trials = 40 * n_kills
     draw = random.Random(n_kills)
     fleet = new_fleet(database=server.new_database())
     fleet.start_master()
