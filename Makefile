@@ -20,7 +20,8 @@ PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do 
 ARGS ?=
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
-CHAOS_TESTS ?= tests/faults tests/contracts/test_state_machine.py tests/integration/test_openapi.py
+CHAOS_TESTS ?= tests/faults tests/contracts/test_state_machine.py \
+	$(addprefix tests/integration/test_,openapi.py bad_input.py full_disks.py memory.py)
 export CHAOS_REPORT ?=
 
 BIN := $(VENV)/bin

@@ -96,9 +96,13 @@ class Promises:
             attempt.given_s[entry.clock] = min(entry.answered_s, attempt.given_s.get(entry.clock, entry.answered_s))
 
     def _take_beat(self, entry: Entry) -> None:
+        # The answer names trials: of two attempts of one that a worker delivers and runs, it is about the newer one.
+        newest: dict[int, int] = {}
         for lease in entry.request.get("leases", ()):
-            if lease["trial_id"] not in entry.answer["lost"]:
-                attempt = self.trials[TrialId(lease["trial_id"])].attempts[lease["attempt"]]
+            newest[lease["trial_id"]] = max(lease["attempt"], newest.get(lease["trial_id"], 0))
+        for trial_id, number in newest.items():
+            if trial_id not in entry.answer["lost"]:
+                attempt = self.trials[TrialId(trial_id)].attempts[number]
                 attempt.writes.append(Write("heartbeat", entry.sent_s, entry.clock))
 
     def _take_write(self, entry: Entry, trial_id: TrialId, what: str, *, name: str | None) -> None:
