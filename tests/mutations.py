@@ -102,7 +102,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no grace after an outage",
-        (Change(f"{SERVICES}/sweeper.py", "leases.extend_all(uow.connection, away)", "pass"),),
+        (Change(f"{SERVICES}/sweeper.py", "leases.extend_all(uow.connection, uow.deadline)", "pass"),),
         ("tests/contracts/test_leases.py::test_the_masters_outage_expires_no_lease",),
     ),
     Mutation(

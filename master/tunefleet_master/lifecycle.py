@@ -134,7 +134,7 @@ def end_of_failure(
 
 
 def outage(last_sweep: datetime | None, now: datetime, *, sweep_s: float) -> timedelta:
-    """How long the master was away before `now`, by which all leases are extended before any expires.
+    """How long the master was away before `now`; all leases begin anew then, before any expires.
 
     A gap below three sweeps is an ordinary delay. The worker could not reach a master that was down, stopped or
     overloaded, so that time must not count against its lease. A clock that went backwards counts as no gap.

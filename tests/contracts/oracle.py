@@ -231,7 +231,7 @@ class Oracle:
         for trial in running:
             assert trial.deadline is not None
             if away >= timedelta(seconds=3 * sweep_s):
-                trial.deadline = min(trial.deadline + away, now + LEASE)
+                trial.deadline = now + LEASE
         for trial in running:
             if trial.deadline is not None and trial.deadline < now:
                 self._move(trial, *self._failed(trial, Failure.LOST))

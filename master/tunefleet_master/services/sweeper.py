@@ -33,15 +33,15 @@ SWEEPS_PER_TIDYING = 300
 
 
 def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
-    """Extend leases by the time that no master was there, then requeue what has expired. Safe to run twice.
+    """Renew all leases if no master was there for a while, then requeue what has expired. Safe to run twice.
 
     Several masters sweep one after the other: the first one's note of the time waits for no other's.
     """
     away = outage(workers.last_sweep(uow.connection), uow.now, sweep_s=sweep_s)
     workers.note_sweep(uow.connection, uow.now)
     if away:
-        log.info("no master was there for %.0f s: all leases are extended by that", away.total_seconds())
-        leases.extend_all(uow.connection, away)
+        log.info("no master was there for %.0f s: all leases begin anew", away.total_seconds())
+        leases.extend_all(uow.connection, uow.deadline)
     leases.cap_all(uow.connection, uow.deadline)
     for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
         _requeue(uow, trial)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import Connection, Float, bindparam, func, select, tuple_, type_coerce, update
+from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import StopReason, TrialState
@@ -187,14 +187,10 @@ def expired(connection: Connection, *, now: datetime, limit: int) -> list[Trial]
     return [trial_of(row, row.study) for row in connection.execute(ordered)]
 
 
-def extend_all(connection: Connection, by: timedelta) -> None:
-    """Move every deadline; for the time that the master itself was away."""
-    query = (
-        update(TrialRow)
-        .where(TrialRow.state == TrialState.RUNNING)
-        .values(lease_deadline=type_coerce(TrialRow.lease_deadline, Float) + by.total_seconds())
-    )
-    connection.execute(query)
+def extend_all(connection: Connection, deadline: datetime) -> None:
+    """Give every running trial a whole lease; after a time in which no master was there to hear its worker."""
+    query = update(TrialRow).where(TrialRow.state == TrialState.RUNNING)
+    connection.execute(query.values(lease_deadline=deadline))
 
 
 def cap_all(connection: Connection, deadline: datetime) -> None:
