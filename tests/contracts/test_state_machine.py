@@ -238,7 +238,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.master.now += timedelta(seconds=seconds)
         self.sweep()
 
-    @rule(seconds=st.sampled_from([74, 76, 3_600, 200_000]), restarts=st.booleans())
+    @rule(seconds=st.sampled_from([74, 76, 3_600, 200_000]), restarts=st.sampled_from([False, False, True]))
     def master_is_away(self, seconds: float, restarts: bool) -> None:
         self.sweep()
         self.master.be_away(seconds)
