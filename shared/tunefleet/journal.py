@@ -4,6 +4,7 @@
     tunefleet-master doctor --verify --journal /var/log/tunefleet-journal.jsonl
 
 A line is written after the answer came and before anybody acts on it; many processes of a machine may share a file.
+Tokens are left out.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ VARIABLE = "TUNEFLEET_JOURNAL"
 Bodies = tuple[bytes | None, bytes | None]
 """Of the request and of the answer."""
 
+_SECRETS = frozenset({"token", "secret", "password"})
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -65,7 +67,7 @@ class Journal:
     def note(self, method: str, path: str, *, query: Mapping[str, Any], bodies: Bodies, took_s: float) -> None:
         """Append a call that was answered just now, and sent `took_s` ago."""
         now_s = time.monotonic()
-        request, answer = (_parsed(body) for body in bodies)
+        request, answer = (_without_secrets(_parsed(body)) for body in bodies)
         entry = Entry(method, path, query, request, answer, now_s - took_s, now_s, _clock(), time.time())
         # One write to a file that was opened for appending: lines of several processes never mix.
         os.write(self._file, json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
@@ -94,6 +96,14 @@ def _parsed(body: bytes | None) -> Any:
         return json.loads(body) if body else None
     except ValueError:
         return None
+
+
+def _without_secrets(body: Any) -> Any:
+    """The body without the tokens in it, wherever they stand."""
+    if isinstance(body, dict):
+        kept = {key: value for key, value in body.items() if not (key in _SECRETS and isinstance(value, str))}
+        return {key: _without_secrets(value) for key, value in kept.items()}
+    return [_without_secrets(each) for each in body] if isinstance(body, list) else body
 
 
 @cache

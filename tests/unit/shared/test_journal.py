@@ -86,3 +86,12 @@ def test_a_line_that_is_no_entry_is_named_with_its_number(tmp_path):
     file.write_text(json.dumps({"something": "else"}) + "\n")
     with pytest.raises(InvalidInput, match="line 1"):
         list(entries(file))
+
+
+def test_no_token_is_written_down(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    answer = b'{"leases": [{"trial_id": 1, "token": "very-secret"}], "metrics": {"token": 0.5}}'
+    journal.note("POST", "/claims", query={}, bodies=(b'{"token": "very-secret", "worker": "w"}', answer), took_s=0.0)
+    [entry] = entries(tmp_path / "journal")
+    assert (entry.request, entry.answer) == ({"worker": "w"}, {"leases": [{"trial_id": 1}], "metrics": {"token": 0.5}})
+    assert b"secret" not in (tmp_path / "journal").read_bytes()
