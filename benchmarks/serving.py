@@ -73,7 +73,7 @@ def main() -> None:
     from benchmarks.load.figures import Plan
     from tests.postgres import running_postgres
 
-    plan = Plan(rounds=2, seconds=4, idle_s=25) if arguments.quick else Plan(rounds=5, seconds=10, idle_s=75)
+    plan = Plan(rounds=2, seconds=4, idle_s=25) if arguments.quick else Plan(rounds=5, seconds=6, idle_s=50)
     began = time.monotonic()
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
     rows = []
