@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.fleet import Fleet
 
+from tunefleet import Study
 from tunefleet.protocol import StudyState
 
 DRAWS = """
@@ -28,6 +30,10 @@ def train(trial, x):
 """
 
 
+def is_complete(study: Study) -> bool:
+    return study.view().state is StudyState.COMPLETE
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A master that runs."""
@@ -42,7 +48,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 def test_torch_is_imported_by_the_trial_that_needs_it_and_not_before(fleet: Fleet) -> None:
     fleet.start_worker("lean", "--no-preload")
     study = fleet.submit(DRAWS)
-    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the trial is complete")
+    fleet.wait(partial(is_complete, study), "the trial is complete")
     assert [point.metrics["torch"] for point in study.trial(0).curve] == [0, 1]
 
 
@@ -51,7 +57,7 @@ def test_a_trial_draws_the_same_numbers_with_and_without_the_preload(fleet: Flee
     for name, option in (("lean", "--no-preload"), ("full", "--preload")):
         study = fleet.submit(SEEDED, name=name)
         fleet.start_worker(name, option)
-        fleet.wait(lambda study=study: study.view().state is StudyState.COMPLETE, "the trial is complete")
+        fleet.wait(partial(is_complete, study), "the trial is complete")
         assert fleet.stop(name) == 0
         drawn.append(study.trial(0).curve[-1].metrics["drawn"])
     assert drawn[0] == drawn[1]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from tunefleet.journal import Entry
 from tunefleet.names import TrialId
@@ -123,7 +123,7 @@ class Held:
 
     names: Mapping[TrialId, tuple[str, int]]
     thinned: Set[TrialId]
-    attempts: Mapping[tuple[TrialId, int], Row[Any]]
+    attempts: Mapping[tuple[TrialId, int], audit.StoredAttempt]
     reports: Mapping[tuple[TrialId, int, int], tuple[int, Mapping[str, float]]]
     files: Mapping[tuple[TrialId, str], tuple[int, str]]
 

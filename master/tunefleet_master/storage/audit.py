@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, case, exists, func, or_, select, text
@@ -32,6 +33,15 @@ class StoredFile:
     name: str
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttempt:
+    """What the database says of an attempt; `answer` is None when its worker did not end it."""
+
+    worker: str
+    outcome: str | None
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +145,8 @@ def unfenced_writes(connection: Connection) -> list[str]:
     for table in (ReportRow, ArtifactRow):
         known = exists().where(AttemptRow.trial_id == table.trial_id, AttemptRow.attempt == table.attempt)
         strays = _trials(table.attempt).join(table, table.trial_id == TrialRow.id).where(~known).distinct()
-        what = table.__tablename__
-        out += _sentences(connection, strays, lambda row, w=what: f"has {w} of attempt {row.attempt}, which never was")
+        found = _sentences(connection, strays, lambda row: f"has a write of attempt {row.attempt}, which never was")
+        out += [f"{sentence} ({table.__tablename__})" for sentence in found]
     return out
 
 
@@ -189,7 +199,7 @@ def odd_states(connection: Connection) -> list[str]:
     return [
         sentence
         for what, condition in odd.items()
-        for sentence in _sentences(connection, _trials().where(condition), lambda row, what=what: what)
+        for sentence in _sentences(connection, _trials().where(condition), partial(_said, what))
     ]
 
 
@@ -236,11 +246,11 @@ def thinned(connection: Connection, trial_ids: Collection[TrialId]) -> set[Trial
     return {TrialId(trial_id) for trial_id in found.scalars()}
 
 
-def attempts(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[TrialId, int], Row[Any]]:
+def attempts(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[TrialId, int], StoredAttempt]:
     """Worker, outcome and answer of each attempt of these trials."""
     columns = (AttemptRow.trial_id, AttemptRow.attempt, AttemptRow.worker, AttemptRow.outcome, AttemptRow.answer)
     found = connection.execute(select(*columns).where(AttemptRow.trial_id.in_(trial_ids)))
-    return {(TrialId(row.trial_id), row.attempt): row for row in found}
+    return {(TrialId(row.trial_id), row.attempt): StoredAttempt(row.worker, row.outcome, row.answer) for row in found}
 
 
 def reports(
@@ -257,6 +267,10 @@ def files(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[
     columns = (ArtifactRow.trial_id, ArtifactRow.name, ArtifactRow.attempt, ArtifactRow.sha256)
     found = connection.execute(select(*columns).where(ArtifactRow.trial_id.in_(trial_ids)))
     return {(TrialId(row.trial_id), row.name): (row.attempt, row.sha256) for row in found}
+
+
+def _said(what: str, row: Row[Any]) -> str:
+    return what
 
 
 def _trials(*more: Any) -> Select[Any]:
