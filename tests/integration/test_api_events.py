@@ -76,7 +76,8 @@ def test_a_claim_whose_client_has_gone_takes_nothing(live, name) -> None:
     live.submit(name=name, budget={"trials": 1})
     lease = live.claim("present", study=name)[0]
     body = json.dumps({"worker": "gone", "wait_s": 25, "study": name}).encode()
-    head = f"POST /api/v1/claims HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    head = "POST /api/v1/claims HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}"
     with socket.create_connection((live.http.base_url.host, live.http.base_url.port)) as connection:
         connection.sendall(head.encode() + b"\r\n\r\n" + body)
         while not any(worker["name"] == "gone" for worker in live.get("/workers").json()):
