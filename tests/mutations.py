@@ -77,7 +77,7 @@ MUTATIONS = (
             Change(f"{STORAGE}/reports.py", "where=_new.excluded.number > _R.c.number", "where=None"),
             Change(f"{STORAGE}/reports.py", "WHERE excluded.number > reports.number", ""),
         ),
-        ("tests/contracts/test_leases.py::test_repeated_reports_are_stored_once_and_a_higher_number_replaces",),
+        ("tests/contracts/test_reports.py::test_a_report_of_a_lower_number_changes_nothing",),
     ),
     Mutation(
         "SQLite's FULL is OFF",
@@ -122,7 +122,7 @@ MUTATIONS = (
                 "units = self._prepare(connection, jobs); answer([job for job in jobs if not job.redo])",
             ),
         ),
-        ("tests/faults/test_master_kills.py::test_a_master_that_is_killed_around_each_commit_loses_nothing",),
+        ("tests/contracts/test_durability.py::test_nobody_is_answered_before_the_commit",),
     ),
     Mutation(
         "two masters may claim one trial",
@@ -156,7 +156,7 @@ MUTATIONS = (
                 "return utc_now()",
             ),
         ),
-        ("tests/contracts/test_replicas.py::test_the_time_is_the_databases_own",),
+        ("tests/contracts/test_clocks.py::test_on_postgres_the_time_is_the_databases",),
     ),
     Mutation(
         "a late result is refused",
@@ -193,7 +193,10 @@ MUTATIONS = (
             ),
             Change(f"{STORAGE}/studies.py", "StudyRow.budget_trials >= total", "StudyRow.budget_trials >= 0"),
         ),
-        ("tests/contracts/test_budgets.py::test_a_budget_of_n_ends_with_exactly_n_finished_trials",),
+        (
+            "tests/contracts/test_replicas.py::test_planning_and_adding_by_hand_at_once_keep_to_the_budget_and_double_nothing",
+            "tests/contracts/test_budgets.py::test_by_hand_a_duplicate_a_stranger_and_a_spent_budget_are_refused_and_nothing_is_added",
+        ),
     ),
     Mutation(
         "a poison trial is tried for ever",

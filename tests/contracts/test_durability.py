@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from threading import Event
 from typing import Any
+
+from sqlalchemy import event
 
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -25,3 +29,21 @@ def test_the_connections_that_write_wait_for_the_disk(master: Any) -> None:
     of_workers = master.ask(together, None)
 
     assert (of_people, of_workers) == (settings, settings)
+
+
+def test_nobody_is_answered_before_the_commit(master: Any) -> None:
+    asked_for: list[Future[Any]] = []
+    all_asked = Event()
+    answered_early: list[bool] = []
+
+    def committing(_: object) -> None:
+        all_asked.wait(10)
+        answered_early.extend(future.done() for future in asked_for)
+
+    event.listen(master.database.engine, "commit", committing)
+    asked_for.append(master.database.write(lambda uow: asked(uow, "SELECT 1")))
+    asked_for.append(master.database.write_together(lambda uow, items: [asked(uow, "SELECT 2") for _ in items], None))
+    all_asked.set()
+
+    assert [future.result(timeout=10) for future in asked_for] == [1, 2]
+    assert answered_early[:2] == [False, False]  # at the first commit; later ones see the first one's answer
