@@ -37,19 +37,18 @@ class Patience:
     async def rings(self, bell: Bell) -> bool:
         """True: the bell rang, look again. False: nobody waits any more; a bell that rang meanwhile stays rung."""
         left_s = self._deadline - asyncio.get_running_loop().time()
-        if left_s <= 0 or self._is_over:
+        if left_s <= 0 or self._is_over():
             return False
         ring = asyncio.create_task(bell.wait(left_s))
         try:
             await asyncio.wait({ring, *self._ends}, return_when=asyncio.FIRST_COMPLETED)
             rang = ring.done() and ring.result()
-            if rang and self._is_over:
+            if rang and self._is_over():
                 bell.ring()
-            return rang and not self._is_over
+            return rang and not self._is_over()
         finally:
             ring.cancel()
 
-    @property
     def _is_over(self) -> bool:
         return any(task.done() for task in self._ends)
 
