@@ -194,7 +194,7 @@ def test_the_planner_of_a_study_is_one_master_until_it_dies(url: str) -> None:
     assert second.hold({2, 3}) == {3}
     with psycopg.connect(url, autocommit=True) as connection:  # as when the first one's machine is gone
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2)"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2)"
         )
     assert second.hold({1, 2, 3}) == {1, 2, 3}
     with pytest.raises(StorageUnusable):
