@@ -3,6 +3,7 @@
 #   make demo            one study from nothing to a scored model      ARGS=--json for one JSON line at the end
 #   make test            everything that CI runs                      PYTEST_WORKERS=0 for one process, PYTEST_ARGS for more
 #   make chaos           every fault in large amounts, hours; the invariants' table at the end   CHAOS_REPORT=file.json
+#   make mutants         the tests, tested: break promises one at a time    ARGS="--into docs/reliability.md" for its table
 #   make check           format, lint, types, import contracts, containers
 #   make fmt             format and repair what can be repaired
 #   make bench           every script of benchmarks/, with the peers  ARGS=--quick for some minutes in all
@@ -30,7 +31,7 @@ BENCH_STAMP := $(VENV)/.bench-installed
 PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
 DOCKERFILES := Dockerfile.master Dockerfile.worker
 
-.PHONY: demo test chaos check fmt bench clean venv
+.PHONY: demo test chaos mutants check fmt bench clean venv
 
 venv: $(STAMP)
 
@@ -59,6 +60,9 @@ test: check
 # One test after another: each of them has the machine, and its own processes, to itself.
 chaos: $(STAMP)
 	@CHAOS=1 "$(BIN)/python" -m pytest -p no:xdist $(PYTEST_ARGS) $(CHAOS_TESTS)
+
+mutants: $(STAMP)
+	@"$(BIN)/python" -m tests.mutants $(ARGS)
 
 check: $(STAMP)
 	@"$(BIN)/ruff" format --quiet --check $(PYTHON_FOLDERS) \
