@@ -164,7 +164,7 @@ class Fleet:
 
     def _announced(self, name: str) -> str:
         if self.has_ended(name):
-            raise AssertionError(f"{name} ended:\n{self.log(name)[-3000:]}")
+            raise AssertionError(f"{name} ended with {self.processes[name].poll()}:\n{self.log(name)[-3000:]}")
         file = self.folder / f"{name}.url"
         return file.read_text().strip() if file.exists() else ""
 

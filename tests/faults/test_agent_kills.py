@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import signal
 import time
@@ -54,11 +55,24 @@ FORGIVING = {"lost": 100}
 
 
 def until_gone(fleet: Any, ledger: Any, name: str) -> None:
-    """See that nothing which the dead agent had started outlives it."""
+    """See that no training process outlives its agent; the one that only starts them leaves when it looks up."""
     died = time.monotonic()
-    while (left := fleet.alive(name)) and time.monotonic() - died < GONE_WITHIN_S:
+    while (left := training(fleet.folder / name)) and time.monotonic() - died < GONE_WITHIN_S:
         time.sleep(0.02)
-    ledger.check("I9", [f"{name} is dead and {process} lives" for process in left])
+    ledger.check("I9", [f"{name} is dead and process {pid} trains" for pid in left])
+    fleet.wait(lambda: not fleet.alive(name), "nothing of the agent is left")
+
+
+def training(folder: Path) -> list[str]:
+    """The training processes of a worker, each of which holds a file for as long as it or a child of it lives."""
+    found = []
+    for life in folder.glob("attempts/*/life"):
+        with life.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(file.read().decode())
+    return found
 
 
 def n_started(fleet: Any) -> int:
