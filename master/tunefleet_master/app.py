@@ -16,6 +16,7 @@ from tunefleet.protocol import API
 from tunefleet_master import data_folder
 from tunefleet_master.api import problems
 from tunefleet_master.api.doors import protect
+from tunefleet_master.api.express import Express
 from tunefleet_master.api.limits import BodyLimit, SecurityHeaders
 from tunefleet_master.api.measure import Measure
 from tunefleet_master.api.openapi import describe
@@ -77,12 +78,15 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(router.routes)  # side by side: an included router is asked twice for each request
     describe(app)
     pages.install(app)
-    protect(app, settings)
+    porter = protect(app, settings)
     problems.install(app, pages.problem_page)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Measure, telemetry=telemetry)
     app.add_middleware(SecurityHeaders)
     traces = _traces(app)
+    if traces is None:  # which would miss what does not pass through their middleware
+        stack = app.build_middleware_stack()
+        app.middleware_stack = Express(app, stack, porter=porter, max_body_bytes=settings.max_body_bytes)
     return app
 
 

@@ -10,14 +10,14 @@ from fastapi import APIRouter, Request
 from tunefleet.logs import about
 from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.hot_route import HotRoute
+from tunefleet_master.api.express import ExpressRoute
 from tunefleet_master.api.patience import Patience
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import claims
 from tunefleet_master.services.wakeups import CLAIMS, Place
 
-router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=HotRoute)
+router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=ExpressRoute)
 
 _log = logging.getLogger(__name__)
 

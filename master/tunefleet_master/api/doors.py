@@ -21,8 +21,8 @@ from tunefleet_master.settings import Settings
 HINT = "Send the header `Authorization: Bearer TOKEN`, or log in at /login."
 
 
-def protect(app: FastAPI, settings: Settings) -> None:
-    """Put a door before every route of the application; the last thing to do with it.
+def protect(app: FastAPI, settings: Settings) -> Porter:
+    """Put a door before every route of the application; returns the porter of all of them.
 
     Raises LookupError when a route does not declare what it is for: better no master than an open one.
     """
@@ -32,6 +32,7 @@ def protect(app: FastAPI, settings: Settings) -> None:
         guarded = copy.copy(route)  # the modules' own routes are shared by all applications of the process
         guarded.app = Door(route.app, declared(route), porter=porter)
         app.router.routes[index] = guarded
+    return porter
 
 
 def declared(route: BaseRoute) -> Access:

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Request
 from tunefleet.logs import about
 from tunefleet.protocol import API, CompleteRequest, EndResponse, FailRequest, ReleaseRequest
 from tunefleet_master.access import Access, confine, needs
-from tunefleet_master.api.hot_route import HotRoute
+from tunefleet_master.api.express import ExpressRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.parts import Parts, PartsOf
 from tunefleet_master.services import endings
 from tunefleet_master.services.endings import Ended
 
-router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=HotRoute)
+router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=ExpressRoute)
 
 _log = logging.getLogger(__name__)
 

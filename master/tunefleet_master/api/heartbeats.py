@@ -6,12 +6,12 @@ from fastapi import APIRouter
 
 from tunefleet.protocol import API, HeartbeatRequest, HeartbeatResponse
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.hot_route import HotRoute
+from tunefleet_master.api.express import ExpressRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import heartbeats
 
-router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"], route_class=HotRoute)
+router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"], route_class=ExpressRoute)
 
 
 @router.post("", summary="Keep leases", responses=responses())

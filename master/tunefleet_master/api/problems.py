@@ -119,32 +119,45 @@ def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -
 def install(app: FastAPI, page: Page) -> None:
     """Answer every error with a problem document; `page` renders it for a person who looks with a browser."""
 
-    def send(request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None) -> Response:
-        parts_of(request).telemetry.refused(problem.status, problem.code)
-        return page(request, problem) if _is_browsing(request) else answer(problem, headers)
-
     async def explained(request: Request, error: Exception) -> Response:
         assert isinstance(error, TunefleetError)
-        if isinstance(error, StorageUnusable):
-            _log.error("%s %s: %s", request.method, request.url.path, error)
-        return send(request, document(error), headers=_headers(error))
+        return refusal(request, error, page)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return send(request, _validation_document(error))
+        return _send(request, _validation_document(error), page=page)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return send(request, _http_document(request, error), headers=error.headers)
+        return _send(request, _http_document(request, error), headers=error.headers, page=page)
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        detail = "An unexpected error; the master's log has its traceback."
-        return send(request, plain_document(500, "internal", detail=detail, hint="Report it, with the log."))
+    async def failed(request: Request, error: Exception) -> Response:
+        return unexpected(request, page)
 
     app.add_exception_handler(TunefleetError, explained)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(Exception, failed)
+
+
+def refusal(request: Request, error: TunefleetError, page: Page | None = None) -> Response:
+    """The answer to a request that met an error of ours; without a `page` only programs send such requests."""
+    if isinstance(error, StorageUnusable):
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+    return _send(request, document(error), headers=_headers(error), page=page)
+
+
+def unexpected(request: Request, page: Page | None = None) -> Response:
+    """The answer to a request that met a mistake of the master's."""
+    detail = "An unexpected error; the master's log has its traceback."
+    return _send(request, plain_document(500, "internal", detail=detail, hint="Report it, with the log."), page=page)
+
+
+def _send(
+    request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None, page: Page | None = None
+) -> Response:
+    parts_of(request).telemetry.refused(problem.status, problem.code)
+    return answer(problem, headers) if page is None or not _is_browsing(request) else page(request, problem)
 
 
 def _headers(error: TunefleetError) -> dict[str, str]:

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Request
 
 from tunefleet.protocol import API, Directive, ReportBatch
 from tunefleet_master.access import Access, confine, needs
-from tunefleet_master.api.hot_route import HotRoute
+from tunefleet_master.api.express import ExpressRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.parts import PartsOf
 from tunefleet_master.services import reports
 from tunefleet_master.services.reports import Reported
 
-router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=HotRoute)
+router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=ExpressRoute)
 
 
 @router.post("/{trial_id}/reports", summary="Report metrics", responses=responses(404, 409))
