@@ -120,6 +120,7 @@ class Lane:
         self._steps = steps
         self._observer = observer
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -129,6 +130,7 @@ class Lane:
 
     def close(self) -> None:
         """Finish what is queued, and end."""
+        self._closing.set()
         self._jobs.put(None)
         self._thread.join()
 
@@ -136,7 +138,7 @@ class Lane:
         n_served = 0
         while (first := self._jobs.get()) is not None:
             if n_served >= MANY:
-                time.sleep(GATHER_S)
+                self._closing.wait(GATHER_S)
             batch, last = self._gather(first)
             self._serve(batch)
             n_served = len(batch)
