@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,18 +39,25 @@ def checks(settings: Settings, journals: Sequence[Path]) -> list[Check]:
     Raises:
         NotFound: there is no database. InvalidInput: a journal is none. StorageUnusable: the database cannot be read.
     """
+    promises = Promises()
+    for journal in journals:
+        promises.take(entries(journal))
+    with opened(settings) as database:
+        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=promises))
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """A database that is there, to be read beside a master that may be running; raises NotFound, StorageUnusable."""
     lock = settings.lock_file
     if not settings.data.is_dir() or (lock is not None and not lock.with_suffix("").exists()):
         raise NotFound(
             f"there is no database {settings.database_url} with its files in {settings.data}.",
             hint="Name them with --data and --database, as the master was started.",
         )
-    promises = Promises()
-    for journal in journals:
-        promises.take(entries(journal))
     database = Database(settings.database_url)
     try:
-        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=promises))
+        yield database
     finally:
         database.close()
 

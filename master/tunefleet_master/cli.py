@@ -1,4 +1,4 @@
-"""`tunefleet-master serve | upgrade | doctor`; what takes long to import waits for a command that needs it."""
+"""`tunefleet-master serve | upgrade | doctor | replay | simulate`; what takes long to import waits for a command that needs it."""
 
 from __future__ import annotations
 
@@ -147,6 +147,46 @@ def doctor(
         output.print_json(checkup.facts(settings))
     else:
         output.console().print(output.table(["what", "here"], list(checkup.facts(settings).items())))
+
+
+@app.command()
+def replay(
+    study: Annotated[str, typer.Argument(help="The study's name.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    data: Data = None,
+    database: DatabaseUrl = None,
+) -> None:
+    """Derive every configuration of a study again from what its sampler knew then; the master may run.
+
+    Exit codes: 0 all came out as they were; 1 one did not, and each is named; 2 there is no such study or database.
+    """
+    from tunefleet_master import replaying
+
+    found = replaying.replayed(_settings(data=data, database=database), study)
+    if not replaying.show(found, study, as_json=as_json):
+        raise typer.Exit(EXIT_BROKEN)
+
+
+@app.command()
+def simulate(
+    study: Annotated[Path, typer.Argument(help="The study, YAML or JSON.")],
+    *,
+    table: Annotated[Path, typer.Option(help="Its finished trials, as `tunefleet export` writes them.")],
+    workers: Annotated[int, typer.Option(min=1, help="How many workers there would be.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs of each sampler and pruner.")] = 5,
+    sampler: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default=False)] = None,
+    pruner: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Run a study in virtual time on a table of its finished trials, by several samplers and pruners.
+
+    Exit codes: 0 done; 2 a file, a sampler or a pruner cannot be used, and each problem is named.
+    """
+    from tunefleet_master import rehearsal
+
+    found = rehearsal.prepare(study, table, samplers=sampler or (), pruners=pruner or ())
+    rehearsal.show(found, n_workers=workers, n_seeds=seeds, as_json=as_json)
 
 
 def run() -> NoReturn:

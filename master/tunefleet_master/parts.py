@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from tunefleet.protocol import Directive
+from tunefleet_master.services import reports
 from tunefleet_master.services.keyring import Keyring
+from tunefleet_master.services.pruning import RungBooks
+from tunefleet_master.services.reports import Reported
 from tunefleet_master.services.wakeups import Wakeups
 from tunefleet_master.settings import Settings
 from tunefleet_master.storage.blobs import BlobStore
-from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.database import Database, Together
 from tunefleet_master.telemetry import Telemetry
 
 
@@ -26,6 +31,10 @@ class Parts:
     wakeups: Wakeups
     keyring: Keyring
     telemetry: Telemetry
+    record_reports: Together[Reported, Directive] = field(
+        default_factory=lambda: partial(reports.record, books=RungBooks())
+    )
+    """Takes in reports, with what pruners compare them with; one for the whole life of the master."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the master begins to shut down; whoever waits for something ends then."""
 

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Discriminator,
     Field,
     JsonValue,
     StringConstraints,
     Tag,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from tunefleet.durations import Seconds
 from tunefleet.errors import InvalidInput
-from tunefleet.model import Model
+from tunefleet.model import Model, did_you_mean
 from tunefleet.names import MetricName, Name, ParameterName, matching
 from tunefleet.parameters import Parameter
 from tunefleet.plain import Plain
 from tunefleet.space import Space
 
-Sampler = Literal[
-    "auto",
-    "grid",
-    "random",
-    "sobol",
-    "tpe",
-    "gp",
-    "forest",
-    "cmaes",
-    "evolution",
-    "pbt",
+SAMPLERS = ("auto", "grid", "random", "sobol", "tpe", "gp", "forest", "cmaes", "evolution", "pbt")
+PLUGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}(\.[A-Za-z0-9_-]{1,31}){1,2}")
+"""A sampler from elsewhere has a dot in its name, so that a slip of the pen is not taken for one."""
+
+
+def _check_sampler(name: str) -> str:
+    if name not in SAMPLERS and not PLUGIN.fullmatch(name):
+        raise ValueError(
+            f"is one of {', '.join(SAMPLERS)}, or the name of one that is installed beside the master, which has a dot "
+            f"in it{did_you_mean(name, list(SAMPLERS))}"
+        )
+    return name
+
+
+Sampler = Annotated[
+    str,
+    AfterValidator(_check_sampler),
+    WithJsonSchema({"anyOf": [{"enum": list(SAMPLERS)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]}),
 ]
 Pruner = Literal["none", "median", "percentile", "patience", "threshold", "asha", "hyperband"]
 
@@ -153,12 +163,34 @@ class Stage(Model):
 
 
 class Pruning(Model):
-    """Who stops trials early; `min` and `max` are steps, `eta` is the share that each rung keeps, inverted."""
+    """Who stops trials early; `tunefleet.pruning.READS` says which of these keys each pruner reads.
+
+    Lengths are in steps that a trial has run.
+    """
 
     pruner: Pruner = "none"
-    min: int = Field(default=1, ge=1)
-    max: int | None = Field(default=None, ge=1)
-    eta: int = Field(default=3, ge=2)
+    mode: Literal["stop", "promote"] = "stop"
+    """Whether a trial that is not among the best ends, or pauses and goes on when it is."""
+    min: int = Field(default=1, ge=1, le=10_000_000)
+    """No trial is stopped before it has run so many steps; the first rung."""
+    max: int | None = Field(default=None, ge=1, le=10_000_000)
+    """There is no rung behind it; the study's `steps` unless given."""
+    eta: int = Field(default=3, ge=2, le=1_000)
+    """One of so many trials goes on from each rung; each rung is so many times as far as the one before."""
+    percentile: float = Field(default=25.0, gt=0, lt=100)
+    """A trial goes on that would be among so many percent, the best ones, of the complete trials."""
+    startup: int = Field(default=5, ge=1, le=1_000_000)
+    """How many complete trials there are before one is compared with them."""
+    interval: int = Field(default=1, ge=1, le=10_000_000)
+    """A trial is compared after `min` steps and every so many from there."""
+    patience: int | None = Field(default=None, ge=1, le=10_000_000)
+    """How long a trial may run without an improvement."""
+    min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """What is no improvement: a change that is not greater."""
+    lower: float | None = Field(default=None, allow_inf_nan=False)
+    """A trial whose value is below it is stopped."""
+    upper: float | None = Field(default=None, allow_inf_nan=False)
+    """A trial whose value is above it is stopped."""
 
 
 class Budget(Model):

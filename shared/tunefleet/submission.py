@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
+from tunefleet.pruning import pruning_problems
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
 from tunefleet.tasks import task_problems
 
@@ -50,7 +51,13 @@ class Review:
 def review(spec: StudySpec) -> Review:
     """Everything that can be said about a study without its code, its data and a worker. Pure."""
     return Review(
-        problems=(*task_problems(spec), *_step_problems(spec), *_command_problems(spec), *_grid_problems(spec)),
+        problems=(
+            *task_problems(spec),
+            *_step_problems(spec),
+            *_command_problems(spec),
+            *_grid_problems(spec),
+            *pruning_problems(spec),
+        ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec)),
     )
@@ -118,7 +125,11 @@ _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
         lambda spec: bool(spec.stages),
         "coarse-to-fine stages are not available yet; set `steps` and `budget` instead",
     ),
-    ("pruning.pruner", lambda spec: spec.pruning.pruner != "none", "pruning is not available yet; only `none` is"),
+    (
+        "pruning.mode",
+        lambda spec: spec.pruning.mode == "promote",
+        "pausing and promoting trials is not available yet; leave `mode` out to stop them",
+    ),
     ("preflight", lambda spec: spec.preflight is not None, "the preflight is not available yet"),
     ("finalists", lambda spec: spec.finalists is not None, "re-running finalists is not available yet"),
     ("ensemble", lambda spec: spec.ensemble is not None, "ensembles are not available yet"),

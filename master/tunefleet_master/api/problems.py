@@ -121,7 +121,7 @@ def install(app: FastAPI, page: Page) -> None:
 
     async def explained(request: Request, error: Exception) -> Response:
         assert isinstance(error, TunefleetError)
-        return refusal(request, error, page)
+        return refusal(request, error, page=page)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
@@ -140,7 +140,7 @@ def install(app: FastAPI, page: Page) -> None:
     app.add_exception_handler(Exception, failed)
 
 
-def refusal(request: Request, error: TunefleetError, page: Page | None = None) -> Response:
+def refusal(request: Request, error: TunefleetError, *, page: Page | None = None) -> Response:
     """The answer to a request that met an error of ours; without a `page` only programs send such requests."""
     if isinstance(error, StorageUnusable):
         _log.error("%s %s: %s", request.method, request.url.path, error)

@@ -10,7 +10,6 @@ from tunefleet_master.api.express import ExpressRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import reports
 from tunefleet_master.services.reports import Reported
 
 router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=ExpressRoute)
@@ -24,6 +23,6 @@ async def report(parts: PartsOf, request: Request, trial_id: Id, batch: ReportBa
     NaN and infinity may be written as strings (`"NaN"`, `"Infinity"`) or as bare tokens; the trial ends as `diverged`.
     """
     confine(request, batch.attempt)
-    directive = await parts.database.awrite_together(reports.record, Reported(trial_id, batch))
+    directive = await parts.database.awrite_together(parts.record_reports, Reported(trial_id, batch))
     parts.telemetry.reports.inc(len(batch.reports))
     return directive

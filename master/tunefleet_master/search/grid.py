@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tunefleet.space import Configuration, Space
+from tunefleet_master.search.history import History
 from tunefleet_master.search.sampler import Sampler
 
 
@@ -22,7 +23,7 @@ class GridSampler(Sampler):
         self._next = 0
         self._rest: Iterator[Configuration] = space.grid()
 
-    def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
+    def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
         """Fewer than `n` at the end of the grid."""
         if position != self._next:  # asked again, or restarted: walk from the beginning
             self._rest = islice(self.space.grid(), position, None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunefleet.space import Configuration
+from tunefleet_master.search.history import History
 from tunefleet_master.search.sampler import Sampler
 
 
@@ -19,7 +20,7 @@ class RandomSampler(Sampler):
 
     name = "random"
 
-    def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
+    def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
         """Never runs out."""
         return [self._at(index) for index in range(position, position + n)]
 

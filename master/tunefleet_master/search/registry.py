@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tunefleet.errors import Problem
+from tunefleet.model import did_you_mean, shown
 from tunefleet.spec import StudySpec
 from tunefleet.submission import LARGEST_GRID
 from tunefleet_master.search.grid import GridSampler
+from tunefleet_master.search.plugins import plugins
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.sobol import SobolSampler
 
 SAMPLERS: dict[str, type[Sampler]] = {sampler.name: sampler for sampler in (GridSampler, RandomSampler, SobolSampler)}
+SAMPLERS |= plugins()
+
+LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
+"""Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
 
 MAX_SOBOL_DIMENSIONS = 1_000  # beyond it the sequence's first points are no more even than random ones
+
+
+def sampler_problems(spec: StudySpec) -> list[Problem]:
+    """What is wrong with the study's sampler, as far as what is installed here can tell."""
+    name = spec.search.sampler
+    if name == "auto" or name in SAMPLERS:
+        return []
+    rule = f"is not installed beside this master; there are auto, {', '.join(SAMPLERS)}"
+    return [Problem("search.sampler", rule + did_you_mean(name, list(SAMPLERS)), shown(name))]
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,44 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from tunefleet.space import Configuration, Space
+from tunefleet_master.search.axes import Axes, Points, row_keys
+from tunefleet_master.search.history import History
+
+MAX_REDRAWS = 64  # random points that are tried in the place of one that is known or forbidden
 
 
 class Sampler(ABC):
     """Proposes configurations of a space.
 
-    A sampler is pure: the same space, seed and position give the same proposals, however many are asked for at a
-    time, in whatever process. Each proposal has a position, counted from 0 over the life of the study, so that a
-    study goes on where it stopped without a sampler's state being stored.
+    A sampler is pure: the same space, seed, position and history give the same proposals, in whatever process. Each
+    proposal has a position, counted from 0 over the life of the study, so that a study goes on where it stopped
+    without a sampler's state being stored. Of a batch, the first k proposals do not depend on how many are asked for.
+
+    Attributes:
+        name: as a study names it.
+        version: raised with every change after which it would propose something else, and kept with each proposal.
+        learns: whether proposals depend on the history. One that does not may be asked far ahead.
     """
 
     name: ClassVar[str]
+    version: ClassVar[int] = 1
+    learns: ClassVar[bool] = False
 
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
         self.seed = seed
 
     @abstractmethod
-    def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
+    def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
         """The proposals at `position` to `position + n - 1`.
+
+        Args:
+            position: of the first.
+            n: how many.
+            history: all trials so far. The trials of a batch are pending for those that come after them in it.
 
         None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned
         only by a sampler that has no more.
@@ -33,3 +51,50 @@ class Sampler(ABC):
 
     def _allowed(self, configuration: Configuration) -> Configuration | None:
         return configuration if self.space.allows(configuration) else None
+
+
+class LearningSampler(Sampler):
+    """A sampler that begins with an even cover of the space, and then proposes what results suggest.
+
+    Subclasses propose points one after the other; each is new to the study, as long as one that is can be found.
+    """
+
+    learns: ClassVar[bool] = True
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        super().__init__(space, seed=seed)
+        self.axes = Axes(space)
+
+    def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
+        """Never runs out; None where no new configuration was found."""
+        proposed = np.empty((0, self.axes.d))
+        out: list[Configuration | None] = []
+        for point in self._points(position, n, history):
+            fresh = self._fresh(point, position + len(out), history, proposed)
+            out.append(None if fresh is None else self.axes.configuration(fresh))
+            if fresh is not None:
+                proposed = np.vstack([proposed, fresh])
+        return out
+
+    @abstractmethod
+    def _points(self, position: int, n: int, history: History) -> Points:
+        """`n` points (n, d) for a batch that begins at `position`; inactive coordinates may be anything."""
+
+    def generator(self, position: int) -> np.random.Generator:
+        """The random numbers of a position; others than those of `RandomSampler` at it."""
+        return np.random.default_rng([self.seed, position, 1])
+
+    def is_new(self, points: Points, history: History, proposed: Points) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """(n,): which canonical points (n, d) are allowed, no trial yet, and not `proposed` (m, d) in this batch."""
+        taken = set(row_keys(proposed))
+        fresh = np.array([key not in taken for key in row_keys(points)], dtype=np.bool_)
+        return fresh & ~history.knows(points) & self.axes.allowed(points)
+
+    def _fresh(self, point: Points, position: int, history: History, proposed: Points) -> Points | None:
+        """The canonical point, or a random one in its place where it cannot be proposed."""
+        canonical = self.axes.canonical(point[None])
+        if self.is_new(canonical, history, proposed)[0]:
+            return np.asarray(canonical[0])
+        others = self.axes.canonical(self.generator(position).random((MAX_REDRAWS, self.axes.d)))
+        new = np.flatnonzero(self.is_new(others, history, proposed))
+        return np.asarray(others[new[0]]) if len(new) else None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tunefleet.space import Configuration
+from tunefleet_master.search.history import History
 from tunefleet_master.search.sampler import Sampler
 
 
@@ -18,7 +19,7 @@ class SobolSampler(Sampler):
 
     name = "sobol"
 
-    def propose(self, position: int, n: int) -> Sequence[Configuration | None]:
+    def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
         """Never runs out."""
         from scipy.stats import qmc  # takes two seconds to import, which a master that starts need not wait for
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import timedelta
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
 from tunefleet.spec import TaskRun
+from tunefleet_master.search.registry import LEARNERS
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
 from tunefleet_master.storage import artifacts, attempts, leases, studies, workers
 from tunefleet_master.storage.leases import Claimant
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
+from tunefleet_master.storage.workers import Asking
 
 CHECKPOINT = "checkpoint.safetensors"
 """The artifact that a later attempt resumes from."""
+
+ASKS_AT_LEAST_S = 2.0
+"""A worker that does not wait for an answer asks again within this time, and finds what was proposed meanwhile."""
 
 
 def claim(uow: UnitOfWork, requests: Sequence[ClaimRequest]) -> list[list[Lease]]:
@@ -34,6 +40,8 @@ def claim(uow: UnitOfWork, requests: Sequence[ClaimRequest]) -> list[list[Lease]
             given[asked] = turns.take(request)
         answers.append(given[asked])
     turns.begin_attempts()
+    if turns.learners:
+        _note_asking(uow, requests, answers, learners=turns.learners)
     of_trials = _leases(uow, {trial.id: trial for answer in answers for trial in answer})
     return [[of_trials[trial.id] for trial in answer] for answer in answers]
 
@@ -46,14 +54,36 @@ def _given_before(uow: UnitOfWork, requests: Sequence[ClaimRequest]) -> dict[tup
     return given
 
 
+def _note_asking(
+    uow: UnitOfWork,
+    requests: Sequence[ClaimRequest],
+    answers: Sequence[Sequence[Trial]],
+    *,
+    learners: Sequence[Study],
+) -> None:
+    """Record who waits for trials and got none, so that the planner proposes some, and who waits no more."""
+    asking = {}
+    for request, answer in zip(requests, answers, strict=True):
+        if answer:
+            asking[request.worker] = Asking(0, None, uow.now)
+        elif any(may_have(study, request.facts, wanted=request.study) for study in learners):
+            until = uow.now + timedelta(seconds=max(request.wait_s, ASKS_AT_LEAST_S))
+            asking[request.worker] = Asking(request.slots, request.study, until)
+            uow.signal(PLANNER)
+    workers.note_asking(uow.connection, asking)
+
+
 class _Turns:
     """Whose turn it is: of the studies with higher priority the one with the fewest trials running, then the older."""
 
     def __init__(self, uow: UnitOfWork) -> None:
         self._uow = uow
         self._studies = {
-            study.id: study for study in studies.with_claimable_trials(uow.connection) if not out_of_time(uow, study)
+            study.id: study
+            for study in studies.with_claimable_trials(uow.connection, or_samplers=LEARNERS)
+            if not out_of_time(uow, study)
         }
+        self.learners = [study for study in self._studies.values() if study.sampler in LEARNERS]
         several = len(self._studies) > 1
         self._n_running = Counter(studies.n_running(uow.connection, self._studies) if several else {})
         self._taken: list[Trial] = []
@@ -61,11 +91,7 @@ class _Turns:
     def take(self, request: ClaimRequest) -> list[Trial]:
         """One trial after the other, from whichever study's turn it is, until the slots are filled."""
         taken: list[Trial] = []
-        eligible = [
-            study
-            for study in self._studies.values()
-            if _may_run(study, request.facts) and request.study in (None, study.name)
-        ]
+        eligible = [study for study in self._studies.values() if may_have(study, request.facts, wanted=request.study)]
         while eligible and len(taken) < request.slots:
             study = min(eligible, key=lambda study: (-study.priority, self._n_running[study.id], study.id))
             # One at a time where studies share the slots, all at once where nobody else wants them.
@@ -98,11 +124,12 @@ def kind_of(request: ClaimRequest) -> Hashable:
     return request.study, facts.allow_code, facts.gpus_per_slot, frozenset(facts.labels)
 
 
-def _may_run(study: Study, facts: WorkerFacts) -> bool:
-    """Whether the worker's slots fit the study: GPUs, labels, and leave to run submitted code."""
+def may_have(study: Study, facts: WorkerFacts, *, wanted: str | None) -> bool:
+    """Whether the worker's slots fit the study (GPUs, labels, leave to run submitted code), and it wants this study."""
     needs = study.spec.resources
     allowed = facts.allow_code or isinstance(study.spec.run, TaskRun)
-    return allowed and facts.gpus_per_slot >= needs.gpus and set(needs.labels) <= set(facts.labels)
+    fits = allowed and facts.gpus_per_slot >= needs.gpus and set(needs.labels) <= set(facts.labels)
+    return fits and wanted in (None, study.name)
 
 
 def _leases(uow: UnitOfWork, claimed: Mapping[TrialId, Trial]) -> dict[TrialId, Lease]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tunefleet.protocol import TrialState
 from tunefleet.space import Configuration, configuration_hash
 from tunefleet_master.search.seeds import trial_seed
-from tunefleet_master.services.transitions import announce, announce_new
+from tunefleet_master.services.transitions import announce_new
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import NewTrial, Study, Trial
@@ -16,10 +15,23 @@ from tunefleet_master.storage.values import NewTrial, Study, Trial
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A configuration that a sampler gave at a position."""
+    """A configuration that a sampler gave at a position, and what another one needs to give it again.
+
+    Attributes:
+        position: the sampler's.
+        params: the configuration.
+        sampler: its name.
+        sampler_version: of the sampler's code.
+        batch: the position of the first of those that were proposed together.
+        saw: the study's last event that it knew of; None: it does not learn.
+    """
 
     position: int
     params: Configuration
+    sampler: str
+    sampler_version: int
+    batch: int
+    saw: int | None = None
 
 
 def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | None:
@@ -43,11 +55,18 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     if n == 0:
         return 0
     new = [
-        _new(study, study.n_created + i, proposal.params, position=proposal.position)
+        replace(
+            _new(study, study.n_created + i, proposal.params),
+            origin=proposal.sampler,
+            position=proposal.position,
+            batch=proposal.batch,
+            saw=proposal.saw,
+            sampler_version=proposal.sampler_version,
+        )
         for i, proposal in enumerate(fresh[:n])
     ]
     trials.add(uow.connection, study.id, new, now=uow.now)
-    announce_new(uow, study, [trial.number for trial in new])
+    announce_new(uow, study, {trial.number: trial.params for trial in new})
     return n
 
 
@@ -62,7 +81,7 @@ def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Tria
         params: a configuration of its space.
     """
     if studies.take_numbers(uow.connection, study, 1):
-        new = _new(study, study.n_created, params, position=None)
+        new = _new(study, study.n_created, params)
         trials.add(uow.connection, study.id, [new], now=uow.now)
         trial = trials.by_number(uow.connection, study, new.number)
     else:
@@ -71,16 +90,17 @@ def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Tria
         if trial_id is None:
             return None
         trial = trials.get(uow.connection, trial_id)
-    announce(uow, study, trial, state=TrialState.WAITING)
+    announce_new(uow, study, {trial.number: params})
     return trial
 
 
-def _new(study: Study, number: int, params: Configuration, *, position: int | None) -> NewTrial:
+def _new(study: Study, number: int, params: Configuration) -> NewTrial:
     return NewTrial(
         number=number,
         params=params,
         config_hash=configuration_hash(params),
         seed=trial_seed(study.spec.search.seed, number),
-        origin=trials.BY_HAND if position is None else study.sampler,
-        position=position,
+        origin=trials.BY_HAND,
+        position=None,
+        version=study.version,
     )

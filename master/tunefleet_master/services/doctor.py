@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 from tunefleet.errors import NotFound
 from tunefleet.space import configuration_hash
-from tunefleet_master.search import registry
 from tunefleet_master.services.promises import Promises, compare
+from tunefleet_master.services.replay import replay
 from tunefleet_master.storage import audit
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.tables import AttemptRow, TrialRow
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
-
-_AT_ONCE = 1_000  # proposals that are asked of a sampler at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +51,9 @@ def verify(uow: UnitOfWork, blobs: BlobStore, *, promises: Promises) -> list[Che
 
 
 def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
-    """Configurations that come twice, or that their sampler would not propose again at the same position."""
+    """Configurations that come twice, or that their sampler would not propose again from what it saw."""
     for study in found:
         numbers: dict[str, int] = {}
-        asked: list[audit.Proposal] = []
         for proposal in audit.proposals(uow.connection, study.id):
             name = f"study {study.name}, trial {proposal.trial}"
             config_hash = configuration_hash(proposal.params)
@@ -65,22 +62,7 @@ def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
             if config_hash in numbers:
                 yield f"{name}: has the configuration of trial {numbers[config_hash]}"
             numbers[config_hash] = proposal.trial
-            if proposal.position is not None:
-                asked.append(proposal)
-        yield from _unrepeatable(study, asked)
-
-
-def _unrepeatable(study: Study, asked: Sequence[audit.Proposal]) -> Iterator[str]:
-    sampler = registry.build(study.sampler, study.spec)
-    first = 0
-    batch: Sequence[object] = ()
-    for proposal in asked:
-        position = proposal.position or 0
-        if position >= first + len(batch):
-            first, batch = position, sampler.propose(position, _AT_ONCE)
-        again = batch[position - first] if position - first < len(batch) else None
-        if again != proposal.params:
-            yield f"study {study.name}, trial {proposal.trial}: its sampler would now propose {again}"
+        yield from (f"study {study.name}, {difference}" for difference in replay(uow, study).differing)
 
 
 def _files(files: Sequence[audit.StoredFile], blobs: BlobStore) -> Iterator[str]:

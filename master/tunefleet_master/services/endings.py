@@ -23,7 +23,8 @@ from tunefleet.protocol import (
     TrialState,
 )
 from tunefleet_master.lifecycle import Verdict, end_of_completion
-from tunefleet_master.services.reports import best_point, finite, first_divergence, refuse
+from tunefleet_master.services.curves import best_point, finite, first_divergence
+from tunefleet_master.services.reports import refuse
 from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
 from tunefleet_master.storage import attempts, leases, reports, studies, trials
 from tunefleet_master.storage.attempts import Closing, Ending

@@ -1,27 +1,34 @@
-"""Keeping each running study's queue of waiting trials filled, off the request path."""
+"""Keeping each running study supplied with waiting trials, off the request path.
+
+Samplers whose proposals do not depend on results fill a queue ahead. The others propose when a worker asks for a trial
+and finds none, on the newest results.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
-from tunefleet.space import Configuration
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.services import histories
+from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
+from tunefleet_master.services.learning import Batch, Need, NewestResults
 from tunefleet_master.services.transitions import (
     complete_if_done,
     out_of_time,
 )
-from tunefleet_master.services.wakeups import CLAIMS, PLANNER, Wakeups
-from tunefleet_master.storage import studies, trials
+from tunefleet_master.services.wakeups import CLAIMS, PLANNER, Wakeups, events_of
+from tunefleet_master.storage import studies, trials, workers
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.locks import StudyLocks
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -36,46 +43,73 @@ Observe = Callable[[str, float], None]
 # queue is filled up to the larger number when it has fallen below the smaller one, a batch at a time.
 MIN_QUEUE = 32
 FULL_QUEUE = 64
-MAX_MISSES = 10_000  # proposals in a row that are known or break a constraint, after which the space counts as used up
+# Proposals in a row that are known or break a constraint, after which the space counts as used up. One that learns has
+# tried dozens of points in the place of each.
+MAX_MISSES = 10_000
+MAX_LEARNER_MISSES = 20
 MAX_SAMPLERS = 1_000  # kept between calls, since a grid walks on from where it is; a study that ended leaves one behind
+MAX_ASKED = 256  # proposals of a learner in one call: more workers than that are served in turns
 LOOK_EVERY_S = 5.0
 
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """How many trials a study's queue lacks."""
-
-    study: Study
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive proposals of a study's sampler, from `position` on."""
-
-    position: int
-    proposals: Sequence[Configuration | None]
-    exhausted: bool
+FALLBACK = "study.fallback"
+"""The event that says that the study's sampler failed, and random configurations stand in for its proposals."""
 
 
 def needs(uow: UnitOfWork) -> list[Need]:
-    """The running studies whose queues are not full, the first to be served first."""
-    found = []
-    for study in studies.running(uow.connection):
-        if study.exhausted or out_of_time(uow, study):
-            continue
-        n_waiting = trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
-        lacking = FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0
-        n = lacking if study.trials_left is None else min(lacking, study.trials_left)
-        if n > 0:
-            found.append(Need(study, n))
+    """The running studies that lack trials, the first to be served first."""
+    running = [
+        study for study in studies.running(uow.connection) if not study.exhausted and not out_of_time(uow, study)
+    ]
+    found = [need for study in running if study.sampler not in registry.LEARNERS if (need := _ahead(uow, study))]
+    learners = [study for study in running if study.sampler in registry.LEARNERS]
+    if learners:
+        found += _asked_for(uow, learners, among=len(running))
     return found
 
 
+def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
+    """What a queue that is filled ahead lacks."""
+    n_waiting = trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
+    lacking = FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0
+    n = lacking if study.trials_left is None else min(lacking, study.trials_left)
+    return Need(study, n) if n > 0 else None
+
+
+def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> list[Need]:
+    """What workers wait for, shared among the studies that learn as claims share them out.
+
+    Beside other studies a learner has one trial waiting: without any it would never have its turn.
+    """
+    n_waiting = {study.id: trials.n_waiting(uow.connection, study.id, at_most=MAX_ASKED) for study in learners}
+    n_running = Counter(studies.n_running(uow.connection, [study.id for study in learners]))
+    wanted = _shared(learners, workers.asking(uow.connection, now=uow.now), n_running)
+    found = []
+    for study in learners:
+        n = max(wanted[study.id], int(among > 1)) - n_waiting[study.id]
+        n = min(n, MAX_ASKED, n if study.trials_left is None else study.trials_left)
+        if n > 0:
+            found.append(Need(study, n, learns=True))
+    return found
+
+
+def _shared(
+    learners: Sequence[Study], asking: Sequence[workers.Waiting], n_running: Mapping[int, int]
+) -> Mapping[int, int]:
+    """How many of the slots that wait fall to each study: the higher priority first, then the fewest running."""
+    wanted: Counter[int] = Counter()
+    for waiting in asking:
+        eligible = [study for study in learners if may_have(study, waiting.facts, wanted=waiting.study)]
+        for _ in range(waiting.slots if eligible else 0):
+            turn = min(eligible, key=lambda study: (-study.priority, n_running[study.id] + wanted[study.id], study.id))
+            wanted[turn.id] += 1
+    return wanted
+
+
 def propose(sampler: Sampler, need: Need) -> Batch:
-    """Ask the sampler for what the queue lacks; pure."""
-    proposals = sampler.propose(need.study.position, need.n)
-    return Batch(need.study.position, proposals, exhausted=len(proposals) < need.n)
+    """Ask a sampler that does not learn for what the queue lacks; pure."""
+    position = need.study.position
+    proposals = sampler.propose(position, need.n, history=histories.empty(need.study.spec))
+    return Batch(position, proposals, len(proposals) < need.n, sampler.name, sampler.version)
 
 
 def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
@@ -86,7 +120,15 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     study = studies.lock(uow.connection, study_id)
     if study.position != batch.position or study.state is not StudyState.RUNNING:
         return 0
-    proposals = [Proposal(batch.position + i, params) for i, params in enumerate(batch.proposals) if params]
+    proposals = [
+        Proposal(batch.position + i, params, batch.sampler, batch.sampler_version, batch.position, batch.saw)
+        for i, params in enumerate(batch.proposals)
+        if params
+    ]
+    if batch.failure is not None:
+        data = {"message": batch.failure.message, "traceback": batch.failure.hint or "", "position": batch.position}
+        uow.record(study.id, FALLBACK, trial=None, data=data)
+        uow.signal(events_of(study.name))
     added = create_proposed(uow, study, proposals) if proposals else 0
     position = batch.position + len(batch.proposals)
     studies.set_position(uow.connection, study.id, position=position, exhausted=batch.exhausted)
@@ -98,7 +140,7 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
 
 
 class Planner:
-    """Fills queues whenever a bell says that one may lack trials, and every few seconds in any case."""
+    """Supplies studies whenever a bell says that one may lack trials, and every few seconds in any case."""
 
     def __init__(
         self, database: Database, wakeups: Wakeups, *, observe: Observe = lambda sampler, took_s: None
@@ -107,12 +149,13 @@ class Planner:
         self._wakeups = wakeups
         self._observe = observe
         self._locks = StudyLocks(database.engine)
-        self._samplers: dict[int, Sampler] = {}
+        self._newest = NewestResults(database)
+        self._samplers: dict[tuple[int, int], Sampler] = {}
         self._misses: dict[int, int] = {}
 
     async def run(self) -> None:
         """Never returns; a failure is logged and tried again."""
-        with self._wakeups.listen(PLANNER) as bell, closing(self._locks):
+        with self._wakeups.listen(PLANNER) as bell, closing(self._locks), closing(self._newest):
             while True:
                 try:
                     while await self._fill():
@@ -129,11 +172,12 @@ class Planner:
         lacking = await self._database.aread(needs)
         mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
         lacking = [need for need in lacking if need.study.id in mine]
-        served = [await self._serve(need) for need in lacking]
+        # Queues first: they take no time, and a fit may.
+        served = [await self._serve(need) for need in sorted(lacking, key=lambda need: need.learns)]
         return any(served)
 
     async def _serve(self, need: Need) -> bool:
-        """Fill one study's queue; False when that failed, which must not keep the others waiting."""
+        """Supply one study; False when that failed, which must not keep the others waiting."""
         try:
             batch = await asyncio.to_thread(self._propose, need)
             added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
@@ -147,19 +191,19 @@ class Planner:
 
     def _propose(self, need: Need) -> Batch:
         began = time.perf_counter()
-        batch = propose(self._sampler(need.study), need)
+        batch = self._newest.propose(need) if need.learns else propose(self._sampler(need.study), need)
         self._observe(need.study.sampler, time.perf_counter() - began)
         return self._give_up(need, batch)
 
     def _sampler(self, study: Study) -> Sampler:
-        if study.id not in self._samplers:
+        key = study.id, study.version
+        if key not in self._samplers:
             if len(self._samplers) >= MAX_SAMPLERS:
                 self._samplers.clear()
-            self._samplers[study.id] = registry.build(study.sampler, study.spec)
-        return self._samplers[study.id]
+            self._samplers[key] = registry.build(study.sampler, study.spec)
+        return self._samplers[key]
 
     def _give_up(self, need: Need, batch: Batch) -> Batch:
         """Call the space used up when the sampler has long given nothing new."""
-        if self._misses.get(need.study.id, 0) < MAX_MISSES:
-            return batch
-        return Batch(batch.position, batch.proposals, exhausted=True)
+        most = MAX_LEARNER_MISSES if need.learns else MAX_MISSES
+        return batch if self._misses.get(need.study.id, 0) < most else replace(batch, exhausted=True)

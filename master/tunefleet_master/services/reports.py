@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from tunefleet.errors import TunefleetError
 from tunefleet.names import TrialId
-from tunefleet.protocol import Directive, Point, Report, ReportBatch, StopReason
-from tunefleet.spec import Objective
+from tunefleet.protocol import Directive, Report, ReportBatch, StopReason
+from tunefleet_master.pruning.pruner import Action, Decision
+from tunefleet_master.services.curves import advance, first_divergence
+from tunefleet_master.services.pruning import RungBooks, judge
 from tunefleet_master.services.transitions import lease_lost
 from tunefleet_master.storage import leases, studies, trials
 from tunefleet_master.storage import reports as stored
@@ -31,25 +32,42 @@ class Reported:
         return self.trial_id, self.batch.attempt
 
 
-def record(uow: UnitOfWork, reported: Sequence[Reported]) -> list[Directive | TunefleetError]:
+def record(
+    uow: UnitOfWork, reported: Sequence[Reported], *, books: RungBooks | None = None
+) -> list[Directive | TunefleetError]:
     """Store reports and say what each trial does next; reports that are stored already change nothing.
 
-    A metric that is NaN or infinite orders the trial to stop, as diverged. An answer may be NotFound, or LeaseLost when
-    the attempt does not hold its trial.
+    A metric that is NaN or infinite orders the trial to stop, as diverged, and so does the study's pruner. An answer
+    may be NotFound, or LeaseLost when the attempt does not hold its trial.
+
+    Args:
+        uow: the transaction's.
+        reported: batches of reports.
+        books: what pruners compare with, kept between calls; None: made anew from the events.
     """
     held = leases.held(uow.connection, {item.fence for item in reported})
     accepted = [item for item in reported if item.fence in held]
     if accepted:
         stored.store(uow.connection, [(*item.fence, item.batch.reports) for item in accepted])
-        objectives = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()})
-        for item in accepted:
-            trial = held[item.fence]
-            held[item.fence] = _advance(trial, objectives[trial.study_id].spec.objective, item.batch.reports)
-        leases.note_progress(uow.connection, held.values(), deadline=uow.deadline)
-    for item in accepted:
-        held[item.fence] = _stop_if_diverged(uow, held[item.fence], item.batch.reports)
+        _take_in(uow, accepted, held, books=books or RungBooks())
     refusals = refuse(uow, [item.fence for item in reported if item.fence not in held])
     return [_directive(held[item.fence]) if item.fence in held else refusals[item.fence] for item in reported]
+
+
+def _take_in(uow: UnitOfWork, accepted: Sequence[Reported], held: dict[Fence, Trial], *, books: RungBooks) -> None:
+    """Bring the held trials to where their reports have brought them, and stop those that should go no further."""
+    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()})
+    before = []
+    for item in accepted:
+        trial = held[item.fence]
+        before.append(trial)
+        held[item.fence] = advance(trial, of_trials[trial.study_id].spec.objective, item.batch.reports)
+    leases.note_progress(uow.connection, held.values(), deadline=uow.deadline)
+    for item, trial in zip(accepted, before, strict=True):
+        held[item.fence] = _stop_if_diverged(uow, held[item.fence], item.batch.reports)
+        if held[item.fence].stop is None:
+            decision = judge(uow, of_trials[trial.study_id], before=trial, batch=item.batch.reports, books=books)
+            held[item.fence] = _stop_if_behind(uow, held[item.fence], decision)
 
 
 def refuse(uow: UnitOfWork, fences: Collection[Fence]) -> dict[Fence, TunefleetError]:
@@ -61,54 +79,19 @@ def refuse(uow: UnitOfWork, fences: Collection[Fence]) -> dict[Fence, TunefleetE
     }
 
 
-def first_divergence(points: Iterable[Report | Point]) -> str | None:
-    """Which metric was the first to be NaN or infinite, and at which step; None when all are finite."""
-    for point in points:
-        for name, value in point.metrics.items():
-            if not math.isfinite(value):
-                return f"{name} was {value} at step {point.step}"
-    return None
-
-
-def best_point(objective: Objective, points: Sequence[Report | Point]) -> Report | Point | None:
-    """The report that the objective counts: the best one, the earlier among equal ones, or the last.
-
-    None when it was not reported.
-    """
-    measured = [p for p in points if math.isfinite(p.metrics.get(objective.metric, math.nan))]
-    if not measured or objective.value == "last":
-        return measured[-1] if measured else None
-    best = measured[0]
-    for point in measured[1:]:
-        if objective.better(point.metrics[objective.metric], best.metrics[objective.metric]):
-            best = point
-    return best
-
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that are numbers."""
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
-
-
-def _advance(trial: Trial, objective: Objective, reports: Sequence[Report]) -> Trial:
-    """The trial as these reports change it; its value is an interim one until the attempt ends."""
-    last_step = max(report.step for report in reports)
-    trial = replace(trial, last_step=max(last_step, trial.last_step or 0))
-    point = best_point(objective, reports)
-    if point is None:
-        return trial
-    value = point.metrics[objective.metric]
-    if objective.value == "best" and not objective.better(value, trial.value):
-        return trial
-    return replace(trial, value=value, best_step=point.step, metrics=finite(point.metrics))
-
-
 def _stop_if_diverged(uow: UnitOfWork, trial: Trial, reports: Sequence[Report]) -> Trial:
     divergence = first_divergence(reports)
     if divergence is None or trial.stop is not None:
         return trial
     leases.order_stop(uow.connection, trial.id, StopReason.DIVERGED, message=divergence, now=uow.now)
     return replace(trial, stop=StopReason.DIVERGED, stop_message=divergence)
+
+
+def _stop_if_behind(uow: UnitOfWork, trial: Trial, decision: Decision | None) -> Trial:
+    if decision is None or decision.action is not Action.STOP:
+        return trial
+    leases.order_stop(uow.connection, trial.id, StopReason.PRUNED, message=decision.message, now=uow.now)
+    return replace(trial, stop=StopReason.PRUNED, stop_message=decision.message)
 
 
 def _directive(trial: Trial) -> Directive:

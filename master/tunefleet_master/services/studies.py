@@ -104,7 +104,7 @@ def delete(uow: UnitOfWork, name: str) -> None:
 
 def _check(uow: UnitOfWork, spec: StudySpec) -> None:
     review(spec).refuse()
-    problems = wire_problems(spec)
+    problems = [*wire_problems(spec), *registry.sampler_problems(spec)]
     if problems:
         raise InvalidInput(problems)
     if spec.bundle is not None and not artifacts.has_blob(uow.connection, spec.bundle):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.logs import about
 from tunefleet.protocol import Failure, StudyState, TrialState
+from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
     Verdict,
@@ -77,6 +78,7 @@ def announce(
     """Record a trial's new state as an event."""
     data = {
         "value": trial.value,
+        "steps": 0 if trial.last_step is None else trial.last_step + 1,
         "failure": failure,
         "message": message,
         "worker": trial.worker,
@@ -86,10 +88,21 @@ def announce(
     uow.signal(events_of(study.name))
 
 
-def announce_new(uow: UnitOfWork, study: Study, numbers: Iterable[int]) -> None:
-    """Record new trials as events."""
-    for number in numbers:
-        data = {"value": None, "failure": None, "message": "", "worker": None, "attempt": 0}
+def announce_new(uow: UnitOfWork, study: Study, new: Mapping[int, Configuration]) -> None:
+    """Record new trials, or new configurations in the place of waiting ones, as events, by their numbers.
+
+    With the configurations a study's events are all that a sampler needs to know.
+    """
+    for number, params in new.items():
+        data = {
+            "params": params,
+            "value": None,
+            "steps": 0,
+            "failure": None,
+            "message": "",
+            "worker": None,
+            "attempt": 0,
+        }
         uow.record(study.id, f"trial.{TrialState.WAITING}", trial=number, data=data)
     uow.signal(events_of(study.name))
 

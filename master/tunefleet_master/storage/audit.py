@@ -46,12 +46,17 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A configuration, and the sampler's position that it was proposed at, None when somebody asked for it."""
+    """A configuration, and what it was proposed from; `position` is None when somebody asked for it."""
 
     trial: int
     position: int | None
     params: Configuration
     config_hash: str
+    origin: str
+    sampler_version: int | None
+    batch: int | None
+    saw: int | None
+    version: int
 
 
 def count(connection: Connection, table: type[StudyRow | TrialRow | AttemptRow | ReportRow | ArtifactRow]) -> int:
@@ -210,13 +215,14 @@ def studies(connection: Connection) -> list[Study]:
 
 def proposals(connection: Connection, study_id: int) -> Iterator[Proposal]:
     """The configurations of a study, by their position."""
+    made_from = (TrialRow.origin, TrialRow.sampler_version, TrialRow.batch, TrialRow.saw, TrialRow.version)
     query = (
-        select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash)
+        select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash, *made_from)
         .where(TrialRow.study_id == study_id)
         .order_by(TrialRow.position)
     )
     for row in connection.execute(query):
-        yield Proposal(row.number, row.position, row.params, row.config_hash)
+        yield Proposal(*row)
 
 
 def stored_files(connection: Connection) -> Iterator[StoredFile]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Row, select, text
 
 from tunefleet.protocol import Event
 from tunefleet_master.storage.engine import backend_of
@@ -17,6 +19,7 @@ _ONE_AT_A_TIME = text(f"SELECT pg_advisory_xact_lock({EVENTS})")
 
 
 _ADD = RowInsert(table_of(EventRow))
+_SELECTION = select(EventRow.id, EventRow.kind, EventRow.trial, EventRow.at, EventRow.data)
 
 
 def add(connection: Connection, new: Sequence[NewEvent]) -> None:
@@ -36,14 +39,17 @@ def add(connection: Connection, new: Sequence[NewEvent]) -> None:
     _ADD.execute(connection, rows)
 
 
+def of_kind(connection: Connection, study_id: int, kind: str) -> list[Event]:
+    """The study's events of a kind of which there are few, oldest first."""
+    query = _SELECTION.where(EventRow.study_id == study_id, EventRow.kind == kind).order_by(EventRow.id)
+    return [_event_of(row) for row in connection.execute(query)]
+
+
 def after(connection: Connection, study_id: int, last_id: int, *, limit: int) -> list[Event]:
     """The study's events with ids above `last_id`, oldest first."""
-    query = (
-        select(EventRow.id, EventRow.kind, EventRow.trial, EventRow.at, EventRow.data)
-        .where(EventRow.study_id == study_id, EventRow.id > last_id)
-        .order_by(EventRow.id)
-        .limit(limit)
-    )
-    return [
-        Event(id=row.id, kind=row.kind, trial=row.trial, at=row.at, data=row.data) for row in connection.execute(query)
-    ]
+    query = _SELECTION.where(EventRow.study_id == study_id, EventRow.id > last_id).order_by(EventRow.id).limit(limit)
+    return [_event_of(row) for row in connection.execute(query)]
+
+
+def _event_of(row: Row[tuple[int, str, int | None, datetime, dict[str, Any]]]) -> Event:
+    return Event(id=row.id, kind=row.kind, trial=row.trial, at=row.at, data=row.data)

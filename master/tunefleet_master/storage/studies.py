@@ -33,7 +33,8 @@ UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 _BY_ID = select(*_COLUMNS).where(StudyRow.id == bindparam("study_id"))
 _BY_IDS = select(*_COLUMNS).where(StudyRow.id.in_(bindparam("study_ids", expanding=True)))
 _HAS_WAITING = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
-_CLAIMABLE = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, _HAS_WAITING)
+_OFFERS = or_(_HAS_WAITING, StudyRow.sampler.in_(bindparam("samplers", expanding=True)))
+_CLAIMABLE = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, _OFFERS)
 
 
 def find(connection: Connection, name: str) -> Study | None:
@@ -105,9 +106,9 @@ def running(connection: Connection) -> list[Study]:
     return [study_of(row) for row in connection.execute(query)]
 
 
-def with_claimable_trials(connection: Connection) -> list[Study]:
-    """Running studies that have a waiting trial."""
-    return [study_of(row) for row in connection.execute(_CLAIMABLE)]
+def with_claimable_trials(connection: Connection, *, or_samplers: Collection[str] = ()) -> list[Study]:
+    """Running studies that have a waiting trial, or one of these samplers."""
+    return [study_of(row) for row in connection.execute(_CLAIMABLE, {"samplers": list(or_samplers)})]
 
 
 def n_running(connection: Connection, study_ids: Collection[int]) -> dict[int, int]:

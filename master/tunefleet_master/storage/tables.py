@@ -120,6 +120,8 @@ class StudyRow(Table):
     finished_at: Mapped[datetime | None]
     run_s: Mapped[float] = mapped_column(default=0.0)
     """Seconds that it has run before `started_at`, pauses left out."""
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Raised with each change of the space."""
     n_thinned: Mapped[int] = mapped_column(default=0, server_default="0")
     """Trials from number 0 on whose curves have been thinned, since the study ended long ago."""
 
@@ -151,6 +153,13 @@ class TrialRow(Table):
     origin: Mapped[str] = mapped_column(String(32))
     position: Mapped[int | None]
     """The sampler's position that it was proposed at."""
+    batch: Mapped[int | None]
+    """The position of the first of those that were proposed together."""
+    saw: Mapped[int | None] = mapped_column(BigInteger)
+    """The study's last event that the sampler knew of."""
+    sampler_version: Mapped[int | None]
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    """Of the space that it was proposed in."""
     rank: Mapped[int]
     """0: asked for by hand or run again, 1: proposed; lower ones are handed out first."""
     state: Mapped[str] = mapped_column(String(16))
@@ -222,6 +231,12 @@ class WorkerRow(Table):
     facts: Mapped[dict[str, Any]]
     first_seen_at: Mapped[datetime]
     last_beat_at: Mapped[datetime]
+    asks: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Slots for which it waits for a trial."""
+    asks_study: Mapped[str | None] = mapped_column(String(100))
+    """The only study whose trials it waits for; None: any."""
+    asks_until: Mapped[datetime | None]
+    """When it will have given up."""
 
 
 class BlobRow(Table):

@@ -37,6 +37,8 @@ class Study:
     started_at: datetime
     finished_at: datetime | None
     run_s: float
+    version: int
+    """Of its space; raised with each change."""
 
     def elapsed_s(self, now: datetime) -> float:
         """Seconds that the study has run, pauses left out."""
@@ -91,6 +93,13 @@ class NewTrial:
     origin: str
     position: int | None
     """The sampler's position that it was proposed at; None: it was asked for by hand."""
+    version: int
+    """Of the space that it belongs to."""
+    batch: int | None = None
+    """The position of the first of those that were proposed together."""
+    saw: int | None = None
+    """The study's last event that the sampler knew of; None for one that does not learn."""
+    sampler_version: int | None = None
 
 
 @lru_cache(maxsize=1_000)
@@ -118,6 +127,7 @@ def study_of(row: Row[*tuple[Any, ...]]) -> Study:
         started_at=row.started_at,
         finished_at=row.finished_at,
         run_s=row.run_s,
+        version=row.version,
     )
 
 

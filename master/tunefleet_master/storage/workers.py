@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 
 from tunefleet.protocol import WorkerFacts
 from tunefleet_master.storage.engine import BACKENDS, backend_of
-from tunefleet_master.storage.tables import MasterRow, WorkerRow, table_of
+from tunefleet_master.storage.rowsets import RowUpdate
+from tunefleet_master.storage.tables import MasterRow, UtcTime, WorkerRow, table_of
 from tunefleet_master.storage.upserts import UpsertInto, insert_into
 
 _W = table_of(WorkerRow)
@@ -22,6 +24,12 @@ _KNOWN = (
     .with_for_update()
 )
 _HEARD = update(_W).where(_W.c.name.in_(bindparam("names", expanding=True))).values(last_beat_at=bindparam("now"))
+_ASKS = RowUpdate(_W, key=("name",), columns=("asks", "asks_study", "asks_until"))
+_ASKING = (
+    select(_W.c.facts, _W.c.asks, _W.c.asks_study)
+    .where(_W.c.asks > 0, _W.c.asks_until > bindparam("now", type_=UtcTime()))
+    .order_by(_W.c.name)
+)
 
 
 def _newest_facts(new: UpsertInto) -> UpsertInto:
@@ -48,6 +56,42 @@ def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datet
         rows = [{"name": n, "facts": facts[n], "first_seen_at": now, "last_beat_at": now} for n in changed]
         connection.execute(_DESCRIBE[backend_of(connection)], rows)
     return {name: known[name].last_beat_at if name in known else None for name in heard}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A worker that waits for trials: on how many slots, of which study (None: of any), and until when.
+
+    Nobody waits on 0 slots: whoever got what he asked for waits no more.
+    """
+
+    slots: int
+    study: str | None
+    until: datetime
+
+
+def note_asking(connection: Connection, asking: Mapping[str, Asking]) -> None:
+    """Record who waits; workers that the transaction has noted."""
+    rows = [
+        {"name": name, "asks": it.slots, "asks_study": it.study, "asks_until": it.until}
+        for name, it in sorted(asking.items())
+    ]
+    _ASKS.execute(connection, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A worker that waits for trials: what it is, on how many slots, and of which study (None: of any)."""
+
+    facts: WorkerFacts
+    slots: int
+    study: str | None
+
+
+def asking(connection: Connection, *, now: datetime) -> list[Waiting]:
+    """The workers that wait for a trial now."""
+    rows = connection.execute(_ASKING, {"now": now})
+    return [Waiting(WorkerFacts.model_validate(row.facts), row.asks, row.asks_study) for row in rows]
 
 
 def all_since(connection: Connection, since: datetime, *, limit: int) -> list[Row[*tuple[Any, ...]]]:

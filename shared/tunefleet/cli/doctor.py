@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,14 +50,10 @@ def doctor(
 
 def _verify(journals: list[Path], *, data: Path | None, database: str | None, as_json: bool) -> int:
     """Let the master's own program do it, which knows the tables; its exit code."""
-    from tunefleet.cli.processes import need
+    from tunefleet.cli.processes import run_master
 
-    need("tunefleet_master", "master")
-    arguments = [f"--journal={file}" for file in journals]
-    arguments += [f"--data={data}"] if data is not None else []
-    arguments += [f"--database={database}"] if database is not None else []
-    arguments += ["--json"] if as_json else []
-    return subprocess.run([sys.executable, "-m", "tunefleet_master", "doctor", "--verify", *arguments]).returncode
+    arguments = ["doctor", "--verify", *(f"--journal={file}" for file in journals)]
+    return run_master(*arguments, data=data, database=database, as_json=as_json)
 
 
 def _facts(client: Client) -> dict[str, object]:

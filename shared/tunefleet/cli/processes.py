@@ -188,6 +188,19 @@ def need(package: str, extra: str) -> None:
         )
 
 
+def run_master(*arguments: str, data: Path | None, database: str | None, as_json: bool) -> int:
+    """Let the master's own program do what needs its tables or its samplers; its exit code.
+
+    Raises:
+        TunefleetError: the master is not installed here.
+    """
+    need("tunefleet_master", "master")
+    options = [f"--data={data}"] if data is not None else []
+    options += [f"--database={database}"] if database is not None else []
+    options += ["--json"] if as_json else []
+    return subprocess.run([sys.executable, "-m", "tunefleet_master", *arguments, *options]).returncode
+
+
 def _die_with(parent: int) -> Callable[[], None]:
     def prepare() -> None:
         if _libc is not None:

@@ -1,0 +1,1 @@
+"""Which trials are worth going on with. Pure: no database, no web, no clock."""

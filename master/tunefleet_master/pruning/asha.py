@@ -1,0 +1,87 @@
+"""Asynchronous successive halving.
+
+Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht, Talwalkar (2020), A System for Massively Parallel
+Hyperparameter Tuning, https://arxiv.org/abs/1810.05934, algorithm 2. Its names and ours: r is `min`, R is `max`.
+
+Notation:
+    r_k = min * eta^k    the rungs, as long as they do not exceed `max`
+    n                    how many trials have reached a rung so far, those included that went on from there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from tunefleet.spec import Pruning
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.rungs import Rung, RungBook
+
+
+class AshaPruner(Pruner):
+    """A trial goes on from a rung when it is among the best 1/eta of those that have reached it so far.
+
+    With `mode: promote` this is the paper's algorithm: at each rung a trial is paused, and promoted as soon as it is
+    among the best floor(n/eta); while fewer than eta have reached the rung, all of them wait. A trial that is among
+    them when it arrives goes on at once: the worker that has just become free would be given the same trial, since no
+    other can have become promotable by this arrival. When no more trials come, the best of each rung goes on even if
+    it is alone there: else a study of fewer than eta trials would end without a trained model.
+
+    With `mode: stop`, as in Syne Tune, Ray Tune and Optuna, a trial that is not among the best when it arrives ends,
+    and needs no checkpoint. As it cannot come back, the best so far always goes on: of n trials max(1, floor(n/eta)).
+
+    Departures from the paper: a trial that goes on from the last rung runs all its steps, where `max` is less than
+    that; and the last step is recorded as a rung too, where nothing is decided.
+    """
+
+    name: ClassVar[str] = "asha"
+
+    def __init__(self, pruning: Pruning, *, steps: int | None, sign: float = 1.0) -> None:
+        super().__init__(pruning, steps=steps, sign=sign)
+        self.pauses = pruning.mode == "promote"
+        self._eta = pruning.eta
+        self._rungs = rungs(pruning, steps=steps)
+
+    def promotable(self, book: RungBook, *, is_final: bool = False) -> Iterator[int]:
+        """The paused trials among the best of their rungs: from the highest rung down, at each the best first."""
+        for rung in book.with_paused():
+            n_best = self._n_best(rung, at_least=1 if is_final else 0)
+            for value, trial in rung.paused:
+                if rung.rank(value, trial) >= n_best:
+                    break
+                yield trial
+
+    def _last_due(self, n_run: int) -> int:
+        return max((rung for rung in self._rungs if rung <= n_run), default=0)
+
+    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+        rung = book.at(standing.rung, trial=standing.trial)
+        n_best = self._n_best(rung, at_least=0 if self.pauses else 1)
+        rank = rung.rank(standing.value, standing.trial)
+        evidence = (
+            f"{self._shown(standing.value)} is rank {rank + 1} of {len(rung)} after {steps_run(standing.rung)}; "
+            f"{self._who_goes_on(n_best)}"
+        )
+        if rank < n_best:
+            return Decision(Action.CONTINUE, evidence)
+        return Decision(Action.PAUSE if self.pauses else Action.STOP, evidence)
+
+    def _n_best(self, rung: Rung, *, at_least: int) -> int:
+        return max(at_least, len(rung) // self._eta)
+
+    def _who_goes_on(self, n_best: int) -> str:
+        match n_best:
+            case 0:
+                return f"none goes on before {self._eta} trials are here"
+            case 1:
+                return "the best one goes on"
+        return f"the best {n_best} go on"
+
+
+def rungs(pruning: Pruning, *, steps: int | None) -> tuple[int, ...]:
+    """The rungs r_k up to `max` and `steps`, one of which must be given; at least the first."""
+    highest = min(bound for bound in (pruning.max, steps) if bound is not None)
+    found = [pruning.min]
+    while found[-1] * pruning.eta <= highest:
+        found.append(found[-1] * pruning.eta)
+    return tuple(found)

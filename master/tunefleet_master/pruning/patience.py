@@ -1,0 +1,42 @@
+"""Early stopping: a trial that no longer improves."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from tunefleet.spec import Pruning
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.rungs import RungBook
+
+
+class PatiencePruner(Pruner):
+    """Stops a trial whose value has not improved by more than `min_delta` for `patience` steps.
+
+    Early stopping (Prechelt 1998, Early Stopping - But When?, criterion UP), as in the callbacks of Keras and
+    Lightning: an improvement is measured against the value of the last one, so that many small ones add up to one.
+    Steps are counted, and not reports, so that it does not matter how often a trial reports.
+
+    It looks at the trial's own curve only. What it saves is the rest of curves that have become flat; a trial that is
+    bad and still improves runs on. So it finds a better trial with the same work only where trials run much longer
+    than they improve.
+    """
+
+    name: ClassVar[str] = "patience"
+    compares: ClassVar[bool] = False
+    needs_curve: ClassVar[bool] = True
+
+    def __init__(self, pruning: Pruning, *, steps: int | None, sign: float = 1.0) -> None:
+        super().__init__(pruning, steps=steps, sign=sign)
+        self._patience = pruning.patience or math.inf
+        self._min_delta = pruning.min_delta
+
+    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+        best, best_step = math.inf, standing.rung - 1
+        for step, value in standing.curve:
+            if value < best - self._min_delta:
+                best, best_step = value, step
+        waited = standing.rung - 1 - best_step
+        more = f" by more than {self._min_delta:g}" if self._min_delta else ""
+        evidence = f"{self._shown(best)} after {steps_run(best_step + 1)} has not been bettered{more} for "
+        return Decision(Action.STOP if waited >= self._patience else Action.CONTINUE, evidence + steps_run(waited))

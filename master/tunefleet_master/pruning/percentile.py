@@ -1,0 +1,55 @@
+"""The percentile rule: the median rule with another share than one half."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tunefleet.spec import Pruning
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.rungs import RungBook
+
+
+class PercentilePruner(Pruner):
+    """Stops a trial that is worse than a share of the complete trials were after as many steps.
+
+    The median stopping rule of Golovin et al. (2017), Google Vizier, section 3.2,
+    https://doi.org/10.1145/3097983.3098043, for any share, as in Optuna's PercentilePruner. As there, only trials count
+    that ran to their end, so that those that were stopped do not make the rule stricter from step to step; and nothing
+    is stopped before `startup` of them have a value at the rung.
+
+    Departures: the paper compares a trial's best value with the averages of the others' values up to the step. Of a
+    curve that falls, the average lags behind, and lets bad trials pass; here the same is compared on both sides, what
+    each trial would have ended with at that step. Values that are equal to the percentile go on.
+    """
+
+    name: ClassVar[str] = "percentile"
+
+    def __init__(self, pruning: Pruning, *, steps: int | None, sign: float = 1.0) -> None:
+        super().__init__(pruning, steps=steps, sign=sign)
+        self._percentile = pruning.percentile
+        self._startup = pruning.startup
+        self._interval = pruning.interval
+
+    def new_book(self) -> RungBook:
+        """An empty book, in which complete trials count."""
+        return RungBook(bracket_of=self.bracket, only_complete=True)
+
+    def _last_due(self, n_run: int) -> int:
+        return 0 if n_run < self._min else n_run - (n_run - self._min) % self._interval
+
+    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+        rung = book.at(standing.rung, trial=standing.trial)
+        after = f"after {steps_run(standing.rung)}"
+        if len(rung) < self._startup:
+            evidence = f"{len(rung)} complete trials were seen {after}, and comparing begins with {self._startup}"
+            return Decision(Action.CONTINUE, evidence)
+        limit = rung.quantile(self._percentile / 100)
+        is_worse = standing.value > limit
+        evidence = (
+            f"{self._shown(standing.value)} is {'worse' if is_worse else 'no worse'} than {self._shown(limit)}, "
+            f"{self._words()} of {len(rung)} complete trials {after}"
+        )
+        return Decision(Action.STOP if is_worse else Action.CONTINUE, evidence)
+
+    def _words(self) -> str:
+        return f"which bounds the best {self._percentile:g} %"

@@ -1,0 +1,189 @@
+"""What a sampler may know of its study: every trial so far, as arrays that grow.
+
+A history is a fold over the study's events, in their order: the same events give the same history, so that whatever
+was proposed can be proposed again by whoever has the events up to the one that the proposal saw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunefleet.space import Configuration, Space
+from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
+
+Values = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_FIRST_ROOM = 64
+
+
+class Outcome(IntEnum):
+    """What is known of a trial."""
+
+    PENDING = 0
+    """It waits or runs."""
+    COMPLETE = 1
+    PRUNED = 2
+    """It was stopped early; its value is that of `steps` steps."""
+    INFEASIBLE = 3
+    """Its configuration cannot be trained: it diverged, or ran out of memory, or said so."""
+    UNKNOWN = 4
+    """It failed for a reason that tells nothing of its configuration, or was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of a study, as far as samplers care.
+
+    Attributes:
+        trial: the trial's number.
+        outcome: what is known of it now.
+        params: of a new trial, and of one whose place another configuration has taken; None: as before.
+        values: one for each objective, in the user's own sense; empty without a result.
+        steps: how many steps it has run.
+        rung: a step at which trials are compared, that it has reached with `values[0]`; None: no rung.
+    """
+
+    trial: int
+    outcome: Outcome
+    params: Configuration | None = None
+    values: tuple[float, ...] = ()
+    steps: int = 0
+    rung: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The space was changed; trials that do not lie in the new one stay known, and are no evidence any more."""
+
+    space: Space
+
+
+class History:
+    """All trials of a study as arrays; row i is trial number i. Values are minimised throughout.
+
+    Attributes:
+        axes: of the space that coordinates are in.
+        n: how many trials there are.
+        n_ended: how many of them have ended.
+    """
+
+    def __init__(self, space: Space, *, signs: tuple[float, ...] = (1.0,)) -> None:
+        """An empty history; `signs` has -1 for each objective that is maximised and 1 for the others."""
+        self.axes = Axes(space)
+        self.n = 0
+        self.n_ended = 0
+        self._signs = np.array(signs)
+        self._points = np.empty((_FIRST_ROOM, self.axes.d))
+        self._outcomes = np.empty(_FIRST_ROOM, dtype=np.int8)
+        self._values = np.empty((_FIRST_ROOM, len(signs)))
+        self._steps = np.empty(_FIRST_ROOM, dtype=np.int64)
+        self._ended = np.empty(_FIRST_ROOM, dtype=np.int64)
+        self._known: dict[bytes, int] = {}
+        self._rungs: dict[int, dict[int, float]] = {}
+
+    @property
+    def points(self) -> Points:
+        """(n, d): canonical; NaN where a parameter is inactive."""
+        return self._points[: self.n]
+
+    @property
+    def outcomes(self) -> NDArray[np.int8]:
+        """(n,): an `Outcome` each."""
+        return self._outcomes[: self.n]
+
+    @property
+    def values(self) -> Values:
+        """(n, m): one column for each objective, minimised; NaN where there is no result."""
+        return self._values[: self.n]
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """(n,): steps run."""
+        return self._steps[: self.n]
+
+    @property
+    def fits(self) -> Mask:
+        """(n,): which trials lie in the space as it is now; all of them unless it was edited."""
+        return np.asarray(~np.isnan(self.points).all(axis=1))
+
+    def with_outcome(self, *outcomes: Outcome) -> Indices:
+        """The trials with one of these outcomes that lie in the space, the first that ended first."""
+        found = np.flatnonzero(np.isin(self.outcomes, outcomes) & self.fits)
+        return found[np.argsort(self._ended[found], kind="stable")]
+
+    @property
+    def pending(self) -> Indices:
+        """The trials that wait or run, in order of their numbers."""
+        return np.flatnonzero((self.outcomes == Outcome.PENDING) & self.fits)
+
+    def rungs(self) -> Mapping[int, Mapping[int, float]]:
+        """At each step at which trials are compared: the trials that reached it, and their value there, minimised."""
+        return self._rungs
+
+    def knows(self, points: Points) -> Mask:
+        """(n,): which of these canonical points (n, d) are trials already."""
+        return np.array([key in self._known for key in row_keys(points)], dtype=np.bool_)
+
+    def fold(self, changes: Iterable[Change | Edit]) -> None:
+        """Take in changes, in the order of their events."""
+        for change in changes:
+            if isinstance(change, Edit):
+                self._edit(change.space)
+            else:
+                self._apply(change)
+
+    def _apply(self, change: Change) -> None:
+        i = change.trial
+        if i >= self.n:
+            self._extend(i + 1)
+        if change.params is not None:
+            self._place(i, change.params)
+        if change.rung is not None:
+            self._rungs.setdefault(change.rung, {})[i] = float(self._signs[0] * change.values[0])
+            return
+        was_over = self._outcomes[i] != Outcome.PENDING
+        is_over = change.outcome is not Outcome.PENDING
+        self._outcomes[i] = change.outcome
+        self._steps[i] = change.steps
+        self._values[i] = self._signs * np.array(change.values) if change.values else math.nan
+        if is_over and not was_over:
+            self._ended[i] = self.n_ended
+            self.n_ended += 1
+
+    def _edit(self, space: Space) -> None:
+        """Move to the axes of another space; which trials lie in it is looked at anew."""
+        lie = zip(self.points, self.fits, strict=True)
+        old = [self.axes.configuration(point) if fits else None for point, fits in lie]
+        self.axes = Axes(space)
+        self._points = np.full((len(self._points), self.axes.d), math.nan)
+        self._known = {}
+        for i, configuration in enumerate(old):
+            if configuration is not None and self.axes.holds(configuration):
+                self._place(i, configuration)
+
+    def _place(self, i: int, params: Configuration) -> None:
+        point = self.axes.canonical(self.axes.point(params)[None])
+        self._points[i] = point
+        self._known[row_keys(point)[0]] = i
+
+    def _extend(self, n: int) -> None:
+        if n > len(self._points):
+            room = max(n, 2 * len(self._points))
+            for name in ("_points", "_outcomes", "_values", "_steps", "_ended"):
+                old = getattr(self, name)
+                new = np.empty((room, *old.shape[1:]), dtype=old.dtype)
+                new[: self.n] = old[: self.n]
+                setattr(self, name, new)
+        self._points[self.n : n] = math.nan
+        self._outcomes[self.n : n] = Outcome.PENDING
+        self._values[self.n : n] = math.nan
+        self._steps[self.n : n] = 0
+        self._ended[self.n : n] = -1
+        self.n = n

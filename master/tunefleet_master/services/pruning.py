@@ -1,0 +1,164 @@
+"""Stopping trials early, in the transaction of the report that shows that they are behind.
+
+What a trial is compared with is a fold of its study's events, kept in memory and brought up to date when a trial
+reaches a rung. Each rung that is reached is an event of its own, so that every master folds the same book.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+
+from tunefleet.protocol import Event, Report, TrialState
+from tunefleet.spec import Objective, StudySpec
+from tunefleet_master.lifecycle import FINISHED
+from tunefleet_master.pruning import registry
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.services import histories
+from tunefleet_master.services.curves import advance
+from tunefleet_master.services.wakeups import events_of
+from tunefleet_master.storage import events, reports
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+MAX_BOOKS = 200
+_AT_ONCE = 5_000  # events that are read at a time
+_OVER = frozenset(str(state) for state in FINISHED)
+
+
+@dataclass(slots=True)
+class _Entry:
+    """The book of a study, and how far it has come.
+
+    Attributes:
+        book: all rungs that were reached.
+        seen: the last event in it.
+        unconfirmed: trial and rung that this master has recorded and not seen among the events, by their transaction.
+    """
+
+    book: RungBook
+    seen: int = 0
+    unconfirmed: dict[tuple[int, int], UnitOfWork] = field(default_factory=dict)
+
+
+class RungBooks:
+    """The books of the studies that stop trials early, each made from its events when it is first needed."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._turn = Lock()
+
+    def reached(self, study: Study, pruner: Pruner, *, trial: int) -> int:
+        """The last rung that a trial is known to have reached; another master may have seen a later one."""
+        with self._turn:
+            return self._entry(study.id, pruner).book.reached(trial)
+
+    def up_to_date(self, uow: UnitOfWork, study: Study, pruner: Pruner) -> RungBook:
+        """The book with all that is committed, and what this transaction has recorded."""
+        with self._turn:
+            entry = self._entry(study.id, pruner)
+            self._catch_up(uow, study, entry)
+            if any(of is not uow for of in entry.unconfirmed.values()):  # a transaction was undone
+                del self._entries[study.id]
+                entry = self._entry(study.id, pruner)
+                self._catch_up(uow, study, entry)
+            return entry.book
+
+    def record(self, uow: UnitOfWork, study: Study, standing: Standing) -> None:
+        """A trial reached a rung: note it in the book, and among the study's events."""
+        with self._turn:
+            entry = self._entries[study.id]
+            entry.book.record(standing.trial, rung=standing.rung, value=standing.value)
+            entry.unconfirmed[standing.trial, standing.rung] = uow
+        [sign] = histories.signs(study.spec.objective)
+        data = {"rung": standing.rung, "value": sign * standing.value}
+        uow.record(study.id, histories.RUNG, trial=standing.trial, data=data)
+        uow.signal(events_of(study.name))
+
+    def _entry(self, study_id: int, pruner: Pruner) -> _Entry:
+        if study_id not in self._entries:
+            while len(self._entries) >= MAX_BOOKS:
+                self._entries.popitem(last=False)
+            self._entries[study_id] = _Entry(pruner.new_book())
+        self._entries.move_to_end(study_id)
+        return self._entries[study_id]
+
+    @staticmethod
+    def _catch_up(uow: UnitOfWork, study: Study, entry: _Entry) -> None:
+        [sign] = histories.signs(study.spec.objective)
+        while found := events.after(uow.connection, study.id, entry.seen, limit=_AT_ONCE):
+            for event in found:
+                _fold(event, entry, sign=sign)
+            entry.seen = found[-1].id
+
+
+def pruner_of(spec: StudySpec) -> Pruner | None:
+    """The study's pruner, None where it stops nothing early."""
+    return registry.build(spec)
+
+
+def judge(
+    uow: UnitOfWork, study: Study, *, before: Trial, batch: Sequence[Report], books: RungBooks
+) -> Decision | None:
+    """What the trial does next, if these reports bring it to a rung; the first decision that is not to go on stands.
+
+    Args:
+        uow: the request's.
+        study: the trial's.
+        before: the trial as it was before these reports.
+        batch: the reports, oldest first; they are stored.
+        books: of this master.
+    """
+    pruner = pruner_of(study.spec)
+    if pruner is None or before.stop is not None:
+        return None
+    trial = before
+    for report in sorted(batch, key=lambda report: report.step):
+        trial = advance(trial, study.spec.objective, [report])
+        decision = _decision(uow, trial, study, report=report, pruner=pruner, books=books)
+        if decision is not None and decision.action is not Action.CONTINUE:
+            return decision
+    return None
+
+
+def _decision(
+    uow: UnitOfWork, trial: Trial, study: Study, *, report: Report, pruner: Pruner, books: RungBooks
+) -> Decision | None:
+    """What the pruner says of a trial that this report brings to a rung; None where it brings it to none."""
+    latest = report.metrics.get(study.spec.objective.metric)
+    if latest is None or trial.value is None:
+        return None
+    if pruner.rung(report.step, reached=books.reached(study, pruner, trial=trial.number)) is None:
+        return None
+    book = books.up_to_date(uow, study, pruner)
+    rung = pruner.rung(report.step, reached=book.reached(trial.number))
+    if rung is None:
+        return None
+    [sign] = histories.signs(study.spec.objective)
+    curve = _curve(uow, trial, study.spec.objective, sign=sign) if pruner.needs_curve else ()
+    standing = Standing(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
+    if pruner.compares:
+        books.record(uow, study, standing)
+    return pruner.decide(book, standing)
+
+
+def _curve(uow: UnitOfWork, trial: Trial, objective: Objective, *, sign: float) -> list[tuple[int, float]]:
+    points = reports.curves(uow.connection, {trial.id})[trial.id]
+    return [
+        (point.step, sign * point.metrics[objective.metric]) for point in points if objective.metric in point.metrics
+    ]
+
+
+def _fold(event: Event, entry: _Entry, *, sign: float) -> None:
+    """Take an event of the study into its book."""
+    if event.trial is None:
+        return
+    if event.kind == histories.RUNG:
+        rung, value = int(str(event.data["rung"])), sign * float(str(event.data["value"]))
+        entry.book.record(event.trial, rung=rung, value=value)
+        entry.unconfirmed.pop((event.trial, rung), None)
+    elif (state := event.kind.removeprefix("trial.")) in _OVER:
+        entry.book.end(event.trial, is_complete=state == TrialState.COMPLETE)
