@@ -97,7 +97,7 @@ def test_a_grid_that_nobody_can_walk_is_refused() -> None:
     [
         ({"stages": [{"trials": 2, "steps": 1}]}, "stages"),
         ({"stages": "auto"}, "stages"),
-        ({"pruning": {"pruner": "asha"}}, "pruning.pruner"),
+        ({"pruning": {"pruner": "asha", "mode": "promote"}}, "pruning.mode"),
         ({"preflight": {}}, "preflight"),
         ({"finalists": {}}, "finalists"),
         ({"ensemble": {}}, "ensemble"),

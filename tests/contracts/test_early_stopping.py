@@ -1,0 +1,139 @@
+"""Trials that are behind are stopped in the transaction of the report that shows it, whichever master takes it in."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tunefleet.protocol import CompleteRequest, Lease, Report, ReportBatch, TrialState
+from tunefleet_master.services import histories, reports
+from tunefleet_master.services.pruning import RungBooks
+from tunefleet_master.services.reports import Reported
+from tunefleet_master.storage import events, studies
+
+HALVING = {"pruner": "asha", "min": 1, "eta": 2}
+
+
+def submit(master: Any, **changes: Any) -> None:
+    asked = {"budget": {"trials": 8}, "steps": 8, "pruning": HALVING, "search": {"sampler": "random"}}
+    master.submit(**{**asked, **changes})
+
+
+def reported(lease: Lease, *losses: float, first: int = 0) -> Reported:
+    points = [Report(step=first + i, metrics={"loss": loss}) for i, loss in enumerate(losses)]
+    return Reported(lease.trial_id, ReportBatch(attempt=lease.attempt, reports=points))
+
+
+def rungs(master: Any) -> list[tuple[int | None, Any, Any]]:
+    study = master.look(lambda uow: studies.get(uow.connection, "study"))
+    found = master.look(lambda uow: events.of_kind(uow.connection, study.id, histories.RUNG))
+    return [(event.trial, event.data["rung"], event.data["value"]) for event in found]
+
+
+def test_a_trial_that_is_behind_at_a_rung_is_told_to_stop_and_ends_as_pruned(master: Any) -> None:
+    submit(master)
+    good, bad = master.claim(slots=2)
+    assert master.ask(reports.record, reported(good, 0.1)).directive == "continue"
+    told = master.ask(reports.record, reported(bad, 0.9))
+    assert (told.directive, told.reason) == ("stop", "pruned")
+    assert "rank 2 of 2 after 1 step" in told.message
+    assert master.end(bad.trial_id, CompleteRequest(attempt=1)).state is TrialState.PRUNED
+    assert rungs(master) == [(good.number, 1, 0.1), (bad.number, 1, 0.9)]
+
+
+def test_a_repeated_report_gets_the_same_answer_and_is_counted_once(master: Any) -> None:
+    submit(master)
+    good, bad = master.claim(slots=2)
+    master.ask(reports.record, reported(good, 0.1))
+    answers = [master.ask(reports.record, reported(bad, 0.9)) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert len(rungs(master)) == 2
+
+
+def test_a_batch_that_passes_several_rungs_is_judged_at_each(master: Any) -> None:
+    submit(master)
+    first, second = master.claim(slots=2)
+    master.ask(reports.record, reported(first, 0.5, 0.4, 0.3, 0.2))
+    told = master.ask(reports.record, reported(second, 0.4, 0.39, 0.38, 0.37))
+    assert [rung for number, rung, _ in rungs(master) if number == second.number] == [1, 2, 4]
+    assert told.directive == "stop"
+    assert "rank 2 of 2 after 4 steps" in told.message
+
+
+def test_an_attempt_that_begins_again_reaches_no_rung_twice(master: Any) -> None:
+    submit(master)
+    [lease] = master.claim()
+    master.ask(reports.record, reported(lease, 0.5, 0.4))
+    master.pass_time(61)
+    [again] = master.claim()
+    assert (again.trial_id, again.attempt) == (lease.trial_id, 2)
+    master.ask(reports.record, reported(again, 0.5, 0.4))
+    assert [rung for _, rung, _ in rungs(master)] == [1, 2]
+
+
+def test_what_one_master_has_recorded_another_one_compares_with(master: Any) -> None:
+    submit(master)
+    mine, theirs = (partial(reports.record, books=RungBooks()) for _ in range(2))
+    first, second, third = master.claim(slots=3)
+    assert master.ask(mine, reported(first, 0.1)).directive == "continue"
+    assert master.ask(theirs, reported(second, 0.2)).directive == "stop"
+    assert master.ask(mine, reported(third, 0.3)).directive == "stop"
+    assert "of 3" in master.ask(mine, reported(third, 0.3)).message
+
+
+def test_a_transaction_that_is_undone_leaves_nothing_to_compare_with(master: Any) -> None:
+    submit(master)
+    books = RungBooks()
+    first, second = master.claim(slots=2)
+
+    def undone(uow: Any) -> None:
+        reports.record(uow, [reported(first, 0.1)], books=books)
+        raise ValueError("undone on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        master.call(undone)
+    told = master.ask(partial(reports.record, books=books), reported(second, 0.9))
+    assert told.directive == "continue"
+    assert rungs(master) == [(second.number, 1, 0.9)]
+    assert master.ask(partial(reports.record, books=books), reported(first, 0.1)).directive == "continue"
+    assert len(rungs(master)) == 2
+
+
+def test_trials_that_report_in_one_transaction_are_compared_with_each_other(master: Any) -> None:
+    submit(master)
+    first, second = master.claim(slots=2)
+    told = master.call(reports.record, [reported(first, 0.1), reported(second, 0.9)])
+    assert [answer.directive for answer in told] == ["continue", "stop"]
+
+
+def test_a_maximised_metric_is_compared_the_other_way_round(master: Any) -> None:
+    submit(master, objective={"metric": "loss", "goal": "maximize"})
+    first, second = master.claim(slots=2)
+    master.ask(reports.record, reported(first, 0.1))
+    assert master.ask(reports.record, reported(second, 0.9)).directive == "continue"
+
+
+def test_samplers_learn_what_was_reached(master: Any) -> None:
+    submit(master)
+    good, bad = master.claim(slots=2)
+    master.ask(reports.record, reported(good, 0.1, 0.05))
+    master.ask(reports.record, reported(bad, 0.9))
+    study = master.look(lambda uow: studies.get(uow.connection, "study"))
+    history = histories.empty(study.spec)
+    history.fold(
+        change for _, change in master.look(lambda uow: list(histories.changes(uow.connection, study.id, after=0)))
+    )
+    assert {rung: dict(found) for rung, found in history.rungs().items()} == {
+        1: {good.number: 0.1, bad.number: 0.9},
+        2: {good.number: 0.05},
+    }
+
+
+def test_an_own_curve_that_no_longer_improves_ends(master: Any) -> None:
+    submit(master, pruning={"pruner": "patience", "patience": 2})
+    [lease] = master.claim()
+    answers = [master.ask(reports.record, reported(lease, 0.5, first=step)) for step in range(3)]
+    assert [answer.directive for answer in answers] == ["continue", "continue", "stop"]
+    assert rungs(master) == []
