@@ -238,6 +238,8 @@ class TrialView(Model):
     worker: str | None
     origin: str
     """Who proposed it: the sampler's name, or `user`."""
+    version: int = 1
+    """Of the study's space that it belongs to."""
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -293,10 +295,21 @@ class StudyView(Model):
     """Why no worker takes its trials; empty while one does, and while it has none to give."""
 
 
+class SpaceEdit(Model):
+    """A change of a study's space while it ran."""
+
+    version: int
+    """Of the space that the change made; trials before it have lower ones."""
+    at: AwareDatetime
+    changed: dict[ParameterName, tuple[str, str]]
+    """What each changed parameter was, and what it has become, in words."""
+
+
 class StudyDetail(StudyView):
     """A study with its spec."""
 
     spec: StudySpec
+    edits: list[SpaceEdit] = Field(default_factory=list)
 
 
 class StudyPatch(Plain):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,9 +92,22 @@ class Study:
         return self._patch(StudyPatch(state="stopped"))
 
     def edit(
-        self, *, trials: int | None = None, hours: float | None = None, priority: int | None = None
+        self,
+        *,
+        trials: int | None = None,
+        hours: float | None = None,
+        priority: int | None = None,
+        space: Mapping[str, JsonValue] | None = None,
     ) -> StudyDetail:
-        """Change the budget or the priority; what is not given stays."""
+        """Change the budget, the priority or the space; what is not given stays.
+
+        `space` has the parameters that change, as a study's file has them: `{"lr": {"log": [1e-5, 1.0]}}`. Finished
+        trials stay; those outside the new space are no evidence for samplers any more.
+
+        Raises:
+            InvalidInput: the study has no such parameter, or none can be like this.
+            Conflict: trials run outside the new space.
+        """
         changes: dict[str, object] = {}
         if trials is not None or hours is not None:
             now = self.view().budget
@@ -103,6 +116,8 @@ class Study:
             )
         if priority is not None:
             changes["priority"] = priority
+        if space is not None:
+            changes["space"] = dict(space)
         return self._patch(StudyPatch.parse(changes))
 
     def retry(self, *failures: Failure | str) -> list[int]:

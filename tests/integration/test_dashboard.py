@@ -56,6 +56,17 @@ def test_a_study_shows_its_facts_its_best_trial_and_its_trials(api, study) -> No
     assert 'title="' + repr(study["complete"]["params"]["lr"]) in text
 
 
+def test_a_study_whose_space_was_changed_shows_both_versions(api) -> None:
+    api.submit(name="edited")
+    assert "Changes of the space" not in page(api, "/studies/edited")
+    assert api.http.patch("/api/v1/studies/edited", json={"space": {"lr": {"log": [1e-5, 1.0]}}}).status_code == 200
+    text = page(api, "/studies/edited")
+
+    assert "Changes of the space" in text
+    assert re.findall(r"<td>(log \[[^<]*)</td>", text)[-1] == "log [1e-05, 1.0]"
+    assert len(re.findall(r"<td>(log \[[^<]*)</td>", text)) == 2
+
+
 def test_a_study_that_no_worker_takes_says_why_on_its_page_and_on_the_first_one(api) -> None:
     api.submit(name="large", resources={"gpus": 2})
     api.claim("small-one", wait_s=0, facts={"gpus_per_slot": 1})

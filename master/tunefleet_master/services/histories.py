@@ -49,10 +49,14 @@ def first_spec(connection: Connection, study: Study) -> StudySpec:
     return versions(connection, study)[0]
 
 
+def edits(connection: Connection, study: Study) -> list[Event]:
+    """The events that changed the study's space, oldest first."""
+    return events.of_kind(connection, study.id, EDITED) if study.version > 1 else []
+
+
 def versions(connection: Connection, study: Study) -> list[StudySpec]:
     """The study's spec with each space that it has had, the first one first; trials name theirs by number from 1."""
-    edited = events.of_kind(connection, study.id, EDITED) if study.version > 1 else []
-    spaces = [event.data["before"] for event in edited]
+    spaces = [event.data["before"] for event in edits(connection, study)]
     return [*(with_space(study.spec, cast("Mapping[str, Any]", space)) for space in spaces), study.spec]
 
 

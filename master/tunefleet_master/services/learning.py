@@ -36,6 +36,7 @@ class Batch:
 
     Attributes:
         position: of the first.
+        version: of the study's space that they lie in.
         proposals: None where there is no configuration.
         exhausted: whether there are no more.
         sampler: who proposed.
@@ -45,6 +46,7 @@ class Batch:
     """
 
     position: int
+    version: int
     proposals: Sequence[Configuration | None]
     exhausted: bool
     sampler: str
@@ -76,8 +78,10 @@ class NewestResults:
             log.warning("study %s: %s\n%s", study.name, failure.message, failure.hint or "")
             stand_in = RandomSampler(study.spec.search_space, seed=study.spec.search.seed)
             proposals = stand_in.propose(study.position, need.n, history=histories.empty(study.spec))
-            return Batch(study.position, proposals, False, stand_in.name, stand_in.version, failure=failure)
-        return Batch(study.position, proposals, len(proposals) < need.n, kind.name, kind.version, saw)
+            return Batch(
+                study.position, study.version, proposals, False, stand_in.name, stand_in.version, failure=failure
+            )
+        return Batch(study.position, study.version, proposals, len(proposals) < need.n, kind.name, kind.version, saw)
 
     def close(self) -> None:
         """End the samplers' process."""

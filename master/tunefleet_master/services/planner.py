@@ -109,16 +109,18 @@ def propose(sampler: Sampler, need: Need) -> Batch:
     """Ask a sampler that does not learn for what the queue lacks; pure."""
     position = need.study.position
     proposals = sampler.propose(position, need.n, history=histories.empty(need.study.spec))
-    return Batch(position, proposals, len(proposals) < need.n, sampler.name, sampler.version)
+    return Batch(position, need.study.version, proposals, len(proposals) < need.n, sampler.name, sampler.version)
 
 
 def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     """Add proposals to the queue, each taken from the budget, none twice; returns how many were added.
 
-    A batch that was drawn from another position than the study's (another planner came first) is dropped.
+    A batch that was drawn from another position than the study's (another planner came first), or from another version
+    of its space, is dropped.
     """
     study = studies.lock(uow.connection, study_id)
-    if study.position != batch.position or study.state is not StudyState.RUNNING:
+    is_stale = (study.position, study.version) != (batch.position, batch.version)
+    if is_stale or study.state is not StudyState.RUNNING:
         return 0
     proposals = [
         Proposal(batch.position + i, params, batch.sampler, batch.sampler_version, batch.position, batch.saw)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
 from tunefleet.errors import (
     Conflict,
     InvalidInput,
-    NotAvailableYet,
     NotFound,
     Problem,
     StudyExists,
@@ -14,6 +17,7 @@ from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyV
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
+from tunefleet_master.services.editing import edit_space
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
 from tunefleet_master.services.wakeups import PLANNER, events_of
@@ -70,15 +74,15 @@ def read(uow: UnitOfWork, name: str) -> StudyDetail:
 
 
 def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
-    """Pause, resume or stop a study, or change its budget or priority.
+    """Pause, resume or stop a study, or change its budget, its priority or its space.
 
     Raises:
-        NotFound, IllegalTransition, InvalidInput: the new budget is below the trials that exist. NotAvailableYet:
-        editing the space.
+        NotFound, IllegalTransition, InvalidInput: the new budget is below the trials that exist, or the space cannot be
+        like this. Conflict: the study was stopped, or trials run outside the new space.
     """
-    if change.space is not None:
-        raise NotAvailableYet([Problem("space", "a study's space cannot be edited in this version")])
     study = stored.get(uow.connection, name)
+    if change.space is not None:
+        study = _edit_space(uow, study, change.space)
     if change.budget is not None or change.priority is not None:
         study = _edit(uow, study, change)
     if change.state == "stopped":
@@ -113,11 +117,7 @@ def _check(uow: UnitOfWork, spec: StudySpec) -> None:
 
 
 def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
-    if study.state is StudyState.STOPPED:
-        raise Conflict(
-            f"study {study.name!r} was stopped.",
-            hint="Submit it again under another name.",
-        )
+    _refuse_stopped(study)
     budget = change.budget
     if budget is not None and budget.trials is not None and budget.trials < study.n_created:
         rule = f"is below the {study.n_created} trials that the study has"
@@ -127,6 +127,19 @@ def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
     if study.state is StudyState.COMPLETE and _may_go_on(uow, study, budget):
         study = change_study(uow, study, StudyState.RUNNING)
     return study
+
+
+def _edit_space(uow: UnitOfWork, study: Study, changes: Mapping[str, JsonValue]) -> Study:
+    _refuse_stopped(study)
+    study = edit_space(uow, study, changes)
+    if study.state is StudyState.COMPLETE and _may_go_on(uow, study, study.budget):
+        study = change_study(uow, study, StudyState.RUNNING)
+    return study
+
+
+def _refuse_stopped(study: Study) -> None:
+    if study.state is StudyState.STOPPED:
+        raise Conflict(f"study {study.name!r} was stopped.", hint="Submit it again under another name.")
 
 
 def _may_go_on(uow: UnitOfWork, study: Study, budget: Budget | None) -> bool:

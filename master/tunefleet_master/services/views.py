@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tunefleet.protocol import StudyDetail, StudyState, StudyView, TrialState, TrialView
+from tunefleet.protocol import SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
+from tunefleet.space import describe
+from tunefleet_master.services import histories
 from tunefleet_master.services.staffing import Fleet
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -29,6 +31,7 @@ def trial_view(trial: Trial) -> TrialView:
         message=trial.message or trial.stop_message,
         worker=trial.worker,
         origin=trial.origin,
+        version=trial.version,
         created_at=trial.created_at,
         started_at=trial.started_at,
         finished_at=trial.finished_at,
@@ -45,7 +48,23 @@ def study_views(uow: UnitOfWork, chosen: Sequence[Study]) -> list[StudyView]:
 def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
     """A study with its spec."""
     counts = studies.counts(uow.connection, [study.id])[study.id]
-    return StudyDetail(**dict(_study_view(uow, study, counts, fleet=Fleet(uow))), spec=study.spec)
+    view = _study_view(uow, study, counts, fleet=Fleet(uow))
+    return StudyDetail(**dict(view), spec=study.spec, edits=_edits(uow, study))
+
+
+def _edits(uow: UnitOfWork, study: Study) -> list[SpaceEdit]:
+    spaces = [spec.space for spec in histories.versions(uow.connection, study)]
+    steps = zip(histories.edits(uow.connection, study), spaces[:-1], spaces[1:], strict=True)
+    return [
+        SpaceEdit(
+            version=version,
+            at=event.at,
+            changed={
+                name: (describe(before[name]), describe(after[name])) for name in after if before[name] != after[name]
+            },
+        )
+        for version, (event, before, after) in enumerate(steps, start=2)
+    ]
 
 
 def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *, fleet: Fleet) -> StudyView:

@@ -158,6 +158,12 @@ def change(
         connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
+def change_space(connection: Connection, study_id: int, spec: StudySpec, *, version: int, position: int) -> None:
+    """Give a study that this transaction has locked another space, from which its sampler goes on at `position`."""
+    values = {"spec": json.dumps(spec.to_json()), "version": version, "position": position, "exhausted": False}
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
+
+
 def take_numbers(connection: Connection, study: Study, n: int) -> int:
     """Take up to `n` trials from the budget, whose numbers go on from `study.n_created`; returns how many.
 

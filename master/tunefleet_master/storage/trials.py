@@ -6,7 +6,7 @@ Every write of a state is guarded by what it was read as; the guard's loser gets
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -141,6 +141,36 @@ def displace(
     query = update(TrialRow).where(TrialRow.id == last, TrialRow.attempt == 0).values(**values, origin=BY_HAND)
     trial_id = connection.execute(query.returning(TrialRow.id)).scalar_one_or_none()
     return None if trial_id is None else TrialId(trial_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A configuration that takes another one's place, and what it was proposed from."""
+
+    params: Configuration
+    config_hash: str
+    position: int
+    origin: str
+    sampler_version: int
+
+
+def live(connection: Connection, study: Study) -> list[Trial]:
+    """The trials that wait or run, in order of their numbers; none of them changes until the transaction ends."""
+    query = selection().where(TrialRow.study_id == study.id, TrialRow.state.in_(LIVE)).order_by(TrialRow.id)
+    return [trial_of(row, row.study) for row in connection.execute(query.with_for_update(of=TrialRow))]
+
+
+def replace_waiting(connection: Connection, trial: Trial, found: Replacement, *, version: int, now: datetime) -> None:
+    """Give a trial that this transaction has read, waiting and never run, another configuration."""
+    values = {**asdict(found), "batch": found.position, "saw": None, "version": version, "updated_at": now}
+    connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(values))
+
+
+def cancel(connection: Connection, trial: Trial, *, message: str, now: datetime) -> None:
+    """Cancel a waiting trial that this transaction has read."""
+    check_transition(trial.state, TrialState.CANCELLED)
+    values = {"state": TrialState.CANCELLED, "message": message, "finished_at": now, "updated_at": now}
+    connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(values))
 
 
 def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:

@@ -63,6 +63,8 @@ class Trial:
     params: Configuration
     seed: int
     origin: str
+    version: int
+    """Of the study's space that it belongs to."""
     state: TrialState
     attempt: int
     attempt_open: bool
@@ -141,6 +143,7 @@ def trial_of(row: Row[*tuple[Any, ...]], study: str) -> Trial:
         params=row.params,
         seed=row.seed,
         origin=row.origin,
+        version=row.version,
         state=TrialState(row.state),
         attempt=row.attempt,
         attempt_open=row.attempt_open,

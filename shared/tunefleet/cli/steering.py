@@ -37,23 +37,42 @@ def stop(study: StudyName, as_json: AsJson = False, url: Url = None, token: Toke
         _told(client.study(study).stop(), as_json)
 
 
-@app.command(epilog=examples("tunefleet edit digits --trials 200 --priority 5"))
+@app.command(
+    epilog=examples(
+        "tunefleet edit digits --trials 200 --priority 5",
+        "tunefleet edit digits --set 'lr={log: [1e-5, 1]}' --set 'optimizer=[sgd, adam, adamw]'",
+        "tunefleet edit digits --set 'batch_size={fixed: 64}'",
+    )
+)
 def edit(
     study: StudyName,
     trials: Annotated[int | None, typer.Option(min=1, help="The new budget of trials.", show_default=False)] = None,
     hours: Annotated[float | None, typer.Option(help="The new budget of hours.", show_default=False)] = None,
     priority: Annotated[int | None, typer.Option(help="Higher ones go first.", show_default=False)] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=PARAMETER",
+            help="Another range, other choices or a fixed value for a parameter; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Change a study's budget or priority; what is not named stays."""
+    """Change a study's budget, priority or space while it runs; what is not named stays.
+
+    A changed space is a new version: finished trials stay, and samplers learn from those that lie in it.
+    """
     from tunefleet.errors import InvalidInput, Problem
 
-    if trials is None and hours is None and priority is None:
-        raise InvalidInput([Problem("edit", "name at least one of --trials, --hours and --priority")])
+    if trials is None and hours is None and priority is None and not parameters:
+        raise InvalidInput([Problem("edit", "name at least one of --trials, --hours, --priority and --set")])
+    space = dict(_assignment(text) for text in parameters) if parameters else None
     with connected(url, token) as client:
-        _told(client.study(study).edit(trials=trials, hours=hours, priority=priority), as_json)
+        _told(client.study(study).edit(trials=trials, hours=hours, priority=priority, space=space), as_json)
 
 
 @app.command(epilog=examples("tunefleet retry digits --failed", "tunefleet retry digits --failure out_of_memory"))
