@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 FIRST_WAIT_S = 0.1
-LONGEST_WAIT_S = 10.0
+LONGEST_WAIT_S = 10.0  # as long as between two heartbeats: a lease of 60 s is kept through a few of them
 LONGEST_ORDER_S = 300.0  # a Retry-After above it is a mistake of something between us and the master
 
 
@@ -20,6 +20,7 @@ class Patience:
 
     Args:
         for_s: how long to go on after the first failure; None: for ever; 0: no retry at all.
+        longest_wait_s: the cap of the waits.
         now: a monotonic clock in seconds.
         draw: a uniform number in [0, 1).
 
@@ -31,10 +32,12 @@ class Patience:
         self,
         for_s: float | None,
         *,
+        longest_wait_s: float = LONGEST_WAIT_S,
         now: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._for_s = for_s
+        self._longest_wait_s = longest_wait_s
         self._now = now
         self._draw = draw
         self.renew()
@@ -52,7 +55,7 @@ class Patience:
         """
         if self._for_s == 0:
             return None
-        wait_s = self._draw() * min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self.failures, 20))
+        wait_s = self._draw() * min(self._longest_wait_s, FIRST_WAIT_S * 2.0 ** min(self.failures, 20))
         least_s = min(ordered_s or 0.0, LONGEST_ORDER_S)
         self.failures += 1
         if self._for_s is None:

@@ -30,7 +30,7 @@ from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, Problem,
 from tunefleet.journal import Journal
 from tunefleet.model import Model
 from tunefleet.protocol import API
-from tunefleet.retrying import Patience
+from tunefleet.retrying import LONGEST_WAIT_S, Patience
 
 T = TypeVar("T")
 Query = Mapping[str, str | int | float | bool | None]
@@ -95,6 +95,7 @@ class Transport:
         self.url = _checked(url)
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
+        self._longest_wait_s = LONGEST_WAIT_S
         self._stop = stop or threading.Event()
         self._journal = Journal.of_environment()
         headers = {"User-Agent": f"tunefleet/{__version__}", "Accept": "application/json"}
@@ -115,6 +116,15 @@ class Transport:
         """The same connections, with calls that are tried again for another time; closing one closes both."""
         other = copy.copy(self)
         other._retry_for_s = retry_for_s
+        return other
+
+    def with_longest_wait(self, longest_wait_s: float) -> Self:
+        """The same connections, with waits between two tries that are no longer than this.
+
+        Whoever waits for longer than a lease may find that a claim whose answer was lost has been given to another.
+        """
+        other = copy.copy(self)
+        other._longest_wait_s = longest_wait_s
         return other
 
     def with_journal(self, journal: Journal) -> Self:
@@ -171,7 +181,7 @@ class Transport:
         Raises FileNotFoundError when there is no file.
         """
         size_bytes = file.stat().st_size
-        patience = Patience(self._retry_for_s)
+        patience = self._patience()
         offset: int | None = 0
 
         def upload() -> httpx.Response:
@@ -199,7 +209,7 @@ class Transport:
         """
         to.parent.mkdir(parents=True, exist_ok=True)
         part = to.with_name(f".{to.name}.{os.getpid()}-{threading.get_ident()}.part")
-        patience = Patience(self._retry_for_s)
+        patience = self._patience()
         try:
             with part.open("w+b") as out:
                 self._persist(lambda: self._fetch(path, out, patience), patience)
@@ -231,9 +241,12 @@ class Transport:
     def _answer(self, call: Call, answer: type[T]) -> T:
         return message(self._persist(lambda: self._try(call)).content, answer, url=self.url)
 
+    def _patience(self) -> Patience:
+        return Patience(self._retry_for_s, longest_wait_s=self._longest_wait_s)
+
     def _persist(self, attempt: Callable[[], T], patience: Patience | None = None) -> T:
         """Run `attempt` until it returns, raises another error than _Again, or the patience is at its end."""
-        patience = patience or Patience(self._retry_for_s)
+        patience = patience or self._patience()
         while True:
             try:
                 return attempt()

@@ -85,7 +85,10 @@ class ScriptedWorker(threading.Thread):
         self, url: str, name: str, *, script: Script, tally: Tally, journal: Path, stop: threading.Event
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._transport = Transport(url, retry_for_s=None, stop=stop).with_journal(Journal(journal))
+        transport = Transport(url, retry_for_s=None, stop=stop).with_journal(Journal(journal))
+        if script.beat_s is not None:  # leases are short, and so are the waits: else a lost claim is repeated too late
+            transport = transport.with_longest_wait(script.beat_s)
+        self._transport = transport
         self._script = script
         self._tally = tally
         self._stop_event = stop
