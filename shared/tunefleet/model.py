@@ -32,9 +32,11 @@ class Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
+        names = _names_of(cls)
+        if isinstance(data, dict) and data.keys() <= names:  # nearly always, and every message asks
+            return data
         if cls.model_config.get("extra") != "forbid" or not isinstance(data, Mapping):
             return data
-        names = _names_of(cls)
         unknown = [str(key) for key in data if key not in names]
         if unknown:
             known = [field.alias or name for name, field in cls.model_fields.items()]
