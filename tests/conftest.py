@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
 from tests.postgres import PostgresServer, running_postgres, system_binaries
 
 # Tests share few cores with each other and with the processes that they start; one thread each is fastest.

@@ -33,7 +33,7 @@ def listed(master: Any) -> list[Any]:
 
 def finish(master: Any, leases: list[Lease]) -> None:
     for lease in leases:
-        master.complete(lease, loss=float(lease.params["x"]))
+        master.complete(lease, loss=float(str(lease.params["x"])))
 
 
 def test_a_wider_range_is_a_new_version_and_what_waits_inside_it_stays(master: Any) -> None:

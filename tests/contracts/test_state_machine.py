@@ -54,6 +54,7 @@ from tunefleet.spec import Budget, StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.services import claims, endings, heartbeats, planner, reports, studies, sweeper, trials
 from tunefleet_master.services.endings import Ended
+from tunefleet_master.services.learning import Batch, Need
 from tunefleet_master.services.reports import Reported
 
 T = TypeVar("T")
@@ -157,7 +158,7 @@ class MasterMachine(RuleBasedStateMachine):
         )
 
     @rule(drawn=batches)
-    def enqueue(self, drawn: tuple[int, str, int, planner.Batch]) -> None:
+    def enqueue(self, drawn: tuple[int, str, int, Batch]) -> None:
         study_id, name, n, batch = drawn
         if name in self.oracle.studies:
             wanted = self.oracle.enqueue(name, batch.position, n)
@@ -323,7 +324,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.oracle.adopt(found, is_by_hand=is_by_hand)
 
     @staticmethod
-    def propose(need: planner.Need) -> planner.Batch:
+    def propose(need: Need) -> Batch:
         return planner.propose(registry.build(need.study.sampler, need.study.spec), need)
 
 

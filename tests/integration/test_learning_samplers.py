@@ -61,7 +61,8 @@ def run_trials(client: Client, name: str, n: int) -> list[dict[str, Any]]:
     done = []
     for trial in client.study(name).claims():
         with trial:
-            trial.report(loss=(trial.params["x"] - 0.3) ** 2 + (trial.params["y"] - 0.6) ** 2)
+            x, y = (float(str(trial.params[name])) for name in "xy")
+            trial.report(loss=(x - 0.3) ** 2 + (y - 0.6) ** 2)
         done.append(dict(trial.params))
         if len(done) == n:
             break
@@ -88,8 +89,8 @@ def test_each_proposal_knows_all_results_that_came_before_it(client: Client, mas
     run_trials(client, "nearby", 12)
     study.wait(timeout_s=20)
     trials = study.trials()
-    losses = [trial.value for trial in sorted(trials, key=lambda trial: trial.number)]
-    assert max(losses[-3:]) < max(losses[:4])  # type: ignore[type-var]
+    losses = [trial.value or 0.0 for trial in sorted(trials, key=lambda trial: trial.number)]
+    assert max(losses[-3:]) < max(losses[:4])
     assert {trial.origin for trial in trials} == {"mylab.nearby"}
     assert replayed(master, "nearby") == {"study": "nearby", "same": 12, "by_hand": 0, "differing": [], "skipped": []}
 
@@ -103,7 +104,7 @@ def test_workers_that_ask_at_once_get_different_configurations_and_the_study_can
         with Client(master.url) as own:
             for trial in own.study("fleet").claims():
                 with trial:
-                    trial.report(loss=trial.params["x"])
+                    trial.report(loss=float(str(trial.params["x"])))
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     for worker in workers:
