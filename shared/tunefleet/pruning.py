@@ -69,9 +69,7 @@ def _rung_problems(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _needs_steps(pruning: Pruning) -> Problem:
-    rule = (
-        f"is required by the pruner `{pruning.pruner}`, which spaces its rungs between `pruning.min` and the last step"
-    )
+    rule = f"is required by the pruner {pruning.pruner}, which spaces its rungs between `pruning.min` and the last step"
     return Problem("steps", f"{rule}: how many steps a full trial runs, such as `steps: 27`")
 
 

@@ -6,9 +6,10 @@ that has reported step s has run s + 1 steps, and stands at rung s + 1. Values a
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
 
@@ -42,7 +43,7 @@ class Standing:
         trial: its number.
         rung: how many steps it has run.
         value: what it would end with if it ended here: its best value so far or its last one, whichever the objective
-            counts; minimised.
+            counts; minimised. NaN is taken for infinity: worse than every number.
         latest: its value at this very step, minimised.
         curve: step and minimised value of each of its reports so far, this one included, in the order of steps; may be
             left empty unless the pruner needs it.
@@ -103,11 +104,12 @@ class Pruner(ABC):
     def rung(self, step: int, *, reached: int) -> int | None:
         """The rung that a trial reaches with its report of `step`; None: it reaches none, and nothing is decided.
 
-        `reached` is the last rung that it reached before, 0 before the first.
+        `reached` is the last rung that it reached before, by the book; 0 before the first.
 
         The rung is the number of steps run, also where a report comes later than a rung was due: trials that report
         every fifth step are compared after 5, 10, 15 steps, and never with one that was seen after 3. A trial that is
-        run again from an earlier step reaches no rung twice. The last step is a rung, at which nothing is stopped.
+        run again from an earlier step reaches no rung twice that was recorded. The last step is a rung, too, at which
+        nothing is stopped.
         """
         n_run = step + 1
         return n_run if self._due(n_run) > reached else None
@@ -116,6 +118,8 @@ class Pruner(ABC):
         """What a trial does next that stands at a rung; where the pruner compares, the book has it there already."""
         if self._steps is not None and standing.rung >= self._steps:
             return Decision(Action.CONTINUE, f"it has run all of its {steps_run(self._steps)}")
+        if math.isnan(standing.value):
+            standing = replace(standing, value=math.inf)
         return self._judge(book, standing)
 
     def promotable(self, book: RungBook, *, is_final: bool = False) -> Iterator[int]:
@@ -139,8 +143,9 @@ class Pruner(ABC):
         return n_run if n_run >= self._min else 0
 
     def _due(self, n_run: int) -> int:
-        is_over = self._steps is not None and n_run >= self._steps
-        return self._steps if is_over and self._steps is not None else self._last_due(n_run)
+        if self._steps is not None and n_run >= self._steps:
+            return self._steps
+        return self._last_due(n_run)
 
     def _shown(self, value: float) -> str:
         """A minimised value as the user knows it."""

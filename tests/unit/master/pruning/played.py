@@ -1,0 +1,128 @@
+"""The master's part in pruning, in memory: reports go in, decisions come out, and events are written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunefleet.spec import Pruning
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.registry import PRUNERS
+from tunefleet_master.pruning.rungs import RungBook
+
+Curve = Sequence[float]
+"""A trial's value at each of its steps, minimised."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that the book is told."""
+
+    kind: str
+    trial: int
+    rung: int = 0
+    value: float = 0.0
+
+    def tell(self, book: RungBook) -> None:
+        match self.kind:
+            case "rung":
+                book.record(self.trial, rung=self.rung, value=self.value)
+            case "pause":
+                book.pause(self.trial)
+            case "resume":
+                book.resume(self.trial)
+            case "complete" | "pruned":
+                book.end(self.trial, is_complete=self.kind == "complete")
+
+
+@dataclass
+class Played:
+    """A study of trials whose curves are known."""
+
+    pruner: Pruner
+    steps: int
+    book: RungBook = field(init=False)
+    events: list[Event] = field(default_factory=list)
+    curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.book = self.pruner.new_book()
+
+    def report(self, trial: int, value: float, *, step: int | None = None) -> Decision | None:
+        """Take a report in, by default of the step after the last; None: no rung is reached."""
+        curve = self.curves.setdefault(trial, [])
+        step = len(curve) if step is None else step
+        curve.append((step, value))
+        rung = self.pruner.rung(step, reached=self.book.reached(trial))
+        if rung is None:
+            return None
+        if self.pruner.compares:
+            self._happened(Event("rung", trial, rung, value))
+        standing = Standing(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
+        decision = self.pruner.decide(self.book, standing)
+        self.said.append(decision.message)
+        if step + 1 >= self.steps:
+            self._happened(Event("complete", trial))
+        elif decision.action is not Action.CONTINUE:
+            self._happened(Event("pause" if decision.action is Action.PAUSE else "pruned", trial))
+        return decision
+
+    def run(self, trial: int, curve: Curve) -> Action:
+        """Train a trial from where it stands until it is over, or told not to go on."""
+        for value in curve[len(self.curves.get(trial, [])) :]:
+            decision = self.report(trial, value)
+            if decision is not None and decision.action is not Action.CONTINUE:
+                return decision.action
+        return Action.CONTINUE
+
+    def promote(self, *, is_final: bool = False) -> int | None:
+        """Take up the paused trial that may go on first."""
+        trial = next(self.pruner.promotable(self.book, is_final=is_final), None)
+        if trial is not None:
+            self._happened(Event("resume", trial))
+        return trial
+
+    def n_run(self, trial: int) -> int:
+        """How many steps a trial has run."""
+        return len(self.curves.get(trial, []))
+
+    def _happened(self, event: Event) -> None:
+        self.events.append(event)
+        event.tell(self.book)
+
+
+def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: Any) -> Pruner:
+    """A pruner, as the keys of `pruning` say."""
+    return PRUNERS[name](Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
+
+
+def refolded(pruner: Pruner, events: Iterable[Event]) -> RungBook:
+    """The book of a master that has just started and reads the events."""
+    book = pruner.new_book()
+    for event in events:
+        event.tell(book)
+    return book
+
+
+def best_found(pruner: Pruner | None, curve_of: Callable[[int], Curve], *, n_workers: int, work: int) -> float:
+    """The best value that was seen when workers have trained so many steps together, each step taking as long."""
+    steps = len(curve_of(0))
+    study = Played(pruner, steps) if pruner else None
+    n_run: dict[int, int] = {}
+    busy: list[int | None] = [None] * n_workers
+    best = math.inf
+    for turn in range(work):
+        trial = busy[turn % n_workers]
+        if trial is None:
+            trial = study.promote() if study else None
+            trial = len(n_run) if trial is None else trial
+        n_run[trial] = n_run.get(trial, 0) + 1
+        value = curve_of(trial)[n_run[trial] - 1]
+        best = min(best, value)
+        decision = study.report(trial, value) if study else None
+        goes_on = decision is None or decision.action is Action.CONTINUE
+        busy[turn % n_workers] = trial if goes_on and n_run[trial] < steps else None
+    return best
