@@ -14,6 +14,8 @@ from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.plain import FreeText, Plain, PlainText
+from tunefleet.problem_document import ProblemDetail as ProblemDetail  # messages, too
+from tunefleet.problem_document import ProblemDocument as ProblemDocument
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
 from tunefleet.worker_facts import WorkerFacts as WorkerFacts  # a message, too
@@ -379,25 +381,3 @@ class Event(Model):
     """The trial's number."""
     at: AwareDatetime
     data: dict[str, JsonValue]
-
-
-class ProblemDetail(Model):
-    """What was wrong with one field."""
-
-    field: str
-    rule: str
-    value: str | None = None
-
-
-class ProblemDocument(Model):
-    """An error as RFC 9457 has it (`application/problem+json`), with our stable `code`."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str
-    hint: str | None = None
-    errors: list[ProblemDetail] = Field(default_factory=list)
-    offset: int | None = None
-    """With `upload_offset`: the first byte that the master does not hold yet."""

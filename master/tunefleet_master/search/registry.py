@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from tunefleet.errors import Problem
+from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.spec import StudySpec
 from tunefleet.submission import LARGEST_GRID
+from tunefleet_master.search.axes import Axes
+from tunefleet_master.search.cmaes import CmaesSampler
+from tunefleet_master.search.evolution import EvolutionSampler
+from tunefleet_master.search.forest import ForestSampler
+from tunefleet_master.search.gp import GpSampler
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.plugins import plugins
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.sobol import SobolSampler
+from tunefleet_master.search.tpe import TpeSampler
 
-SAMPLERS: dict[str, type[Sampler]] = {sampler.name: sampler for sampler in (GridSampler, RandomSampler, SobolSampler)}
+SAMPLERS: dict[str, type[Sampler]] = {
+    sampler.name: sampler
+    for sampler in (
+        *(GridSampler, RandomSampler, SobolSampler),
+        *(GpSampler, TpeSampler, ForestSampler, EvolutionSampler, CmaesSampler),
+    )
+}
 SAMPLERS |= plugins()
+
+NEEDS = {"cmaes": "cmaes", "forest": "sklearn"}
+"""Packages of the extra `search`, without which the master runs, and these samplers do not."""
 
 LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
 """Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
 
-MAX_SOBOL_DIMENSIONS = 1_000  # beyond it the sequence's first points are no more even than random ones
+MAX_GP_TRIALS = 1_000  # a tenth of a second of thought for each; beyond, TPE finds the same for a fraction of it
+MAX_GP_DIMENSIONS = 50  # beyond, hyperparameters cannot be told from a few hundred values
 
 
 def sampler_problems(spec: StudySpec) -> list[Problem]:
     """What is wrong with the study's sampler, as far as what is installed here can tell."""
     name = spec.search.sampler
-    if name == "auto" or name in SAMPLERS:
+    if name == "auto":
         return []
-    rule = f"is not installed beside this master; there are auto, {', '.join(SAMPLERS)}"
-    return [Problem("search.sampler", rule + did_you_mean(name, list(SAMPLERS)), shown(name))]
+    if name not in SAMPLERS:
+        rule = f"is not installed beside this master; there are auto, {', '.join(SAMPLERS)}"
+        return [Problem("search.sampler", rule + did_you_mean(name, list(SAMPLERS)), shown(name))]
+    if name in NEEDS and find_spec(NEEDS[name]) is None:
+        rule = f"needs the package {NEEDS[name]} beside the master: pip install 'tunefleet[search]'"
+        return [Problem("search.sampler", rule, shown(name))]
+    try:
+        build(name, spec)
+    except InvalidInput as error:  # it cannot work on this space
+        return list(error.problems)
+    return []
 
 
 @dataclass(frozen=True)
@@ -41,7 +67,12 @@ class Selection:
 
 
 def select(spec: StudySpec) -> Selection:
-    """The sampler that the study asks for; `auto` picks by space and budget."""
+    """The sampler that the study asks for; `auto` picks by space and budget.
+
+    A grid where it holds every configuration. Else a Gaussian process: it finds better configurations than all
+    others within some hundred trials (docs/performance.md), and thinks no longer as results get more. TPE where there
+    are more parameters, or so many trials that thinking costs more than it gains.
+    """
     if spec.search.sampler != "auto":
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, spec.budget.trials
@@ -50,9 +81,12 @@ def select(spec: StudySpec) -> Selection:
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
-    if len(space.names) > MAX_SOBOL_DIMENSIONS:
-        return Selection("random", f"{len(space.names)} parameters are too many for a Sobol sequence")
-    return Selection("sobol", "an even cover of the space, whatever the results are")
+    d = int((~Axes(space).is_fixed).sum())
+    if d > MAX_GP_DIMENSIONS:
+        return Selection("tpe", f"{d} parameters are too many for a Gaussian process")
+    if budget is not None and budget > MAX_GP_TRIALS:
+        return Selection("tpe", f"with {budget} trials, choosing must cost next to nothing")
+    return Selection("gp", "a Gaussian process finds most with few trials")
 
 
 def build(name: str, spec: StudySpec) -> Sampler:

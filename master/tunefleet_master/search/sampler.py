@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
 
+from tunefleet.parameters import IntRange, Parameter
 from tunefleet.space import Configuration, Space
-from tunefleet_master.search.axes import Axes, Points, row_keys
+from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
 from tunefleet_master.search.history import History
 
 MAX_REDRAWS = 64  # random points that are tried in the place of one that is known or forbidden
+MAX_LISTED = 10_000  # configurations of a space that are listed when random points find no new one; a tenth of a second
 
 
 class Sampler(ABC):
@@ -77,24 +81,53 @@ class LearningSampler(Sampler):
         return out
 
     @abstractmethod
-    def _points(self, position: int, n: int, history: History) -> Points:
-        """`n` points (n, d) for a batch that begins at `position`; inactive coordinates may be anything."""
+    def _points(self, position: int, n: int, history: History) -> Iterable[Points]:
+        """`n` points (d,) for a batch that begins at `position`, an array (n, d) or one after the other.
+
+        Inactive coordinates may be anything.
+        """
 
     def generator(self, position: int) -> np.random.Generator:
         """The random numbers of a position; others than those of `RandomSampler` at it."""
         return np.random.default_rng([self.seed, position, 1])
 
-    def is_new(self, points: Points, history: History, proposed: Points) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def is_new(self, points: Points, history: History, *, proposed: Points) -> Mask:
         """(n,): which canonical points (n, d) are allowed, no trial yet, and not `proposed` (m, d) in this batch."""
         taken = set(row_keys(proposed))
-        fresh = np.array([key not in taken for key in row_keys(points)], dtype=np.bool_)
-        return fresh & ~history.knows(points) & self.axes.allowed(points)
+        is_new = ~history.knows(points) & np.array([key not in taken for key in row_keys(points)], dtype=np.bool_)
+        is_new[is_new] = self.axes.allowed(points[is_new])  # last, since constraints cost the most
+        return is_new
 
     def _fresh(self, point: Points, position: int, history: History, proposed: Points) -> Points | None:
-        """The canonical point, or a random one in its place where it cannot be proposed."""
+        """The canonical point, or another one in its place where it cannot be proposed.
+
+        Random ones are tried first; in a space of few configurations one that is left is found if there is one.
+        """
         canonical = self.axes.canonical(point[None])
-        if self.is_new(canonical, history, proposed)[0]:
+        if self.is_new(canonical, history, proposed=proposed)[0]:
             return np.asarray(canonical[0])
-        others = self.axes.canonical(self.generator(position).random((MAX_REDRAWS, self.axes.d)))
-        new = np.flatnonzero(self.is_new(others, history, proposed))
-        return np.asarray(others[new[0]]) if len(new) else None
+        generator = self.generator(position)
+        others = self.axes.canonical(generator.random((MAX_REDRAWS, self.axes.d)))
+        new = np.flatnonzero(self.is_new(others, history, proposed=proposed))
+        if len(new):
+            return np.asarray(others[new[0]])
+        left = self._every_point[self.is_new(self._every_point, history, proposed=proposed)]
+        return np.asarray(left[generator.integers(len(left))]) if len(left) else None
+
+    @cached_property
+    def _every_point(self) -> Points:
+        """All canonical points (n, d) of a space of few configurations, none of another."""
+        if self.space.size is None or self.space.size > MAX_LISTED:
+            return np.empty((0, self.axes.d))
+        values = [_coordinates(parameter) for parameter in self.space.parameters.values()]
+        points = self.axes.canonical(np.array(list(product(*values))).reshape(-1, self.axes.d))
+        _, first = np.unique(row_keys(points), return_index=True)  # conditions make some of them equal
+        return np.asarray(points[np.sort(first)])
+
+
+def _coordinates(parameter: Parameter) -> list[float]:
+    """The coordinates of all values of a parameter whose values can be counted."""
+    if isinstance(parameter, IntRange):
+        low, high = parameter.bounds
+        return [parameter.to_unit(value) for value in range(low, high + 1)]
+    return [parameter.to_unit(value) for value in parameter.grid()]  # of a choice, or of a fixed value

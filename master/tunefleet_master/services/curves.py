@@ -40,7 +40,7 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
-def advance(trial: Trial, objective: Objective, reports: Sequence[Report]) -> Trial:
+def advance(trial: Trial, objective: Objective, *, reports: Sequence[Report]) -> Trial:
     """The trial as these reports change it; its value is an interim one until the attempt ends."""
     last_step = max(report.step for report in reports)
     trial = replace(trial, last_step=max(last_step, trial.last_step or 0))

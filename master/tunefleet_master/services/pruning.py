@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from tunefleet.protocol import Event, Report, TrialState
-from tunefleet.spec import Objective, StudySpec
+from tunefleet.spec import StudySpec
 from tunefleet_master.lifecycle import FINISHED
 from tunefleet_master.pruning import registry
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
@@ -56,7 +56,7 @@ class RungBooks:
         with self._turn:
             return self._entry(study.id, pruner).book.reached(trial)
 
-    def up_to_date(self, uow: UnitOfWork, study: Study, pruner: Pruner) -> RungBook:
+    def up_to_date(self, uow: UnitOfWork, study: Study, *, pruner: Pruner) -> RungBook:
         """The book with all that is committed, and what this transaction has recorded."""
         with self._turn:
             entry = self._entry(study.id, pruner)
@@ -67,7 +67,7 @@ class RungBooks:
                 self._catch_up(uow, study, entry)
             return entry.book
 
-    def record(self, uow: UnitOfWork, study: Study, standing: Standing) -> None:
+    def record(self, uow: UnitOfWork, study: Study, *, standing: Standing) -> None:
         """A trial reached a rung: note it in the book, and among the study's events."""
         with self._turn:
             entry = self._entries[study.id]
@@ -117,7 +117,7 @@ def judge(
         return None
     trial = before
     for report in sorted(batch, key=lambda report: report.step):
-        trial = advance(trial, study.spec.objective, [report])
+        trial = advance(trial, study.spec.objective, reports=[report])
         decision = _decision(uow, trial, study, report=report, pruner=pruner, books=books)
         if decision is not None and decision.action is not Action.CONTINUE:
             return decision
@@ -133,23 +133,23 @@ def _decision(
         return None
     if pruner.rung(report.step, reached=books.reached(study, pruner, trial=trial.number)) is None:
         return None
-    book = books.up_to_date(uow, study, pruner)
+    book = books.up_to_date(uow, study, pruner=pruner)
     rung = pruner.rung(report.step, reached=book.reached(trial.number))
     if rung is None:
         return None
     [sign] = histories.signs(study.spec.objective)
-    curve = _curve(uow, trial, study.spec.objective, sign=sign) if pruner.needs_curve else ()
+    curve = _curve(uow, trial, study, up_to=report.step) if pruner.needs_curve else ()
     standing = Standing(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
     if pruner.compares:
-        books.record(uow, study, standing)
+        books.record(uow, study, standing=standing)
     return pruner.decide(book, standing)
 
 
-def _curve(uow: UnitOfWork, trial: Trial, objective: Objective, *, sign: float) -> list[tuple[int, float]]:
-    points = reports.curves(uow.connection, {trial.id})[trial.id]
-    return [
-        (point.step, sign * point.metrics[objective.metric]) for point in points if objective.metric in point.metrics
-    ]
+def _curve(uow: UnitOfWork, trial: Trial, study: Study, *, up_to: int) -> list[tuple[int, float]]:
+    """Step and minimised value of the trial's reports up to a step; a batch may have brought later ones."""
+    [sign] = histories.signs(study.spec.objective)
+    metric, points = study.spec.objective.metric, reports.curves(uow.connection, {trial.id})[trial.id]
+    return [(it.step, sign * it.metrics[metric]) for it in points if it.step <= up_to and metric in it.metrics]
 
 
 def _fold(event: Event, entry: _Entry, *, sign: float) -> None:

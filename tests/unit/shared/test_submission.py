@@ -102,10 +102,7 @@ def test_a_grid_that_nobody_can_walk_is_refused() -> None:
         ({"finalists": {}}, "finalists"),
         ({"ensemble": {}}, "ensemble"),
         ({"data": {"folds": 5}}, "data.folds"),
-        *(
-            ({"search": {"sampler": name}}, "search.sampler")
-            for name in ("tpe", "gp", "forest", "cmaes", "evolution", "pbt")
-        ),
+        ({"search": {"sampler": "pbt"}}, "search.sampler"),
     ],
 )
 def test_what_this_version_cannot_run_is_not_available_yet(changes: dict[str, Any], field: str) -> None:
@@ -115,7 +112,7 @@ def test_what_this_version_cannot_run_is_not_available_yet(changes: dict[str, An
         found.refuse()
 
 
-@pytest.mark.parametrize("sampler", ["auto", "grid", "random", "sobol"])
+@pytest.mark.parametrize("sampler", ["auto", "grid", "random", "sobol", "tpe", "gp", "forest", "cmaes"])
 def test_the_samplers_of_this_version_are_available(sampler: str) -> None:
     assert review(spec(search={"sampler": sampler})).unavailable == ()
 

@@ -1,0 +1,103 @@
+"""Aging evolution, and non-dominated sorting where there are several objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tunefleet.parameters import IntRange
+from tunefleet_master.search.axes import Points
+from tunefleet_master.search.cover import covering_point
+from tunefleet_master.search.evidence import evidence
+from tunefleet_master.search.history import History, Outcome
+from tunefleet_master.search.pareto import crowding_distances, non_dominated_ranks
+from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
+
+N_STARTUP = 10
+SMALL_POPULATION, LARGE_POPULATION = 50, 100
+LONG_SEARCH = 500
+TOURNAMENT = 5
+STEP = 0.2
+
+
+class EvolutionSampler(LearningSampler):
+    """Regularised evolution (Real et al. 2019, https://arxiv.org/abs/1802.01548, algorithm 1), without waiting."""
+
+    name = "evolution"
+
+    def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
+        population = _population(history)
+        proposed = np.empty((0, self.axes.d))
+        for at in range(position, position + n):
+            if len(population) < N_STARTUP:
+                point = self.axes.canonical(covering_point(self.axes.d, at, seed=self.seed)[None])
+            else:
+                point = self._child(population, at, history, proposed)
+            proposed = np.vstack([proposed, point])
+            yield point[0]
+
+    def _child(self, population: Points, position: int, history: History, proposed: Points) -> Points:
+        """(1, d): the first mutant of a tournament's winner that is new, or else the last."""
+        generator = self.generator(position)
+        n_rivals = max(2, round(len(population) / TOURNAMENT))
+        for _ in range(MAX_REDRAWS):
+            winner = population[generator.integers(len(population), size=n_rivals).min()]
+            child = self.axes.canonical(self._mutant(winner, generator)[None])
+            if self.is_new(child, history, proposed=proposed)[0]:
+                break
+        return child
+
+    def _mutant(self, parent: Points, generator: np.random.Generator) -> Points:
+        """The parent with another value on one axis; what this makes active is drawn anew."""
+        is_active = ~np.isnan(parent)
+        mutant = np.where(is_active, parent, generator.random(self.axes.d))
+        axes = np.flatnonzero(is_active & ~self.axes.is_fixed)
+        if len(axes):
+            j = int(generator.choice(axes))
+            mutant[j] = self._mutated(j, float(parent[j]), generator)
+        return mutant
+
+    def _mutated(self, j: int, at: float, generator: np.random.Generator) -> float:
+        """Another coordinate on axis j: near the old one where the axis has an order, anywhere else on a choice."""
+        if self.axes.is_choice[j]:
+            step = generator.integers(1, self.axes.n_levels[j]) / self.axes.n_levels[j]
+            return float((at + step) % 1.0)
+        to = _reflected(at + STEP * generator.standard_normal())
+        parameter = self.space.parameters[self.space.names[j]]
+        if not isinstance(parameter, IntRange):
+            return to
+        low, high = parameter.bounds
+        old, new = parameter.from_unit(at), parameter.from_unit(to)
+        if new == old:
+            new = old + 1 if old == low or (old < high and to > at) else old - 1
+        return parameter.to_unit(new)
+
+
+def _reflected(coordinate: float) -> float:
+    """The coordinate, folded back into [0, 1] at its ends."""
+    return 1 - abs(1 - coordinate % 2)
+
+
+def _population(history: History) -> Points:
+    """The points (p, d) that may become parents, the best first."""
+    n = SMALL_POPULATION if history.n_ended <= LONG_SEARCH else LARGE_POPULATION
+    if history.values.shape[1] > 1:
+        return _fittest(history, n)
+    known = evidence(history)
+    # Of equal ones the youngest comes first, so that a search walks on over a plateau.
+    youngest_first = slice(None, -n - 1, -1)
+    points, scores = known.points[youngest_first], known.scores[youngest_first]
+    return points[np.argsort(scores, kind="stable")]
+
+
+def _fittest(history: History, n: int) -> Points:
+    """The `n` best of all trials by their front, and within a front by how alone they are (Deb et al. 2002)."""
+    trials = history.with_outcome(Outcome.COMPLETE)
+    trials = trials[np.isfinite(history.values[trials]).all(axis=1)]
+    values = history.values[trials]
+    ranks = non_dominated_ranks(values, enough=n)
+    crowding = np.empty(len(trials))
+    for rank in range(int(ranks.max(initial=-1)) + 1):
+        crowding[ranks == rank] = crowding_distances(values[ranks == rank])
+    return history.points[trials[np.lexsort((-crowding, ranks))[:n]]]

@@ -1,0 +1,246 @@
+"""Search with a random forest as the model of the objective: SMAC's way.
+
+References:
+    Hutter, Hoos and Leyton-Brown 2011, Sequential model-based optimization for general algorithm configuration,
+    https://doi.org/10.1007/978-3-642-25566-3_40
+    Lindauer et al. 2022, SMAC3, https://jmlr.org/papers/v23/21-0888.html
+    Hutter, Xu, Hoos and Leyton-Brown 2014, Algorithm runtime prediction, https://doi.org/10.1016/j.artint.2013.10.003
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunefleet.space import Space
+from tunefleet_master.search.axes import Axes, Points
+from tunefleet_master.search.cover import covering_point
+from tunefleet_master.search.evidence import Evidence, evidence
+from tunefleet_master.search.history import History, Indices, Values
+from tunefleet_master.search.sampler import LearningSampler
+from tunefleet_master.search.trees import ChoiceOrder, Inputs, Tree
+
+N_COVER = 10  # results before a forest is asked; with fewer, its leaves say what the points are, and nothing more
+RANDOM_SHARE = 0.2  # of proposals, by which no region is forgotten for ever: SMAC3's own share
+MOST_LESSONS = 1_000  # trials that a forest is grown on: beyond it a proposal would cost more without end
+
+N_TREES = 10
+FEATURE_SHARE = 5 / 6  # trees that all cut the same axis first would agree too much; N_TREES and this are SMAC's
+LEAST_VARIANCE = 1e-6  # of scores whose variance is about 1: where all trees agree, the mean decides
+
+N_POOL = 500  # random points among which a search begins
+N_STARTS = 10  # local searches from the best trials, and as many from the best of the pool: SMAC3's number
+MAX_STEPS = 15  # of a local search; most end after five
+NEIGHBOURS, STEP = 4, 0.2  # of a number, and their standard deviation as a share of its range: SMAC's
+MOST_TURNS = 32  # neighbours of a choice; all of its values, unless it has hundreds
+MOST_AROUND = 2_000  # neighbours of all searches in a step: with hundreds of parameters there are fewer searches
+AT_ONCE = 64  # candidates that are looked up at a time, until one is new
+
+ABSENT = -1.0  # stands for a parameter that is not active, outside of [0, 1], so that one cut sets it apart
+
+Gain = Callable[[Points], Values]
+
+
+class ForestSampler(LearningSampler):
+    """Expected improvement on a random forest, maximised by local search; one proposal in five covers the space.
+
+    It takes any space: choices, conditions and constraints cost it nothing. On smooth objectives of a few real
+    parameters `gp` is better, since a forest is flat between trials.
+
+    Departures from SMAC: scores are normal quantiles of ranks, so that neither outliers nor the objective's scale
+    matter, where SMAC takes logarithms of costs; the covering proposals come from one Sobol sequence and not from
+    independent draws; each configuration is run once, since a study's budget counts trials; trials that run count as
+    if they had ended with the value that the forest expects (the kriging believer of Ginsbourger et al. 2010,
+    https://doi.org/10.1007/978-3-642-10701-6_6), so that workers who ask at once are sent apart.
+    """
+
+    name = "forest"
+
+    def __init__(self, space: Space, *, seed: int) -> None:
+        super().__init__(space, seed=seed)
+        self._neighbourhood = Neighbourhood(self.axes)
+        self._n_starts = min(N_STARTS, 1 + MOST_AROUND // (2 * max(1, self._neighbourhood.size)))
+
+    def _points(self, position: int, n: int, history: History) -> Points:
+        known = evidence(history)
+        lessons = _lessons(known)
+        proposed = np.empty((0, self.axes.d))
+        for at in range(position, position + n):
+            generator = self.generator(at)
+            nothing_to_learn = len(lessons.scores) < N_COVER or not self._neighbourhood.size
+            if nothing_to_learn or generator.random() < RANDOM_SHARE:
+                point = covering_point(self.axes.d, at, seed=self.seed)
+            else:
+                gain = self._gain(lessons, np.vstack([known.pending, proposed]), generator)
+                candidates = self._promising(gain, lessons.points[: self._n_starts], generator)
+                point = candidates[self._first_new(candidates, history, proposed)]
+            fresh = self._fresh(point, at, history, proposed)
+            proposed = np.vstack([proposed, point if fresh is None else fresh])
+        return proposed
+
+    def _gain(self, lessons: Lessons, pending: Points, generator: np.random.Generator) -> Gain:
+        """The logarithm of the expected improvement at canonical points."""
+        forest = Forest(self.axes, lessons, generator=generator)
+        if len(pending):
+            believed, _ = forest.predict(pending)
+            points, scores = np.vstack([lessons.points, pending]), np.append(lessons.scores, believed)
+            forest = Forest(self.axes, Lessons(points, scores), generator=generator)
+        best = lessons.scores[0]
+        return lambda points: log_expected_improvement(*forest.predict(points), best=best)
+
+    def _promising(self, gain: Gain, starts: Points, generator: np.random.Generator) -> Points:
+        """Every point that was looked at (n, d), canonical, the one with the greatest gain first."""
+        pool = generator.random((N_POOL, self.axes.d))
+        # A parameter that is inactive at a start may become active on the way, and then begins anywhere.
+        filled = np.where(np.isnan(starts), generator.random(starts.shape), starts)
+        seen = [self.axes.canonical(pool), starts]
+        gains = [gain(points) for points in seen]
+        chosen = np.argsort(-gains[0], kind="stable")[: self._n_starts]
+        at, height = np.vstack([filled, pool[chosen]]), np.append(gains[1], gains[0][chosen])
+        for _ in range(MAX_STEPS):
+            around = self._neighbourhood.around(at, generator)
+            seen.append(self.axes.canonical(around.reshape(-1, self.axes.d)))
+            gains.append(gain(seen[-1]))
+            there = gains[-1].reshape(around.shape[:2])
+            step = there.argmax(axis=1)
+            rises = np.flatnonzero(there.max(axis=1) > height)
+            at, height = around[rises, step[rises]], there[rises, step[rises]]
+            if not len(at):
+                break
+        points, heights = np.vstack(seen), np.concatenate(gains)
+        # A forest is flat on boxes: among equal points chance decides, and not who was looked at first.
+        return np.asarray(points[np.lexsort((generator.random(len(heights)), -heights))])
+
+    def _first_new(self, candidates: Points, history: History, proposed: Points) -> int:
+        """The index of the first that is new; 0 if none is."""
+        for start in range(0, len(candidates), AT_ONCE):
+            new = np.flatnonzero(self.is_new(candidates[start : start + AT_ONCE], history, proposed=proposed))
+            if len(new):
+                return start + int(new[0])
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What a forest is grown on.
+
+    Attributes:
+        points: (n, d) canonical; the best one first, as far as they have been observed.
+        scores: (n,) normal quantiles of their ranks; lower is better.
+    """
+
+    points: Points
+    scores: Values
+
+
+def _lessons(known: Evidence) -> Lessons:
+    """Ranks of all trials, those that could not be trained as bad as the worst, and the trials that can be held."""
+    from scipy.special import ndtri  # scipy takes a second to import, which a master that starts need not wait for
+
+    order = np.argsort(known.scores, kind="stable")
+    scores = ndtri((np.arange(len(order)) + 0.5) / max(1, len(order)))
+    worst = scores[-1:].repeat(len(known.infeasible)) if len(order) else np.zeros(0)
+    points = np.vstack([known.points[order], known.infeasible[: len(worst)]])
+    kept = _thinned(len(points))
+    return Lessons(points[kept], np.append(scores, worst)[kept])
+
+
+def _thinned(n: int) -> Indices:
+    """Of n trials in order of merit: the best ones, where a forest must be fine, and every k-th of the others."""
+    if n <= MOST_LESSONS:
+        return np.arange(n)
+    half = MOST_LESSONS // 2
+    return np.concatenate([np.arange(half), np.linspace(half, n - 1, half).astype(np.int64)])
+
+
+class Forest:
+    """A random forest: a mean and a variance of the score anywhere in the space."""
+
+    def __init__(self, axes: Axes, lessons: Lessons, *, generator: np.random.Generator) -> None:
+        self._order = ChoiceOrder.of(axes, lessons.points, scores=lessons.scores)
+        inputs = self._inputs(lessons.points)
+        self._trees = [
+            Tree(
+                inputs,
+                lessons.scores,
+                # Random cuts, as SMAC3 makes them: trees that cut at the same places would agree between the trials,
+                # where nobody knows.
+                cuts="random",
+                min_leaf=1,
+                feature_share=FEATURE_SHARE,
+                generator=generator,
+            )
+            for _ in range(N_TREES)
+        ]
+
+    def predict(self, points: Points) -> tuple[Values, Values]:
+        """The mean and the variance, each (n,), at canonical points (n, d).
+
+        The variance is that within the trees' leaves and that between the trees together (the law of total variance;
+        Hutter et al. 2014, section 4.3).
+        """
+        inputs = self._inputs(points)
+        found = [tree.predict(inputs) for tree in self._trees]
+        means, variances = np.array([mean for mean, _ in found]), np.array([variance for _, variance in found])
+        total = variances.mean(axis=0) + means.var(axis=0)
+        return means.mean(axis=0), np.maximum(total, LEAST_VARIANCE)
+
+    def _inputs(self, points: Points) -> Inputs:
+        return np.nan_to_num(self._order.encode(points), nan=ABSENT).astype(np.float32)
+
+
+def log_expected_improvement(mean: Values, variance: Values, *, best: float) -> Values:
+    """The logarithm of E[max(best - y, 0)] for y ~ N(mean, variance), each (n,).
+
+    The logarithm, so that points with next to no chance can still be told apart (Ament et al. 2023,
+    https://arxiv.org/abs/2310.20708).
+    """
+    from scipy.special import ndtr
+
+    deviation = np.sqrt(variance)
+    z = (best - mean) / deviation
+    near = np.maximum(z, -5.0)
+    log_near = np.log(np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi) + near * ndtr(near))
+    # Far out the two terms cancel; phi(z) (1 - 3 / z^2) / z^2 is their difference but for terms in z^-6.
+    far = np.minimum(z, -5.0)
+    log_far = -0.5 * far**2 - 0.5 * np.log(2 * np.pi) + np.log1p(-3 / far**2) - 2 * np.log(-far)
+    return np.asarray(np.log(deviation) + np.where(z > -5.0, log_near, log_far))
+
+
+class Neighbourhood:
+    """The one-exchange neighbourhood (Hutter et al. 2011): points that differ in one coordinate.
+
+    A choice becomes each of its other values in turn; a number moves by a Gaussian step, several times.
+
+    Attributes:
+        size: how many neighbours a point has.
+    """
+
+    def __init__(self, axes: Axes) -> None:
+        moves = [(j, turn) for j in range(axes.d) if not axes.is_fixed[j] for turn in _turns(axes, j)]
+        self.size = len(moves)
+        self._axis = np.array([j for j, _ in moves], dtype=np.int64)
+        self._turn = np.array([turn for _, turn in moves], dtype=np.int64)
+        self._n_levels = np.maximum(axes.n_levels, 1)[self._axis]
+
+    def around(self, points: Points, generator: np.random.Generator) -> Points:
+        """The neighbours (n, size, d) of points (n, d), which have all their coordinates; nothing is rounded."""
+        moves = np.arange(self.size)
+        around = np.repeat(points[:, None], self.size, axis=1)
+        old = around[:, moves, self._axis]
+        moved = np.abs(old + STEP * generator.standard_normal(old.shape))
+        moved = np.clip(1 - np.abs(1 - moved), 0.0, 1.0)  # reflected at both ends of the range
+        level = np.minimum(np.floor(old * self._n_levels), self._n_levels - 1)
+        turned = ((level + self._turn) % self._n_levels + 0.5) / self._n_levels
+        around[:, moves, self._axis] = np.where(self._turn > 0, turned, moved)
+        return around
+
+
+def _turns(axes: Axes, j: int) -> list[int]:
+    """One entry for each neighbour on an axis: by how many places a choice turns, and 0 where a number moves."""
+    n_others = int(axes.n_levels[j]) - 1
+    if not axes.is_choice[j]:
+        return [0] * NEIGHBOURS
+    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MOST_TURNS))]

@@ -1,0 +1,1 @@
+"""Gaussian processes over search spaces: their fit, what is proposed from them, and how it is found."""

@@ -1,0 +1,114 @@
+"""How much a point is worth trying."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.special import erfcx, log_ndtr, ndtr
+
+from tunefleet_master.search.axes import Points
+from tunefleet_master.search.gaussian_process.kernel import Array
+from tunefleet_master.search.gaussian_process.process import GaussianProcess, Prediction
+
+LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
+SAFE = -1.0  # above it, phi(z) + z Phi(z) loses no digits
+LIMIT = -1e3  # below it, 1 - |z| Phi(z) / phi(z) is 1/z^2, up to a millionth of it
+FARTHEST = -1e6  # nothing that is of interest is expected so far from what is to be improved on
+
+
+def log_improvement(z: Array) -> tuple[Array, Array]:
+    """The logarithm of h(z) = phi(z) + z Phi(z), and its derivative, exact where h is below the smallest float.
+
+    Ament et al. 2023 (https://arxiv.org/abs/2310.20708), equation 9.
+    """
+    z = np.maximum(z, FARTHEST)
+    out = np.empty_like(z)
+    near = z > SAFE
+    out[near] = np.log(np.exp(-0.5 * z[near] ** 2 - LOG_ROOT_2PI) + z[near] * ndtr(z[near]))
+    far = z[~near]
+    # h(z) = phi(z) (1 - |z| Phi(z) / phi(z)), and Phi / phi is a scaled erfc.
+    ratio = math.sqrt(math.pi / 2.0) * erfcx(-far / math.sqrt(2.0))
+    # Where the difference cancels, it is its limit 1/z^2.
+    rest = np.where(far > LIMIT, np.log1p(np.maximum(far, LIMIT) * ratio), -2.0 * np.log(-far))
+    out[~near] = -0.5 * far**2 - LOG_ROOT_2PI + rest
+    return out, np.exp(log_ndtr(z) - out)
+
+
+class Acquisition:
+    """The logarithm of the improvement that is expected over all members, times the probability of being feasible.
+
+    Members differ in their hyperparameters, and in what they take the results of running trials to be: each has drawn
+    one joint sample of these. So a point next to a running trial is worth only what is left after its result (Snoek
+    et al. 2012, section 3.2). Improvement is over the lowest mean of all points that were tried, since a value that
+    was observed has noise.
+    """
+
+    def __init__(self, process: GaussianProcess, incumbents: Array, *, feasibility: GaussianProcess | None) -> None:
+        """Of improvement over the values `incumbents` (m,).
+
+        `feasibility`: of +1 where training was possible and -1 where it was not; None: it always was.
+        """
+        self.process = process
+        self.features = process.features
+        self._incumbents = incumbents
+        self._feasibility = feasibility
+
+    def __call__(self, points: Points) -> Array:
+        """(q,) at canonical points (q, d)."""
+        found = self.process.predict(points)
+        deviation = np.sqrt(found.variance)
+        log_h, _ = log_improvement((self._incumbents[:, None] - found.mean) / deviation)
+        total = _log_mean(log_h + np.log(deviation))
+        if self._feasibility is not None:
+            total += _log_mean(_log_feasible(self._feasibility.predict(points))[0])
+        return total
+
+    def with_gradient(self, points: Points) -> tuple[Array, Array]:
+        """The same, and the gradient (q, r) along the real axes."""
+        found = self.process.predict(points, slopes=True)
+        deviation = np.sqrt(found.variance)
+        z = (self._incumbents[:, None] - found.mean) / deviation
+        log_h, slope = log_improvement(z)
+        along = (-slope / deviation)[:, :, None] * found.mean_slope
+        along += ((1.0 - z * slope) / (2.0 * found.variance))[:, :, None] * found.variance_slope
+        total, gradient = _log_mean_with_gradient(log_h + np.log(deviation), along)
+        if self._feasibility is not None:
+            log_p, along = _log_feasible(self._feasibility.predict(points, slopes=True))
+            likely, rise = _log_mean_with_gradient(log_p, along)
+            total, gradient = total + likely, gradient + rise
+        return total, gradient
+
+    def with_pending(self, points: Points, generator: np.random.Generator) -> Acquisition:
+        """After each member has drawn what trials at points (k, d) will bring."""
+        if not len(points):
+            return self
+        drawn = self.process.sample(points, generator)
+        process = self.process.conditioned(points, drawn)
+        return Acquisition(process, np.minimum(self._incumbents, drawn.min(axis=1)), feasibility=self._feasibility)
+
+
+def _log_feasible(found: Prediction) -> tuple[Array, Array]:
+    """(m, q): the logarithm of the probability that the latent value is above zero, and its gradient (m, q, r).
+
+    Constrained expected improvement weighs by it (Gelbart, Snoek and Adams 2014, https://arxiv.org/abs/1403.5607); the
+    labels are regressed on, as least-squares classification does (Rasmussen and Williams 2006, section 6.5).
+    """
+    deviation = np.sqrt(found.variance)
+    z = found.mean / deviation
+    value = log_ndtr(z)
+    inner = found.mean_slope / deviation[:, :, None]
+    inner = inner - (z / (2.0 * found.variance))[:, :, None] * found.variance_slope
+    return value, np.exp(-0.5 * z**2 - LOG_ROOT_2PI - value)[:, :, None] * inner
+
+
+def _log_mean(values: Array) -> Array:
+    """(q,): the logarithm of the mean over members of what has the logarithms (m, q)."""
+    return np.asarray(np.logaddexp.reduce(values, axis=0) - math.log(len(values)))
+
+
+def _log_mean_with_gradient(values: Array, gradients: Array) -> tuple[Array, Array]:
+    """The same, and its gradient (q, r), given that of each member (m, q, r)."""
+    total = _log_mean(values)
+    shares = np.exp(values - total) / len(values)
+    return total, np.asarray((shares[:, :, None] * gradients).sum(axis=0))

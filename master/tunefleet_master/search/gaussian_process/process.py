@@ -1,0 +1,172 @@
+"""Gaussian processes: what is known of a function from some of its values.
+
+Hyperparameters are not known for certain, so several processes go together: members, each with hyperparameters of its
+own that the values allow, and all with the same values. Notation, beside that of `kernel`:
+    m   members
+    r   columns of real axes
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack
+
+from tunefleet_master.search.axes import Axes, Points
+from tunefleet_master.search.gaussian_process.fit import MEAN_VARIANCE, LogPosterior, most_probable, plausible
+from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
+from tunefleet_master.search.gaussian_process.subset import spread_over_ranks
+
+SAMPLE_NOISE = 1e-6  # variance of values that were drawn, and so are known without noise: keeps factors stable
+LEAST_VARIANCE = 1e-12  # against rounding at points whose value is known
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Of a function at q points, by each member.
+
+    Attributes:
+        mean: (m, q).
+        variance: (m, q) of the function, the noise of an observation left out.
+        mean_slope: (m, q, r) the mean's gradient along the real columns; empty unless it was asked for.
+        variance_slope: (m, q, r) the variance's.
+    """
+
+    mean: Array
+    variance: Array
+    mean_slope: Array
+    variance_slope: Array
+
+
+class GaussianProcess:
+    """Values at points of a space, and what follows from them elsewhere. It does not change.
+
+    Values are expected to be about standardised, and points to be canonical.
+
+    Attributes:
+        features: of the space.
+        lengthscales: (m, g).
+        noise: (m,) the variance of an observation.
+    """
+
+    def __init__(self, points: Points, values: Array, *, features: Features, theta: Array) -> None:
+        """Of values (n,) at points (n, d), with the logarithms (m, g + 1) of lengthscales and noise."""
+        self.features = features
+        self.lengthscales: Array = np.exp(theta[:, :-1])
+        self.noise: Array = np.exp(theta[:, -1])
+        self._inverse_lengths = 1.0 / self.lengthscales[:, None, features.groups]
+        self._scaled = features(points) * self._inverse_lengths
+        covariance = _prior(self._scaled, self._scaled) + self.noise[:, None, None] * np.eye(len(points))
+        self._half_inverse = _inverse_factors(covariance)
+        self._half_values = (self._half_inverse @ values)[:, :, None]
+
+    @classmethod
+    def fit(
+        cls,
+        points: Points,
+        values: Array,
+        *,
+        axes: Axes,
+        members: int = 1,
+        most: int | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> GaussianProcess:
+        """Of values (n,) at points (n, d), with the most probable hyperparameters.
+
+        The first member has these; others, which need a generator, have plausible ones. Hyperparameters are fitted to
+        `most` of the values, spread over their ranks; None: to all.
+        """
+        features = Features(axes)
+        used = spread_over_ranks(values, most=most) if most else np.arange(len(values))
+        posterior = LogPosterior(
+            features(points[used]), values[used], groups=features.groups, n_groups=features.n_groups
+        )
+        theta = most_probable(posterior, features.n_groups)[None]
+        if members > 1 and generator is not None:
+            theta = np.vstack([theta, plausible(posterior, theta[0], n=members - 1, generator=generator)])
+        return cls(points, values, features=features, theta=theta)
+
+    def posterior(self, points: Points) -> tuple[Array, Array]:
+        """Mean and variance, each (m, q), of the function at points (q, d)."""
+        found = self.predict(points)
+        return found.mean, found.variance
+
+    def predict(self, points: Points, *, slopes: bool = False) -> Prediction:
+        """The same, with gradients when asked for."""
+        scaled = self.features(points) * self._inverse_lengths
+        correlation, slope = matern(squared_distances(self._scaled, scaled))
+        half = self._half_inverse @ (correlation + MEAN_VARIANCE)
+        mean = (half * self._half_values).sum(axis=1)
+        variance = np.maximum(1.0 + MEAN_VARIANCE - (half * half).sum(axis=1), LEAST_VARIANCE)
+        if not slopes:
+            nothing = np.empty((*mean.shape, 0))
+            return Prediction(mean, variance, nothing, nothing)
+        turned = self._half_inverse.transpose(0, 2, 1)
+        along_mean = self._along_reals((turned @ self._half_values) * slope, scaled)
+        along_variance = self._along_reals(-2.0 * (turned @ half) * slope, scaled)
+        return Prediction(mean, variance, along_mean, along_variance)
+
+    def lengthscales_of_axes(self) -> Array:
+        """(d,): by the first member; 1 for an axis that is fixed."""
+        return np.append(self.lengthscales[0], 1.0)[self.features.axis_groups]
+
+    def covariance(self, points: Points) -> Array:
+        """(m, q, q): of the function's values at points (q, d)."""
+        scaled = self.features(points) * self._inverse_lengths
+        half = self._half_inverse @ _prior(self._scaled, scaled)
+        return np.asarray(_prior(scaled, scaled) - half.transpose(0, 2, 1) @ half)
+
+    def sample(self, points: Points, generator: np.random.Generator) -> Array:
+        """(m, q): values that the function may have at points (q, d), drawn together, by each member."""
+        covariance = self.covariance(points) + SAMPLE_NOISE * np.eye(len(points))
+        drawn = generator.standard_normal((len(covariance), len(points), 1))
+        return np.asarray(self.posterior(points)[0] + (np.linalg.cholesky(covariance) @ drawn)[:, :, 0])
+
+    def conditioned(self, points: Points, values: Array) -> GaussianProcess:
+        """With the function's values (m, k) at points (k, d), which are taken to be exact; hyperparameters stay.
+
+        The inverse of the Cholesky factor is extended, which costs n^2 k instead of n^3.
+        """
+        scaled = self.features(points) * self._inverse_lengths
+        half = self._half_inverse @ _prior(self._scaled, scaled)
+        corner = _prior(scaled, scaled) + SAMPLE_NOISE * np.eye(len(points)) - half.transpose(0, 2, 1) @ half
+        corner_inverse = _inverse_factors(corner)
+        below = -corner_inverse @ (half.transpose(0, 2, 1) @ self._half_inverse)
+        unexpected = values[:, :, None] - half.transpose(0, 2, 1) @ self._half_values
+        out = object.__new__(GaussianProcess)
+        out.features, out.lengthscales, out.noise = self.features, self.lengthscales, self.noise
+        out._inverse_lengths = self._inverse_lengths
+        out._scaled = np.concatenate([self._scaled, scaled], axis=1)
+        out._half_inverse = _stacked(self._half_inverse, below, corner_inverse)
+        out._half_values = np.concatenate([self._half_values, corner_inverse @ unexpected], axis=1)
+        return out
+
+    def _along_reals(self, weights: Array, scaled: Array) -> Array:
+        """(m, q, r): the gradient of a sum of kernels at n points, each times a weight.
+
+        The weights (m, n, q) have the kernel's slope in them already.
+        """
+        reals = self.features.real_columns
+        pull = weights.transpose(0, 2, 1) @ self._scaled[:, :, reals]
+        pulled = scaled[:, :, reals] * weights.sum(axis=1)[:, :, None] - pull
+        return np.asarray(2.0 * pulled * self._inverse_lengths[:, :, reals])
+
+
+def _prior(a: Array, b: Array) -> Array:
+    """(m, n, q): the covariance between scaled columns (m, n, c) and (m, q, c), before any value is known."""
+    return matern(squared_distances(a, b))[0] + MEAN_VARIANCE
+
+
+def _inverse_factors(covariance: Array) -> Array:
+    """The inverses of the Cholesky factors of matrices (m, n, n)."""
+    return np.array([lapack.dtrtri(factor, lower=1)[0] for factor in np.linalg.cholesky(covariance)])
+
+
+def _stacked(upper_left: Array, lower_left: Array, lower_right: Array) -> Array:
+    """Lower triangular matrices from their blocks."""
+    n = upper_left.shape[1]
+    k = lower_right.shape[1]
+    out = np.zeros((len(upper_left), n + k, n + k))
+    out[:, :n, :n], out[:, n:, :n], out[:, n:, n:] = upper_left, lower_left, lower_right
+    return out

@@ -1,0 +1,105 @@
+"""CMA-ES with margin on the axes of a space. Importing this takes a second: scipy's distributions come with it.
+
+The package `cmaes` has the method (Hamano et al. 2022, "CMA-ES with margin", https://arxiv.org/abs/2205.13482) for
+integers at equal distances, and wants to be told the very numbers that it drew. Here integers own cells of any width,
+which a log scale needs, and results come back as rounded points, some of them from an older distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from cmaes import CMAwM  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from tunefleet.parameters import IntRange
+from tunefleet_master.search.axes import Points
+from tunefleet_master.search.history import Values
+
+Array = NDArray[np.float64]
+
+EXTREME = 1e-16  # a quantile at 8.2 standard deviations, beyond which 1 - q is 1
+
+
+class MarginCma(CMAwM):  # type: ignore[misc]
+    """An ask-and-tell CMA-ES in the unit cube.
+
+    It overrides how the package looks up values and their limits, and nothing of the method.
+    """
+
+    def __init__(
+        self, mean: Points, *, sigma: float, integers: Mapping[int, IntRange], size: int | None = None
+    ) -> None:
+        """From the distribution's start.
+
+        Args:
+            mean: (d,) where it begins.
+            sigma: its standard deviation on every axis.
+            integers: the axes that are integers.
+            size: of a generation; 4 + 3 ln d without it.
+        """
+        spans = [range(parameter.bounds[0], parameter.bounds[1] + 1) for parameter in integers.values()]
+        pairs = list(zip(integers.values(), spans, strict=True))
+        self._values = [np.array([parameter.to_unit(k) for k in span]) for parameter, span in pairs]
+        self._edges = [np.array([parameter.to_unit(k + 0.5) for k in span[:-1]]) for parameter, span in pairs]
+        steps = np.zeros(len(mean))
+        steps[list(integers)] = [1 / (len(span) - 1) for span in spans]  # so that the package counts as many values
+        bounds = np.tile([0.0, 1.0], (len(mean), 1))
+        super().__init__(mean=mean.copy(), sigma=sigma, bounds=bounds, steps=steps, population_size=size)
+
+    def draw(self) -> Points:
+        """A rounded point (d,)."""
+        return np.asarray(self.ask()[0])
+
+    def learn(self, points: Points, *, scores: Values, generator: np.random.Generator) -> None:
+        """Take in one generation: rounded points (size, d) and their scores (size,), lower being better."""
+        drawn = [self._bounded(self._as_drawn(point, generator)) for point in points]
+        self.tell(list(zip(drawn, scores.tolist(), strict=True)))
+
+    def _as_drawn(self, point: Points, generator: np.random.Generator) -> Points:
+        """A point that this distribution might have drawn and rounded to `point`.
+
+        On an integer's axis it is drawn anew within the cell, from the distribution's own marginal. The method updates
+        itself with what it drew, and the middles of cells in its place would let an axis shrink on which all of a
+        generation lies in one cell.
+        """
+        point = point.copy()
+        axes = self._discrete_idx
+        if not len(axes):
+            return point
+        mean, stretch = self._cma._mean[axes], self._A[axes]
+        width = self._cma._sigma * stretch * np.sqrt(np.diag(self._cma._C)[axes])
+        level = self._get_discrete_param_indices(point[axes])
+        padded = [np.concatenate([[-np.inf], edges, [np.inf]]) for edges in self._edges]
+        low, high = (np.array([edges[i] for edges, i in zip(padded, level + k, strict=True)]) for k in (0, 1))
+        below = ndtr((low - mean) / width)
+        quantile = below + generator.random(len(axes)) * (ndtr((high - mean) / width) - below)
+        # Of a cell so far out that floats know no quantile of it, the edge that is nearest to the mean.
+        within = np.clip(mean + width * ndtri(np.clip(quantile, EXTREME, 1 - EXTREME)), low, high)
+        point[axes] = mean + (within - mean) / stretch
+        return point
+
+    def _bounded(self, point: Points) -> Points:
+        """The point, no farther from the mean than a draw would be.
+
+        A point of another distribution counts as an injected one, whose steps must be bounded or they blow up the step
+        size (Hansen 2011, https://arxiv.org/abs/1110.4181, equation 4 with its default); few own draws lie beyond.
+        """
+        cma = self._cma
+        variances, vectors = np.linalg.eigh(cma._C)
+        step = point - cma._mean
+        length = float(np.linalg.norm(vectors.T @ step / np.sqrt(np.maximum(variances, 1e-16)))) / cma._sigma
+        longest = math.sqrt(cma.dim) + 2 * cma.dim / (cma.dim + 2)
+        return np.asarray(cma._mean + step * min(1.0, longest / length)) if length > 0 else point
+
+    def _get_discrete_param_indices(self, values: Array) -> NDArray[np.int64]:
+        return np.array([np.searchsorted(edges, value) for edges, value in zip(self._edges, values, strict=True)])
+
+    def _get_discrete_param_values(self, indices: NDArray[np.int64]) -> Array:
+        return np.array([values[i] for values, i in zip(self._values, indices, strict=True)])
+
+    def _get_discrete_param_limit_values(self, indices: NDArray[np.int64]) -> Array:
+        return np.array([edges[i] for edges, i in zip(self._edges, indices, strict=True)])

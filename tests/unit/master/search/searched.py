@@ -1,0 +1,73 @@
+"""Whole searches in memory: a sampler proposes, a function answers, and the next proposal knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from scipy.stats import mannwhitneyu
+
+from tunefleet.space import Configuration, Space
+from tunefleet.spec import StudySpec
+from tunefleet_master.search.history import Change, History, Outcome
+from tunefleet_master.search.random import RandomSampler
+from tunefleet_master.search.sampler import Sampler
+
+Function = Callable[[Configuration], float]
+"""What is minimised."""
+
+
+def space_of(parameters: dict[str, Any], *constraints: str) -> Space:
+    spec = {
+        "name": "s",
+        "objective": {"metric": "m", "goal": "minimize"},
+        "run": {"function": "a:b"},
+        "space": parameters,
+        "constraints": list(constraints),
+    }
+    return StudySpec.parse(spec).search_space
+
+
+def number(configuration: Configuration, name: str) -> float:
+    return float(cast("float", configuration[name]))
+
+
+def drawn(proposals: Sequence[Configuration | None]) -> list[Configuration]:
+    """Those that are configurations."""
+    return [proposal for proposal in proposals if proposal is not None]
+
+
+def end(history: History, configuration: Configuration, *values: float, outcome: Outcome = Outcome.COMPLETE) -> None:
+    """One more trial, which ends at once."""
+    trial = history.n
+    history.fold([Change(trial, Outcome.PENDING, params=configuration), Change(trial, outcome, values=values, steps=1)])
+
+
+def history_of(
+    space: Space, configurations: Sequence[Configuration], function: Function, *, signs: tuple[float, ...] = (1.0,)
+) -> History:
+    """Trials that have ended with these values."""
+    history = History(space, signs=signs)
+    for configuration in configurations:
+        end(history, configuration, function(configuration))
+    return history
+
+
+def best_found(sampler: Sampler, function: Function, n: int) -> float:
+    """The best value of a search that asks for one trial after the other."""
+    history = History(sampler.space)
+    for position in range(n):
+        (configuration,) = sampler.propose(position, 1, history=history)
+        assert configuration is not None
+        end(history, configuration, function(configuration))
+    return float(history.values[:, 0].min())
+
+
+def chance_of_no_difference(
+    kind: type[Sampler], space: Space, function: Function, *, n: int, n_seeds: int = 20
+) -> float:
+    """The p-value of a Mann-Whitney test that the sampler finds no better values than random search does."""
+    ours, random = (
+        [best_found(each(space, seed=seed), function, n) for seed in range(n_seeds)] for each in (kind, RandomSampler)
+    )
+    return float(mannwhitneyu(ours, random, alternative="less").pvalue)
