@@ -7,6 +7,7 @@
 #   make check           format, lint, types, import contracts, containers
 #   make fmt             format and repair what can be repaired
 #   make bench           every script of benchmarks/, with the peers  ARGS=--quick for some minutes in all
+#   make bench-search    how well samplers and pruners choose, hours  ARGS="--cache FILE" to go on where it was interrupted
 #   make clean           remove what these targets made
 
 SHELL := bash
@@ -31,7 +32,7 @@ BENCH_STAMP := $(VENV)/.bench-installed
 PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
 DOCKERFILES := Dockerfile.master Dockerfile.worker
 
-.PHONY: demo test chaos mutants check fmt bench clean venv
+.PHONY: demo test chaos mutants check fmt bench bench-search clean venv
 
 venv: $(STAMP)
 
@@ -81,12 +82,16 @@ $(BENCH_STAMP): $(STAMP)
 	@echo "Installing what the benchmarks compare with" >&2
 	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation -e '.[bench]' >&2
+	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps syne-tune >&2
 	@touch "$(BENCH_STAMP)"
 
 bench: $(BENCH_STAMP)
 	@for script in benchmarks/*.py; do \
 		echo "$$script" >&2; "$(BIN)/python" "$$script" $(ARGS); \
 	done
+
+bench-search: $(BENCH_STAMP)
+	@"$(BIN)/python" benchmarks/search.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

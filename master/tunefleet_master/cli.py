@@ -1,4 +1,4 @@
-"""`tunefleet-master serve | upgrade | doctor | replay | simulate`; what takes long to import waits for a command that needs it."""
+"""`tunefleet-master serve | upgrade | doctor | replay | simulate`; what is slow to import waits for its command."""
 
 from __future__ import annotations
 

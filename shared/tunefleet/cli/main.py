@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tunefleet import __version__
-from tunefleet.cli import checking, demo, doctor, fleet, steering, studies, tokens, trial_commands
+from tunefleet.cli import checking, demo, doctor, fleet, replaying, simulate, steering, studies, tokens, trial_commands
 from tunefleet.errors import Conflict, TunefleetError
 
 EXIT_CODES = """\b
@@ -30,7 +30,17 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _group in (fleet.app, demo.app, checking.app, doctor.app, studies.app, trial_commands.app, steering.app):
+for _group in (
+    fleet.app,
+    demo.app,
+    checking.app,
+    doctor.app,
+    studies.app,
+    trial_commands.app,
+    steering.app,
+    replaying.app,
+    simulate.app,
+):
     app.add_typer(_group)
 app.add_typer(tokens.app, name="token")
 

@@ -103,20 +103,28 @@ def logs(
         output.say(f"Trial {number} has printed nothing{end}")
 
 
-@app.command(epilog=examples("tunefleet export digits csv --out digits.csv"))
+@app.command(
+    epilog=examples(
+        "tunefleet export digits csv --out digits.csv", "tunefleet export digits json --curves > digits.json"
+    )
+)
 def export(
     study: StudyName,
     form: Annotated[str, typer.Argument(metavar="csv|json", help="The format.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.", show_default=False)
     ] = None,
+    curves: Annotated[bool, typer.Option("--curves", help="With every trial's learning curve.")] = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Write all trials of a study, one row for each."""
     chosen = ExportFormat(_chosen("format", form, among=ExportFormat))
     with connected(url, token) as client:
-        found = list(client.study(study).trials())
+        exported = client.study(study)
+        found = list(exported.trials())
+        if curves:
+            found = [exported.trial(trial.number) for trial in found]
     if out is None:
         _write(found, chosen, sys.stdout)
         return
@@ -129,13 +137,17 @@ def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:
     import csv
     import json
 
+    from tunefleet.protocol import TrialDetail
     from tunefleet.trials import columns_of, row_of
 
     if form is ExportFormat.JSON:
         json.dump(output.plain(found), file, indent=2, ensure_ascii=False)
         file.write("\n")
         return
-    rows = [row_of(trial) for trial in found]
+    rows = [
+        {**row_of(trial), "curve": output.plain(trial.curve)} if isinstance(trial, TrialDetail) else row_of(trial)
+        for trial in found
+    ]
     writer = csv.DictWriter(file, columns_of(rows), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _csv_cell(value) for name, value in row.items()} for row in rows)

@@ -1,0 +1,1 @@
+"""What `benchmarks/search.py` is made of: tasks, contestants, runs and the table."""

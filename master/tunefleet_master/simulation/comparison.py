@@ -1,0 +1,96 @@
+"""Which sampler and pruner would have found it sooner: the same study run by each of them, on the same table."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tunefleet.spec import StudySpec
+from tunefleet_master.pruning import registry as pruners
+from tunefleet_master.search import registry as samplers
+from tunefleet_master.simulation.exported import Exported
+from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
+from tunefleet_master.simulation.study import SimulatedStudy
+
+GOOD_SHARE = 0.05  # of the table's complete trials: with 60 random draws one finds one of these with p = .95
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a sampler and a pruner came to, over all seeds.
+
+    Attributes:
+        sampler: its name.
+        pruner: its name, or `none`.
+        best: the best value at the end, in the median.
+        n_best: with how many seeds that was the best of the table.
+        n_good: with how many seeds one of the table's best 5 % was found.
+        trials_to_good: how many trials had ended by then, in the median; None where half of the seeds found none.
+        s_to_good: how many seconds that took the fleet.
+        work_s: how long workers trained in all, in the median.
+    """
+
+    sampler: str
+    pruner: str
+    best: float
+    n_best: int
+    n_good: int
+    trials_to_good: float | None
+    s_to_good: float | None
+    work_s: float
+
+
+def good_value(exported: Exported, spec: StudySpec) -> float:
+    """The worst value among the table's best 5 %, of which there is at least one."""
+    ordered = sorted(exported.values, reverse=spec.objective.goal == "maximize")
+    return ordered[max(1, math.floor(GOOD_SHARE * len(ordered))) - 1]
+
+
+def found(
+    specs: Sequence[StudySpec], exported: Exported, *, n_workers: int, n_seeds: int, n_trials: int
+) -> Iterator[Finding]:
+    """What each of these studies, which differ in sampler and pruner only, would have found; one after the other."""
+    for spec in specs:
+        traces = [
+            _trace(spec, exported, seed=spec.search.seed + offset, n_workers=n_workers, n_trials=n_trials)
+            for offset in range(n_seeds)
+        ]
+        yield _finding(spec, exported, traces)
+
+
+def _trace(spec: StudySpec, exported: Exported, *, seed: int, n_workers: int, n_trials: int) -> list[Sight]:
+    seeded = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": seed})})
+    sign = -1.0 if spec.objective.goal == "maximize" else 1.0
+    study = SimulatedStudy(
+        samplers.build(samplers.select(seeded).sampler, seeded),
+        pruner=pruners.build(seeded),
+        sign=sign,
+        counts_best=spec.objective.value == "best",
+    )
+    return list(Fleet(study, exported.table.train, n_workers, sign).run(Limit(trials=n_trials)))
+
+
+def _finding(spec: StudySpec, exported: Exported, traces: Sequence[Sequence[Sight]]) -> Finding:
+    goal = spec.objective
+    good = good_value(exported, spec)
+    best_known = max(exported.values) if goal.goal == "maximize" else min(exported.values)
+    ends = [trace[-1].best for trace in traces]
+    reached = [next((sight for sight in trace if not goal.better(good, sight.best)), None) for trace in traces]
+    return Finding(
+        sampler=spec.search.sampler,
+        pruner=spec.pruning.pruner,
+        best=statistics.median(ends),
+        n_best=sum(not goal.better(best_known, end) for end in ends),
+        n_good=sum(sight is not None for sight in reached),
+        trials_to_good=_middle([math.inf if sight is None else sight.n_ended for sight in reached]),
+        s_to_good=_middle([math.inf if sight is None else sight.at_s for sight in reached]),
+        work_s=statistics.median(trace[-1].work_s for trace in traces),
+    )
+
+
+def _middle(numbers: Sequence[float]) -> float | None:
+    """The median, the lower of two in the middle; None where that is infinite."""
+    middle = statistics.median_low(numbers)
+    return middle if math.isfinite(middle) else None

@@ -1,0 +1,175 @@
+"""A user's own finished trials as a table, from what `tunefleet export` writes.
+
+A trial serves as a training when it is complete, or failed because its configuration cannot be trained. One that was
+stopped early does not, since nobody knows how it would have gone on.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from tunefleet.errors import InvalidInput, Problem
+from tunefleet.model import shown
+from tunefleet.parameters import Parameter
+from tunefleet.space import Configuration
+from tunefleet.spec import StudySpec
+from tunefleet_master.simulation.table import Table
+from tunefleet_master.simulation.training import Training
+
+FIELD = "--table"
+MIN_ROWS = 10  # the nearest of fewer says nothing about a configuration
+SHORTEST_S = 1e-3  # a trial that took no measurable time still took some
+INFEASIBLE = ("out_of_memory", "diverged", "infeasible")
+
+Row = dict[str, Any]
+"""One trial, as JSON has it: `state`, `value`, `params`, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Trials that can be simulated.
+
+    Attributes:
+        table: their configurations and trainings.
+        values: of the complete ones, in the user's own sense.
+        has_curves: whether every training has its learning curve, on which a pruner could decide.
+        left_out: why other trials were left out, and how many of them.
+    """
+
+    table: Table
+    values: Sequence[float]
+    has_curves: bool
+    left_out: Mapping[str, int]
+
+
+def rows_of(text: str) -> list[Row]:
+    """The trials of an exported file, whichever of the two formats it has.
+
+    Raises InvalidInput when it has neither.
+    """
+    if text.lstrip().startswith("["):
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise InvalidInput([Problem(FIELD, f"is no JSON: {error}")]) from error
+        if all(isinstance(row, dict) and isinstance(row.get("params"), dict) for row in rows):
+            return list(rows)
+    else:
+        reader = csv.DictReader(io.StringIO(text))
+        if {"state", "value"} <= set(reader.fieldnames or ()):
+            return [_nested(row) for row in reader]
+    rule = "is not what `tunefleet export STUDY csv` or `json` writes, one trial for each row"
+    raise InvalidInput([Problem(FIELD, rule)])
+
+
+def read(text: str, spec: StudySpec) -> Exported:
+    """The table of an exported file for a study.
+
+    Raises:
+        InvalidInput: it is no exported file, or too few of its trials can be used; the problem says why.
+    """
+    left_out: Counter[str] = Counter()
+    kept: list[tuple[Configuration, Training]] = []
+    for row in rows_of(text):
+        try:
+            kept.append((_configuration(row["params"], spec), _training(row, spec)))
+        except InvalidInput as error:
+            left_out[str(error.problems[0])] += 1
+    values = [training for _, training in kept if not math.isnan(training.values[-1])]
+    if len(values) < MIN_ROWS:
+        reasons = "; ".join(f"{n} left out: {reason}" for reason, n in left_out.most_common(3))
+        rule = f"needs at least {MIN_ROWS} complete trials of the study's space, and has {len(values)}"
+        raise InvalidInput([Problem(FIELD, f"{rule}; {reasons}" if reasons else rule)])
+    return Exported(
+        table=Table(spec.search_space, [params for params, _ in kept], trainings=[each for _, each in kept]),
+        values=[_final(training, spec) for training in values],
+        has_curves=all(len(training.values) > 1 for training in values),
+        left_out=left_out,
+    )
+
+
+def _final(training: Training, spec: StudySpec) -> float:
+    """What a training counts with."""
+    if spec.objective.value == "last":
+        return training.values[-1]
+    numbers = [value for value in training.values if not math.isnan(value)]
+    return max(numbers) if spec.objective.goal == "maximize" else min(numbers)
+
+
+def _configuration(params: Mapping[str, Any], spec: StudySpec) -> Configuration:
+    """The configuration in the study's space. Raises InvalidInput when it lies outside."""
+    known = spec.space
+    values = {name: _value(value, known[name]) if name in known else value for name, value in params.items()}
+    return spec.search_space.check(values)
+
+
+def _value(value: JsonValue, parameter: Parameter) -> JsonValue:
+    """A cell of a CSV file as its parameter has it; what JSON has is so already."""
+    if not isinstance(value, str) or parameter.contains(value):
+        return value
+    try:
+        parsed: JsonValue = json.loads(value)
+    except ValueError:
+        return value
+    return parsed
+
+
+def _training(row: Row, spec: StudySpec) -> Training:
+    """The trial's training. Raises InvalidInput when it cannot serve as one."""
+    took_s = max(_duration_s(row), SHORTEST_S)
+    if row.get("state") == "failed" and row.get("failure") in INFEASIBLE:
+        return Training((math.nan,), (took_s,))
+    if row.get("state") != "complete":
+        raise InvalidInput([Problem("state", f"is {row.get('state')}, and only complete trials show how they end")])
+    if curve := sorted(_curve(row, spec.objective.metric)):
+        steps = tuple(step + 1 for step, _ in curve)
+        # When each report came is not stored with it; epochs of one trial take about the same time.
+        ends_s = tuple(took_s * step / steps[-1] for step in steps)
+        return Training(tuple(value for _, value in curve), ends_s, steps)
+    value = _float(row.get("value"))
+    if value is None:
+        raise InvalidInput([Problem("value", "is no number", shown(row.get("value")))])
+    return Training((value,), (took_s,), (int(_float(row.get("last_step")) or 0) + 1,))
+
+
+def _curve(row: Row, metric: str) -> Iterator[tuple[int, float]]:
+    for point in row.get("curve") or ():
+        value = _float(point["metrics"].get(metric))
+        if value is not None:
+            yield int(point["step"]), value
+
+
+def _duration_s(row: Row) -> float:
+    if (duration_s := _float(row.get("duration_s"))) is not None:
+        return duration_s
+    if not row.get("started_at") or not row.get("finished_at"):
+        return 0.0
+    began, ended = (datetime.fromisoformat(row[name]) for name in ("started_at", "finished_at"))
+    return (ended - began).total_seconds()
+
+
+def _float(value: Any) -> float | None:
+    """A finite number, or text that is one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _nested(row: Mapping[str, str]) -> Row:
+    """A row of a CSV file as JSON has it; an empty cell is no value."""
+    filled = {name: cell for name, cell in row.items() if cell}
+    params = {name.removeprefix("params."): cell for name, cell in filled.items() if name.startswith("params.")}
+    curve = json.loads(filled["curve"]) if "curve" in filled else []
+    return {**filled, "params": params, "curve": curve}

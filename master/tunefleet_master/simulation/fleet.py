@@ -1,0 +1,140 @@
+"""The simulation itself: workers that train in virtual time, and the tuner that they ask."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tunefleet_master.simulation.training import Trainer, Training
+from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One value that came to be known.
+
+    Attributes:
+        at_s: when, in virtual seconds since the study began.
+        work_s: how long workers have trained until then, all together; what they are in the middle of is left out.
+        trial: whose value.
+        step: after how many of its steps.
+        value: in the user's own sense.
+        best: the best value so far, this one included; infinite, or minus infinity, while there is none.
+        n_ended: how many trials have ended by then.
+    """
+
+    at_s: float
+    work_s: float
+    trial: int
+    step: int
+    value: float
+    best: float
+    n_ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When no more is begun: after so many trials, or so many worker-seconds of training."""
+
+    trials: int | None = None
+    work_s: float = math.inf
+
+
+@dataclass(slots=True)
+class _Running:
+    trial: int
+    training: Training
+    n_reported: int = 0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Workers that never rest while the tuner has something for them.
+
+    A tuner is asked for one trial at a time, each time that a worker is free. It knows by then everything that was
+    reported before, and nothing of what still runs. A paused trial goes on where it stood, on whatever worker.
+
+    Attributes:
+        tuner: what chooses.
+        train: what happens to a configuration.
+        n_workers: how many workers there are.
+        sign: -1 where the objective is maximised.
+    """
+
+    tuner: Tuner
+    train: Trainer
+    n_workers: int
+    sign: float = 1.0
+    _at_s: float = field(default=0.0, init=False)
+    _work_s: float = field(default=0.0, init=False)
+    _best: float = field(default=math.inf, init=False)
+    _n_begun: int = field(default=0, init=False)
+    _n_ended: int = field(default=0, init=False)
+    _n_events: int = field(default=0, init=False)
+    _busy: list[tuple[float, int, _Running]] = field(default_factory=list, init=False)
+    _paused: dict[int, _Running] = field(default_factory=dict, init=False)
+
+    def run(self, limit: Limit) -> Iterator[Sight]:
+        """Every value as it comes to be known, once only; ends when all that was begun within the limit has ended.
+
+        A limit of work also ends trainings at their next report.
+        """
+        self._employ(limit)
+        while self._busy:
+            self._at_s, _, running = heapq.heappop(self._busy)
+            self._work_s += running.training.part_s(running.n_reported)
+            running.n_reported += 1
+            value = running.training.values[running.n_reported - 1]
+            if not math.isnan(value):
+                self._best = min(self._best, self.sign * value)
+            goes_on = self._hand_in(running, value)
+            yield self._sight(running, value)
+            if goes_on and self._work_s < limit.work_s:
+                self._train_on(running)
+            self._employ(limit)
+
+    def _employ(self, limit: Limit) -> None:
+        while len(self._busy) < self.n_workers and self._work_s < limit.work_s:
+            may_begin = limit.trials is None or self._n_begun < limit.trials
+            assignment = self.tuner.assign(may_begin=may_begin)
+            if assignment is None:
+                return
+            self._train_on(self._taken_up(assignment))
+
+    def _taken_up(self, assignment: Assignment) -> _Running:
+        if assignment.trial in self._paused:
+            return self._paused.pop(assignment.trial)
+        self._n_begun += 1
+        return _Running(assignment.trial, self.train(assignment.configuration))
+
+    def _train_on(self, running: _Running) -> None:
+        # Of two that report at the same moment, the one that was begun or went on first comes first.
+        self._n_events += 1
+        ends_s = self._at_s + running.training.part_s(running.n_reported)
+        heapq.heappush(self._busy, (ends_s, self._n_events, running))
+
+    def _hand_in(self, running: _Running, value: float) -> bool:
+        """Tell the tuner; whether the trial goes on at once."""
+        step = running.training.steps[running.n_reported - 1]
+        if running.n_reported == len(running.training.values):
+            self._n_ended += 1
+            self.tuner.end(running.trial, step, value=value)
+            return False
+        directive = self.tuner.report(running.trial, step, value=value)
+        if directive is Directive.PAUSE:
+            self._paused[running.trial] = running
+        self._n_ended += directive is Directive.STOP
+        return directive is Directive.CONTINUE
+
+    def _sight(self, running: _Running, value: float) -> Sight:
+        return Sight(
+            at_s=self._at_s,
+            work_s=self._work_s,
+            trial=running.trial,
+            step=running.training.steps[running.n_reported - 1],
+            value=value,
+            best=self.sign * self._best,
+            n_ended=self._n_ended,
+        )

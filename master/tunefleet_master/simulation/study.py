@@ -1,0 +1,138 @@
+"""The master's part in a simulation: a history, the sampler that reads it, and the pruner that stops trials early."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from tunefleet.space import Configuration
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.search.history import Change, History, Outcome
+from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
+
+MAX_BARREN = 1_000  # positions in a row without a configuration, after which a sampler is taken to have no more
+
+_DIRECTIVES = {
+    Action.CONTINUE: Directive.CONTINUE,
+    Action.STOP: Directive.STOP,
+    Action.PAUSE: Directive.PAUSE,
+}
+
+
+@dataclass(slots=True)
+class _Trial:
+    configuration: Configuration
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """Step, from 0, and minimised value of each report."""
+
+
+class SimulatedStudy(Tuner):
+    """A study whose events are folded as the master folds them; one proposal is asked for at a time.
+
+    Attributes:
+        history: all trials so far; a trial is pending from the moment that it is proposed.
+    """
+
+    def __init__(
+        self, sampler: Sampler, *, pruner: Pruner | None = None, sign: float = 1.0, counts_best: bool = True
+    ) -> None:
+        """A study without trials.
+
+        Args:
+            sampler: what proposes.
+            pruner: what stops trials early; None: nothing does.
+            sign: -1 where the objective is maximised.
+            counts_best: whether a trial's value is the best of its reports, and not the last.
+        """
+        self.history = History(sampler.space, signs=(sign,))
+        self._sampler = sampler
+        self._pruner = pruner
+        self._book = None if pruner is None else pruner.new_book()
+        self._sign = sign
+        self._counts_best = counts_best
+        self._position = 0
+        self._trials: list[_Trial] = []
+        self._running: set[int] = set()
+
+    def assign(self, *, may_begin: bool) -> Assignment | None:
+        """A promoted trial, or else a new one; None also when the sampler has no more."""
+        trial = self._promoted(is_final=False)
+        if trial is None and may_begin:
+            trial = self._begun()
+        if trial is None and not self._running:
+            trial = self._promoted(is_final=True)
+        if trial is None:
+            return None
+        self._running.add(trial)
+        return Assignment(trial, self._trials[trial].configuration)
+
+    def report(self, trial: int, step: int, *, value: float) -> Directive:
+        """What the pruner says."""
+        decision = self._decided(trial, step, value)
+        if decision is None or decision.action is Action.CONTINUE:
+            return Directive.CONTINUE
+        self._running.remove(trial)
+        if decision.action is Action.STOP:
+            self._over(trial, Outcome.PRUNED, step)
+        elif self._book is not None:
+            self._book.pause(trial)
+        return _DIRECTIVES[decision.action]
+
+    def end(self, trial: int, step: int, *, value: float) -> None:
+        """The trial is complete, or infeasible when its value is not finite."""
+        self._decided(trial, step, value)
+        self._running.remove(trial)
+        is_finite = math.isfinite(self._value(trial))
+        self._over(trial, Outcome.COMPLETE if is_finite else Outcome.INFEASIBLE, step)
+
+    def _begun(self) -> int | None:
+        for _ in range(MAX_BARREN):
+            proposals = self._sampler.propose(self._position, 1, history=self.history)
+            if not proposals:
+                return None
+            self._position += 1
+            configuration = proposals[0]
+            if configuration is not None:
+                self.history.fold([Change(len(self._trials), Outcome.PENDING, params=configuration)])
+                self._trials.append(_Trial(configuration))
+                return len(self._trials) - 1
+        return None
+
+    def _promoted(self, *, is_final: bool) -> int | None:
+        if self._pruner is None or self._book is None:
+            return None
+        trial = next(self._pruner.promotable(self._book, is_final=is_final), None)
+        if trial is not None:
+            self._book.resume(trial)
+        return trial
+
+    def _decided(self, trial: int, step: int, value: float) -> Decision | None:
+        """Take a report in; what the pruner decides at a rung."""
+        curve = self._trials[trial].curve
+        curve.append((step - 1, self._sign * value))
+        if self._pruner is None or self._book is None:
+            return None
+        rung = self._pruner.rung(step - 1, reached=self._book.reached(trial))
+        if rung is None:
+            return None
+        counted = self._value(trial)
+        if self._pruner.compares:
+            self._book.record(trial, rung=rung, value=counted)
+            self.history.fold([Change(trial, Outcome.PENDING, values=(self._sign * counted,), rung=rung)])
+        latest = self._sign * value
+        standing = Standing(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
+        return self._pruner.decide(self._book, standing)
+
+    def _value(self, trial: int) -> float:
+        """What it would end with if it ended now, minimised; NaN where it has no number."""
+        values = [value for _, value in self._trials[trial].curve]
+        numbers = [value for value in values if not math.isnan(value)]
+        return values[-1] if not self._counts_best or not numbers else min(numbers)
+
+    def _over(self, trial: int, outcome: Outcome, step: int) -> None:
+        value = self._sign * self._value(trial)
+        values = (value,) if math.isfinite(value) else ()
+        self.history.fold([Change(trial, outcome, values=values, steps=step)])
+        if self._book is not None:
+            self._book.end(trial, is_complete=outcome is Outcome.COMPLETE)
