@@ -95,24 +95,26 @@ def test_each_proposal_knows_all_results_that_came_before_it(client: Client, mas
     assert replayed(master, "nearby") == {"study": "nearby", "same": 12, "by_hand": 0, "differing": [], "skipped": []}
 
 
+@pytest.mark.parametrize("sampler", ["mylab.nearby", "tpe", "gp"])
 def test_workers_that_ask_at_once_get_different_configurations_and_the_study_can_be_replayed(
-    client: Client, master: MasterProcess
+    client: Client, master: MasterProcess, sampler: str
 ) -> None:
-    study = client.submit(spec_of("fleet", "mylab.nearby", budget={"trials": 40}))
+    name = f"fleet-{sampler}"
+    study = client.submit(spec_of(name, sampler, budget={"trials": 30}))
 
     def work() -> None:
         with Client(master.url) as own:
-            for trial in own.study("fleet").claims():
+            for trial in own.study(name).claims():
                 with trial:
-                    trial.report(loss=float(str(trial.params["x"])))
+                    trial.report(loss=abs(float(str(trial.params["x"])) - 0.3))
 
     workers = [threading.Thread(target=work) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
-    assert study.view().trials == {"complete": 40}
-    assert replayed(master, "fleet")["same"] == 40
+        worker.join(90)
+    assert study.view().trials == {"complete": 30}
+    assert replayed(master, name)["same"] == 30
 
 
 def test_a_sampler_that_fails_is_stood_in_for_and_tried_again(client: Client, master: MasterProcess) -> None:
