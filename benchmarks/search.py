@@ -5,8 +5,8 @@ Tasks are tables of trainings that were really run, and BBOB's functions. `evalu
 trained in full; `curves` has learning curves, on which trials are stopped early, and counts the work.
 
 Regret is normalised: 0 is the best known value, 1 the median of a random draw. The geometric mean has a floor of .001.
-Samplers are developed on the group `development`; `final` is kept for the table, and `anchors` are eight of both on
-which many peers have been measured before.
+Samplers are developed on the group `development`; `final` is kept for the table, `anchors` are eight of both on which
+many peers have been measured before, and `numbers` are those of both that have no choices.
 
 The whole table takes hours, nearly all of it for Optuna's GPSampler, SMAC and our `gp`; with --cache FILE an
 interrupted run goes on where it stopped.
@@ -57,13 +57,25 @@ def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
     here = [name for name in named if contestants.is_here(name)]
     if missing := [name for name in named if name not in here]:
         note(f"left out, since they are not installed: {', '.join(missing)}")
+    named_tasks = dict.fromkeys(task for members in groups(part, arguments).values() for task in members)
+    taking = {task: [name for name in here if takes(name, task)] for task in named_tasks}
     return [
         Plan(contestant, task, n_workers, seed, AMOUNTS[part])
         for seed in range(arguments.seeds)
-        for task in dict.fromkeys(task for members in groups(part, arguments).values() for task in members)
+        for task in named_tasks
         for n_workers in arguments.workers
-        for contestant in here
+        for contestant in taking[task]
     ]
+
+
+def takes(contestant: str, task: str) -> bool:
+    """Whether the contestant can run the task; a note says so when it cannot."""
+    from benchmarks.choosing import contestants, tasks
+
+    can = contestants.can_run(contestant, tasks.load(task, seed=0).space)
+    if not can:
+        note(f"{contestant} cannot run {task}, and has no row in a group with it")
+    return can
 
 
 def groups(part: str, arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
@@ -72,7 +84,7 @@ def groups(part: str, arguments: argparse.Namespace) -> dict[str, tuple[str, ...
 
     if part == "curves":
         return {"curves": tasks.CURVES}
-    asked = arguments.tasks or (["anchors"] if arguments.quick else ["development", "final", "anchors"])
+    asked = arguments.tasks or (["anchors"] if arguments.quick else ["development", "final", "anchors", "numbers"])
     found = {name: tasks.members(name) for name in asked if name in tasks.GROUPS}
     if alone := [name for name in asked if name not in found]:
         found["the tasks named"] = tuple(task for name in alone for task in tasks.members(name))
@@ -146,7 +158,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="two seeds of the anchors, without the costly contestants")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
-    parser.add_argument("--tasks", nargs="+", help="groups (development, final, anchors) or tasks of `evaluations`")
+    parser.add_argument(
+        "--tasks", nargs="+", help="groups (development, final, anchors, numbers) or tasks of `evaluations`"
+    )
     parser.add_argument("--contestants", nargs="+", help="these alone, such as tpe gp random+asha optuna-tpe")
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 8], help="how many trials are in flight")
     parser.add_argument("--seeds", type=int, help="how many seeds; 10 unless given")

@@ -71,6 +71,17 @@ def is_here(name: str) -> bool:
     return name.partition("+")[0] in ("auto", *samplers.SAMPLERS)
 
 
+def can_run(name: str, space: Space) -> bool:
+    """Whether the contestant takes a study of this space: our `cmaes` refuses choices, for one."""
+    if name in PEERS:
+        return True
+    try:
+        build(name, space, setting=Setting(seed=0, n_trials=None))
+    except InvalidInput:
+        return False
+    return True
+
+
 def check(name: str) -> None:
     """Raise InvalidInput when there is no such contestant."""
     sampler, _, pruner = name.partition("+")

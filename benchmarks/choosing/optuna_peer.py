@@ -71,15 +71,17 @@ class _Suggested(Mapping[str, float]):
         return len(self._space.names)
 
     def _suggest(self, name: str, parameter: Parameter) -> str | float | bool | None:
+        suggested: str | float | bool | None
         match parameter:
             case RealRange():
-                return self._trial.suggest_float(name, *parameter.bounds, log=parameter.is_log)
+                suggested = self._trial.suggest_float(name, *parameter.bounds, log=parameter.is_log)
             case IntRange():
-                return self._trial.suggest_int(name, *parameter.bounds, log=parameter.log)
+                suggested = self._trial.suggest_int(name, *parameter.bounds, log=parameter.log)
             case Choice():
-                return self._trial.suggest_categorical(name, list(parameter.choice))  # type: ignore[arg-type]
+                suggested = self._trial.suggest_categorical(name, list(parameter.choice))
             case Fixed():
-                return parameter.fixed  # type: ignore[return-value]
+                suggested = parameter.fixed  # type: ignore[assignment]
+        return suggested
 
 
 def _study(sampler: str, pruner: str | None, options: dict[str, Any]) -> Builder:

@@ -42,7 +42,16 @@ ANCHORS = (
 CURVES = ("curves/mnist1d",)
 """With learning curves, for those that stop trainings early."""
 
-GROUPS = {"development": DEVELOPMENT, "final": FINAL, "anchors": ANCHORS, "curves": CURVES}
+NUMBERS = tuple(task for task in (*DEVELOPMENT, *FINAL) if task.startswith(("hpobench/", "bbob")))
+"""Those without choices, which every sampler takes."""
+
+GROUPS = {
+    "development": DEVELOPMENT,
+    "final": FINAL,
+    "anchors": ANCHORS,
+    "numbers": NUMBERS,
+    "curves": CURVES,
+}
 
 
 def members(group: str) -> tuple[str, ...]:
