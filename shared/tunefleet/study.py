@@ -33,6 +33,7 @@ from tunefleet.trials import Trials
 
 FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 1.0
+CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study is over
 LOG_NAME = "log.txt"
 NOT_MODELS = ("checkpoint", "log")
 """What the names of files begin with that belong to the running, and not to the result, of a trial."""
@@ -212,7 +213,7 @@ class Study:
                 trial.report(loss=train(**trial.params))
         """
         while not is_over(view := self.view()):
-            trial = take(self._transport, request_for(view.spec, worker=worker, wait_s=MAX_WAIT_S))
+            trial = take(self._transport, request_for(view.spec, worker=worker, wait_s=CLAIM_WAIT_S))
             if trial is not None:
                 yield trial
 
