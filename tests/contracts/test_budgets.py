@@ -132,8 +132,8 @@ def test_the_same_spec_again_is_the_same_study_and_another_one_is_refused(master
 
 
 def test_what_is_not_available_yet_is_refused_by_name(master: Any) -> None:
-    with pytest.raises(NotAvailableYet, match="pruning"):
-        master.submit(pruning={"pruner": "asha"}, steps=9)
+    with pytest.raises(NotAvailableYet, match="ensemble"):
+        master.submit(ensemble={"size": 3})
 
 
 def test_a_configuration_by_hand_runs_first_and_takes_from_the_budget(master: Any) -> None:

@@ -76,7 +76,7 @@ def test_a_study_that_breaks_a_rule_is_told_which(api, changes, field, says) -> 
 
 
 def test_what_this_version_cannot_run_yet_is_refused_as_such(api) -> None:
-    answer = api.post("/studies", api.study_of(pruning={"pruner": "asha"}))
+    answer = api.post("/studies", api.study_of(ensemble={"size": 3}))
 
     assert (answer.status_code, answer.json()["code"]) == (422, "not_available_yet")
 

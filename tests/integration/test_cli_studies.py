@@ -360,13 +360,13 @@ def test_checking_compares_the_function_with_the_space(cli: Cli, file: Path) -> 
 
 
 def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
-    file.write_text(file.read_text() + "pruning: {pruner: asha}\n")
+    file.write_text(file.read_text() + "ensemble: {size: 3}\n")
     ran = cli("check", file, "--json")
     assert ran.code == 2
     assert ran.json["unavailable"] == [
-        f"{file}:10: pruning.pruner = 'asha': pruning is not available yet; only `none` is"
+        f"{file}:10: ensemble: ensembles are not available yet"
     ]
-    assert f"error: {file}:10: pruning.pruner" in cli("submit", file).err
+    assert f"error: {file}:10: ensemble" in cli("submit", file).err
 
 
 def test_a_wrong_option_is_told_and_the_version_is_printed(cli: Cli) -> None:

@@ -9,7 +9,6 @@ from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.spec import StudySpec
 from tunefleet.submission import LARGEST_GRID
-from tunefleet_master.search.axes import Axes
 from tunefleet_master.search.cmaes import CmaesSampler
 from tunefleet_master.search.evolution import EvolutionSampler
 from tunefleet_master.search.forest import ForestSampler
@@ -36,8 +35,7 @@ NEEDS = {"cmaes": "cmaes", "forest": "sklearn"}
 LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
 """Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
 
-MAX_GP_TRIALS = 1_000  # a tenth of a second of thought for each; beyond, TPE finds the same for a fraction of it
-MAX_GP_DIMENSIONS = 50  # beyond, hyperparameters cannot be told from a few hundred values
+MAX_SOBOL_DIMENSIONS = 1_000  # beyond it the sequence's first points are no more even than random ones
 
 
 def sampler_problems(spec: StudySpec) -> list[Problem]:
@@ -67,12 +65,7 @@ class Selection:
 
 
 def select(spec: StudySpec) -> Selection:
-    """The sampler that the study asks for; `auto` picks by space and budget.
-
-    A grid where it holds every configuration. Else a Gaussian process: it finds better configurations than all
-    others within some hundred trials (docs/performance.md), and thinks no longer as results get more. TPE where there
-    are more parameters, or so many trials that thinking costs more than it gains.
-    """
+    """The sampler that the study asks for; `auto` picks by space and budget."""
     if spec.search.sampler != "auto":
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, spec.budget.trials
@@ -81,12 +74,9 @@ def select(spec: StudySpec) -> Selection:
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
-    d = int((~Axes(space).is_fixed).sum())
-    if d > MAX_GP_DIMENSIONS:
-        return Selection("tpe", f"{d} parameters are too many for a Gaussian process")
-    if budget is not None and budget > MAX_GP_TRIALS:
-        return Selection("tpe", f"with {budget} trials, choosing must cost next to nothing")
-    return Selection("gp", "a Gaussian process finds most with few trials")
+    if len(space.names) > MAX_SOBOL_DIMENSIONS:
+        return Selection("random", f"{len(space.names)} parameters are too many for a Sobol sequence")
+    return Selection("sobol", "an even cover of the space, whatever the results are")
 
 
 def build(name: str, spec: StudySpec) -> Sampler:
