@@ -67,6 +67,8 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
 def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -> None:
     """Simulate, and print what was found: the quickest first."""
     spec, table = rehearsal.specs[0], rehearsal.table
+    if spec.stages:
+        output.say("The study's stages are not simulated: every trial comes from the whole space and runs in full.")
     for reason, n in table.left_out.items():
         output.say(f"{n} trials left out: {reason}")
     findings = list(

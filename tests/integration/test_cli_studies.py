@@ -363,9 +363,7 @@ def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "ensemble: {size: 3}\n")
     ran = cli("check", file, "--json")
     assert ran.code == 2
-    assert ran.json["unavailable"] == [
-        f"{file}:10: ensemble: ensembles are not available yet"
-    ]
+    assert ran.json["unavailable"] == [f"{file}:10: ensemble: ensembles are not available yet"]
     assert f"error: {file}:10: ensemble" in cli("submit", file).err
 
 

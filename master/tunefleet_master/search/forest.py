@@ -19,6 +19,7 @@ from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.cover import covering_point
 from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Indices, Values
+from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.sampler import LearningSampler
 from tunefleet_master.search.trees import ChoiceOrder, Inputs, Tree
 
@@ -27,7 +28,7 @@ RANDOM_SHARE = 0.2  # of proposals, by which no region is forgotten for ever: SM
 MOST_LESSONS = 1_000  # trials that a forest is grown on: beyond it a proposal would cost more without end
 
 N_TREES = 10
-FEATURE_SHARE = 5 / 6  # trees that all cut the same axis first would agree too much; N_TREES and this are SMAC's
+FEATURE_SHARE = 5 / 6  # trees that all cut the same axis first would agree too much; this and N_TREES are SMAC3's
 LEAST_VARIANCE = 1e-6  # of scores whose variance is about 1: where all trees agree, the mean decides
 
 N_POOL = 500  # random points among which a search begins
@@ -46,8 +47,8 @@ Gain = Callable[[Points], Values]
 class ForestSampler(LearningSampler):
     """Expected improvement on a random forest, maximised by local search; one proposal in five covers the space.
 
-    It takes any space: choices, conditions and constraints cost it nothing. On smooth objectives of a few real
-    parameters `gp` is better, since a forest is flat between trials.
+    It takes any space, with choices, conditions and constraints. On smooth objectives of real parameters `gp` is
+    better, since a forest is flat between trials.
 
     Departures from SMAC: scores are normal quantiles of ranks, so that neither outliers nor the objective's scale
     matter, where SMAC takes logarithms of costs; the covering proposals come from one Sobol sequence and not from
@@ -137,11 +138,9 @@ class Lessons:
 
 def _lessons(known: Evidence) -> Lessons:
     """Ranks of all trials, those that could not be trained as bad as the worst, and the trials that can be held."""
-    from scipy.special import ndtri  # scipy takes a second to import, which a master that starts need not wait for
-
     order = np.argsort(known.scores, kind="stable")
-    scores = ndtri((np.arange(len(order)) + 0.5) / max(1, len(order)))
-    worst = scores[-1:].repeat(len(known.infeasible)) if len(order) else np.zeros(0)
+    scores = normal_quantiles(known.scores)[order]
+    worst = scores[-1:].repeat(len(known.infeasible))
     points = np.vstack([known.points[order], known.infeasible[: len(worst)]])
     kept = _thinned(len(points))
     return Lessons(points[kept], np.append(scores, worst)[kept])

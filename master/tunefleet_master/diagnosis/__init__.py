@@ -1,0 +1,1 @@
+"""What an expert would say of a study and its trials. Pure: no database, no web, no clock."""

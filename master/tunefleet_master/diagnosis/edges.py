@@ -1,0 +1,121 @@
+"""The best trials stand at the edge of a range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunefleet.parameters import LARGEST_INT, IntRange, RealRange
+from tunefleet_master.diagnosis.finding import Finding, Severity
+from tunefleet_master.diagnosis.response_surface import ResponseSurface
+from tunefleet_master.diagnosis.study_view import StudyView, shown, with_bounds
+
+OUTER = 0.1  # of a range, on its own scale
+TOP, LEAST_IN_TOP = 5, 2
+LEAST_TRIALS = 10
+FALSE_ALARMS = 0.05  # of studies whose best values lie inside, for all their ranges together
+FACTOR = 10.0  # by which a log range is widened
+SHARE = 0.5  # of its width, by which a linear range is widened
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """The trials near one end of a range."""
+
+    n: int
+    n_of_top: int
+    has_best: bool
+
+
+def edges(view: StudyView) -> Iterator[Finding]:
+    """The best trial, or two of the best five, in the outer tenth of a range towards which the objective falls.
+
+    The last condition is ours. By chance alone the best trial stands near an edge of one in five parameters that do
+    nothing: without it, a rule that asked for three of five was false in half of 60 simulated studies with six
+    parameters. With it two of five are enough, and find 37 of 40 optima that lie a decade beyond the range where
+    three find 35, with a false alarm in one of 40.
+    """
+    if len(view.evidence.scores) < LEAST_TRIALS:
+        return
+    surface = ResponseSurface(view.history.axes, view.evidence.points, scores=view.evidence.scores)
+    ranges = [(j, name, p) for j, name, p in view.tuned() if isinstance(p, RealRange | IntRange)]
+    for j, name, parameter in ranges:
+        for upper in (False, True):
+            crowd = _at_edge(view, j, upper=upper)
+            if crowd is None or not (crowd.has_best or crowd.n_of_top >= LEAST_IN_TOP):
+                continue
+            chance = surface.chance_of_no_fall(j, upper=upper)
+            wider = widened(parameter, upper=upper)
+            if chance <= FALSE_ALARMS / (2 * len(ranges)) and wider is not None:
+                yield _finding(name, parameter, crowd, chance=chance, wider=wider)
+
+
+def _at_edge(view: StudyView, j: int, *, upper: bool) -> _Crowd | None:
+    """The crowd at one end of axis j among the trials in which it is active; None with too few of these."""
+    axes = view.history.axes
+    column = view.evidence.points[view.order, j]
+    column = column[~np.isnan(column)]
+    if len(column) < LEAST_TRIALS:
+        return None
+    # An integer's last value is its edge, however wide its cell is.
+    end = axes.rounded(np.full((1, axes.d), float(upper)))[0, j]
+    from_end = np.abs(column - float(upper))
+    at_edge = from_end <= max(OUTER, abs(end - float(upper)) + 1e-9)
+    return _Crowd(int(at_edge.sum()), int(at_edge[:TOP].sum()), has_best=bool(at_edge[0]))
+
+
+def widened(parameter: RealRange | IntRange, *, upper: bool) -> tuple[float, float] | None:
+    """The bounds with one side farther out, as a user would write them; None where the range cannot go on."""
+    low, high = parameter.bounds
+    is_log = parameter.log if isinstance(parameter, IntRange) else parameter.is_log
+    new = _raised(parameter, is_log=is_log) if upper else _lowered(parameter, is_log=is_log)
+    if isinstance(parameter, IntRange):
+        new = min(round(new), LARGEST_INT)
+    elif math.isfinite(new):
+        new = float(f"{new:.6g}")
+    if not math.isfinite(new) or new == (high if upper else low):
+        return None
+    return (low, new) if upper else (new, high)
+
+
+def _raised(parameter: RealRange | IntRange, *, is_log: bool) -> float:
+    """A new upper bound; real numbers from 0 to 1 stay below 1, as a share, a momentum or a dropout must."""
+    low, high = parameter.bounds
+    if is_log:
+        return high * FACTOR
+    new = high + SHARE * (high - low)
+    is_share = isinstance(parameter, RealRange) and low >= 0 and high <= 1
+    return 1 - (1 - high) / FACTOR if is_share and new >= 1 else new
+
+
+def _lowered(parameter: RealRange | IntRange, *, is_log: bool) -> float:
+    """A new lower bound; what was positive stays positive, and what was not negative does not become it."""
+    low, high = parameter.bounds
+    new = low - SHARE * (high - low)
+    if is_log or new <= 0 < low:
+        new = low / FACTOR
+    if isinstance(parameter, IntRange) and low > 0:
+        return max(new, 1.0)
+    return max(new, 0.0) if low >= 0 else new
+
+
+def _finding(
+    name: str, parameter: RealRange | IntRange, crowd: _Crowd, *, chance: float, wider: tuple[float, float]
+) -> Finding:
+    is_upper = wider[1] != parameter.bounds[1]
+    edge, new = (parameter.bounds[1], wider[1]) if is_upper else (parameter.bounds[0], wider[0])
+    trials = f"{TOP} trials that have it" if parameter.when else f"{TOP} trials"
+    best = ", the best one among them," if crowd.has_best else ""
+    return Finding(
+        code="edge",
+        severity=Severity.WARNING,
+        sentence=f"{crowd.n_of_top} of the best {trials}{best} stand at the {'upper' if is_upper else 'lower'} "
+        f"edge of {name}, {shown(edge)}, and the objective gets better towards it.",
+        remedy=f"Widen the range to {shown(new)}; the trials that there are stay evidence.",
+        source="Google tuning playbook, on bad search space boundaries; the test against chance is ours.",
+        evidence={"edge": edge, "n_at_edge": crowd.n, "n_of_top": crowd.n_of_top, "top": TOP, "p_value": chance},
+        edit={name: with_bounds(parameter, wider)},
+    )

@@ -1,0 +1,195 @@
+"""Configurations that cannot be trained: how many, where they lie, and how near the best trial is to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from tunefleet.parameters import Choice, IntRange, Parameter, RealRange
+from tunefleet_master.diagnosis.finding import Finding, Severity
+from tunefleet_master.diagnosis.study_view import StudyView, as_written, shown, with_bounds
+
+LEAST_TRIALS = 8
+MOST_FAILING = 0.25
+LEAST_FAILED, LEAST_PURITY = 3, 0.75  # what makes a region one that fails: three trials, and three of four in it
+MOST_CUTS = 100  # of a number's axis; with thousands of trials the bound is then known to a percent of them
+CHANCE = 0.01  # that one of all the regions that are looked at fails so often by luck
+
+EDGE_FACTOR = 3.0  # so far below the first rate that fails, the best one is at the edge of stability
+LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
+
+PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the space in which trials fail: the values on one side of a bound, or one value of a choice.
+
+    Attributes:
+        axis: of the parameter.
+        outer, inner: the last coordinate outside, and the first one inside; of a choice, both are that of the value.
+        is_upper: whether the values above fail, and not those below; None for a choice.
+        n: how many trials lie in it.
+        n_failed: how many of these failed.
+    """
+
+    axis: int
+    outer: float
+    inner: float
+    is_upper: bool | None
+    n: int
+    n_failed: int
+
+
+def failing_region(view: StudyView, axes: Iterable[int]) -> tuple[Region, float] | None:
+    """Of all regions along these axes, the one that is least likely by chance, and how likely that is.
+
+    None where chance would do. A region's chance is that so many of the failures, or more, fall into it (Fisher's
+    exact test, one-sided), times the number of regions that are looked at (Bonferroni).
+    """
+    from scipy.stats import hypergeom  # takes two seconds to import, which a master that starts need not wait for
+
+    _, failed = view.tried
+    regions = [region for j in axes for region in _regions(view, j)]
+    if len(failed) < LEAST_TRIALS or not regions:
+        return None
+    n, n_failed = np.array([[region.n, region.n_failed] for region in regions]).T
+    chances = len(regions) * hypergeom.sf(n_failed - 1, len(failed), failed.sum(), n)
+    chances[(n_failed < LEAST_FAILED) | (n_failed < LEAST_PURITY * n)] = 1.0
+    least = int(chances.argmin())
+    return (regions[least], float(chances[least])) if chances[least] <= CHANCE else None
+
+
+def _regions(view: StudyView, j: int) -> Iterator[Region]:
+    """Every value of a choice, and both sides of the gaps between the values of a number."""
+    points, failed = view.tried
+    # A parameter that is not active is in none of its regions.
+    active = ~np.isnan(points[:, j])
+    values, place, n = np.unique(points[active, j], return_inverse=True, return_counts=True)
+    n_failed = np.bincount(place, weights=failed[active], minlength=len(values)).astype(np.int64)
+    if view.history.axes.is_choice[j]:
+        for value, *counts in zip(values.tolist(), n.tolist(), n_failed.tolist(), strict=True):
+            yield Region(j, value, value, None, *counts)
+        return
+    upto, failed_upto = n.cumsum(), n_failed.cumsum()
+    for k in np.unique(np.linspace(0, len(values) - 2, MOST_CUTS).astype(np.int64)) if len(values) > 1 else ():
+        below, above = float(values[k]), float(values[k + 1])
+        yield Region(j, above, below, False, int(upto[k]), int(failed_upto[k]))
+        yield Region(j, below, above, True, int(upto[-1] - upto[k]), int(failed_upto[-1] - failed_upto[k]))
+
+
+def failing_regions(view: StudyView) -> Iterator[Finding]:
+    """One parameter says where trials fail."""
+    found = failing_region(view, [j for j, _, _ in view.tuned()])
+    if found is None:
+        return
+    region, p_value = found
+    _, failed = view.tried
+    n_others, n_others_failed = len(failed) - region.n, int(failed.sum()) - region.n_failed
+    where, edit = _where(view, region), _without(view, region)
+    yield Finding(
+        code="failing_region",
+        severity=Severity.WARNING if failed.mean() > MOST_FAILING else Severity.NOTE,
+        sentence=f"{region.n_failed} of {region.n} trials with {where} could not be trained, and {n_others_failed} of "
+        f"the {n_others} others.",
+        remedy="Leave this region out of the space."
+        if edit
+        else "The best trial lies in this region, so that it is "
+        "not to be left out: look at what its trials fail of, and search for what prevents it.",
+        source=f"{PLAYBOOK}; the thresholds are ours.",
+        evidence={
+            "n_inside": region.n,
+            "n_failed_inside": region.n_failed,
+            "n_outside": n_others,
+            "n_failed_outside": n_others_failed,
+            "p_value": p_value,
+        },
+        edit=edit,
+    )
+
+
+def many_failures(view: StudyView) -> Iterator[Finding]:
+    """More than a quarter of all configurations cannot be trained."""
+    _, failed = view.tried
+    if len(failed) < LEAST_TRIALS or failed.mean() <= MOST_FAILING:
+        return
+    yield Finding(
+        code="many_failures",
+        severity=Severity.WARNING,
+        sentence=f"{failed.sum()} of {len(failed)} trials, {failed.mean():.0%}, diverged, ran out of memory or were "
+        "infeasible.",
+        remedy="Make the space smaller where trials fail, or search for another form of the parameters, such as the "
+        "learning rate for each sample instead of batch size and learning rate.",
+        source=f"{PLAYBOOK}; a quarter is our threshold.",
+        evidence={"n_failed": int(failed.sum()), "n_trials": len(failed), "share": float(failed.mean())},
+    )
+
+
+def rates_at_the_edge(view: StudyView) -> Iterator[Finding]:
+    """The best learning rate is within a factor of three of those that cannot be trained."""
+    for j, name, parameter in view.tuned():
+        if not LEARNING_RATE.search(name) or not isinstance(parameter, RealRange) or not len(view.order):
+            continue
+        found = failing_region(view, [j])
+        best = view.evidence.points[view.order[0], j]
+        if found is None or not found[0].is_upper or np.isnan(best):
+            continue
+        points, failed = view.tried
+        fails = failed & (points[:, j] >= found[0].inner)
+        unstable = parameter.from_unit(float(points[fails, j].min()))
+        rate = parameter.from_unit(float(best))
+        if unstable <= EDGE_FACTOR * rate:
+            yield _at_the_edge(name, rate, unstable)
+
+
+def _at_the_edge(name: str, rate: float, unstable: float) -> Finding:
+    return Finding(
+        code="rate_at_the_edge",
+        severity=Severity.NOTE,
+        sentence=f"The best {name} is {shown(rate)}, and from {shown(unstable)} on trials fail: training is at the "
+        "edge of stability.",
+        remedy=f"Train 500 steps with {name} = {shown(2 * rate)} and evaluate at each. If the loss jumps, warm up to "
+        f"ten times the rate that is unstable, {shown(10 * unstable)}, over at most a tenth of the steps, or clip "
+        "gradients; if the warm-up takes more than a twentieth of them, train longer by as much.",
+        source=f"{PLAYBOOK}; the factors of the remedy are its own, 3 is our threshold.",
+        evidence={"best": rate, "smallest_failed": unstable, "ratio": unstable / rate},
+    )
+
+
+def _where(view: StudyView, region: Region) -> str:
+    """The region as a condition on its parameter."""
+    name = view.history.axes.space.names[region.axis]
+    parameter = view.parameters[name]
+    if region.is_upper is None:
+        return f"{name} = {parameter.from_unit(region.inner)}"
+    return f"{name} {'>' if region.is_upper else '<'} {shown(_bound(parameter, region))}"
+
+
+def _bound(parameter: Parameter, region: Region) -> float:
+    """The last value outside, if values are counted; the middle of the gap on the range's own scale otherwise."""
+    at = region.outer if isinstance(parameter, IntRange) else (region.outer + region.inner) / 2
+    value = parameter.from_unit(at)
+    assert isinstance(value, int | float)
+    return value if isinstance(parameter, IntRange) else float(f"{value:.3g}")
+
+
+def _without(view: StudyView, region: Region) -> dict[str, JsonValue] | None:
+    """The space without the region; None where the best trial would be lost, or nothing would be left."""
+    name = view.history.axes.space.names[region.axis]
+    parameter = view.parameters[name]
+    best = view.evidence.points[view.order[0], region.axis] if len(view.order) else np.nan
+    if isinstance(parameter, Choice):
+        kept = [value for value in parameter.choice if parameter.to_unit(value) != region.inner]
+        if best == region.inner or not kept:
+            return None
+        return {name: as_written(parameter, choice=list(kept))}
+    if not isinstance(parameter, RealRange | IntRange):
+        return None
+    (low, high), bound = parameter.bounds, _bound(parameter, region)
+    bounds = (low, bound) if region.is_upper else (bound, high)
+    edge_lost = best >= region.inner if region.is_upper else best <= region.inner
+    return None if edge_lost or bounds[0] >= bounds[1] else {name: with_bounds(parameter, bounds)}

@@ -1,0 +1,201 @@
+"""Which parameters matter: functional ANOVA on a random forest.
+
+Reference:
+    Hutter, Hoos and Leyton-Brown 2014, An efficient approach for assessing hyperparameter importance,
+    https://proceedings.mlr.press/v32/hutter14.html
+
+The objective is a function on the unit cube, whose variance under the uniform distribution is that among
+configurations drawn at random. It splits into a share for each parameter alone, one for each pair, and so on. A tree
+is constant on boxes, so that all integrals are sums over its leaves, and exact.
+
+A parameter that is not active makes no difference: the function is constant along its axis there, as
+`Space.from_unit` is. Trials have no coordinate on such an axis, and each tree is shown another one, drawn at random. So
+a conditional parameter has the share that it has among all configurations, also those that are without it.
+
+Notation, beside that of `trees`:
+    f_0          the mean of a tree over the cube
+    a_U          the tree's mean over all axes but those of U, a function of the axes of U
+    V_U          the variance of a_U that is in none of its parts
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from tunefleet_master.search.axes import Axes
+from tunefleet_master.search.evidence import Evidence, evidence
+from tunefleet_master.search.history import History, Values
+from tunefleet_master.search.ranks import normal_quantiles
+from tunefleet_master.search.trees import Boxes, ChoiceOrder, Inputs, Tree
+
+LEAST_TRIALS = 40  # a forest on fewer says more of chance than of the parameters
+TRIALS_PER_PARAMETER = 8  # the Google tuning playbook's rule of thumb for what a space needs to be seen at all
+MOST_TRIALS = 500  # shares are known to a percent or two by then, and pairs of leaves are compared with each other
+
+N_TREES = 64  # the spread between trees is .1 to .2, so that the mean's error is .01 to .03
+MIN_LEAF = 3  # SMAC3's own; with leaves of one trial, trees call noise an interaction of all parameters
+N_PAIRED = 4  # of the parameters with the greatest shares, all pairs are looked at: six
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a parameter explains.
+
+    Attributes:
+        parameter: its name.
+        share: of the variance, by this parameter alone; the mean over the trees.
+        spread: the standard deviation of the share over the trees.
+        total: of the variance, what would be gone if the parameter were fixed: alone and with any others.
+    """
+
+    parameter: str
+    share: float
+    spread: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairEffect:
+    """What two parameters explain together, beyond what each explains alone; as in `Effect`."""
+
+    parameters: tuple[str, str]
+    share: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """What the variance of the objective consists of.
+
+    Attributes:
+        effects: of every parameter that has more than one value, the greatest first.
+        pairs: of the most important parameters, the greatest first.
+        rest: the share that none of these explains: noise, and what more parameters do together.
+        n_trials: how many trials were learnt from.
+    """
+
+    effects: tuple[Effect, ...]
+    pairs: tuple[PairEffect, ...]
+    rest: float
+    n_trials: int
+
+
+def trials_needed(axes: Axes) -> int:
+    """How many trials with a result a study has before importances say something."""
+    return max(LEAST_TRIALS, TRIALS_PER_PARAMETER * int((~axes.is_fixed).sum()))
+
+
+def importance(history: History) -> Importance | None:
+    """The importance of each parameter. A second of CPU with 10 parameters, four with 50, however many trials.
+
+    None with too few trials, and on a master without scikit-learn, which the extra `search` brings.
+
+    A departure from the paper: it is the normal quantiles of ranks that are explained. A few trials that nearly
+    diverged would be all of the variance else, and the region of the good ones nothing; and trials that were stopped
+    early can be compared by rank only.
+    """
+    known = evidence(history)
+    axes = history.axes
+    if len(known.scores) < trials_needed(axes) or find_spec("sklearn") is None:
+        return None
+    trees = [_Decomposition(tree.boxes()) for tree in _grown(known, axes)]
+    tuned = [int(j) for j in np.flatnonzero(~axes.is_fixed)]
+    mains = {j: np.array([tree.share(j) for tree in trees]) for j in tuned}
+    totals = np.mean([tree.totals() for tree in trees], axis=0)
+    order = sorted(tuned, key=lambda j: -mains[j].mean())
+    pairs = {
+        (i, j): np.array([tree.share(i, j) for tree in trees]) for i, j in itertools.combinations(order[:N_PAIRED], 2)
+    }
+    names = axes.space.names
+    effects = tuple(Effect(names[j], *_mean_and_spread(mains[j]), total=float(totals[j])) for j in order)
+    paired = tuple(
+        PairEffect((names[i], names[j]), *_mean_and_spread(shares))
+        for (i, j), shares in sorted(pairs.items(), key=lambda pair: -pair[1].mean())
+    )
+    explained = sum(effect.share for effect in effects) + sum(pair.share for pair in paired)
+    return Importance(effects, paired, rest=max(0.0, 1.0 - explained), n_trials=len(known.scores))
+
+
+def _mean_and_spread(shares: Values) -> tuple[float, float]:
+    return float(shares.mean()), float(shares.std())
+
+
+def _grown(known: Evidence, axes: Axes) -> list[Tree]:
+    """The trees; the same history gives the same ones."""
+    generator = np.random.default_rng(0)
+    kept = np.linspace(0, len(known.scores) - 1, min(len(known.scores), MOST_TRIALS)).astype(np.int64)
+    scores = normal_quantiles(known.scores)
+    encoded = ChoiceOrder.of(axes, known.points[kept], scores=scores[kept]).encode(known.points[kept])
+
+    def inputs() -> Inputs:
+        return np.where(np.isnan(encoded), generator.random(encoded.shape), encoded).astype(np.float32)
+
+    return [
+        Tree(inputs(), scores[kept], cuts="best", min_leaf=MIN_LEAF, feature_share=1.0, generator=generator)
+        for _ in range(N_TREES)
+    ]
+
+
+class _Decomposition:
+    """The functional ANOVA of one tree (algorithm 2 of the paper)."""
+
+    def __init__(self, boxes: Boxes) -> None:
+        self._boxes = boxes
+        self._widths = boxes.high - boxes.low
+        self._volumes = self._widths.prod(axis=1)
+        self._mean = float(self._volumes @ boxes.means)
+        self._variance = float(self._volumes @ (boxes.means - self._mean) ** 2)
+
+    def share(self, *axes: int) -> float:
+        """V_U / V for one or two axes; 0 where the tree is constant."""
+        if self._variance <= 0:
+            return 0.0
+        parts = sum(self._variance_of_mean(j) for j in axes) if len(axes) > 1 else 0.0
+        return max(0.0, self._variance_of_mean(*axes) - parts) / self._variance
+
+    def _variance_of_mean(self, *axes: int) -> float:
+        """The variance of a_U.
+
+        Leaf i adds c_i times its volume over the axes outside of U to a_U on its own box in U (theorem 3). What all
+        leaves add is summed up from the corners of their boxes.
+        """
+        low, high = self._boxes.low, self._boxes.high
+        edges = [np.unique(np.concatenate([low[:, j], high[:, j]])) for j in axes]
+        added = self._boxes.means * self._volumes / self._widths[:, axes].prod(axis=1)
+        sums = np.zeros([len(edge) for edge in edges])
+        for corner in itertools.product((0, 1), repeat=len(axes)):
+            at = tuple(
+                np.searchsorted(edge, (low, high)[end][:, j]) for edge, end, j in zip(edges, corner, axes, strict=True)
+            )
+            np.add.at(sums, at, (-1) ** sum(corner) * added)
+        cells = np.ones(())
+        for k, edge in enumerate(edges):
+            sums = sums.cumsum(axis=k)
+            cells = np.multiply.outer(cells, np.diff(edge))
+        inner = sums[(slice(None, -1),) * len(axes)]
+        return float((cells * (inner - self._mean) ** 2).sum())
+
+    def totals(self) -> Values:
+        """(d,): of the variance, the share that goes when an axis is averaged out (Sobol's total index).
+
+        The mean over axis j, squared and integrated, is a sum over pairs of leaves: the product of what both say,
+        of their widths on axis j, and of how far they overlap on each other axis.
+        """
+        low, high, means = self._boxes.low, self._boxes.high, self._boxes.means
+        d = low.shape[1]
+        if self._variance <= 0:
+            return np.zeros(d)
+        overlaps = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)
+        overlaps = np.maximum(overlaps, 0.0)
+        before = np.cumprod(np.insert(overlaps, 0, 1.0, axis=2), axis=2)
+        after = np.ones(overlaps.shape[:2])
+        kept = np.empty(d)
+        for j in reversed(range(d)):
+            weights = means * self._widths[:, j]
+            kept[j] = weights @ (before[:, :, j] * after) @ weights
+            after = after * overlaps[:, :, j]
+        return np.asarray(np.clip((self._variance + self._mean**2 - kept) / self._variance, 0.0, 1.0))
