@@ -29,15 +29,12 @@ def idle_parameters(view: StudyView) -> Iterator[Finding]:
     }
     if not idle:
         return
-    said = [f"{name} ({totals[name]:.1%})" for name in idle]
+    said = ", ".join(f"{totals[name]:.1%} is due to {name}" for name in idle)
     yield Finding(
         code="no_effect",
         severity=Severity.NOTE,
-        sentence=f"Of what {found.n_trials} trials differ in, {', '.join(said)} {'explains' if len(said) == 1 else 'explain'} "
-        "next to nothing, alone and together with others.",
-        remedy="Fix it at the value of the best trial, and spend the trials on the others."
-        if len(said) == 1
-        else "Fix them at the values of the best trial, and spend the trials on the others.",
+        sentence=f"Of what {found.n_trials} trials differ in, {said}, alone and together with others.",
+        remedy="Fix what does so little at the value of the best trial, and spend the trials on the rest.",
         source="Hutter, Hoos and Leyton-Brown 2014; 5 % is our threshold.",
         evidence={"n_trials": found.n_trials, "total_shares": {name: totals[name] for name in idle}},
         edit={name: {"fixed": value} for name, value in idle.items()},
