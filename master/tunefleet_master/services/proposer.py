@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 class SamplerFailed(TunefleetError):
     """The sampler raised an error, or took longer than it may."""
 
+    code = "sampler_failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Begin:
