@@ -53,3 +53,10 @@ def test_the_client_and_its_command_line_load_nothing_heavy(module):
     code = f"import sys, json, {module}; print(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert HEAVY & set(json.loads(answer.stdout)) == set()
+
+
+def test_a_master_that_starts_imports_nothing_that_only_samplers_need() -> None:
+    heavy = "scipy", "sklearn", "cmaes", "torch"
+    code = f"import sys, tunefleet_master.app; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

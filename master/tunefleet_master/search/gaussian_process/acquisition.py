@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import erfcx, log_ndtr, ndtr
 
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.gaussian_process.kernel import Array
@@ -22,6 +21,8 @@ def log_improvement(z: Array) -> tuple[Array, Array]:
 
     Ament et al. 2023 (https://arxiv.org/abs/2310.20708), equation 9.
     """
+    from scipy.special import erfcx, log_ndtr, ndtr
+
     z = np.maximum(z, FARTHEST)
     out = np.empty_like(z)
     near = z > SAFE
@@ -94,6 +95,8 @@ def _log_feasible(found: Prediction) -> tuple[Array, Array]:
     Constrained expected improvement weighs by it (Gelbart, Snoek and Adams 2014, https://arxiv.org/abs/1403.5607); the
     labels are regressed on, as least-squares classification does (Rasmussen and Williams 2006, section 6.5).
     """
+    from scipy.special import log_ndtr
+
     deviation = np.sqrt(found.variance)
     z = found.mean / deviation
     value = log_ndtr(z)

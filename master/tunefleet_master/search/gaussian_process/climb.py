@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from tunefleet_master.search.axes import Mask, Points
 from tunefleet_master.search.gaussian_process.acquisition import Acquisition
@@ -109,6 +108,8 @@ class Climb:
 
     def _risen(self, points: Points, values: Array) -> tuple[Points, Array]:
         """After L-BFGS along the real axes, from all points at once: the sum of functions of separate variables."""
+        from scipy.optimize import minimize
+
         axes = self._acquisition.features.real_axes
         if not len(axes):
             return points, values

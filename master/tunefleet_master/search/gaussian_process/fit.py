@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.linalg import lapack
-from scipy.optimize import minimize
 
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices, matern, squared_distances
 
@@ -58,6 +56,8 @@ class LogPosterior:
 
     def likelihood(self, theta: Array) -> tuple[float, Array]:
         """The likelihood's part (Rasmussen and Williams 2006, equations 5.8 and 5.9)."""
+        from scipy.linalg import lapack
+
         n = len(self._values)
         noise = math.exp(theta[-1])
         scaled = self._columns * np.exp(-theta[:-1])[self._groups]
@@ -78,6 +78,7 @@ class LogPosterior:
 
 def most_probable(posterior: LogPosterior, n_groups: int) -> Array:
     """The logarithms (g + 1,) of the hyperparameters with the highest density."""
+    from scipy.optimize import minimize
 
     def loss(theta: Array) -> tuple[float, Array]:
         value, gradient = posterior(theta)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import lapack
 
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.gaussian_process.fit import MEAN_VARIANCE, LogPosterior, most_probable, plausible
@@ -160,6 +159,8 @@ def _prior(a: Array, b: Array) -> Array:
 
 def _inverse_factors(covariance: Array) -> Array:
     """The inverses of the Cholesky factors of matrices (m, n, n)."""
+    from scipy.linalg import lapack
+
     return np.array([lapack.dtrtri(factor, lower=1)[0] for factor in np.linalg.cholesky(covariance)])
 
 

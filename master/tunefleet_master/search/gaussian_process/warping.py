@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from tunefleet_master.search.gaussian_process.kernel import Array
 
@@ -17,6 +15,9 @@ def warped(values: Array) -> Array:
     https://arxiv.org/abs/2408.11527). So the order stays, what is good keeps its distances, and a learning rate that
     diverges to 1e9 neither flattens everything else nor says more than "worst".
     """
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
     values = values / (np.abs(values).max() or 1.0)  # against overflow in squares
     median = np.sort(values)[(len(values) - 1) // 2]
     good = values <= median
