@@ -87,9 +87,10 @@ def worth(history: History, spec: StudySpec, *, n_more: int | None = None) -> Wo
 
     None where nothing can be said: with fewer than 20 trials, or when no trials are left or their number is unknown.
 
-    It is the gain in the best value that is seen, which with noisy values is in part luck. On synthetic studies the
-    interval holds the gain in about 80 % of cases: between 75 and 95 % for random search, and for samplers that learn
-    between 60 %, where there is no noise and they still get nearer at a constant rate, and 95 %.
+    It is the gain in the best value that is seen, which with noisy values is in part luck. On bowls in 1, 3 and 6
+    dimensions, with and without noise, from 20 to 100 trials on, the interval held the gain in 86 % of the studies for
+    random search and in 85 % for a sampler that learns. It is too wide, up to 100 %, in one dimension without noise,
+    and too narrow, down to 67 %, where a sampler still gets nearer in six.
     """
     values = _draws(history)
     left = spec.budget.trials - history.n_ended if spec.budget.trials is not None else 0

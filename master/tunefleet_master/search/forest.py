@@ -53,8 +53,9 @@ class ForestSampler(LearningSampler):
     Departures from SMAC: scores are normal quantiles of ranks, so that neither outliers nor the objective's scale
     matter, where SMAC takes logarithms of costs; the covering proposals come from one Sobol sequence and not from
     independent draws; each configuration is run once, since a study's budget counts trials; trials that run count as
-    if they had ended with the value that the forest expects (the kriging believer of Ginsbourger et al. 2010,
-    https://doi.org/10.1007/978-3-642-10701-6_6), so that workers who ask at once are sent apart.
+    if they had ended with the mean score, so that workers who ask at once are sent apart (the constant liar of
+    Ginsbourger et al. 2010, https://doi.org/10.1007/978-3-642-10701-6_6; with the value that the forest expects, or
+    with the worst, the same was found within noise).
     """
 
     name = "forest"
@@ -83,11 +84,9 @@ class ForestSampler(LearningSampler):
 
     def _gain(self, lessons: Lessons, pending: Points, generator: np.random.Generator) -> Gain:
         """The logarithm of the expected improvement at canonical points."""
-        forest = Forest(self.axes, lessons, generator=generator)
-        if len(pending):
-            believed, _ = forest.predict(pending)
-            points, scores = np.vstack([lessons.points, pending]), np.append(lessons.scores, believed)
-            forest = Forest(self.axes, Lessons(points, scores), generator=generator)
+        lies = np.full(len(pending), lessons.scores.mean())
+        told = Lessons(np.vstack([lessons.points, pending]), np.append(lessons.scores, lies))
+        forest = Forest(self.axes, told, generator=generator)
         best = lessons.scores[0]
         return lambda points: log_expected_improvement(*forest.predict(points), best=best)
 
