@@ -19,6 +19,8 @@ N_DRAWS = 1_001  # for the median of a random draw
 class Missing(TunefleetError):
     """A package that the benchmark needs is not installed."""
 
+    code = "missing_package"
+
 
 @dataclass(frozen=True)
 class Task:

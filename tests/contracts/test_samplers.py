@@ -103,7 +103,7 @@ def test_whether_it_learns_is_said(kind: type[Sampler]) -> None:
 def test_every_proposal_is_a_configuration_of_the_space(kind: type[Sampler], n_known: int) -> None:
     space = space_of(parameters_for(kind))
     history = history_of(space, n_known, loss)
-    proposals = drawn(kind(space, seed=1).propose(n_known, 30, history=history))
+    proposals = drawn(kind(space, seed=1).propose(n_known, 20, history=history))
     assert proposals
     for configuration in proposals:
         assert space.check(configuration) == configuration
@@ -113,7 +113,7 @@ def test_every_proposal_is_a_configuration_of_the_space(kind: type[Sampler], n_k
 def test_constraints_are_kept(kind: type[Sampler], n_known: int) -> None:
     space = space_of(parameters_for(kind), *CONSTRAINTS)
     history = history_of(space, n_known, loss)
-    proposals = drawn(kind(space, seed=1).propose(n_known, 30, history=history))
+    proposals = drawn(kind(space, seed=1).propose(n_known, 20, history=history))
     assert proposals
     assert all(number(c, "batch_size") * number(c, "lr") <= 1 for c in proposals)
     assert all(number(c, "batch_size") > 20 for c in proposals if c["layers"] == 2)

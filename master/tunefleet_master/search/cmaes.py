@@ -12,7 +12,6 @@ from tunefleet.errors import InvalidInput, Problem
 from tunefleet.parameters import Choice, IntRange
 from tunefleet.space import Space
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.cover import covering_point
 from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Values
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
@@ -20,8 +19,11 @@ from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 if TYPE_CHECKING:
     from tunefleet_master.search.margin import MarginCma
 
-N_STARTUP = 10
-FIRST_SIGMA = 0.2
+# Where the first generation is drawn: around the middle, as wide as Optuna has it. On four tasks of HPOBench and two of
+# BBOB, 60 evaluations and 20 seeds, ten points of a Sobol sequence and the best of them as the first mean were no
+# better (regret .093 against .089, with 8 in flight .112 against .101); users set ranges around what they expect.
+FIRST_MEAN, FIRST_SIGMA = 0.5, 1 / 6
+
 MOST_LEVELS = 1_000  # an integer of more values is as good as real: its cells are narrower than any step that matters
 
 
@@ -37,25 +39,33 @@ def cmaes_problem(space: Space) -> str | None:
     return None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Descent:
     """What CMA-ES has become of the first results: a distribution, and the results that it has taken in."""
 
     optimizer: MarginCma
-    n_restarts: int
     points: Points
     scores: Values
 
     def has_seen(self, known: Evidence) -> bool:
         """Whether all that it has taken in is the beginning of what is known."""
         n = len(self.scores)
-        return np.array_equal(known.points[:n], self.points, equal_nan=True) and np.array_equal(
-            known.scores[:n], self.scores
+        return np.array_equal(known.scores[:n], self.scores) and np.array_equal(
+            known.points[:n], self.points, equal_nan=True
         )
 
 
 class CmaesSampler(LearningSampler):
-    """Covariance matrix adaptation (Hansen 2016, https://arxiv.org/abs/1604.00772) with margin for integers."""
+    """Covariance matrix adaptation (Hansen 2016, https://arxiv.org/abs/1604.00772) with margin for integers.
+
+    Nobody waits for a generation: whoever asks gets a draw from the newest distribution, and results are taken in as
+    they end, a generation at a time, from whichever distribution they were drawn. The distribution is a fold over
+    them, so that nothing has to be stored. Points that could not be trained are no part of any generation, which moves
+    the distribution away from them. Where it has come to rest, it begins anew at a random place with generations twice
+    as large (Auger and Hansen 2005, https://doi.org/10.1109/CEC.2005.1554902).
+
+    Of few evaluations it makes less than `tpe`; it is for hundreds of them.
+    """
 
     name = "cmaes"
 
@@ -66,23 +76,23 @@ class CmaesSampler(LearningSampler):
             raise InvalidInput([Problem("search.sampler", problem)])
         super().__init__(space, seed=seed)
         self._free = np.flatnonzero(~self.axes.is_fixed)
-        self._descent: _Descent | None = None  # saves time, and changes nothing: it is used where it has seen the same
+        self._descent: _Descent | None = None  # to save time: what is known is folded again where this saw another past
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
-        known = evidence(history)
+        if not len(self._free):
+            yield from np.full((n, self.axes.d), FIRST_MEAN)
+            return
+        optimizer = self._optimizer(evidence(history))
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
-            if len(known.scores) < N_STARTUP or not len(self._free):
-                point = self.axes.canonical(covering_point(self.axes.d, at, seed=self.seed)[None])
-            else:
-                point = self._drawn(self._optimizer(known), at, history, proposed)
+            optimizer.reseed_rng(int(self.generator(at).integers(2**32)))
+            point = self._drawn(optimizer, history, proposed)
             proposed = np.vstack([proposed, point])
             yield point[0]
 
-    def _drawn(self, optimizer: MarginCma, position: int, history: History, proposed: Points) -> Points:
+    def _drawn(self, optimizer: MarginCma, history: History, proposed: Points) -> Points:
         """(1, d): the first draw that is new, or else the last."""
-        optimizer.reseed_rng(int(self.generator(position).integers(2**32)))
-        point = np.full((1, self.axes.d), 0.5)
+        point = np.full((1, self.axes.d), FIRST_MEAN)
         for _ in range(MAX_REDRAWS):
             point[0, self._free] = optimizer.draw()
             canonical = self.axes.canonical(point)
@@ -94,35 +104,29 @@ class CmaesSampler(LearningSampler):
         """The distribution after all whole generations of what is known."""
         descent = self._descent
         if descent is None or not descent.has_seen(known):
-            descent = self._begun(known)
+            first = self._new_optimizer(np.full(len(self._free), FIRST_MEAN))
+            descent = _Descent(first, known.points[:0], known.scores[:0])
         while (end := len(descent.scores) + descent.optimizer.population_size) <= len(known.scores):
             descent = self._continued(descent, known, end)
         self._descent = descent
         return descent.optimizer
 
-    def _begun(self, known: Evidence) -> _Descent:
-        first = slice(N_STARTUP)
-        best = known.points[np.argmin(known.scores[first]), self._free]
-        return _Descent(self._new_optimizer(best), 0, known.points[first], known.scores[first])
-
     def _continued(self, descent: _Descent, known: Evidence, end: int) -> _Descent:
-        """The descent after one more generation; begun anew elsewhere, where it has come to rest."""
-        generation = slice(len(descent.scores), end)
-        optimizer, n_restarts = descent.optimizer, descent.n_restarts
+        """The descent after one more generation, the results up to `end`."""
+        optimizer, generation = descent.optimizer, slice(len(descent.scores), end)
         noise = np.random.default_rng([self.seed, end, 2])
         optimizer.learn(known.points[generation][:, self._free], scores=known.scores[generation], generator=noise)
         if optimizer.should_stop():
-            n_restarts += 1
             optimizer = self._new_optimizer(noise.random(len(self._free)), size=2 * optimizer.population_size)
-        return _Descent(optimizer, n_restarts, known.points[:end], known.scores[:end])
+        return _Descent(optimizer, known.points[:end], known.scores[:end])
 
     def _new_optimizer(self, mean: Points, size: int | None = None) -> MarginCma:
-        from tunefleet_master.search.margin import MarginCma
+        from tunefleet_master.search.margin import MarginCma  # with it come scipy's distributions
 
-        parameters = [self.space.parameters[self.space.names[j]] for j in self._free]
+        parameters = enumerate(self.space.parameters[self.space.names[j]] for j in self._free)
         integers = {
             axis: parameter
-            for axis, parameter in enumerate(parameters)
+            for axis, parameter in parameters
             if isinstance(parameter, IntRange) and parameter.bounds[1] - parameter.bounds[0] < MOST_LEVELS
         }
         return MarginCma(mean, sigma=FIRST_SIGMA, integers=integers, size=size)

@@ -86,7 +86,7 @@ class MarginCma(CMAwM):  # type: ignore[misc]
         """The point, no farther from the mean than a draw would be.
 
         A point of another distribution counts as an injected one, whose steps must be bounded or they blow up the step
-        size (Hansen 2011, https://arxiv.org/abs/1110.4181, equation 4 with its default); few own draws lie beyond.
+        size (Hansen 2011, https://arxiv.org/abs/1110.4181, with its default); one in fifty own draws lies beyond.
         """
         cma = self._cma
         variances, vectors = np.linalg.eigh(cma._C)

