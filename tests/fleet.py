@@ -123,6 +123,7 @@ class Fleet:
             "objective": {"metric": "loss", "goal": "minimize"},
             "run": {"function": "train:train", "code": str(source)},
             "space": {"x": {"float": [0, 1]}},
+            "search": {"sampler": "random"},
             "budget": {"trials": 1},
         }
         return self.client.submit({**spec, **changes})

@@ -33,6 +33,7 @@ def spec_of(**changes: Any) -> StudySpec:
         "objective": {"metric": "loss", "goal": "minimize"},
         "run": {"function": "train:train"},
         "space": {"x": {"float": [0, 1]}, "kind": ["a", "b"]},
+        "search": {"sampler": "random"},
         "budget": {"trials": 4},
     }
     return StudySpec.parse({**data, **changes})

@@ -118,10 +118,26 @@ def test_a_space_that_is_used_up_ends_the_study_although_the_budget_is_larger(ma
 
 
 def test_auto_takes_the_grid_when_all_configurations_fit_and_says_so(master: Any) -> None:
-    master.submit(name="small", space={"n": {"int": [1, 3]}}, budget={"trials": 10})
-    master.submit(name="wide", budget={"trials": 10})
-    assert (read(master, "small").sampler, read(master, "wide").sampler) == ("grid", "sobol")
+    master.submit(name="small", search={}, space={"n": {"int": [1, 3]}}, budget={"trials": 10})
+    assert read(master, "small").sampler == "grid"
     assert "all 3 configurations fit" in read(master, "small").sampler_reason
+
+
+@pytest.mark.parametrize(
+    ("space", "budget", "sampler"),
+    [
+        ({"x": {"float": [0, 1]}}, {"trials": 10}, "gp"),
+        ({"x": {"float": [0, 1]}}, {}, "gp"),
+        ({"x": {"float": [0, 1]}}, {"trials": 2_000}, "tpe"),
+        ({f"x{i}": {"float": [0, 1]} for i in range(60)}, {"trials": 10}, "tpe"),
+    ],
+)
+def test_auto_takes_one_that_learns_by_parameters_and_budget_and_says_why(
+    master: Any, space: dict[str, Any], budget: dict[str, int], sampler: str
+) -> None:
+    master.submit(search={}, space=space, budget=budget)
+    assert read(master).sampler == sampler
+    assert len(read(master).sampler_reason) > 20
 
 
 def test_the_same_spec_again_is_the_same_study_and_another_one_is_refused(master: Any) -> None:

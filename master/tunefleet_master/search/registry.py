@@ -35,7 +35,8 @@ NEEDS = {"cmaes": "cmaes", "forest": "sklearn"}
 LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
 """Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
 
-MAX_SOBOL_DIMENSIONS = 1_000  # beyond it the sequence's first points are no more even than random ones
+# What `auto` leaves to `gp`: up to here its proposals take a fraction of a second, and need the fewest trials.
+MOST_GP_PARAMETERS, MOST_GP_TRIALS = 50, 1_000
 
 
 def sampler_problems(spec: StudySpec) -> list[Problem]:
@@ -74,9 +75,11 @@ def select(spec: StudySpec) -> Selection:
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
-    if len(space.names) > MAX_SOBOL_DIMENSIONS:
-        return Selection("random", f"{len(space.names)} parameters are too many for a Sobol sequence")
-    return Selection("sobol", "an even cover of the space, whatever the results are")
+    if len(space.names) > MOST_GP_PARAMETERS:
+        return Selection("tpe", f"{len(space.names)} parameters are too many for Gaussian processes")
+    if budget is not None and budget > MOST_GP_TRIALS:
+        return Selection("tpe", f"with {budget} trials, cheap proposals are worth more than the very best ones")
+    return Selection("gp", "finds a good configuration in the fewest trials, in spaces and budgets like these")
 
 
 def build(name: str, spec: StudySpec) -> Sampler:
