@@ -78,14 +78,15 @@ def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
 def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> list[Need]:
     """What workers wait for, shared among the studies that learn as claims share them out.
 
-    Beside other studies a learner has one trial waiting: without any it would never have its turn.
+    A study has its first trial waiting, so that the samplers' process has started when somebody asks. Beside other
+    studies a learner always has one: without any it would never have its turn.
     """
     n_waiting = {study.id: trials.n_waiting(uow.connection, study.id, at_most=MAX_ASKED) for study in learners}
     n_running = Counter(studies.n_running(uow.connection, [study.id for study in learners]))
     wanted = _shared(learners, workers.asking(uow.connection, now=uow.now), n_running)
     found = []
     for study in learners:
-        n = max(wanted[study.id], int(among > 1)) - n_waiting[study.id]
+        n = max(wanted[study.id], int(among > 1 or study.position == 0)) - n_waiting[study.id]
         n = min(n, MAX_ASKED, n if study.trials_left is None else study.trials_left)
         if n > 0:
             found.append(Need(study, n, learns=True))
