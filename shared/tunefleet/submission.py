@@ -13,6 +13,7 @@ from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
 from tunefleet.pruning import pruning_problems
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
+from tunefleet.stages import n_trials, stage_problems
 from tunefleet.tasks import task_problems
 
 LARGEST_GRID = (
@@ -55,6 +56,7 @@ def review(spec: StudySpec) -> Review:
             *_command_problems(spec),
             *_grid_problems(spec),
             *pruning_problems(spec),
+            *stage_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec)),
@@ -74,7 +76,7 @@ def wire_problems(spec: StudySpec) -> list[Problem]:
 
 
 def _step_problems(spec: StudySpec) -> Iterator[Problem]:
-    if isinstance(spec.run, TaskRun) and spec.steps is None:
+    if isinstance(spec.run, TaskRun) and spec.steps is None and not spec.stages:
         yield Problem("steps", "is required by a built-in task: how many epochs a trial trains, such as `steps: 20`")
 
 
@@ -119,11 +121,6 @@ def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
 
 _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
     (
-        "stages",
-        lambda spec: bool(spec.stages),
-        "coarse-to-fine stages are not available yet; set `steps` and `budget` instead",
-    ),
-    (
         "pruning.mode",
         lambda spec: spec.pruning.mode == "promote",
         "pausing and promoting trials is not available yet; leave `mode` out to stop them",
@@ -150,7 +147,7 @@ def _unavailable(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _budget_warnings(spec: StudySpec) -> Iterator[str]:
-    trials, is_grid = spec.budget.trials, spec.search.sampler == "grid"
+    trials, is_grid = n_trials(spec), spec.search.sampler == "grid"
     size = spec.search_space.grid_size if is_grid else spec.search_space.size
     if trials is None and spec.budget.hours is None and not (is_grid or size):
         yield "budget is not set, so the study runs until it is stopped."

@@ -14,7 +14,7 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.services import claims, endings, planner, reports, studies, sweeper
+from tunefleet_master.services import claims, endings, planner, reports, staging, studies, sweeper
 from tunefleet_master.services.endings import Ended
 from tunefleet_master.services.reports import Reported
 from tunefleet_master.storage import migrations
@@ -88,10 +88,12 @@ class Master:
         return spec
 
     def plan(self) -> None:
-        """Fill all queues."""
+        """Begin the stages that are due, and fill all queues."""
+        for following in self.look(planner.due):
+            self.call(staging.begin, following)
         while lacking := self.look(planner.needs):
             for need in lacking:
-                sampler = registry.build(need.study.sampler, need.study.spec)
+                sampler = registry.build(need.study.sampler, need.study.searched)
                 self.call(planner.enqueue, need.study.id, planner.propose(sampler, need))
 
     def claim(self, worker: str = "w1", **fields: Any) -> list[Lease]:

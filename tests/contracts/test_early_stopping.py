@@ -28,7 +28,7 @@ def reported(lease: Lease, *losses: float, first: int = 0) -> Reported:
 
 def rungs(master: Any) -> list[tuple[int | None, Any, Any]]:
     study = master.look(lambda uow: studies.get(uow.connection, "study"))
-    found = master.look(lambda uow: events.of_kind(uow.connection, study.id, histories.RUNG))
+    found = master.look(lambda uow: events.of_kinds(uow.connection, study.id, [histories.RUNG]))
     return [(event.trial, event.data["rung"], event.data["value"]) for event in found]
 
 

@@ -140,7 +140,7 @@ def test_a_program_gets_the_token_of_its_attempt_and_never_the_workers(start_mas
                 "run": {"command": f"{sys.executable} {tmp_path / 'program.py'}"},
                 "space": {"x": {"float": [0, 1]}},
                 "search": {"sampler": "random"},
-                    "budget": {"trials": 1},
+                "budget": {"trials": 1},
             }
         )
         subprocess.run([*worker, *options], check=True, timeout=90, capture_output=True)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,12 @@ def replayed(master: MasterProcess, name: str) -> dict[str, Any]:
     return answer
 
 
-def test_nothing_is_proposed_before_somebody_asks(client: Client) -> None:
+def test_beyond_the_first_trial_nothing_is_proposed_before_somebody_asks(client: Client) -> None:
     study = client.submit(spec_of("unasked", "mylab.nearby"))
-    assert study.view().trials == {}
+    end = time.monotonic() + 30
+    while not study.view().trials and time.monotonic() < end:
+        time.sleep(0.05)
+    assert study.view().trials == {"waiting": 1}
     run_trials(client, "unasked", 1)
     assert sum(study.view().trials.values()) == 1
 
@@ -95,12 +99,15 @@ def test_each_proposal_knows_all_results_that_came_before_it(client: Client, mas
     assert replayed(master, "nearby") == {"study": "nearby", "same": 12, "by_hand": 0, "differing": [], "skipped": []}
 
 
-@pytest.mark.parametrize("sampler", ["mylab.nearby", "tpe", "gp"])
+@pytest.mark.parametrize(
+    ("sampler", "stages"),
+    [("mylab.nearby", []), ("tpe", []), ("gp", []), ("tpe", [{"trials": 20, "steps": 1}, {"trials": 10, "steps": 2}])],
+)
 def test_workers_that_ask_at_once_get_different_configurations_and_the_study_can_be_replayed(
-    client: Client, master: MasterProcess, sampler: str
+    client: Client, master: MasterProcess, sampler: str, stages: list[dict[str, int]]
 ) -> None:
-    name = f"fleet-{sampler}"
-    study = client.submit(spec_of(name, sampler, budget={"trials": 30}))
+    name = f"fleet-{sampler}-{len(stages)}"
+    study = client.submit(spec_of(name, sampler, budget={"trials": 30}, stages=stages))
 
     def work() -> None:
         with Client(master.url) as own:
@@ -138,7 +145,7 @@ def test_a_samplers_process_that_dies_is_started_again(client: Client, master: M
 def test_a_sampler_that_takes_too_long_is_ended(package: Path) -> None:
     proposer = Proposer(time_limit_s=5)
     try:
-        proposer.begin(Begin(1, "mylab.slow", spec_of("slow", "mylab.slow"), (1.0,)))
+        proposer.begin(Begin(1, "mylab.slow", spec_of("slow", "mylab.slow")))
         proposer.tell(Tell(1, []), up_to=1)
         with pytest.raises(SamplerFailed, match="longer than 5 s"):
             proposer.ask(Ask(1, 0, 1))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.history import History, Outcome, Values
+from tunefleet_master.search.history import History, Indices, Outcome, Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +17,9 @@ class Evidence:
 
     Attributes:
         points: (n, d) canonical points of trials with a result, the first that ended first.
-        scores: (n,) lower is better. Without rungs they are the objective's values, minimised. With rungs they are
-            normal quantiles of the trials' ranks, since values at different steps cannot be compared.
+        scores: (n,) lower is better. Where all trials ran as long they are the objective's values, minimised. Where
+            some were stopped early, or ran in other stages, they are normal quantiles of ranks, since values at
+            different steps cannot be compared.
         infeasible: (k, d) points that could not be trained.
         pending: (p, d) points that wait or run, and of which nothing is known yet.
         are_ranks: whether scores are quantiles of ranks.
@@ -36,30 +38,50 @@ def evidence(history: History) -> Evidence:
     Where trials are stopped early, a trial that went further is better than all that were left behind, and among
     those that stopped at the same rung the value there decides: the order in which successive halving keeps them
     (Jamieson and Talwalkar 2016, algorithm 1). Running trials count as soon as they have reached a rung.
+
+    Trials of a stage are compared with those of the same stage only. The ones of earlier stages that lie in the box of
+    the stage as it is now are ranked anew among each other, so that the good ones of each stage pull alike.
     """
     infeasible = history.points[history.with_outcome(Outcome.INFEASIBLE)]
-    if history.rungs():
-        chosen, scores = _ranked(history)
-        pending = np.setdiff1d(history.pending, chosen)
-        return Evidence(history.points[chosen], scores, infeasible, history.points[pending], are_ranks=True)
-    chosen = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)
-    values = history.values[chosen, 0]
-    chosen, values = chosen[np.isfinite(values)], values[np.isfinite(values)]
-    return Evidence(history.points[chosen], values, infeasible, history.points[history.pending], are_ranks=False)
+    chosen = _known(history)
+    pending = history.points[np.setdiff1d(history.pending, chosen)]
+    stages = history.stages[chosen]
+    if not history.rungs() and (len(stages) == 0 or stages.min() == stages.max()):
+        return Evidence(history.points[chosen], history.values[chosen, 0], infeasible, pending, are_ranks=False)
+    scores = np.empty(len(chosen))
+    for stage in np.unique(stages):
+        of_stage = np.flatnonzero(stages == stage)
+        scores[of_stage[best_first(history, chosen[of_stage])]] = quantiles(len(of_stage))
+    return Evidence(history.points[chosen], scores, infeasible, pending, are_ranks=True)
 
 
-def _ranked(history: History) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Values]:
-    """The trials that reached a rung, in order of their numbers, and the quantiles of their ranks."""
+def best_first(history: History, trials: Indices) -> Indices:
+    """The order (n,) of trials (n,) of one stage: the furthest first, and of those that went as far the best one.
+
+    Each must have a value, or have reached a rung.
+    """
+    reached = np.zeros(len(trials))
+    values = history.values[trials, 0].copy()
+    for rung in sorted(history.rungs()):
+        at = history.rungs()[rung]
+        for i, trial in enumerate(trials.tolist()):
+            if trial in at:
+                reached[i], values[i] = rung, at[trial]
+    return np.lexsort((values, -reached))
+
+
+def quantiles(n: int) -> Values:
+    """The normal quantiles (n,) of n ranks, from the best one on."""
     from scipy.special import ndtri  # scipy takes a second to import, which a master that starts need not wait for
 
-    reached: dict[int, tuple[int, float]] = {}
-    for rung in sorted(history.rungs()):
-        reached.update({trial: (rung, value) for trial, value in history.rungs()[rung].items()})
+    return np.asarray(ndtri((np.arange(n) + 0.5) / max(1, n)))
+
+
+def _known(history: History) -> Indices:
+    """The trials of which something is known: in the order in which they ended, or of their numbers where some run."""
+    if not history.rungs():
+        ended = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)
+        return cast("Indices", ended[np.isfinite(history.values[ended, 0])])
     usable = (history.outcomes != Outcome.INFEASIBLE) & (history.outcomes != Outcome.UNKNOWN) & history.fits
-    trials = np.array(sorted(trial for trial in reached if usable[trial]), dtype=np.int64)
-    steps = np.array([reached[int(trial)][0] for trial in trials], dtype=np.float64)
-    values = np.array([reached[int(trial)][1] for trial in trials])
-    order = np.lexsort((values, -steps))
-    ranks = np.empty(len(trials))
-    ranks[order] = np.arange(len(trials))
-    return trials, ndtri((ranks + 0.5) / max(1, len(trials)))
+    reached = {trial for rung in history.rungs().values() for trial in rung}
+    return np.array(sorted(trial for trial in reached if usable[trial]), dtype=np.int64)

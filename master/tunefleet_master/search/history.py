@@ -7,7 +7,7 @@ was proposed can be proposed again by whoever has the events up to the one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -74,12 +74,19 @@ class History:
         n_ended: how many of them have ended.
     """
 
-    def __init__(self, space: Space, *, signs: tuple[float, ...] = (1.0,)) -> None:
-        """An empty history; `signs` has -1 for each objective that is maximised and 1 for the others."""
+    def __init__(self, space: Space, *, signs: tuple[float, ...] = (1.0,), stages: Sequence[int] = ()) -> None:
+        """An empty history.
+
+        Args:
+            space: that the first trials belong to.
+            signs: -1 for each objective that is maximised and 1 for the others.
+            stages: the number of the first trial of each stage but the first.
+        """
         self.axes = Axes(space)
         self.n = 0
         self.n_ended = 0
         self._signs = np.array(signs)
+        self._stages = np.array(stages, dtype=np.int64)
         self._points = np.empty((_FIRST_ROOM, self.axes.d))
         self._outcomes = np.empty(_FIRST_ROOM, dtype=np.int8)
         self._values = np.empty((_FIRST_ROOM, len(signs)))
@@ -107,6 +114,11 @@ class History:
     def steps(self) -> NDArray[np.int64]:
         """(n,): steps run."""
         return self._steps[: self.n]
+
+    @property
+    def stages(self) -> Indices:
+        """(n,): the stage of each trial, from 0."""
+        return np.searchsorted(self._stages, np.arange(self.n), side="right")
 
     @property
     def fits(self) -> Mask:

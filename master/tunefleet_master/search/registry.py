@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.spec import StudySpec
+from tunefleet.stages import n_trials
 from tunefleet.submission import LARGEST_GRID
 from tunefleet_master.search.cmaes import CmaesSampler
 from tunefleet_master.search.evolution import EvolutionSampler
@@ -69,8 +70,8 @@ def select(spec: StudySpec) -> Selection:
     """The sampler that the study asks for; `auto` picks by space and budget."""
     if spec.search.sampler != "auto":
         return Selection(spec.search.sampler, "as the study asks")
-    space, budget = spec.search_space, spec.budget.trials
-    if space.size is not None and budget is not None and space.size <= min(budget, LARGEST_GRID):
+    space, budget = spec.search_space, n_trials(spec)
+    if space.size is not None and not spec.stages and budget is not None and space.size <= min(budget, LARGEST_GRID):
         return Selection(
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",

@@ -9,6 +9,7 @@ from datetime import timedelta
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
 from tunefleet.spec import TaskRun
+from tunefleet.stages import steps_of
 from tunefleet_master.search.registry import LEARNERS
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
@@ -151,7 +152,7 @@ def _lease(trial: Trial, study: Study, checkpoints: Sequence[ArtifactRef]) -> Le
         number=trial.number,
         params=trial.params,
         seed=trial.seed,
-        steps=study.spec.steps,
+        steps=steps_of(study.spec, trial.number),
         run=study.spec.run,
         data=study.spec.data,
         objective=study.spec.objective,

@@ -51,7 +51,9 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     first = {configuration_hash(proposal.params): proposal for proposal in reversed(proposals)}
     known = trials.numbers_with(uow.connection, study.id, first)
     fresh = sorted((it for key, it in first.items() if key not in known), key=lambda proposal: proposal.position)
-    n = studies.take_numbers(uow.connection, study, len(fresh))
+    # Somebody may have added configurations by hand since the proposals were made, and filled the stage.
+    n = len(fresh) if study.stage_left is None else min(len(fresh), study.stage_left)
+    n = studies.take_numbers(uow.connection, study, n)
     if n == 0:
         return 0
     new = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
@@ -42,9 +43,12 @@ def edit_space(uow: UnitOfWork, study: Study, changes: Mapping[str, JsonValue]) 
     _refuse_orphans(study, [trial for trial in outside if trial.state is TrialState.RUNNING])
     before = study
     position = 0 if study.sampler == "grid" else study.position  # the grid is another one; what is known comes once
-    studies.change_space(uow.connection, study.id, spec, version=study.version + 1, position=position)
+    # What the user says of a parameter counts for more than what the stage has made of it.
+    box = json.dumps({name: value for name, value in json.loads(study.box).items() if name not in changes})
+    studies.change_space(uow.connection, study.id, spec, box=box, version=study.version + 1, position=position)
     study = studies.by_id(uow.connection, study.id)
-    data = {"version": study.version, **_space_of(study.spec), "before": _space_of(before.spec)}
+    spaces = {**histories.space_of(study.searched), "before": histories.space_of(before.searched)}
+    data: dict[str, JsonValue] = {"version": study.version, **spaces}
     uow.record(study.id, histories.EDITED, trial=None, data=data)
     _replace(uow, study, [trial for trial in outside if trial.state is TrialState.WAITING])
     for topic in (PLANNER, events_of(study.name)):
@@ -87,11 +91,6 @@ def _refuse_orphans(study: Study, running: list[Trial]) -> None:
     )
 
 
-def _space_of(spec: StudySpec) -> dict[str, JsonValue]:
-    plain = spec.to_json()
-    return {"space": plain["space"], "constraints": plain.get("constraints", [])}
-
-
 def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
     """Give trials that have never run a configuration of the new space, and cancel those that somebody asked for."""
     drawn = _fresh(uow, study, at=study.position)
@@ -111,7 +110,7 @@ def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
 
 def _fresh(uow: UnitOfWork, study: Study, *, at: int) -> Iterator[Replacement]:
     """Random configurations of the study's space that no trial has."""
-    sampler = RandomSampler(study.spec.search_space, seed=study.spec.search.seed)
+    sampler = RandomSampler(study.searched.search_space, seed=study.spec.search.seed)
     history = histories.empty(study.spec)
     for position in range(at, at + MAX_DRAWS):
         [params] = sampler.propose(position, 1, history=history)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 from sqlalchemy import Connection
 
+from tunefleet import stages
 from tunefleet.parameters import Parameter
 from tunefleet.protocol import Event, Failure
 from tunefleet.space import Space
@@ -32,6 +33,9 @@ _SPACE: TypeAdapter[dict[str, Parameter]] = TypeAdapter(dict[str, Parameter])
 
 RUNG = "trial.rung"
 EDITED = "study.edited"
+STAGE = "study.stage"
+"""A stage began, in a box of its own."""
+NEW_SPACE = (EDITED, STAGE)
 
 
 def signs(objective: Objective) -> tuple[float, ...]:
@@ -41,7 +45,7 @@ def signs(objective: Objective) -> tuple[float, ...]:
 
 def empty(spec: StudySpec) -> History:
     """The history of a study that has just been submitted with this spec."""
-    return History(spec.search_space, signs=signs(spec.objective))
+    return History(spec.search_space, signs=signs(spec.objective), stages=stages.ends(spec)[:-1])
 
 
 def first_spec(connection: Connection, study: Study) -> StudySpec:
@@ -50,14 +54,27 @@ def first_spec(connection: Connection, study: Study) -> StudySpec:
 
 
 def edits(connection: Connection, study: Study) -> list[Event]:
-    """The events that changed the study's space, oldest first."""
-    return events.of_kind(connection, study.id, EDITED) if study.version > 1 else []
+    """The events that changed the space that is searched, oldest first."""
+    return events.of_kinds(connection, study.id, NEW_SPACE) if study.version > 1 else []
+
+
+def fold(connection: Connection, study: Study) -> History:
+    """All that has happened in a study, in one reading."""
+    history = empty(first_spec(connection, study))
+    history.fold(change for _, change in changes(connection, study.id, after=0))
+    return history
+
+
+def space_of(spec: StudySpec) -> dict[str, JsonValue]:
+    """What an event on a change of the space keeps of it."""
+    plain = spec.to_json()
+    return {"space": plain["space"], "constraints": plain.get("constraints", [])}
 
 
 def versions(connection: Connection, study: Study) -> list[StudySpec]:
-    """The study's spec with each space that it has had, the first one first; trials name theirs by number from 1."""
+    """The study's spec with each space that was searched, the first one first; trials name theirs by number from 1."""
     spaces = [event.data["before"] for event in edits(connection, study)]
-    return [*(with_space(study.spec, cast("Mapping[str, Any]", space)) for space in spaces), study.spec]
+    return [*(with_space(study.spec, cast("Mapping[str, Any]", space)) for space in spaces), study.searched]
 
 
 def with_space(spec: StudySpec, space: Mapping[str, Any]) -> StudySpec:
@@ -67,7 +84,7 @@ def with_space(spec: StudySpec, space: Mapping[str, Any]) -> StudySpec:
 
 def change_of(event: Event) -> Change | Edit | None:
     """What an event tells a sampler; None when it tells nothing."""
-    if event.kind == EDITED:
+    if event.kind in NEW_SPACE:
         return Edit(
             Space(_SPACE.validate_python(event.data["space"]), tuple(cast("list[str]", event.data["constraints"])))
         )

@@ -76,7 +76,7 @@ class NewestResults:
             proposals = self._proposer.ask(Ask(study.id, study.position, need.n))
         except SamplerFailed as failure:
             log.warning("study %s: %s\n%s", study.name, failure.message, failure.hint or "")
-            stand_in = RandomSampler(study.spec.search_space, seed=study.spec.search.seed)
+            stand_in = RandomSampler(study.searched.search_space, seed=study.spec.search.seed)
             proposals = stand_in.propose(study.position, need.n, history=histories.empty(study.spec))
             return Batch(
                 study.position, study.version, proposals, False, stand_in.name, stand_in.version, failure=failure
@@ -92,7 +92,7 @@ class NewestResults:
         seen = self._proposer.seen(study.id)
         if seen == 0:
             first = histories.first_spec(uow.connection, study)
-            self._proposer.begin(Begin(study.id, study.sampler, first, histories.signs(first.objective)))
+            self._proposer.begin(Begin(study.id, study.sampler, first))
         news: list[Change | Edit] = []
         for event_id, change in histories.changes(uow.connection, study.id, after=seen):
             seen = event_id

@@ -19,10 +19,11 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.services import histories
+from tunefleet_master.services import histories, staging
 from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.learning import Batch, Need, NewestResults
+from tunefleet_master.services.staging import NextStage
 from tunefleet_master.services.transitions import (
     complete_if_done,
     out_of_time,
@@ -57,9 +58,7 @@ FALLBACK = "study.fallback"
 
 def needs(uow: UnitOfWork) -> list[Need]:
     """The running studies that lack trials, the first to be served first."""
-    running = [
-        study for study in studies.running(uow.connection) if not study.exhausted and not out_of_time(uow, study)
-    ]
+    running = [study for study in _served(uow) if study.stage_left != 0]
     found = [need for study in running if study.sampler not in registry.LEARNERS if (need := _ahead(uow, study))]
     learners = [study for study in running if study.sampler in registry.LEARNERS]
     if learners:
@@ -67,12 +66,26 @@ def needs(uow: UnitOfWork) -> list[Need]:
     return found
 
 
+def due(uow: UnitOfWork) -> list[NextStage]:
+    """The running studies whose next stage begins now."""
+    return [staging.plan(uow, study) for study in _served(uow) if staging.is_due(uow, study)]
+
+
+def _served(uow: UnitOfWork) -> list[Study]:
+    running = studies.running(uow.connection)
+    return [study for study in running if not study.exhausted and not out_of_time(uow, study)]
+
+
 def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
     """What a queue that is filled ahead lacks."""
     n_waiting = trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
-    lacking = FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0
-    n = lacking if study.trials_left is None else min(lacking, study.trials_left)
+    n = _at_most(study, FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0)
     return Need(study, n) if n > 0 else None
+
+
+def _at_most(study: Study, n: int) -> int:
+    """As many as the budget and the stage have left."""
+    return min(n, *(left for left in (study.trials_left, study.stage_left) if left is not None), n)
 
 
 def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> list[Need]:
@@ -87,7 +100,7 @@ def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> lis
     found = []
     for study in learners:
         n = max(wanted[study.id], int(among > 1 or study.position == 0)) - n_waiting[study.id]
-        n = min(n, MAX_ASKED, n if study.trials_left is None else study.trials_left)
+        n = _at_most(study, min(n, MAX_ASKED))
         if n > 0:
             found.append(Need(study, n, learns=True))
     return found
@@ -172,12 +185,18 @@ class Planner:
 
         What another master plans is looked at again when that one has left.
         """
+        await self._begin_stages()
         lacking = await self._database.aread(needs)
         mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
         lacking = [need for need in lacking if need.study.id in mine]
         # Queues first: they take no time, and a fit may.
         served = [await self._serve(need) for need in sorted(lacking, key=lambda need: need.learns)]
         return any(served)
+
+    async def _begin_stages(self) -> None:
+        """Any master may: of two that come to it at once, one finds that the study has moved on."""
+        for following in await self._database.aread(due):
+            await self._database.awrite(partial(staging.begin, following=following))
 
     async def _serve(self, need: Need) -> bool:
         """Supply one study; False when that failed, which must not keep the others waiting."""
@@ -203,7 +222,7 @@ class Planner:
         if key not in self._samplers:
             if len(self._samplers) >= MAX_SAMPLERS:
                 self._samplers.clear()
-            self._samplers[key] = registry.build(study.sampler, study.spec)
+            self._samplers[key] = registry.build(study.sampler, study.searched)
         return self._samplers[key]
 
     def _give_up(self, need: Need, batch: Batch) -> Batch:

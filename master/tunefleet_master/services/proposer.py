@@ -22,6 +22,7 @@ from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import Change, Edit, History
 from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.services import histories
 
 TIME_LIMIT_S = 60.0
 """For one call; the slowest sampler takes seconds for a fleet of workers that all ask at once."""
@@ -45,7 +46,6 @@ class Begin:
     study_id: int
     sampler: str
     spec: StudySpec
-    signs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +170,8 @@ class _Desk:
 
     def handle(self, message: object) -> object:
         match message:
-            case Begin(study_id, name, spec, signs):
-                self._studies[study_id] = (registry.build(name, spec), History(spec.search_space, signs=signs))
+            case Begin(study_id, name, spec):
+                self._studies[study_id] = (registry.build(name, spec), histories.empty(spec))
             case Tell(study_id, changes):
                 self._tell(study_id, changes)
             case Ask(study_id, position, n):

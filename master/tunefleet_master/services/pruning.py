@@ -13,6 +13,7 @@ from threading import Lock
 
 from tunefleet.protocol import Event, Report, TrialState
 from tunefleet.spec import StudySpec
+from tunefleet.stages import stage_of, steps_of
 from tunefleet_master.lifecycle import FINISHED
 from tunefleet_master.pruning import registry
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
@@ -44,33 +45,38 @@ class _Entry:
     unconfirmed: dict[tuple[int, int], UnitOfWork] = field(default_factory=dict)
 
 
+_Key = tuple[int, int]
+"""A study and its stage: trials of different stages run for different lengths, and are never compared."""
+
+
 class RungBooks:
     """The books of the studies that stop trials early, each made from its events when it is first needed."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._turn = Lock()
 
     def reached(self, study: Study, pruner: Pruner, *, trial: int) -> int:
         """The last rung that a trial is known to have reached; another master may have seen a later one."""
         with self._turn:
-            return self._entry(study.id, pruner).book.reached(trial)
+            return self._entry(_key(study, trial), pruner).book.reached(trial)
 
-    def up_to_date(self, uow: UnitOfWork, study: Study, *, pruner: Pruner) -> RungBook:
-        """The book with all that is committed, and what this transaction has recorded."""
+    def up_to_date(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, trial: int) -> RungBook:
+        """The book of a trial's stage, with all that is committed, and what this transaction has recorded."""
         with self._turn:
-            entry = self._entry(study.id, pruner)
-            self._catch_up(uow, study, entry)
+            key = _key(study, trial)
+            entry = self._entry(key, pruner)
+            self._catch_up(uow, study, entry, stage=key[1])
             if any(of is not uow for of in entry.unconfirmed.values()):  # a transaction was undone
-                del self._entries[study.id]
-                entry = self._entry(study.id, pruner)
-                self._catch_up(uow, study, entry)
+                del self._entries[key]
+                entry = self._entry(key, pruner)
+                self._catch_up(uow, study, entry, stage=key[1])
             return entry.book
 
     def record(self, uow: UnitOfWork, study: Study, *, standing: Standing) -> None:
         """A trial reached a rung: note it in the book, and among the study's events."""
         with self._turn:
-            entry = self._entries[study.id]
+            entry = self._entries[_key(study, standing.trial)]
             entry.book.record(standing.trial, rung=standing.rung, value=standing.value)
             entry.unconfirmed[standing.trial, standing.rung] = uow
         [sign] = histories.signs(study.spec.objective)
@@ -78,26 +84,27 @@ class RungBooks:
         uow.record(study.id, histories.RUNG, trial=standing.trial, data=data)
         uow.signal(events_of(study.name))
 
-    def _entry(self, study_id: int, pruner: Pruner) -> _Entry:
-        if study_id not in self._entries:
+    def _entry(self, key: _Key, pruner: Pruner) -> _Entry:
+        if key not in self._entries:
             while len(self._entries) >= MAX_BOOKS:
                 self._entries.popitem(last=False)
-            self._entries[study_id] = _Entry(pruner.new_book())
-        self._entries.move_to_end(study_id)
-        return self._entries[study_id]
+            self._entries[key] = _Entry(pruner.new_book())
+        self._entries.move_to_end(key)
+        return self._entries[key]
 
     @staticmethod
-    def _catch_up(uow: UnitOfWork, study: Study, entry: _Entry) -> None:
+    def _catch_up(uow: UnitOfWork, study: Study, entry: _Entry, *, stage: int) -> None:
         [sign] = histories.signs(study.spec.objective)
         while found := events.after(uow.connection, study.id, entry.seen, limit=_AT_ONCE):
             for event in found:
-                _fold(event, entry, sign=sign)
+                if event.trial is not None and stage_of(study.spec, event.trial) == stage:
+                    _fold(event, event.trial, entry, sign=sign)
             entry.seen = found[-1].id
 
 
-def pruner_of(spec: StudySpec) -> Pruner | None:
-    """The study's pruner, None where it stops nothing early."""
-    return registry.build(spec)
+def pruner_of(spec: StudySpec, *, trial: int) -> Pruner | None:
+    """The pruner of a trial, None where the study stops nothing early."""
+    return registry.build(spec, steps=steps_of(spec, trial))
 
 
 def judge(
@@ -112,7 +119,7 @@ def judge(
         batch: the reports, oldest first; they are stored.
         books: of this master.
     """
-    pruner = pruner_of(study.spec)
+    pruner = pruner_of(study.spec, trial=before.number)
     if pruner is None or before.stop is not None:
         return None
     trial = before
@@ -133,7 +140,7 @@ def _decision(
         return None
     if pruner.rung(report.step, reached=books.reached(study, pruner, trial=trial.number)) is None:
         return None
-    book = books.up_to_date(uow, study, pruner=pruner)
+    book = books.up_to_date(uow, study, pruner=pruner, trial=trial.number)
     rung = pruner.rung(report.step, reached=book.reached(trial.number))
     if rung is None:
         return None
@@ -152,13 +159,15 @@ def _curve(uow: UnitOfWork, trial: Trial, study: Study, *, up_to: int) -> list[t
     return [(it.step, sign * it.metrics[metric]) for it in points if it.step <= up_to and metric in it.metrics]
 
 
-def _fold(event: Event, entry: _Entry, *, sign: float) -> None:
-    """Take an event of the study into its book."""
-    if event.trial is None:
-        return
+def _key(study: Study, trial: int) -> _Key:
+    return study.id, stage_of(study.spec, trial)
+
+
+def _fold(event: Event, trial: int, entry: _Entry, *, sign: float) -> None:
+    """Take an event of a trial into the book of its stage."""
     if event.kind == histories.RUNG:
         rung, value = int(str(event.data["rung"])), sign * float(str(event.data["value"]))
-        entry.book.record(event.trial, rung=rung, value=value)
-        entry.unconfirmed.pop((event.trial, rung), None)
+        entry.book.record(trial, rung=rung, value=value)
+        entry.unconfirmed.pop((trial, rung), None)
     elif (state := event.kind.removeprefix("trial.")) in _OVER:
-        entry.book.end(event.trial, is_complete=state == TrialState.COMPLETE)
+        entry.book.end(trial, is_complete=state == TrialState.COMPLETE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from tunefleet.protocol import SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
 from tunefleet.space import describe
@@ -62,6 +63,8 @@ def _edits(uow: UnitOfWork, study: Study) -> list[SpaceEdit]:
             changed={
                 name: (describe(before[name]), describe(after[name])) for name in after if before[name] != after[name]
             },
+            stage=cast("int | None", event.data.get("stage")),
+            evidence=cast("list[str]", event.data.get("evidence", [])),
         )
         for version, (event, before, after) in enumerate(steps, start=2)
     ]

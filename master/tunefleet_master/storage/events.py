@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,9 +39,9 @@ def add(connection: Connection, new: Sequence[NewEvent]) -> None:
     _ADD.execute(connection, rows)
 
 
-def of_kind(connection: Connection, study_id: int, kind: str) -> list[Event]:
-    """The study's events of a kind of which there are few, oldest first."""
-    query = _SELECTION.where(EventRow.study_id == study_id, EventRow.kind == kind).order_by(EventRow.id)
+def of_kinds(connection: Connection, study_id: int, kinds: Collection[str]) -> list[Event]:
+    """The study's events of kinds of which there are few, oldest first."""
+    query = _SELECTION.where(EventRow.study_id == study_id, EventRow.kind.in_(kinds)).order_by(EventRow.id)
     return [_event_of(row) for row in connection.execute(query)]
 
 

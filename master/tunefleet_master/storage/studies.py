@@ -23,6 +23,7 @@ from sqlalchemy import (
 from tunefleet.errors import NotFound
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.spec import Budget, StudySpec
+from tunefleet.stages import n_trials
 from tunefleet_master.storage.tables import StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
@@ -75,7 +76,7 @@ def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, n
         "spec": json.dumps(spec.to_json()),
         "state": StudyState.RUNNING,
         "priority": spec.priority,
-        "budget_trials": spec.budget.trials,
+        "budget_trials": n_trials(spec),
         "budget_hours": spec.budget.hours,
         "sampler": sampler,
         "sampler_reason": reason,
@@ -158,10 +159,18 @@ def change(
         connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
-def change_space(connection: Connection, study_id: int, spec: StudySpec, *, version: int, position: int) -> None:
+def change_space(
+    connection: Connection, study_id: int, spec: StudySpec, *, box: str, version: int, position: int
+) -> None:
     """Give a study that this transaction has locked another space, from which its sampler goes on at `position`."""
-    values = {"spec": json.dumps(spec.to_json()), "version": version, "position": position, "exhausted": False}
-    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
+    values = {"spec": json.dumps(spec.to_json()), "box": box, "version": version, "position": position}
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values | {"exhausted": False}))
+
+
+def begin_stage(connection: Connection, study: Study, *, box: str) -> None:
+    """Move a study that this transaction has locked to its next stage, which searches another box."""
+    values = {"stage": study.stage + 1, "box": box, "version": study.version + 1, "exhausted": False}
+    connection.execute(update(StudyRow).where(StudyRow.id == study.id).values(values))
 
 
 def take_numbers(connection: Connection, study: Study, n: int) -> int:

@@ -122,6 +122,10 @@ class StudyRow(Table):
     """Seconds that it has run before `started_at`, pauses left out."""
     version: Mapped[int] = mapped_column(default=1, server_default="1")
     """Raised with each change of the space."""
+    stage: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Of a coarse-to-fine plan, from 0."""
+    box: Mapped[str] = mapped_column(default="{}", server_default="{}")
+    """The parameters that the stage has narrowed, as JSON; the others are the spec's."""
     n_thinned: Mapped[int] = mapped_column(default=0, server_default="0")
     """Trials from number 0 on whose curves have been thinned, since the study ended long ago."""
 

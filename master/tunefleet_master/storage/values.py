@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from tunefleet import stages
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
 from tunefleet.space import Configuration
@@ -39,6 +40,18 @@ class Study:
     run_s: float
     version: int
     """Of its space; raised with each change."""
+    stage: int
+    """Of its coarse-to-fine plan, from 0."""
+    box: str
+    """The parameters that the stage has narrowed, as JSON."""
+    searched: StudySpec
+    """The spec with the space that is searched now: the user's own, or the box of the stage."""
+
+    @property
+    def stage_left(self) -> int | None:
+        """How many trials of the stage may still be created; None where no other stage follows."""
+        ends = stages.ends(self.spec)[:-1]
+        return max(0, ends[self.stage] - self.n_created) if self.stage < len(ends) else None
 
     def elapsed_s(self, now: datetime) -> float:
         """Seconds that the study has run, pauses left out."""
@@ -110,6 +123,13 @@ def _spec(text: str) -> StudySpec:
     return StudySpec.model_validate_json(text)
 
 
+@lru_cache(maxsize=1_000)
+def _searched(text: str, box: str) -> StudySpec:
+    narrowed = json.loads(box)
+    plain = json.loads(text)
+    return StudySpec.parse({**plain, "space": {**plain["space"], **narrowed}}) if narrowed else _spec(text)
+
+
 def study_of(row: Row[*tuple[Any, ...]]) -> Study:
     """A row of `StudyRow`'s columns as a value."""
     return Study(
@@ -130,6 +150,9 @@ def study_of(row: Row[*tuple[Any, ...]]) -> Study:
         finished_at=row.finished_at,
         run_s=row.run_s,
         version=row.version,
+        stage=row.stage,
+        box=row.box,
+        searched=_searched(row.spec, row.box),
     )
 
 

@@ -41,6 +41,7 @@ def check(file: StudyFile, as_json: AsJson = False) -> None:
 
 def _report(file: StudyFile) -> dict[str, Any]:
     from tunefleet.signature import code_problems
+    from tunefleet.stages import planned
     from tunefleet.study_file import read_study
     from tunefleet.submission import review
 
@@ -56,6 +57,7 @@ def _report(file: StudyFile) -> dict[str, Any]:
         "space": {name: _parameter(spec, name) for name in space.names},
         "configurations": space.size,
         "grid_points": space.grid_size,
+        "stages": [stage.model_dump() for stage in planned(spec)],
         "function": _signature(spec),
     }
 
@@ -88,6 +90,8 @@ def _print(report: dict[str, Any]) -> None:
         configurations = report["configurations"]
         out.print(f"configurations: {'not countable' if configurations is None else f'{configurations:,} at most'}")
         out.print(f"full grid: {report['grid_points']:,} points")
+        for i, stage in enumerate(report["stages"], start=1):
+            out.print(f"stage {i}: {stage['trials']} trials of {stage['steps']} steps")
         if report["function"]:
             out.print(f"function: {report['function']}", markup=False)
     for problem in (*report["problems"], *report["unavailable"]):

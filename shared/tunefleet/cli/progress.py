@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -64,7 +64,7 @@ def unclaimed_text(view: StudyView) -> str:
     return f"no worker takes trials of {view.name}: {view.unclaimed}"
 
 
-def picture(view: StudyView, running: Sequence[TrialView], *, steps: int | None) -> RenderableType:
+def picture(view: StudyView, running: Sequence[TrialView], *, steps: Callable[[int], int | None]) -> RenderableType:
     """The line, a bar, the best configuration and what runs now."""
     parts: list[RenderableType] = [Text(line(view))]
     if view.budget.trials is not None:
@@ -78,9 +78,10 @@ def picture(view: StudyView, running: Sequence[TrialView], *, steps: int | None)
     return Group(*parts)
 
 
-def _running_table(running: Sequence[TrialView], steps: int | None) -> Table:
+def _running_table(running: Sequence[TrialView], steps_of: Callable[[int], int | None]) -> Table:
     made = Table.grid(padding=(0, 2))
     for trial in running:
+        steps = steps_of(trial.number)
         at = "starting" if trial.last_step is None else f"step {trial.last_step + 1}{f'/{steps}' if steps else ''}"
         made.add_row(f"trial {trial.number}", at, cell(trial.value), params_text(trial.params), style="dim")
     return made

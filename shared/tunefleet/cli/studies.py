@@ -139,5 +139,20 @@ def _facts(view: StudyDetail) -> list[list[object]]:
             else f"{output.cell(best.value)} by trial {best.number}: {output.params_text(best.params)}",
         ],
         ["time", spoken(view.elapsed_s)],
+        *_stages(view),
         *lack,
     ]
+
+
+def _stages(view: StudyDetail) -> list[list[object]]:
+    """A row for each stage of a coarse-to-fine plan: how many trials of how many steps, and where."""
+    from tunefleet.stages import planned
+
+    begun = {edit.stage: edit for edit in view.edits if edit.stage is not None}
+    rows: list[list[object]] = []
+    for i, stage in enumerate(planned(view.spec)):
+        where = "the whole space" if i == 0 else "not begun"
+        if i in begun:
+            where = "; ".join(begun[i].evidence)
+        rows.append([f"stage {i + 1}", f"{stage.trials} trials of {stage.steps} steps: {where}"])
+    return rows

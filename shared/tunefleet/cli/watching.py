@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tunefleet.cli import output
 from tunefleet.cli.progress import line, n_done, picture
 from tunefleet.protocol import StudyDetail, TrialState
+from tunefleet.stages import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,7 @@ def showing(study: Study) -> Iterator[Show]:
 
         def show(view: StudyDetail) -> None:
             running = study.trials(TrialState.RUNNING, limit=N_SHOWN)
-            live.update(picture(view, list(running), steps=view.spec.steps), refresh=True)
+            live.update(picture(view, list(running), steps=partial(steps_of, view.spec)), refresh=True)
 
         yield show
 

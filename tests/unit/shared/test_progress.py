@@ -91,7 +91,7 @@ def test_a_study_that_does_not_run_tells_why() -> None:
 
 def test_the_picture_has_the_bar_and_what_runs() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(picture(view(), [trial(5, None), trial(6, 0.5)], steps=8))
+    console.print(picture(view(), [trial(5, None), trial(6, 0.5)], steps=lambda number: 8))
     text = console.export_text()
     assert "best: lr=0.001 opt=sgd" in text.splitlines()
     assert "trial 5  step 2/8" in text
