@@ -2,7 +2,10 @@
 
 waiting -> running -> complete | pruned | failed | cancelled
 running -> waiting     its lease expired, or its worker gave it back, or it failed and may try again
-waiting -> cancelled   its study was stopped
+running -> paused      its pruner lets it wait until it is among the best
+paused  -> waiting     it was promoted
+paused  -> pruned      no more trials come that could promote it
+waiting, paused -> cancelled   its study was stopped
 failed  -> waiting     somebody asked to run it again
 """
 
@@ -21,12 +24,14 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.RUNNING: frozenset(
         {
             TrialState.WAITING,
+            TrialState.PAUSED,
             TrialState.COMPLETE,
             TrialState.PRUNED,
             TrialState.FAILED,
             TrialState.CANCELLED,
         }
     ),
+    TrialState.PAUSED: frozenset({TrialState.WAITING, TrialState.PRUNED, TrialState.CANCELLED}),
     TrialState.COMPLETE: frozenset(),
     TrialState.PRUNED: frozenset(),
     TrialState.FAILED: frozenset({TrialState.WAITING}),
@@ -42,6 +47,7 @@ STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
 }
 
 FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
+UNFINISHED = frozenset(TrialState) - FINISHED
 
 OWN_CRASHES = frozenset({Failure.ERROR, Failure.OUT_OF_MEMORY, Failure.TIMEOUT})
 """Failures of the trial itself; the others are its worker's or its configuration's."""
@@ -59,6 +65,7 @@ The code is at fault, and each further trial would fail like them.
 
 _ENDS_BY_STOP: Mapping[StopReason, tuple[TrialState, Failure | None]] = {
     StopReason.PRUNED: (TrialState.PRUNED, None),
+    StopReason.PAUSED: (TrialState.PAUSED, None),
     StopReason.DIVERGED: (TrialState.FAILED, Failure.DIVERGED),
     StopReason.CANCELLED: (TrialState.CANCELLED, None),
 }

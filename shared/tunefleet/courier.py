@@ -123,7 +123,7 @@ class Courier:
         answer = self._transport.post(route("trials", self._lease.trial_id, "reports"), body, answer=Directive)
         with self._bell:
             del self._waiting[: len(batch)]
-        if answer.directive == "stop":
+        if answer.directive != "continue":
             self.order = answer.reason or StopReason.CANCELLED
 
     def _beat(self) -> None:

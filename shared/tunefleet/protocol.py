@@ -47,6 +47,7 @@ class TrialState(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
@@ -69,6 +70,8 @@ class StopReason(StrEnum):
     """Why the master tells a running trial to stop."""
 
     PRUNED = "pruned"
+    PAUSED = "paused"
+    """It is saved, and goes on from there when it is among the best."""
     DIVERGED = "diverged"
     CANCELLED = "cancelled"
 
@@ -144,7 +147,7 @@ class ReportBatch(Model):
 
 
 class Directive(Model):
-    """What the trial does next."""
+    """What the trial does next. A trial that pauses saves itself, and ends its attempt as one that stops."""
 
     directive: Literal["continue", "stop", "pause"]
     reason: StopReason | None = None

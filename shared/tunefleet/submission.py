@@ -120,11 +120,6 @@ def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
 
 
 _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
-    (
-        "pruning.mode",
-        lambda spec: spec.pruning.mode == "promote",
-        "pausing and promoting trials is not available yet; leave `mode` out to stop them",
-    ),
     ("preflight", lambda spec: spec.preflight is not None, "the preflight is not available yet"),
     ("finalists", lambda spec: spec.finalists is not None, "re-running finalists is not available yet"),
     ("ensemble", lambda spec: spec.ensemble is not None, "ensembles are not available yet"),

@@ -14,8 +14,9 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.services import claims, endings, planner, reports, staging, studies, sweeper
+from tunefleet_master.services import claims, endings, planner, promoting, reports, staging, studies, sweeper
 from tunefleet_master.services.endings import Ended
+from tunefleet_master.services.pruning import RungBooks
 from tunefleet_master.services.reports import Reported
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
@@ -88,7 +89,10 @@ class Master:
         return spec
 
     def plan(self) -> None:
-        """Begin the stages that are due, and fill all queues."""
+        """Promote what is paused and among the best, begin the stages that are due, and fill all queues."""
+        while decided := self.look(lambda uow: promoting.due(uow, RungBooks())):
+            for promotion in decided:
+                self.call(promoting.carry_out, promotion)
         for following in self.look(planner.due):
             self.call(staging.begin, following)
         while lacking := self.look(planner.needs):

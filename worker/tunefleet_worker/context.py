@@ -103,11 +103,11 @@ class WorkerTrial(Trial):
         failpoint("child.after_report")
         self._orders.ring()
         order = self._orders.newest()
-        if order is not None and (order.kind == "stop" or not self._looping):  # a drain waits for the epoch's end
+        if order is not None and (order.kind == "stop" or not self._looping):  # the others wait for the epoch's end
             self.check()
 
     def _obey(self, order: Order) -> NoReturn:
-        if order.kind == "stop":
+        if order.kind != "drain":
             raise TrialStopped(order.reason, order.message)
         self.is_drained = True
         raise TrialDrained("drain")

@@ -18,9 +18,14 @@ _PIECE_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`stop`: end now, and this is the result; `drain`: save and end, another attempt goes on."""
+    """What a trial is told to do.
 
-    kind: Literal["stop", "drain"]
+    Attributes:
+        kind: `stop`: end now, and this is the result; `pause`: save, and end as if stopped, perhaps another attempt
+            goes on; `drain`: save and end, another attempt goes on.
+    """
+
+    kind: Literal["stop", "pause", "drain"]
     reason: str = ""
     message: str = ""
 
@@ -41,7 +46,7 @@ class Orders:
         return self._file
 
     def newest(self) -> Order | None:
-        """The order that holds now, None to go on; a stop outranks a drain. Takes about a microsecond."""
+        """The order that holds now, None to go on; a stop outranks the others. Takes about a microsecond."""
         try:
             self._text += os.read(self._file, _PIECE_BYTES)
         except OSError:

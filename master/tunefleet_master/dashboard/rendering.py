@@ -43,10 +43,15 @@ def _environment() -> Environment:
     return environment
 
 
+_OPEN = (TrialState.RUNNING, TrialState.PAUSED)
+
+
 def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
-    shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, TrialState.RUNNING)
+    shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, *_OPEN)
     numbers = {state.value: counts.get(state, 0) for state in shown}
-    done = sum(numbers.values()) - numbers["running"] - numbers["cancelled"]  # what a stop cancelled did not run
+    done = (
+        sum(numbers.values()) - numbers["running"] - numbers["paused"] - numbers["cancelled"]
+    )  # what a stop cancelled did not run
     total = max(budget.trials or 0, sum(numbers.values()))
     text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
     return Bar(done, budget.trials, charts.shares(numbers, total), text)

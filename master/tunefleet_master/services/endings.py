@@ -22,6 +22,7 @@ from tunefleet.protocol import (
     StopReason,
     TrialState,
 )
+from tunefleet.stages import steps_of
 from tunefleet_master.lifecycle import Verdict, end_of_completion
 from tunefleet_master.services.curves import best_point, finite, first_divergence
 from tunefleet_master.services.reports import refuse
@@ -139,6 +140,8 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
     if final is not None:
         last = Point(step=final.step, metrics=final.metrics)
         curve = sorted([*(point for point in curve if point.step != last.step), last], key=lambda point: point.step)
+    if trial.stop is StopReason.PAUSED and _has_run_all(trial, study, curve):
+        trial = replace(trial, stop=None)  # it came to its end before the order came to it
     divergence = first_divergence(curve)
     if trial.stop is None and divergence is not None:
         verdict = verdict_of_failure(trial, study, failure=Failure.DIVERGED, message=divergence)
@@ -153,6 +156,11 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
         raise _never_reported(study.spec.objective.metric, curve)
     verdict = Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures)
     return _Result(verdict, trial, final, value=None if point is None else trial.value)
+
+
+def _has_run_all(trial: Trial, study: Study, curve: Sequence[Point]) -> bool:
+    steps = steps_of(study.spec, trial.number)
+    return steps is not None and bool(curve) and curve[-1].step + 1 >= steps
 
 
 def _final_report(trial: Trial, request: CompleteRequest, curve: Sequence[Point]) -> Report | None:

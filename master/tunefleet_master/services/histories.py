@@ -22,6 +22,7 @@ _AT_ONCE = 2_000  # events that are read at a time
 _OUTCOMES = {
     "trial.waiting": Outcome.PENDING,
     "trial.running": Outcome.PENDING,
+    "trial.paused": Outcome.PENDING,
     "trial.complete": Outcome.COMPLETE,
     "trial.pruned": Outcome.PRUNED,
     "trial.cancelled": Outcome.UNKNOWN,

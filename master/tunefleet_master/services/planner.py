@@ -19,10 +19,11 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.services import histories, staging
+from tunefleet_master.services import histories, promoting, staging
 from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.learning import Batch, Need, NewestResults
+from tunefleet_master.services.pruning import RungBooks
 from tunefleet_master.services.staging import NextStage
 from tunefleet_master.services.transitions import (
     complete_if_done,
@@ -166,6 +167,7 @@ class Planner:
         self._observe = observe
         self._locks = StudyLocks(database.engine)
         self._newest = NewestResults(database)
+        self._books = RungBooks()
         self._samplers: dict[tuple[int, int], Sampler] = {}
         self._misses: dict[int, int] = {}
 
@@ -185,6 +187,7 @@ class Planner:
 
         What another master plans is looked at again when that one has left.
         """
+        await self._promote()
         await self._begin_stages()
         lacking = await self._database.aread(needs)
         mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
@@ -192,6 +195,12 @@ class Planner:
         # Queues first: they take no time, and a fit may.
         served = [await self._serve(need) for need in sorted(lacking, key=lambda need: need.learns)]
         return any(served)
+
+    async def _promote(self) -> None:
+        """Any master may: of two that come to it at once, one finds that the trials are paused no more."""
+        while decided := await self._database.aread(lambda uow: promoting.due(uow, self._books)):
+            for promotion in decided:
+                await self._database.awrite(partial(promoting.carry_out, promotion=promotion))
 
     async def _begin_stages(self) -> None:
         """Any master may: of two that come to it at once, one finds that the study has moved on."""

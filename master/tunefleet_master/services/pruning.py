@@ -20,7 +20,7 @@ from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungBook
 from tunefleet_master.services import histories
 from tunefleet_master.services.curves import advance
-from tunefleet_master.services.wakeups import events_of
+from tunefleet_master.services.wakeups import PLANNER, events_of
 from tunefleet_master.storage import events, reports
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
@@ -83,6 +83,7 @@ class RungBooks:
         data = {"rung": standing.rung, "value": sign * standing.value}
         uow.record(study.id, histories.RUNG, trial=standing.trial, data=data)
         uow.signal(events_of(study.name))
+        uow.signal(PLANNER)  # among more trials one that is paused may be one of the best
 
     def _entry(self, key: _Key, pruner: Pruner) -> _Entry:
         if key not in self._entries:
@@ -169,5 +170,11 @@ def _fold(event: Event, trial: int, entry: _Entry, *, sign: float) -> None:
         rung, value = int(str(event.data["rung"])), sign * float(str(event.data["value"]))
         entry.book.record(trial, rung=rung, value=value)
         entry.unconfirmed.pop((trial, rung), None)
-    elif (state := event.kind.removeprefix("trial.")) in _OVER:
+        return
+    state = event.kind.removeprefix("trial.")
+    if state in _OVER:
         entry.book.end(trial, is_complete=state == TrialState.COMPLETE)
+    elif state == TrialState.PAUSED:
+        entry.book.pause(trial)
+    elif state in (TrialState.WAITING, TrialState.RUNNING):
+        entry.book.resume(trial)

@@ -88,13 +88,16 @@ def _stop_if_diverged(uow: UnitOfWork, trial: Trial, reports: Sequence[Report]) 
 
 
 def _stop_if_behind(uow: UnitOfWork, trial: Trial, decision: Decision | None) -> Trial:
-    if decision is None or decision.action is not Action.STOP:
+    if decision is None or decision.action is Action.CONTINUE:
         return trial
-    leases.order_stop(uow.connection, trial.id, StopReason.PRUNED, message=decision.message, now=uow.now)
-    return replace(trial, stop=StopReason.PRUNED, stop_message=decision.message)
+    reason = StopReason.PAUSED if decision.action is Action.PAUSE else StopReason.PRUNED
+    leases.order_stop(uow.connection, trial.id, reason, message=decision.message, now=uow.now)
+    return replace(trial, stop=reason, stop_message=decision.message)
 
 
 def _directive(trial: Trial) -> Directive:
     if trial.stop is None:
         return Directive(directive="continue")
+    if trial.stop is StopReason.PAUSED:
+        return Directive(directive="pause", reason=trial.stop, message=trial.stop_message)
     return Directive(directive="stop", reason=trial.stop, message=trial.stop_message)

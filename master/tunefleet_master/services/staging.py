@@ -29,6 +29,8 @@ def is_due(uow: UnitOfWork, study: Study) -> bool:
     """Whether all trials of the stage were handed out, most of them have ended, and another stage follows."""
     if study.stage_left != 0 or trials.n_waiting(uow.connection, study.id, at_most=1):
         return False
+    if any(stages.stage_of(study.spec, number) == study.stage for number in trials.paused(uow.connection, study.id)):
+        return False
     n_running = studies.n_running(uow.connection, [study.id]).get(study.id, 0)
     return n_running <= MOST_RUNNING * stages.planned(study.spec)[study.stage].trials
 

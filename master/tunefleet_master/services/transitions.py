@@ -61,6 +61,8 @@ def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict
     announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:
         uow.signal(CLAIMS)
+    elif verdict.end.state is TrialState.PAUSED:
+        uow.signal(PLANNER)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
         study = _pause_if_broken(uow, study, verdict)
     return complete_if_done(uow, study)

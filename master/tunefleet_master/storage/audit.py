@@ -15,13 +15,12 @@ from sqlalchemy import Connection, Row, Select, and_, case, exists, func, or_, s
 from tunefleet.names import TrialId
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.space import Configuration
-from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES
+from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES, UNFINISHED
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import ArtifactRow, AttemptRow, BlobRow, EventRow, ReportRow, StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
 Tell = Callable[[Row[Any]], str]
-UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)

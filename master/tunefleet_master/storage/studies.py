@@ -24,11 +24,11 @@ from tunefleet.errors import NotFound
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.stages import n_trials
+from tunefleet_master.lifecycle import UNFINISHED
 from tunefleet_master.storage.tables import StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
 _COLUMNS = StudyRow.__table__.columns
-UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 # Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
 _BY_ID = select(*_COLUMNS).where(StudyRow.id == bindparam("study_id"))
@@ -208,7 +208,7 @@ def counts(connection: Connection, study_ids: list[int]) -> Mapping[int, dict[Tr
 
 
 def has_unfinished(connection: Connection, study_id: int) -> bool:
-    """Whether a trial of the study waits or runs."""
+    """Whether a trial of the study waits, runs or is paused."""
     query = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state.in_(UNFINISHED)).limit(1)
     return connection.execute(query).first() is not None
 

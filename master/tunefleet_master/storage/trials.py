@@ -5,7 +5,7 @@ Every write of a state is guarded by what it was read as; the guard's loser gets
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.space import Configuration
-from tunefleet_master.lifecycle import Verdict, check_transition
+from tunefleet_master.lifecycle import FINISHED, Verdict, check_transition
 from tunefleet_master.storage.rowsets import RowInsert
 from tunefleet_master.storage.tables import StudyRow, TrialRow, table_of
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
@@ -229,15 +229,22 @@ def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime
         "at_step": trial.best_step,
         "up_to_step": trial.last_step,
         "there": trial.metrics,
-        "ended_at": None if waits else now,
+        "ended_at": now if to.state in FINISHED else None,
         "now": now,
     }
     return connection.execute(_END, values).rowcount == 1
 
 
-def cancel_waiting(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
+def cancel_waiting(
+    connection: Connection,
+    study_id: int,
+    *,
+    message: str,
+    now: datetime,
+    states: Collection[TrialState] = (TrialState.WAITING,),
+) -> None:
     """Cancel what waits."""
-    waiting = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
+    waiting = and_(TrialRow.study_id == study_id, TrialRow.state.in_(states))
     cancelled = {
         "state": TrialState.CANCELLED,
         "message": message,
@@ -248,12 +255,51 @@ def cancel_waiting(connection: Connection, study_id: int, *, message: str, now: 
 
 
 def cancel_study(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
-    """Cancel what waits, and tell what runs to stop."""
-    cancel_waiting(connection, study_id, message=message, now=now)
+    """Cancel what waits or is paused, and tell what runs to stop."""
+    cancel_waiting(connection, study_id, message=message, now=now, states=(TrialState.WAITING, TrialState.PAUSED))
     of_study = TrialRow.study_id == study_id
     stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}
     still_running = and_(of_study, TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None))
     connection.execute(update(TrialRow).where(still_running).values(stop))
+
+
+def paused(connection: Connection, study_id: int) -> list[int]:
+    """The numbers of the paused trials."""
+    query = select(TrialRow.number).where(TrialRow.study_id == study_id, TrialRow.state == TrialState.PAUSED)
+    return list(connection.execute(query.order_by(TrialRow.number)).scalars())
+
+
+# What a paused trial has reached is the best so far once it goes on, and its result when it does not.
+_REACHED = func.coalesce(TrialRow.value, TrialRow.interim_value)
+
+
+def promote(connection: Connection, study: Study, numbers: Collection[int], *, now: datetime) -> list[Trial]:
+    """Let paused trials wait for a worker, before all others; those that were still paused."""
+    values = {"state": TrialState.WAITING, "rank": 0, "value": None, "interim_value": _REACHED, "updated_at": now}
+    return _move_paused(connection, study, numbers, values)
+
+
+def end_paused(
+    connection: Connection, study: Study, numbers: Collection[int], *, message: str, now: datetime
+) -> list[Trial]:
+    """End paused trials as pruned, with what they had reached; those that were still paused."""
+    values = {
+        "state": TrialState.PRUNED,
+        "value": _REACHED,
+        "message": message,
+        "finished_at": now,
+        "updated_at": now,
+    }
+    return _move_paused(connection, study, numbers, values)
+
+
+def _move_paused(
+    connection: Connection, study: Study, numbers: Collection[int], values: Mapping[str, Any]
+) -> list[Trial]:
+    of_study = and_(TrialRow.study_id == study.id, TrialRow.number.in_(numbers))
+    query = update(TrialRow).where(of_study, TrialRow.state == TrialState.PAUSED).values(**values)
+    rows = connection.execute(query.returning(*_T.c))
+    return sorted((trial_of(row, study.name) for row in rows), key=lambda trial: trial.number)
 
 
 def n_with_exception(connection: Connection, study_id: int, exception: str, *, since: datetime) -> int:

@@ -46,6 +46,8 @@ def line(view: StudyView) -> str:
         parts.append(f"{n_running(view)} running")
     else:
         parts.append(view.state.value + (f" ({view.message})" if view.message else ""))
+    if paused := view.trials.get(TrialState.PAUSED, 0):
+        parts.append(f"{paused} paused")
     if cancelled := view.trials.get(TrialState.CANCELLED, 0):
         parts.append(f"{cancelled} cancelled")
     failed = view.trials.get(TrialState.FAILED, 0)

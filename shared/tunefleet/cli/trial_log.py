@@ -12,7 +12,7 @@ from tunefleet.protocol import TrialDetail, TrialState
 from tunefleet.study import LOG_NAME, Study
 
 LOOK_S = 1.0
-_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING})
+_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED})
 
 
 class TrialLog:

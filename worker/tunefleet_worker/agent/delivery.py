@@ -146,7 +146,7 @@ class Delivery:
                 self._note(f"the master refused {len(batch)} reports: {error}")
                 continue
             failpoint("agent.after_reports")
-            if answer.directive == "stop":
+            if answer.directive != "continue":
                 reason = answer.reason or StopReason.CANCELLED
                 stop = StopOrder(trial_id=self._lease.trial_id, reason=reason, message=answer.message)
         return stop

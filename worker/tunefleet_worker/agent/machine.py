@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tunefleet.durations import spoken
-from tunefleet.protocol import MAX_WAIT_S, Failure, Lease, StopOrder
+from tunefleet.protocol import MAX_WAIT_S, Failure, Lease, StopOrder, StopReason
 from tunefleet_worker.agent.events import (
     Adopt,
     Beat,
@@ -251,7 +251,8 @@ def _tell(state: AgentState, attempt: Attempt, now: float) -> Step:
     if stop is None:
         return state, []
     state = state.with_attempt(replace(attempt, kill_at=now + STOP_GRACE_S))
-    return state, [Tell(attempt.key, Order("stop", stop.reason, stop.message))]
+    kind: Literal["stop", "pause"] = "pause" if stop.reason is StopReason.PAUSED else "stop"
+    return state, [Tell(attempt.key, Order(kind, stop.reason, stop.message))]
 
 
 def _drain(state: AgentState, now: float, text: str) -> Step:

@@ -1,0 +1,96 @@
+"""Letting paused trials go on that are among the best by now, and ending those that never will be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from tunefleet.protocol import TrialState
+from tunefleet.stages import ends, stage_of
+from tunefleet_master.services.pruning import RungBooks, pruner_of
+from tunefleet_master.services.transitions import announce, complete_if_done, out_of_time
+from tunefleet_master.services.wakeups import CLAIMS
+from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study
+
+MOST_AT_ONCE = 256
+"""Trials in one transaction; the others follow in the next."""
+
+PROMOTED = "promoted: it is among the best that have come as far"
+LEFT_BEHIND = "it was never among the best that have come as far, and no more trials come"
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """What becomes of paused trials of a study; decided without locking it.
+
+    Attributes:
+        study: theirs.
+        numbers: of the trials.
+        go_on: whether they wait for a worker again; else they end.
+    """
+
+    study: Study
+    numbers: Sequence[int]
+    go_on: bool
+
+
+def due(uow: UnitOfWork, books: RungBooks) -> list[Promotion]:
+    """What can be decided now, on all that is committed."""
+    running = studies.running(uow.connection)
+    return [
+        found for study in running if study.spec.pruning.mode == "promote" for found in _of_study(uow, study, books)
+    ]
+
+
+def carry_out(uow: UnitOfWork, promotion: Promotion) -> None:
+    """Promote or end the trials, as far as they are paused still."""
+    study = promotion.study
+    if promotion.go_on:
+        for trial in trials.promote(uow.connection, study, promotion.numbers, now=uow.now):
+            announce(uow, study, trial, state=TrialState.WAITING, message=PROMOTED)
+        uow.signal(CLAIMS)
+        return
+    for trial in trials.end_paused(uow.connection, study, promotion.numbers, message=LEFT_BEHIND, now=uow.now):
+        announce(uow, study, trial, state=TrialState.PRUNED, message=LEFT_BEHIND)
+    complete_if_done(uow, studies.by_id(uow.connection, study.id))
+
+
+def _of_study(uow: UnitOfWork, study: Study, books: RungBooks) -> Iterator[Promotion]:
+    by_stage: dict[int, list[int]] = defaultdict(list)
+    for number in trials.paused(uow.connection, study.id):
+        by_stage[stage_of(study.spec, number)].append(number)
+    for stage, paused in by_stage.items():
+        if (found := _of_stage(uow, study, paused, books=books, no_more=_no_more(uow, study, stage))) is not None:
+            yield found
+
+
+def _of_stage(
+    uow: UnitOfWork, study: Study, paused: Sequence[int], *, books: RungBooks, no_more: bool
+) -> Promotion | None:
+    """What becomes of some of the paused trials of a stage; None: they wait."""
+    pruner = pruner_of(study.spec, trial=paused[0])
+    if pruner is None:
+        return None
+    book = books.up_to_date(uow, study, pruner=pruner, trial=paused[0])
+    still = set(paused)
+    finals = () if out_of_time(uow, study) else (False, True) if no_more else (False,)
+    for is_final in finals:
+        chosen = list(islice((n for n in pruner.promotable(book, is_final=is_final) if n in still), MOST_AT_ONCE))
+        if chosen:
+            return Promotion(study, chosen, go_on=True)
+    return Promotion(study, paused[:MOST_AT_ONCE], go_on=False) if no_more else None
+
+
+def _no_more(uow: UnitOfWork, study: Study, stage: int) -> bool:
+    """Whether the rungs of a stage grow no more but by promotion: all of its trials are there, and none goes on."""
+    if trials.n_waiting(uow.connection, study.id, at_most=1) or studies.n_running(uow.connection, [study.id]):
+        return False
+    if study.trials_left == 0 or study.exhausted or out_of_time(uow, study):
+        return True
+    return stage < len(ends(study.spec)) - 1 and (
+        stage < study.stage or (stage == study.stage and study.stage_left == 0)
+    )
