@@ -118,6 +118,7 @@ def run(client: Client, code: str, *, name: str, trials: int, steps: int | None)
                 "objective": {"metric": "loss", "goal": "minimize"},
                 "run": {"function": "train:train", "code": folder},
                 "space": {"x": {"float": [0, 1]}},
+                "search": {"sampler": "random"},
                 "steps": steps,
                 "budget": {"trials": trials},
             }
