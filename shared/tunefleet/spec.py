@@ -257,6 +257,8 @@ class StudySpec(Plain):
     """How many steps (epochs) a full trial runs; `trial.epochs` counts them."""
     search: Search = Search()
     stages: tuple[Stage, ...] | Literal["auto"] = ()
+    warm_start: tuple[Name, ...] = Field(default=(), max_length=10)
+    """Earlier studies, from whose trials this one learns before it has its own."""
     pruning: Pruning = Pruning()
     budget: Budget = Budget()
     preflight: Preflight | None = None
@@ -269,9 +271,9 @@ class StudySpec(Plain):
     """How long one attempt may take, in seconds; text such as `2h` is accepted."""
     retry: Retry = Retry()
 
-    @field_validator("constraints", mode="before")
+    @field_validator("constraints", "warm_start", mode="before")
     @classmethod
-    def _one_constraint_is_a_list(cls, value: Any) -> Any:
+    def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")

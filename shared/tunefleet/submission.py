@@ -57,6 +57,7 @@ def review(spec: StudySpec) -> Review:
             *_grid_problems(spec),
             *pruning_problems(spec),
             *stage_problems(spec),
+            *_warm_start_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec)),
@@ -117,6 +118,14 @@ def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
             "set smaller `points`, or use random or sobol"
         )
         yield Problem("search.sampler", rule, shown("grid"))
+
+
+def _warm_start_problems(spec: StudySpec) -> Iterator[Problem]:
+    if spec.warm_start and spec.search.sampler in ("grid", "random", "sobol"):
+        rule = (
+            f"is for samplers that learn, and the sampler is {spec.search.sampler}; set it to auto, or leave this out"
+        )
+        yield Problem("warm_start", rule, shown(list(spec.warm_start)))
 
 
 _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (

@@ -40,19 +40,26 @@ def evidence(history: History) -> Evidence:
     (Jamieson and Talwalkar 2016, algorithm 1). Running trials count as soon as they have reached a rung.
 
     Trials of a stage are compared with those of the same stage only. The ones of earlier stages that lie in the box of
-    the stage as it is now are ranked anew among each other, so that the good ones of each stage pull alike.
+    the stage as it is now are ranked anew among each other, so that the good ones of each stage pull alike. So are
+    those of each earlier study that this one starts from, whose values may be on another scale.
     """
     infeasible = history.points[history.with_outcome(Outcome.INFEASIBLE)]
     chosen = _known(history)
+    points = history.points[chosen]
     pending = history.points[np.setdiff1d(history.pending, chosen)]
     stages = history.stages[chosen]
-    if not history.rungs() and (len(stages) == 0 or stages.min() == stages.max()):
-        return Evidence(history.points[chosen], history.values[chosen, 0], infeasible, pending, are_ranks=False)
+    priors = history.priors()
+    if not history.rungs() and not priors and (len(stages) == 0 or stages.min() == stages.max()):
+        return Evidence(points, history.values[chosen, 0], infeasible, pending, are_ranks=False)
     scores = np.empty(len(chosen))
     for stage in np.unique(stages):
         of_stage = np.flatnonzero(stages == stage)
         scores[of_stage[best_first(history, chosen[of_stage])]] = quantiles(len(of_stage))
-    return Evidence(history.points[chosen], scores, infeasible, pending, are_ranks=True)
+    if priors:
+        points = np.vstack([*(ranked for ranked, _ in priors), points])
+        scores = np.concatenate([*(quantiles(len(ranked)) for ranked, _ in priors), scores])
+        infeasible = np.vstack([*(untrained for _, untrained in priors), infeasible])
+    return Evidence(points, scores, infeasible, pending, are_ranks=True)
 
 
 def best_first(history: History, trials: Indices) -> Indices:

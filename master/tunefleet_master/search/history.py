@@ -65,6 +65,19 @@ class Edit:
     space: Space
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What another study has found, in configurations of this one's space.
+
+    Attributes:
+        configurations: the best first.
+        n_infeasible: how many of them, at the end, could not be trained.
+    """
+
+    configurations: Sequence[Configuration]
+    n_infeasible: int = 0
+
+
 class History:
     """All trials of a study as arrays; row i is trial number i. Values are minimised throughout.
 
@@ -94,6 +107,8 @@ class History:
         self._ended = np.empty(_FIRST_ROOM, dtype=np.int64)
         self._known: dict[bytes, int] = {}
         self._rungs: dict[int, dict[int, float]] = {}
+        self._priors: list[Prior] = []
+        self._prior_points: list[tuple[Points, Points]] = []
 
     @property
     def points(self) -> Points:
@@ -139,17 +154,34 @@ class History:
         """At each step at which trials are compared: the trials that reached it, and their value there, minimised."""
         return self._rungs
 
+    def priors(self) -> list[tuple[Points, Points]]:
+        """What each earlier study has found: points (n, d), the best first, and points that could not be trained.
+
+        Those that do not lie in the space as it is now are left out.
+        """
+        return self._prior_points
+
+    def _placed_prior(self, prior: Prior) -> tuple[Points, Points]:
+        n_ranked = len(prior.configurations) - prior.n_infeasible
+        parts = prior.configurations[:n_ranked], prior.configurations[n_ranked:]
+        ranked, infeasible = ([each for each in part if self.axes.holds(each)] for part in parts)
+        return self.axes.canonical(self.axes.points(ranked)), self.axes.canonical(self.axes.points(infeasible))
+
     def knows(self, points: Points) -> Mask:
         """(n,): which of these canonical points (n, d) are trials already."""
         return np.array([key in self._known for key in row_keys(points)], dtype=np.bool_)
 
-    def fold(self, changes: Iterable[Change | Edit]) -> None:
+    def fold(self, changes: Iterable[Change | Edit | Prior]) -> None:
         """Take in changes, in the order of their events."""
         for change in changes:
-            if isinstance(change, Edit):
-                self._edit(change.space)
-            else:
-                self._apply(change)
+            match change:
+                case Edit(space):
+                    self._edit(space)
+                case Prior():
+                    self._priors.append(change)
+                    self._prior_points.append(self._placed_prior(change))
+                case Change():
+                    self._apply(change)
 
     def _apply(self, change: Change) -> None:
         i = change.trial
@@ -174,6 +206,7 @@ class History:
         lie = zip(self.points, self.fits, strict=True)
         old = [self.axes.configuration(point) if fits else None for point, fits in lie]
         self.axes = Axes(space)
+        self._prior_points = [self._placed_prior(prior) for prior in self._priors]
         self._points = np.full((len(self._points), self.axes.d), math.nan)
         self._known = {}
         for i, configuration in enumerate(old):

@@ -72,6 +72,16 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     return n
 
 
+def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[Configuration]) -> None:
+    """Let configurations of earlier studies wait, which a new study tries before its sampler's own; each once."""
+    first = list({configuration_hash(params): params for params in configurations}.values())
+    n = studies.take_numbers(uow.connection, study, len(first))
+    new = [replace(_new(study, i, params), origin=trials.WARM_START) for i, params in enumerate(first[:n])]
+    if new:
+        trials.add(uow.connection, study.id, new, now=uow.now)
+        announce_new(uow, study, {trial.number: trial.params for trial in new})
+
+
 def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Trial | None:
     """Let a configuration wait that somebody asked for; None when the budget has no trial left.
 

@@ -13,7 +13,7 @@ from tunefleet.parameters import Parameter
 from tunefleet.protocol import Event, Failure
 from tunefleet.space import Space
 from tunefleet.spec import Objective, StudySpec
-from tunefleet_master.search.history import Change, Edit, History, Outcome
+from tunefleet_master.search.history import Change, Edit, History, Outcome, Prior
 from tunefleet_master.storage import events
 from tunefleet_master.storage.values import Study
 
@@ -27,7 +27,7 @@ _OUTCOMES = {
     "trial.pruned": Outcome.PRUNED,
     "trial.cancelled": Outcome.UNKNOWN,
 }
-_INFEASIBLE = frozenset({Failure.DIVERGED, Failure.OUT_OF_MEMORY, Failure.INFEASIBLE})
+INFEASIBLE = frozenset({Failure.DIVERGED, Failure.OUT_OF_MEMORY, Failure.INFEASIBLE})
 """Failures that the configuration is to blame for."""
 
 _SPACE: TypeAdapter[dict[str, Parameter]] = TypeAdapter(dict[str, Parameter])
@@ -37,6 +37,8 @@ EDITED = "study.edited"
 STAGE = "study.stage"
 """A stage began, in a box of its own."""
 NEW_SPACE = (EDITED, STAGE)
+PRIOR = "study.prior"
+"""What an earlier study has found, from which this one starts."""
 
 
 def signs(objective: Objective) -> tuple[float, ...]:
@@ -83,12 +85,15 @@ def with_space(spec: StudySpec, space: Mapping[str, Any]) -> StudySpec:
     return StudySpec.parse({**spec.to_json(), "space": space["space"], "constraints": space["constraints"]})
 
 
-def change_of(event: Event) -> Change | Edit | None:
+def change_of(event: Event) -> Change | Edit | Prior | None:
     """What an event tells a sampler; None when it tells nothing."""
     if event.kind in NEW_SPACE:
         return Edit(
             Space(_SPACE.validate_python(event.data["space"]), tuple(cast("list[str]", event.data["constraints"])))
         )
+    if event.kind == PRIOR:
+        data: Any = event.data
+        return Prior(data["configurations"], n_infeasible=data["n_infeasible"])
     if event.trial is None:
         return None
     if event.kind == RUNG:
@@ -104,7 +109,7 @@ def change_of(event: Event) -> Change | Edit | None:
 
 def changes(
     connection: Connection, study_id: int, *, after: int, up_to: int | None = None
-) -> Iterator[tuple[int, Change | Edit]]:
+) -> Iterator[tuple[int, Change | Edit | Prior]]:
     """What a study's events tell samplers, each with the event's id, in their order.
 
     Args:
@@ -125,7 +130,7 @@ def changes(
 
 def _outcome(event: Event) -> Outcome | None:
     if event.kind == "trial.failed":
-        return Outcome.INFEASIBLE if event.data.get("failure") in _INFEASIBLE else Outcome.UNKNOWN
+        return Outcome.INFEASIBLE if event.data.get("failure") in INFEASIBLE else Outcome.UNKNOWN
     return _OUTCOMES.get(event.kind)
 
 

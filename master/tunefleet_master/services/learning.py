@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tunefleet.space import Configuration
 from tunefleet_master.search import registry
-from tunefleet_master.search.history import Change, Edit
+from tunefleet_master.search.history import Change, Edit, Prior
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.services import histories
 from tunefleet_master.services.proposer import TIME_LIMIT_S, Ask, Begin, Proposer, SamplerFailed, Tell
@@ -93,7 +93,7 @@ class NewestResults:
         if seen == 0:
             first = histories.first_spec(uow.connection, study)
             self._proposer.begin(Begin(study.id, study.sampler, first))
-        news: list[Change | Edit] = []
+        news: list[Change | Edit | Prior] = []
         for event_id, change in histories.changes(uow.connection, study.id, after=seen):
             seen = event_id
             news.append(change)

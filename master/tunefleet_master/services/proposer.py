@@ -20,7 +20,7 @@ from tunefleet.errors import TunefleetError
 from tunefleet.space import Configuration
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.search.history import Change, Edit, History
+from tunefleet_master.search.history import Change, Edit, History, Prior
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.services import histories
 
@@ -53,7 +53,7 @@ class Tell:
     """What has happened in a study since the last time."""
 
     study_id: int
-    changes: Sequence[Change | Edit]
+    changes: Sequence[Change | Edit | Prior]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class _Desk:
                 self._studies.pop(study_id, None)
         return None
 
-    def _tell(self, study_id: int, changes: Sequence[Change | Edit]) -> None:
+    def _tell(self, study_id: int, changes: Sequence[Change | Edit | Prior]) -> None:
         sampler, history = self._studies[study_id]
         history.fold(changes)
         if any(isinstance(change, Edit) for change in changes):

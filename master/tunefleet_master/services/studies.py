@@ -17,6 +17,7 @@ from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyV
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
+from tunefleet_master.services import warm_start
 from tunefleet_master.services.editing import edit_space
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
@@ -44,6 +45,7 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         hint = "Choose another name, or remove the old study with `tunefleet rm`."
         raise StudyExists(f"another study named {spec.name!r} stands here.", hint=hint)
     _check(uow, spec)
+    priors = warm_start.priors(uow, spec)
     selection = registry.select(spec)
     study = stored.add(
         uow.connection,
@@ -53,6 +55,8 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         now=uow.now,
     )
     uow.record(study.id, "study.running", trial=None, data={})
+    if priors:
+        warm_start.begin(uow, study, priors)
     uow.signal(PLANNER)
     return study_detail(uow, study), True
 

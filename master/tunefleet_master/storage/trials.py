@@ -38,6 +38,8 @@ LIVE = (TrialState.RUNNING, TrialState.WAITING)
 
 BY_HAND = "user"
 """The origin of a trial that somebody asked for."""
+WARM_START = "warm_start"
+"""The origin of the best configuration of an earlier study."""
 
 
 def selection() -> Select[Any]:
@@ -340,6 +342,23 @@ def retry(
     }
     query = update(TrialRow).where(chosen).values(values).returning(TrialRow.number)
     return sorted(connection.execute(query).scalars())
+
+
+def complete_params(connection: Connection, study: Study) -> list[Configuration]:
+    """The configurations of the complete trials, the best first."""
+    order = TrialRow.value.asc() if study.spec.objective.goal == "minimize" else TrialRow.value.desc()
+    query = select(TrialRow.params).where(
+        TrialRow.study_id == study.id, TrialRow.state == TrialState.COMPLETE, TrialRow.value.is_not(None)
+    )
+    return list(connection.execute(query.order_by(order, TrialRow.number)).scalars())
+
+
+def failed_params(
+    connection: Connection, study_id: int, failures: Collection[Failure], *, limit: int
+) -> list[Configuration]:
+    """The configurations of the trials that last failed for one of these reasons."""
+    query = select(TrialRow.params).where(TrialRow.study_id == study_id, TrialRow.failure.in_(failures))
+    return list(connection.execute(query.order_by(TrialRow.number.desc()).limit(limit)).scalars())
 
 
 def best(connection: Connection, study: Study) -> Trial | None:
