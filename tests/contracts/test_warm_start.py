@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.protocol import FailRequest, Failure
+from tunefleet.protocol import FailRequest, Failure, Lease
 from tunefleet_master.search.evidence import evidence
 from tunefleet_master.services import histories, planner, studies, trials
 from tunefleet_master.services.replay import replay
@@ -19,7 +19,10 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 def finished(master: Any, name: str = "earlier", *, n: int = 10, **changes: Any) -> None:
     """A study whose best trial has the smallest x; one of its trials diverged."""
     master.submit(name=name, budget={"trials": n + 1}, search={"sampler": "random", "seed": 5}, **changes)
-    leases = master.claim(slots=n + 1)
+    leases: list[Lease] = []
+    while len(leases) <= n:
+        master.plan()
+        leases += master.claim(slots=64, study=name)
     for lease in leases[:-1]:
         master.complete(lease, loss=float(str(lease.params["x"])))
     last = leases[-1]

@@ -28,6 +28,7 @@ WHOLE: dict[str, Any] = {
     "constraints": ["batch_size * lr <= 10"],
     "steps": 20,
     "search": {"sampler": "tpe", "seed": 7},
+    "warm_start": ["earlier"],
     "stages": [{"trials": 60, "steps": 2}, {"trials": 30, "steps": 20, "keep": 0.2}],
     "pruning": {"pruner": "asha", "min": 1, "max": 27, "eta": 4},
     "budget": {"trials": 90, "hours": 4},
