@@ -53,6 +53,13 @@ class Axes:
         }
 
     @cached_property
+    def _read_by_conditions(self) -> list[int]:
+        """The axes whose values some `when` looks at."""
+        conditions = [parameter.condition for parameter in self.space.parameters.values()]
+        names = {name for condition in conditions if condition is not None for name in condition.names}
+        return [j for j, name in enumerate(self.space.names) if name in names]
+
+    @cached_property
     def has_conditions(self) -> bool:
         """Whether some parameter has a `when`."""
         return bool(self.is_conditional.any())
@@ -102,9 +109,12 @@ class Axes:
         """(n, d): which parameters are active at these points, whose inactive coordinates may be anything."""
         if not self.has_conditions:
             return np.ones(points.shape, dtype=np.bool_)
-        names = self.space.names
-        found = [self.configuration(point) for point in points]
-        return np.array([[name in each for name in names] for each in found], dtype=np.bool_).reshape(points.shape)
+        # Points that agree in all that conditions read have the same active parameters; there are few of these.
+        read = self.rounded(np.nan_to_num(points, nan=0.5))[:, self._read_by_conditions]
+        _, first, which = np.unique(read, axis=0, return_index=True, return_inverse=True)
+        distinct = [self.configuration(points[i]) for i in first]
+        active = np.array([[name in each for name in self.space.names] for each in distinct], dtype=np.bool_)
+        return np.asarray(active.reshape(-1, self.d)[which.reshape(-1)])
 
     def canonical(self, points: Points) -> Points:
         """The points (n, d), rounded, and NaN where a parameter is not active: equal configurations are equal rows."""
