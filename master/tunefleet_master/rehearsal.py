@@ -16,7 +16,7 @@ from tunefleet.spec import Pruning, StudySpec
 from tunefleet.study_file import read_study
 from tunefleet.submission import review
 from tunefleet_master.pruning.registry import PRUNERS
-from tunefleet_master.search.registry import SAMPLERS
+from tunefleet_master.search.registry import POPULATIONS, SAMPLERS
 from tunefleet_master.simulation import comparison, exported
 from tunefleet_master.simulation.comparison import Finding
 from tunefleet_master.simulation.exported import Exported
@@ -57,6 +57,7 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
     for option, names, every in (("--sampler", samplers, SIMULATED_SAMPLERS), ("--pruner", pruners, SIMULATED_PRUNERS)):
         for name in names:
             _check(option, name, every)
+    _refuse_populations(samplers or [spec.search.sampler])
     named = samplers or list(dict.fromkeys([spec.search.sampler, "random"]))
     stopping = pruners or list(dict.fromkeys([spec.pruning.pruner, "none"]))
     specs = [_variant(spec, sampler, pruner) for sampler in named for pruner in _usable(stopping, known, pruners)]
@@ -112,11 +113,21 @@ def _variant(spec: StudySpec, sampler: str, pruner: str) -> StudySpec:
     plain: dict[str, Any] = spec.to_json()
     written = spec.pruning.model_dump(exclude_unset=True)
     pruning = {name: value for name, value in written.items() if name in READS[Pruning(pruner=pruner).pruner]}  # type: ignore[arg-type]
-    search = {**plain.get("search", {}), "sampler": sampler}
+    search = {"seed": spec.search.seed, "sampler": sampler}
     variant = StudySpec.parse({**plain, "search": search, "pruning": {**pruning, "pruner": pruner}})
     if problems := review(variant).problems:
         raise InvalidInput(list(problems))
     return variant
+
+
+def _refuse_populations(samplers: Sequence[str]) -> None:
+    for name in samplers:
+        if name in POPULATIONS:
+            rule = (
+                "is not simulated: its trials go on from each other's checkpoints, of which a table knows nothing; "
+                "name other samplers, such as --sampler tpe"
+            )
+            raise InvalidInput([Problem("--sampler", rule, repr(name))])
 
 
 def _check(option: str, name: str, known: Sequence[str]) -> None:

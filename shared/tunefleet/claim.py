@@ -22,7 +22,9 @@ from typing import Any, Self
 from tunefleet import __version__
 from tunefleet.artifact import upload
 from tunefleet.courier import Courier
-from tunefleet.errors import TunefleetError
+from tunefleet.errors import InvalidInput, Problem, TunefleetError
+from tunefleet.model import shown
+from tunefleet.population import SAMPLER as PBT
 from tunefleet.protocol import (
     MAX_WAIT_S,
     ClaimRequest,
@@ -136,7 +138,17 @@ def take(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
 
 
 def request_for(spec: StudySpec, *, worker: str | None, wait_s: float) -> ClaimRequest:
-    """A claim on one trial of the study, by a worker that says it has whatever the study asks for."""
+    """A claim on one trial of the study, by a worker that says it has whatever the study asks for.
+
+    Raises:
+        InvalidInput: the study trains a population.
+    """
+    if spec.search.sampler == PBT:
+        rule = (
+            "trains a population, whose trials go on from each other's checkpoints, which trials that are claimed by "
+            "hand cannot; run it on workers, started with `tunefleet-worker run`"
+        )
+        raise InvalidInput([Problem("search.sampler", rule, shown(PBT))])
     facts = WorkerFacts(
         host=platform.node()[:200],
         gpus_per_slot=spec.resources.gpus,

@@ -115,7 +115,11 @@ class Lease(Model):
     objective: Objective
     trial_timeout_s: float | None
     resume: ArtifactRef | None
-    """The last checkpoint of an earlier attempt."""
+    """The last checkpoint of an earlier attempt, or of the trial that this one goes on from."""
+    resume_from: TrialId | None = None
+    """The trial whose file `resume` is; None: its own."""
+    until: int | None = None
+    """The trial ends behind so many steps, and leaves a checkpoint that others go on from; None: behind all `steps`."""
     token: str | None = None
     """Good for this trial and this attempt only; None when the master asks nobody for a token."""
 
@@ -245,6 +249,12 @@ class TrialView(Model):
     """Who proposed it: the sampler's name, or `user`."""
     version: int = 1
     """Of the study's space that it belongs to."""
+    member: int | None = None
+    """Of the population, whose training this is a segment of."""
+    parent: int | None = None
+    """The trial from whose checkpoint it goes on."""
+    until: int | None = None
+    """How many steps have been run when it ends, those of its parents included; None: all of the study."""
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None

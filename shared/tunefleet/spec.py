@@ -152,6 +152,10 @@ class Search(Model):
 
     sampler: Sampler = "auto"
     seed: int = Field(default=0, ge=0, lt=2**31)
+    population: int = Field(default=8, ge=1, le=1_000)
+    """How many members population-based training has."""
+    interval: int | None = Field(default=None, ge=1, le=10_000_000)
+    """After how many steps they are compared, and the worst go on from the best."""
 
 
 class Stage(Model):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
+from tunefleet.population import SAMPLER as PBT
+from tunefleet.population import population_problems
 from tunefleet.pruning import pruning_problems
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
 from tunefleet.stages import n_trials, stage_problems
@@ -58,6 +60,7 @@ def review(spec: StudySpec) -> Review:
             *pruning_problems(spec),
             *stage_problems(spec),
             *_warm_start_problems(spec),
+            *population_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec)),
@@ -133,11 +136,6 @@ _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
     ("finalists", lambda spec: spec.finalists is not None, "re-running finalists is not available yet"),
     ("ensemble", lambda spec: spec.ensemble is not None, "ensembles are not available yet"),
     ("data.folds", lambda spec: spec.data.folds > 1, "cross-validation is not available yet; only 1 fold is"),
-    (
-        "search.sampler",
-        lambda spec: spec.search.sampler == "pbt",
-        "population-based training is not available yet; evolution is",
-    ),
 )
 
 
@@ -151,6 +149,8 @@ def _unavailable(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _budget_warnings(spec: StudySpec) -> Iterator[str]:
+    if spec.search.sampler == PBT:  # it ends by itself, and its trials may have equal configurations
+        return
     trials, is_grid = n_trials(spec), spec.search.sampler == "grid"
     size = spec.search_space.grid_size if is_grid else spec.search_space.size
     if trials is None and spec.budget.hours is None and not (is_grid or size):

@@ -55,6 +55,7 @@ class Assignment:
     params: Mapping[str, JsonValue] = field(default_factory=dict)
     seed: int = 0
     steps: int | None = None
+    until: int | None = None
     attempt: int = 1
     data: DataSpec = field(default_factory=DataSpec)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Assignment:
             params=lease.params,
             seed=lease.seed,
             steps=lease.steps,
+            until=lease.until,
             attempt=lease.attempt,
             data=lease.data,
             options=lease.run.options if isinstance(lease.run, TaskRun) else {},
@@ -93,6 +95,7 @@ class Trial(ABC):
         self.params = MappingProxyType(dict(assignment.params))
         self.seed = assignment.seed
         self.steps = assignment.steps
+        self._until = assignment.until  # where this trial ends, and others go on with the steps that are left
         self.attempt = assignment.attempt
         self.data = assignment.data
         self.options = MappingProxyType(dict(assignment.options))
@@ -106,6 +109,9 @@ class Trial(ABC):
 
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
         """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
+
+        Where a population is trained, a trial runs some of the steps, from where another one left off, and what restored
+        optimizers have of options (`lr`, `momentum`, …) is still as this trial's function made them.
 
         Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training
         changes, by any names: `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is
@@ -204,10 +210,11 @@ class Trial(ABC):
         return total
 
     def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
-        for step in range(self._begin(count, stateful), count):
+        end = count if self._until is None else min(count, self._until)
+        for step in range(self._begin(end, stateful), end):
             self._step = step
             yield step
-            self._between(step, count, stateful)
+            self._between(step, end, stateful)
 
     def _step_of_report(self, step: int | None) -> int:
         last = self._reported_step

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from tunefleet.errors import InvalidInput, Problem
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import Lease
 from tunefleet.trial import Assignment, Trial, TrialStopped
@@ -55,6 +56,9 @@ class WorkerTrial(Trial):
         self._spool = spool
         self._orders = orders
         self._checkpoint_every_s = checkpoint_every_s
+        self._inherits = lease.resume_from is not None
+        self._is_segment = lease.until is not None
+        self._leaves_checkpoint = lease.until is not None and lease.until < (lease.steps or 0)
         self._model: Any = None
         self._best = BestModel(lease)
         self._saved_at = time.monotonic()
@@ -69,12 +73,19 @@ class WorkerTrial(Trial):
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
         self._model = stateful.get("model")
         self._saved_at = time.monotonic()
+        if self._is_segment and not stateful:
+            raise _nothing_passed()
         if not stateful or not self._place.resume.exists():
             return 0
-        from tunefleet_worker.checkpoints import load_checkpoint  # imports torch, which not every trial needs
+        if self._inherits:
+            from tunefleet_worker.inheritance import load_inherited
 
-        checkpoint = load_checkpoint(self._place.resume, objects=stateful)
-        self._best.restore(checkpoint.progress["best"])
+            checkpoint = load_inherited(self._place.resume, objects=stateful)
+        else:
+            from tunefleet_worker.checkpoints import load_checkpoint  # imports torch, which not every trial needs
+
+            checkpoint = load_checkpoint(self._place.resume, objects=stateful)
+            self._best.restore(checkpoint.progress["best"])
         self._step = self._reported_step = checkpoint.step
         self._merged = dict(checkpoint.progress["metrics"])
         print(f"resumed behind step {checkpoint.step} ({count} in all)", flush=True)
@@ -85,7 +96,7 @@ class WorkerTrial(Trial):
         if order is not None and order.kind == "stop":
             self._obey(order)
         is_last = step == count - 1
-        if order is not None or (not is_last and self._checkpoint_is_due()):
+        if order is not None or (self._leaves_checkpoint if is_last else self._checkpoint_is_due()):
             self._save(step, stateful)
         if order is not None and not is_last:  # behind the last step the function is about to return: let it
             self._obey(order)
@@ -150,3 +161,11 @@ class WorkerTrial(Trial):
         kept.append(path)
         while len(kept) > FILES_KEPT:
             kept.pop(0).unlink(missing_ok=True)
+
+
+def _nothing_passed() -> InvalidInput:
+    rule = (
+        "population-based training goes on from checkpoints, and nothing was passed that one could hold; pass what "
+        "training changes, such as trial.epochs(model=model, optimizer=optimizer)"
+    )
+    return InvalidInput([Problem("epochs", rule)])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tunefleet.space import Configuration, Space
 from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
+from tunefleet_master.search.segment import Segment
 
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -48,6 +49,7 @@ class Change:
         values: one for each objective, in the user's own sense; empty without a result.
         steps: how many steps it has run.
         rung: a step at which trials are compared, that it has reached with `values[0]`; None: no rung.
+        segment: of a new trial of a population, its place there.
     """
 
     trial: int
@@ -56,6 +58,7 @@ class Change:
     values: tuple[float, ...] = ()
     steps: int = 0
     rung: int | None = None
+    segment: Segment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class History:
         axes: of the space that coordinates are in.
         n: how many trials there are.
         n_ended: how many of them have ended.
+        segments: the places of trials in a population, by trial.
+        configurations: what these trials run, to the last digit, which points need not keep.
     """
 
     def __init__(self, space: Space, *, signs: tuple[float, ...] = (1.0,), stages: Sequence[int] = ()) -> None:
@@ -98,6 +103,8 @@ class History:
         self.axes = Axes(space)
         self.n = 0
         self.n_ended = 0
+        self.segments: dict[int, Segment] = {}
+        self.configurations: dict[int, Configuration] = {}
         self._signs = np.array(signs)
         self._stages = np.array(stages, dtype=np.int64)
         self._points = np.empty((_FIRST_ROOM, self.axes.d))
@@ -134,6 +141,11 @@ class History:
     def stages(self) -> Indices:
         """(n,): the stage of each trial, from 0."""
         return np.searchsorted(self._stages, np.arange(self.n), side="right")
+
+    @property
+    def ended(self) -> NDArray[np.int64]:
+        """(n,): how many trials had ended before; -1 for one that has not."""
+        return self._ended[: self.n]
 
     @property
     def fits(self) -> Mask:
@@ -189,6 +201,8 @@ class History:
             self._extend(i + 1)
         if change.params is not None:
             self._place(i, change.params)
+        if change.segment is not None and change.params is not None:
+            self.segments[i], self.configurations[i] = change.segment, change.params
         if change.rung is not None:
             self._rungs.setdefault(change.rung, {})[i] = float(self._signs[0] * change.values[0])
             return

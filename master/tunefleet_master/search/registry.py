@@ -15,6 +15,7 @@ from tunefleet_master.search.evolution import EvolutionSampler
 from tunefleet_master.search.forest import ForestSampler
 from tunefleet_master.search.gp import GpSampler
 from tunefleet_master.search.grid import GridSampler
+from tunefleet_master.search.pbt import PbtSampler
 from tunefleet_master.search.plugins import plugins
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
@@ -25,7 +26,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
     sampler.name: sampler
     for sampler in (
         *(GridSampler, RandomSampler, SobolSampler),
-        *(GpSampler, TpeSampler, ForestSampler, EvolutionSampler, CmaesSampler),
+        *(GpSampler, TpeSampler, ForestSampler, EvolutionSampler, CmaesSampler, PbtSampler),
     )
 }
 SAMPLERS |= plugins()
@@ -35,6 +36,9 @@ NEEDS = {"cmaes": "cmaes", "forest": "sklearn"}
 
 LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
 """Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
+
+POPULATIONS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.trains_population)
+"""Those whose trials go on from each other's checkpoints."""
 
 # What `auto` leaves to `gp`: up to here its proposals take a fraction of a second, and need the fewest trials.
 MOST_GP_PARAMETERS, MOST_GP_TRIALS = 50, 1_000
@@ -85,4 +89,4 @@ def select(spec: StudySpec) -> Selection:
 
 def build(name: str, spec: StudySpec) -> Sampler:
     """The sampler for a study. `name` is one that `select` gave."""
-    return SAMPLERS[name](spec.search_space, seed=spec.search.seed)
+    return SAMPLERS[name].of(spec)

@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 
 from tunefleet.parameters import IntRange, Parameter
 from tunefleet.space import Configuration, Space
+from tunefleet.spec import StudySpec
 from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
 from tunefleet_master.search.history import History
+from tunefleet_master.search.segment import Segment
 
 MAX_REDRAWS = 64  # random points that are tried in the place of one that is known or forbidden
 MAX_LISTED = 10_000  # configurations of a space that are listed when random points find no new one; a tenth of a second
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A configuration, and its place in a population where the sampler trains one."""
+
+    params: Configuration
+    segment: Segment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestions:
+    """What a sampler suggests now.
+
+    Attributes:
+        found: one for each position; None stands where it gives no configuration.
+        is_last: whether it will suggest nothing more, whatever happens.
+    """
+
+    found: Sequence[Suggestion | None]
+    is_last: bool
 
 
 class Sampler(ABC):
@@ -30,11 +54,13 @@ class Sampler(ABC):
         name: as a study names it.
         version: raised with every change after which it would propose something else, and kept with each proposal.
         learns: whether proposals depend on the history. One that does not may be asked far ahead.
+        trains_population: whether its trials are segments, which go on from each other's checkpoints.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     learns: ClassVar[bool] = False
+    trains_population: ClassVar[bool] = False
 
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
@@ -52,6 +78,23 @@ class Sampler(ABC):
         None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned
         only by a sampler that has no more.
         """
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> Self:
+        """The sampler of a study."""
+        return cls(spec.search_space, seed=spec.search.seed)
+
+    def on(self, space: Space) -> Self:
+        """The same sampler on another space."""
+        return type(self)(space, seed=self.seed)
+
+    def suggest(self, position: int, n: int, *, history: History) -> Suggestions:
+        """What `propose` gives, with the places of segments; at most `n`.
+
+        Only a sampler that trains a population may give fewer although more will follow: when its members are busy.
+        """
+        found = self.propose(position, n, history=history)
+        return Suggestions([None if params is None else Suggestion(params) for params in found], len(found) < n)
 
     def _allowed(self, configuration: Configuration) -> Configuration | None:
         return configuration if self.space.allows(configuration) else None

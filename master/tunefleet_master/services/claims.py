@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from tunefleet.names import TrialId
@@ -13,14 +14,12 @@ from tunefleet.stages import steps_of
 from tunefleet_master.search.registry import LEARNERS
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
-from tunefleet_master.storage import artifacts, attempts, leases, studies, workers
+from tunefleet_master.storage import artifacts, attempts, leases, segments, studies, workers
 from tunefleet_master.storage.leases import Claimant
+from tunefleet_master.storage.segments import CHECKPOINT
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 from tunefleet_master.storage.workers import Asking
-
-CHECKPOINT = "checkpoint.safetensors"
-"""The artifact that a later attempt resumes from."""
 
 ASKS_AT_LEAST_S = 2.0
 """A worker that does not wait for an answer asks again within this time, and finds what was proposed meanwhile."""
@@ -136,15 +135,37 @@ def may_have(study: Study, facts: WorkerFacts, *, wanted: str | None) -> bool:
 def _leases(uow: UnitOfWork, claimed: Mapping[TrialId, Trial]) -> dict[TrialId, Lease]:
     if not claimed:
         return {}
-    resumed = [trial.id for trial in claimed.values() if trial.attempt > 1]
-    checkpoints = artifacts.of_trials(uow.connection, resumed, name=CHECKPOINT) if resumed else {}
     of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in claimed.values()})
-    return {
-        trial.id: _lease(trial, of_trials[trial.study_id], checkpoints.get(trial.id, [])) for trial in claimed.values()
-    }
+    beginnings = _beginnings(uow, claimed.values())
+    return {trial.id: _lease(trial, of_trials[trial.study_id], beginnings.get(trial.id)) for trial in claimed.values()}
 
 
-def _lease(trial: Trial, study: Study, checkpoints: Sequence[ArtifactRef]) -> Lease:
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """The checkpoint that an attempt goes on from, and the trial that it is of; None: the trial itself."""
+
+    checkpoint: ArtifactRef
+    of: TrialId | None = None
+
+
+def _beginnings(uow: UnitOfWork, claimed: Collection[Trial]) -> dict[TrialId, _Beginning]:
+    """Where trials go on: at their own newest checkpoint, or else at their parent's; those that begin are left out."""
+    resumed = [trial.id for trial in claimed if trial.attempt > 1]
+    children = {(trial.study_id, trial.parent) for trial in claimed if trial.parent is not None}
+    parents = segments.ids(uow.connection, children) if children else {}
+    wanted = [*resumed, *parents.values()]
+    stored = artifacts.of_trials(uow.connection, wanted, name=CHECKPOINT) if wanted else {}
+    found: dict[TrialId, _Beginning] = {}
+    for trial in claimed:
+        parent = None if trial.parent is None else parents.get((trial.study_id, trial.parent))
+        if trial.attempt > 1 and stored[trial.id]:
+            found[trial.id] = _Beginning(stored[trial.id][0])
+        elif parent is not None and stored[parent]:
+            found[trial.id] = _Beginning(stored[parent][0], of=parent)
+    return found
+
+
+def _lease(trial: Trial, study: Study, beginning: _Beginning | None) -> Lease:
     return Lease(
         trial_id=trial.id,
         attempt=trial.attempt,
@@ -157,5 +178,7 @@ def _lease(trial: Trial, study: Study, checkpoints: Sequence[ArtifactRef]) -> Le
         data=study.spec.data,
         objective=study.spec.objective,
         trial_timeout_s=study.spec.trial_timeout,
-        resume=checkpoints[0] if checkpoints else None,
+        resume=None if beginning is None else beginning.checkpoint,
+        resume_from=None if beginning is None else beginning.of,
+        until=trial.until,
     )

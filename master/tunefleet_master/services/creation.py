@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from tunefleet.space import Configuration, configuration_hash
 from tunefleet_master.search.seeds import trial_seed
+from tunefleet_master.search.segment import Segment
 from tunefleet_master.services.transitions import announce_new
-from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage import segments, studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import NewTrial, Study, Trial
 
@@ -24,6 +26,7 @@ class Proposal:
         sampler_version: of the sampler's code.
         batch: the position of the first of those that were proposed together.
         saw: the study's last event that it knew of; None: it does not learn.
+        segment: its place in a population, where the sampler trains one.
     """
 
     position: int
@@ -32,6 +35,18 @@ class Proposal:
     sampler_version: int
     batch: int
     saw: int | None = None
+    segment: Segment | None = None
+
+    @property
+    def identity(self) -> str:
+        """What no two trials of a study share."""
+        return identity(self.params, self.position if self.segment else None)
+
+
+def identity(params: Configuration, position: int | None) -> str:
+    """The hash of a configuration; with the position, for segments, of which many run the same configuration."""
+    config_hash = configuration_hash(params)
+    return config_hash if position is None else hashlib.sha256(f"{config_hash}:{position}".encode()).hexdigest()
 
 
 def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | None:
@@ -48,7 +63,7 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
         study: as this transaction has locked it.
         proposals: in the order in which they were made.
     """
-    first = {configuration_hash(proposal.params): proposal for proposal in reversed(proposals)}
+    first = {proposal.identity: proposal for proposal in reversed(_startable(uow, study, proposals))}
     known = trials.numbers_with(uow.connection, study.id, first)
     fresh = sorted((it for key, it in first.items() if key not in known), key=lambda proposal: proposal.position)
     # Somebody may have added configurations by hand since the proposals were made, and filled the stage.
@@ -59,16 +74,19 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     new = [
         replace(
             _new(study, study.n_created + i, proposal.params),
+            config_hash=proposal.identity,
             origin=proposal.sampler,
             position=proposal.position,
             batch=proposal.batch,
             saw=proposal.saw,
             sampler_version=proposal.sampler_version,
+            **(asdict(proposal.segment) if proposal.segment else {}),
         )
         for i, proposal in enumerate(fresh[:n])
     ]
     trials.add(uow.connection, study.id, new, now=uow.now)
-    announce_new(uow, study, {trial.number: trial.params for trial in new})
+    places = {study.n_created + i: it.segment for i, it in enumerate(fresh[:n]) if it.segment}
+    announce_new(uow, study, {trial.number: trial.params for trial in new}, segments=places)
     return n
 
 
@@ -80,6 +98,20 @@ def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[Configu
     if new:
         trials.add(uow.connection, study.id, new, now=uow.now)
         announce_new(uow, study, {trial.number: trial.params for trial in new})
+
+
+def _startable(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> Sequence[Proposal]:
+    """Those without the segments that cannot start.
+
+    A failed trial may have been asked to run again after the sampler saw it, so that its member is busy; and what a
+    segment goes on from must have arrived.
+    """
+    if not any(proposal.segment for proposal in proposals):
+        return proposals
+    busy = segments.busy_members(uow.connection, study.id)
+    parents = {it.segment.parent for it in proposals if it.segment and it.segment.parent is not None}
+    there = {None, *segments.with_checkpoint(uow.connection, study.id, parents)}
+    return [it for it in proposals if it.segment and it.segment.member not in busy and it.segment.parent in there]
 
 
 def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Trial | None:

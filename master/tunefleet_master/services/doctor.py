@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunefleet.errors import NotFound
-from tunefleet.space import configuration_hash
+from tunefleet_master.services.creation import identity
 from tunefleet_master.services.promises import Promises, compare
 from tunefleet_master.services.replay import replay
 from tunefleet_master.storage import audit
@@ -56,7 +56,7 @@ def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
         numbers: dict[str, int] = {}
         for proposal in audit.proposals(uow.connection, study.id):
             name = f"study {study.name}, trial {proposal.trial}"
-            config_hash = configuration_hash(proposal.params)
+            config_hash = identity(proposal.params, None if proposal.member is None else proposal.position)
             if config_hash != proposal.config_hash:
                 yield f"{name}: its configuration is not the one that was hashed"
             if config_hash in numbers:

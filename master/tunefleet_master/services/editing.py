@@ -92,11 +92,15 @@ def _refuse_orphans(study: Study, running: list[Trial]) -> None:
 
 
 def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
-    """Give trials that have never run a configuration of the new space, and cancel those that somebody asked for."""
+    """Give trials that have never run a configuration of the new space.
+
+    Those that somebody asked for are cancelled, and so are segments, whose members go on in the new space.
+    """
     drawn = _fresh(uow, study, at=study.position)
     position = study.position
     for trial in waiting:
-        found = next(drawn, None) if trial.attempt == 0 and trial.origin != trials.BY_HAND else None
+        is_free = trial.attempt == 0 and trial.origin != trials.BY_HAND and trial.member is None
+        found = next(drawn, None) if is_free else None
         if found is None:
             message = "its configuration no longer lies in the space of the study"
             trials.cancel(uow.connection, trial, message=message, now=uow.now)

@@ -5,7 +5,7 @@ The same request again gets the first answer; another one gets AttemptEnded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tunefleet.errors import AttemptEnded, InvalidInput, Problem, TunefleetError
@@ -27,9 +27,10 @@ from tunefleet_master.lifecycle import Verdict, end_of_completion
 from tunefleet_master.services.curves import best_point, finite, first_divergence
 from tunefleet_master.services.reports import refuse
 from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
-from tunefleet_master.storage import attempts, leases, reports, studies, trials
+from tunefleet_master.storage import artifacts, attempts, leases, reports, studies, trials
 from tunefleet_master.storage.attempts import Closing, Ending
 from tunefleet_master.storage.leases import Fence
+from tunefleet_master.storage.segments import CHECKPOINT
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
@@ -68,7 +69,9 @@ def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | Tunefleet
     """
     held = leases.held(uow.connection, {item.fence for item in ended})
     of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()}) if held else {}
-    curves = reports.curves(uow.connection, _completed(ended, held)) if held else {}
+    completed = _completed(ended, held)
+    curves = reports.curves(uow.connection, completed) if held else {}
+    barren = _barren(uow, completed, held.values(), of_trials)
     answers: dict[int, EndResponse | TunefleetError] = {}
     closings: list[Closing] = []
     for i, item in enumerate(ended):
@@ -82,6 +85,8 @@ def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | Tunefleet
             answers[i] = error
             held[item.fence] = trial
             continue
+        if trial.id in barren and result.verdict.end.state is TrialState.COMPLETE:
+            result = _left_nothing(trial, study)
         answers[i], closing, of_trials[study.id] = _carry_out(uow, study, item.request, result)
         closings.append(closing)
     attempts.close(uow.connection, closings, now=uow.now)
@@ -91,6 +96,30 @@ def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | Tunefleet
 
 def _completed(ended: Sequence[Ended], held: Mapping[Fence, Trial]) -> set[TrialId]:
     return {item.trial_id for item in ended if item.fence in held and isinstance(item.request, CompleteRequest)}
+
+
+def _barren(
+    uow: UnitOfWork, completed: Collection[TrialId], held: Collection[Trial], of_trials: Mapping[int, Study]
+) -> set[TrialId]:
+    """The completed segments that others should go on from, and that left no checkpoint."""
+    due = {
+        trial.id
+        for trial in held
+        if trial.id in completed
+        and trial.until is not None
+        and trial.until < (of_trials[trial.study_id].spec.steps or 0)
+    }
+    left = artifacts.of_trials(uow.connection, list(due), name=CHECKPOINT) if due else {}
+    return {trial_id for trial_id in due if not left[trial_id]}
+
+
+def _left_nothing(trial: Trial, study: Study) -> _Result:
+    message = (
+        f"it left no checkpoint behind its {trial.until} steps, from which population-based training goes on; pass what "
+        "training changes to trial.epochs, such as trial.epochs(model=model, optimizer=optimizer)"
+    )
+    verdict = verdict_of_failure(trial, study, failure=Failure.ERROR, message=message, exception="no checkpoint")
+    return _Result(verdict, trial)
 
 
 def _repeated(uow: UnitOfWork, late: Mapping[int, Ended]) -> dict[int, EndResponse | TunefleetError]:

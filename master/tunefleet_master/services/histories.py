@@ -14,6 +14,7 @@ from tunefleet.protocol import Event, Failure
 from tunefleet.space import Space
 from tunefleet.spec import Objective, StudySpec
 from tunefleet_master.search.history import Change, Edit, History, Outcome, Prior
+from tunefleet_master.search.segment import Segment
 from tunefleet_master.storage import events
 from tunefleet_master.storage.values import Study
 
@@ -104,7 +105,8 @@ def change_of(event: Event) -> Change | Edit | Prior | None:
         return None
     values = _numbers(event.data.get("value")) if outcome in (Outcome.COMPLETE, Outcome.PRUNED) else ()
     params: Any = event.data.get("params")
-    return Change(event.trial, outcome, params=params, values=values, steps=int(str(event.data.get("steps", 0))))
+    steps = int(str(event.data.get("steps", 0)))
+    return Change(event.trial, outcome, params=params, values=values, steps=steps, segment=_segment(event))
 
 
 def changes(
@@ -132,6 +134,11 @@ def _outcome(event: Event) -> Outcome | None:
     if event.kind == "trial.failed":
         return Outcome.INFEASIBLE if event.data.get("failure") in INFEASIBLE else Outcome.UNKNOWN
     return _OUTCOMES.get(event.kind)
+
+
+def _segment(event: Event) -> Segment | None:
+    place: Any = event.data.get("segment")
+    return None if place is None else Segment(**place)
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunefleet.space import Configuration
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import Change, Edit, Prior
 from tunefleet_master.search.random import RandomSampler
+from tunefleet_master.search.sampler import Suggestion
 from tunefleet_master.services import histories
 from tunefleet_master.services.proposer import TIME_LIMIT_S, Ask, Begin, Proposer, SamplerFailed, Tell
 from tunefleet_master.storage.database import Database
@@ -47,7 +47,7 @@ class Batch:
 
     position: int
     version: int
-    proposals: Sequence[Configuration | None]
+    proposals: Sequence[Suggestion | None]
     exhausted: bool
     sampler: str
     sampler_version: int
@@ -68,20 +68,24 @@ class NewestResults:
         self._proposer = Proposer(time_limit_s=time_limit_s)
 
     def propose(self, need: Need) -> Batch:
-        """What the study's sampler proposes now; random configurations, and why, when it fails."""
+        """What the study's sampler proposes now; random configurations, and why, when it fails.
+
+        A population waits until its sampler is asked again.
+        """
         study = need.study
         kind = registry.SAMPLERS[study.sampler]
         try:
             saw = self._database.read(lambda uow: self._tell(uow, study))
-            proposals = self._proposer.ask(Ask(study.id, study.position, need.n))
+            suggested = self._proposer.ask(Ask(study.id, study.position, need.n))
         except SamplerFailed as failure:
             log.warning("study %s: %s\n%s", study.name, failure.message, failure.hint or "")
-            stand_in = RandomSampler(study.searched.search_space, seed=study.spec.search.seed)
-            proposals = stand_in.propose(study.position, need.n, history=histories.empty(study.spec))
-            return Batch(
-                study.position, study.version, proposals, False, stand_in.name, stand_in.version, failure=failure
-            )
-        return Batch(study.position, study.version, proposals, len(proposals) < need.n, kind.name, kind.version, saw)
+            stand_in = RandomSampler.of(study.searched)
+            found: Sequence[Suggestion | None] = ()
+            if not kind.trains_population:  # of which a random configuration is no member
+                found = stand_in.suggest(study.position, need.n, history=histories.empty(study.spec)).found
+            return Batch(study.position, study.version, found, False, stand_in.name, stand_in.version, failure=failure)
+        found, is_last = suggested.found, suggested.is_last
+        return Batch(study.position, study.version, found, is_last, kind.name, kind.version, saw)
 
     def close(self) -> None:
         """End the samplers' process."""

@@ -19,7 +19,7 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.services import histories, promoting, staging
+from tunefleet_master.services import histories, promoting, retention, staging
 from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.learning import Batch, Need, NewestResults
@@ -93,14 +93,16 @@ def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> lis
     """What workers wait for, shared among the studies that learn as claims share them out.
 
     A study has its first trial waiting, so that the samplers' process has started when somebody asks. Beside other
-    studies a learner always has one: without any it would never have its turn.
+    studies a learner always has one: without any it would never have its turn. A population of which none runs is
+    asked, too: it may be done.
     """
     n_waiting = {study.id: trials.n_waiting(uow.connection, study.id, at_most=MAX_ASKED) for study in learners}
     n_running = Counter(studies.n_running(uow.connection, [study.id for study in learners]))
     wanted = _shared(learners, workers.asking(uow.connection, now=uow.now), n_running)
     found = []
     for study in learners:
-        n = max(wanted[study.id], int(among > 1 or study.position == 0)) - n_waiting[study.id]
+        is_idle = study.sampler in registry.POPULATIONS and not n_running[study.id]
+        n = max(wanted[study.id], int(among > 1 or study.position == 0 or is_idle)) - n_waiting[study.id]
         n = _at_most(study, min(n, MAX_ASKED))
         if n > 0:
             found.append(Need(study, n, learns=True))
@@ -123,8 +125,9 @@ def _shared(
 def propose(sampler: Sampler, need: Need) -> Batch:
     """Ask a sampler that does not learn for what the queue lacks; pure."""
     position = need.study.position
-    proposals = sampler.propose(position, need.n, history=histories.empty(need.study.spec))
-    return Batch(position, need.study.version, proposals, len(proposals) < need.n, sampler.name, sampler.version)
+    suggested = sampler.suggest(position, need.n, history=histories.empty(need.study.spec))
+    found, is_last = suggested.found, suggested.is_last
+    return Batch(position, need.study.version, found, is_last, sampler.name, sampler.version)
 
 
 def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
@@ -138,11 +141,19 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     if is_stale or study.state is not StudyState.RUNNING:
         return 0
     proposals = [
-        Proposal(batch.position + i, params, batch.sampler, batch.sampler_version, batch.position, batch.saw)
-        for i, params in enumerate(batch.proposals)
-        if params
+        Proposal(
+            batch.position + i,
+            suggestion.params,
+            sampler=batch.sampler,
+            sampler_version=batch.sampler_version,
+            batch=batch.position,
+            saw=batch.saw,
+            segment=suggestion.segment,
+        )
+        for i, suggestion in enumerate(batch.proposals)
+        if suggestion
     ]
-    if batch.failure is not None:
+    if batch.failure is not None and batch.proposals:  # that stand in
         data = {"message": batch.failure.message, "traceback": batch.failure.hint or "", "position": batch.position}
         uow.record(study.id, FALLBACK, trial=None, data=data)
         uow.signal(events_of(study.name))
@@ -151,6 +162,8 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     studies.set_position(uow.connection, study.id, position=position, exhausted=batch.exhausted)
     if added:
         uow.signal(CLAIMS)
+    if study.sampler in registry.POPULATIONS:
+        retention.drop_checkpoints(uow, study)
     if batch.exhausted:
         complete_if_done(uow, studies.by_id(uow.connection, study.id))
     return added
@@ -208,7 +221,7 @@ class Planner:
             await self._database.awrite(partial(staging.begin, following=following))
 
     async def _serve(self, need: Need) -> bool:
-        """Supply one study; False when that failed, which must not keep the others waiting."""
+        """Supply one study; False when that failed, or gave nothing now, which must not keep the others waiting."""
         try:
             batch = await asyncio.to_thread(self._propose, need)
             added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
@@ -218,7 +231,7 @@ class Planner:
             log.exception("study %s cannot be planned; trying again in a while", need.study.name)
             return False
         self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
-        return True
+        return bool(batch.proposals)
 
     def _propose(self, need: Need) -> Batch:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from tunefleet.journal import Entry
 from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Report, TrialState
 from tunefleet_master.storage import audit
+from tunefleet_master.storage.segments import CHECKPOINT
 
 _WRITE = re.compile(r"/trials/(\d+)/(reports|complete|fail|release|artifacts/(.+))")
 _STUDY = re.compile(r"/studies/([^/]+)")
@@ -123,6 +124,8 @@ class Held:
 
     names: Mapping[TrialId, tuple[str, int]]
     thinned: Set[TrialId]
+    segments: Set[TrialId]
+    """Those that have ended, and whose checkpoints nobody may want any more."""
     attempts: Mapping[tuple[TrialId, int], audit.StoredAttempt]
     reports: Mapping[tuple[TrialId, int, int], tuple[int, Mapping[str, float]]]
     files: Mapping[tuple[TrialId, str], tuple[int, str]]
@@ -157,6 +160,7 @@ def _held(connection: Connection, trial_ids: Sequence[TrialId]) -> Held:
     return Held(
         names=audit.trial_names(connection, trial_ids),
         thinned=audit.thinned(connection, trial_ids),
+        segments=audit.ended_segments(connection, trial_ids),
         attempts=audit.attempts(connection, trial_ids),
         reports=audit.reports(connection, trial_ids),
         files=audit.files(connection, trial_ids),
@@ -208,6 +212,8 @@ def _lost(trial_id: TrialId, promise: TrialPromise, held: Held) -> Iterator[str]
             if fault := _fault_of_report(report, held.reports.get((trial_id, number, step))):
                 yield f"the report of attempt {number} at step {step} was acknowledged and {fault}"
         for file, hashes in sorted(attempt.files.items()):
+            if file == CHECKPOINT and trial_id in held.segments:
+                continue
             of_attempt, sha256 = held.files.get((trial_id, file), (0, ""))
             if of_attempt < number or (of_attempt == number and sha256 not in hashes):
                 yield f"the file {file} of attempt {number} was acknowledged and is not there"

@@ -17,11 +17,10 @@ from multiprocessing.context import SpawnProcess
 from typing import cast
 
 from tunefleet.errors import TunefleetError
-from tunefleet.space import Configuration
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import Change, Edit, History, Prior
-from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.search.sampler import Sampler, Suggestions
 from tunefleet_master.services import histories
 
 TIME_LIMIT_S = 60.0
@@ -93,14 +92,14 @@ class Proposer:
         self._call(tell)
         self._seen[tell.study_id] = up_to
 
-    def ask(self, ask: Ask) -> Sequence[Configuration | None]:
+    def ask(self, ask: Ask) -> Suggestions:
         """Proposals.
 
         Raises:
             SamplerFailed: with the traceback as its hint.
         """
         self._seen.move_to_end(ask.study_id)
-        return cast("Sequence[Configuration | None]", self._call(ask))
+        return cast("Suggestions", self._call(ask))
 
     def close(self) -> None:
         """End the process."""
@@ -176,7 +175,7 @@ class _Desk:
                 self._tell(study_id, changes)
             case Ask(study_id, position, n):
                 sampler, history = self._studies[study_id]
-                return sampler.propose(position, n, history=history)
+                return sampler.suggest(position, n, history=history)
             case int(study_id):
                 self._studies.pop(study_id, None)
         return None
@@ -185,4 +184,4 @@ class _Desk:
         sampler, history = self._studies[study_id]
         history.fold(changes)
         if any(isinstance(change, Edit) for change in changes):
-            self._studies[study_id] = (type(sampler)(history.axes.space, seed=sampler.seed), history)
+            self._studies[study_id] = (sampler.on(history.axes.space), history)

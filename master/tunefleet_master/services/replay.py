@@ -8,11 +8,11 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from tunefleet.space import Configuration
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import History
-from tunefleet_master.search.sampler import Sampler
+from tunefleet_master.search.sampler import Sampler, Suggestion
+from tunefleet_master.search.segment import Segment
 from tunefleet_master.services import histories
 from tunefleet_master.storage import audit
 from tunefleet_master.storage.audit import Proposal
@@ -58,10 +58,10 @@ def replay(uow: UnitOfWork, study: Study, *, progress: Progress = lambda done, t
             skipped.add(reason)
             continue
         for proposal, again in zip(batch, stage.again(batch, saw=key[0]), strict=True):
-            if again == proposal.params:
+            if again == _suggestion(proposal):
                 n_same += 1
             else:
-                differing.append(f"trial {proposal.trial}: {proposal.origin} would now propose {again}")
+                differing.append(f"trial {proposal.trial}: {proposal.origin} would now propose {_told(again)}")
         progress(n_same + len(differing), len(asked))
     return Replay(n_same, len(proposals) - len(asked), differing, sorted(skipped))
 
@@ -86,14 +86,14 @@ class _Stage:
             return f"{proposal.origin} was version {proposal.sampler_version} then, and is version {kind.version} here"
         return None
 
-    def again(self, batch: Sequence[Proposal], *, saw: int) -> Sequence[Configuration | None]:
+    def again(self, batch: Sequence[Proposal], *, saw: int) -> Sequence[Suggestion | None]:
         """What the sampler proposes at the positions of these proposals, which were made together."""
         first, last = batch[0].batch, batch[-1].position
         assert last is not None
         start = (batch[0].position or 0) if first is None else first
         sampler = self._sampler(batch[0].origin, batch[0].version)
-        proposed = sampler.propose(start, last - start + 1, history=self._history_at(saw))
-        at = {start + i: configuration for i, configuration in enumerate(proposed)}
+        suggested = sampler.suggest(start, last - start + 1, history=self._history_at(saw)).found
+        at = dict(enumerate(suggested, start=start))
         return [at.get(proposal.position or 0) for proposal in batch]
 
     def _history_at(self, saw: int) -> History:
@@ -110,6 +110,18 @@ class _Stage:
 
     def _spec(self, version: int) -> StudySpec:
         return self._specs[version - 1]
+
+
+def _suggestion(proposal: Proposal) -> Suggestion:
+    if proposal.member is None or proposal.until is None:
+        return Suggestion(proposal.params)
+    return Suggestion(proposal.params, Segment(proposal.member, proposal.parent, proposal.until))
+
+
+def _told(again: Suggestion | None) -> str:
+    if again is None or again.segment is None:
+        return str(again and again.params)
+    return f"{again.params}, from trial {again.segment.parent}, for member {again.segment.member}"
 
 
 def _order(proposal: Proposal) -> tuple[int, int]:

@@ -1,16 +1,55 @@
-"""Keeping the database small: the curves of studies that ended long ago are thinned, a few trials at a time."""
+"""Keeping little: checkpoints that no member of a population can want any more are forgotten, and the curves of
+studies that ended long ago are thinned, a few trials at a time.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from tunefleet_master.storage import reports, studies, trials
+from tunefleet.protocol import StudyState, TrialState
+from tunefleet_master.search.history import Outcome
+from tunefleet_master.search.pbt import PbtSampler
+from tunefleet_master.search.population import Population, Record
+from tunefleet_master.search.segment import Segment
+from tunefleet_master.storage import reports, segments, studies, trials
+from tunefleet_master.storage.segments import StoredSegment
 from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study
 
 KEPT_POINTS = 100
 """Of each trial's curve, both ends among them; a chart shows no more."""
 
 TRIALS_AT_ONCE = 100  # so that a transaction never holds the writer for long
+
+
+_OUTCOMES = {
+    TrialState.WAITING: Outcome.PENDING,
+    TrialState.RUNNING: Outcome.PENDING,
+    TrialState.COMPLETE: Outcome.COMPLETE,
+}
+
+
+def drop_checkpoints(uow: UnitOfWork, study: Study) -> None:
+    """Forget those checkpoints of a study with a population from which nothing goes on, now or later.
+
+    Kept are those of parents whose child waits, runs or may be run again, and all that a member may copy at one of its
+    turns to come. A study that was stopped goes on with none. The contents go when nothing else refers to them.
+
+    Args:
+        uow: the request's.
+        study: as this transaction has locked it.
+    """
+    if study.state is StudyState.STOPPED:
+        kept: set[int] = set()
+    else:
+        found = segments.of_study(uow.connection, study.id)
+        kept = Population(PbtSampler.of(study.spec).plan, map(_record, found)).wanted()
+    segments.drop_checkpoints(uow.connection, study.id, kept=kept)
+
+
+def _record(segment: StoredSegment) -> Record:
+    place = Segment(segment.member, segment.parent, segment.until)
+    return Record(segment.number, place, _OUTCOMES.get(segment.state, Outcome.UNKNOWN))
 
 
 def thin(uow: UnitOfWork, *, keep_days: float) -> bool:

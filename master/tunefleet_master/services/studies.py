@@ -17,7 +17,7 @@ from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyV
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
-from tunefleet_master.services import warm_start
+from tunefleet_master.services import retention, warm_start
 from tunefleet_master.services.editing import edit_space
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
@@ -158,4 +158,6 @@ def _stop(uow: UnitOfWork, study: Study) -> Study:
     message = "the study was stopped"
     stopped = change_study(uow, study, StudyState.STOPPED, message=message)
     trials.cancel_study(uow.connection, study.id, message=message, now=uow.now)
+    if study.sampler in registry.POPULATIONS:
+        retention.drop_checkpoints(uow, stopped)
     return stopped

@@ -9,10 +9,11 @@ from datetime import timedelta
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.logs import about
-from tunefleet.protocol import Failure
+from tunefleet.protocol import Failure, TrialState
 from tunefleet_master.lifecycle import outage
 from tunefleet_master.services import artifacts, retention
 from tunefleet_master.services.transitions import (
+    announce,
     complete_if_done,
     end_attempt,
     out_of_time,
@@ -23,7 +24,7 @@ from tunefleet_master.storage.attempts import Closing
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.observer import Measurement
 from tunefleet_master.storage.unit_of_work import UnitOfWork
-from tunefleet_master.storage.values import Trial
+from tunefleet_master.storage.values import Study, Trial
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,16 @@ def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
         _requeue(uow, trial)
     for study in studies.running(uow.connection):
         if out_of_time(uow, study):
-            trials.cancel_waiting(uow.connection, study.id, message="the study's hours are spent", now=uow.now)
+            _cancel_waiting(uow, study)
         complete_if_done(uow, study)
     workers.forget(uow.connection, uow.now - FORGET_WORKERS_AFTER)
+
+
+def _cancel_waiting(uow: UnitOfWork, study: Study) -> None:
+    message = "the study's hours are spent"
+    for number in trials.cancel_waiting(uow.connection, study.id, message=message, now=uow.now):
+        trial = trials.by_number(uow.connection, study, number)
+        announce(uow, study, trial, state=TrialState.CANCELLED, message=message)
 
 
 def _requeue(uow: UnitOfWork, trial: Trial) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.logs import about
@@ -16,6 +17,7 @@ from tunefleet_master.lifecycle import (
     check_study_transition,
     end_of_failure,
 )
+from tunefleet_master.search.segment import Segment
 from tunefleet_master.services.wakeups import CLAIMS, PLANNER, events_of
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -61,8 +63,8 @@ def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict
     announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:
         uow.signal(CLAIMS)
-    elif verdict.end.state is TrialState.PAUSED:
-        uow.signal(PLANNER)
+    elif verdict.end.state is TrialState.PAUSED or trial.member is not None:
+        uow.signal(PLANNER)  # its study may go on otherwise, or its member, and somebody may wait for that
     if verdict.exception is not None and study.state is StudyState.RUNNING:
         study = _pause_if_broken(uow, study, verdict)
     return complete_if_done(uow, study)
@@ -90,10 +92,17 @@ def announce(
     uow.signal(events_of(study.name))
 
 
-def announce_new(uow: UnitOfWork, study: Study, new: Mapping[int, Configuration]) -> None:
+def announce_new(
+    uow: UnitOfWork,
+    study: Study,
+    new: Mapping[int, Configuration],
+    *,
+    segments: Mapping[int, Segment] | None = None,
+) -> None:
     """Record new trials, or new configurations in the place of waiting ones, as events, by their numbers.
 
-    With the configurations a study's events are all that a sampler needs to know.
+    With the configurations, and with the places of segments in their population, a study's events are all that a
+    sampler needs to know.
     """
     for number, params in new.items():
         data = {
@@ -105,6 +114,8 @@ def announce_new(uow: UnitOfWork, study: Study, new: Mapping[int, Configuration]
             "worker": None,
             "attempt": 0,
         }
+        if segments and number in segments:
+            data["segment"] = asdict(segments[number])
         uow.record(study.id, f"trial.{TrialState.WAITING}", trial=number, data=data)
     uow.signal(events_of(study.name))
 

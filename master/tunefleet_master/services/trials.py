@@ -15,6 +15,7 @@ from tunefleet.protocol import (
     TrialView,
 )
 from tunefleet.space import Configuration
+from tunefleet_master.search.registry import POPULATIONS
 from tunefleet_master.services.creation import create_by_hand, number_with
 from tunefleet_master.services.transitions import announce, change_study
 from tunefleet_master.services.views import trial_view
@@ -30,11 +31,12 @@ def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialVi
     """Add configurations by hand, all or none of them.
 
     Raises:
-        NotFound, Conflict: the study was stopped. InvalidInput: not a configuration of the space.
+        NotFound, Conflict: the study was stopped, or trains a population. InvalidInput: not a configuration of the space.
         DuplicateConfiguration: a trial has it. BudgetTaken: the budget has no trial left.
     """
     study_id = studies.get(uow.connection, name).id
     study = _open(studies.lock(uow.connection, study_id), "take trials")
+    _refuse_population(study)
     added = [_add(uow, study_id, study.spec.search_space.check(params)) for params in request.params]
     if study.state is StudyState.COMPLETE:
         change_study(uow, study, StudyState.RUNNING)
@@ -63,6 +65,9 @@ def by_number(uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_00
 def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
     """Let failed trials run again; raises NotFound, or Conflict when the study was stopped."""
     study = _open(studies.get(uow.connection, name), "run trials again")
+    if study.sampler in POPULATIONS:  # its members may go on from what is run again, and so must not meanwhile
+        study = studies.lock(uow.connection, study.id)
+        studies.set_position(uow.connection, study.id, position=study.position, exhausted=False)
     numbers = stored.retry(uow.connection, study.id, request.failures, now=uow.now)
     for number in numbers:
         announce(uow, study, stored.by_number(uow.connection, study, number), state=TrialState.WAITING)
@@ -79,6 +84,15 @@ def _open(study: Study, purpose: str) -> Study:
             hint="Submit it under another name.",
         )
     return study
+
+
+def _refuse_population(study: Study) -> None:
+    if study.sampler in POPULATIONS:
+        raise Conflict(
+            f"study {study.name!r} trains a population, and takes no configurations by hand: they would belong to none "
+            "of its members.",
+            hint="Submit another study for them, or narrow the space of this one.",
+        )
 
 
 def _add(uow: UnitOfWork, study_id: int, params: Configuration) -> Trial:

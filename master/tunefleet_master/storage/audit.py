@@ -56,6 +56,9 @@ class Proposal:
     batch: int | None
     saw: int | None
     version: int
+    member: int | None
+    parent: int | None
+    until: int | None
 
 
 def count(connection: Connection, table: type[StudyRow | TrialRow | AttemptRow | ReportRow | ArtifactRow]) -> int:
@@ -215,8 +218,9 @@ def studies(connection: Connection) -> list[Study]:
 def proposals(connection: Connection, study_id: int) -> Iterator[Proposal]:
     """The configurations of a study, by their position."""
     made_from = (TrialRow.origin, TrialRow.sampler_version, TrialRow.batch, TrialRow.saw, TrialRow.version)
+    segment = (TrialRow.member, TrialRow.parent, TrialRow.until)
     query = (
-        select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash, *made_from)
+        select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash, *made_from, *segment)
         .where(TrialRow.study_id == study_id)
         .order_by(TrialRow.position)
     )
@@ -242,6 +246,12 @@ def trial_names(connection: Connection, trial_ids: Collection[TrialId]) -> dict[
     query = select(TrialRow.id, StudyRow.name, TrialRow.number).join(StudyRow, StudyRow.id == TrialRow.study_id)
     found = connection.execute(query.where(TrialRow.id.in_(trial_ids)))
     return {TrialId(trial_id): (study, number) for trial_id, study, number in found}
+
+
+def ended_segments(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:
+    """Those of these trials whose checkpoints were forgotten on purpose, or may have been."""
+    query = select(TrialRow.id).where(TrialRow.member.is_not(None), TrialRow.state.in_(FINISHED))
+    return {TrialId(trial_id) for trial_id in connection.execute(query.where(TrialRow.id.in_(trial_ids))).scalars()}
 
 
 def thinned(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:

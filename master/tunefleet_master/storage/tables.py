@@ -164,6 +164,12 @@ class TrialRow(Table):
     sampler_version: Mapped[int | None]
     version: Mapped[int] = mapped_column(default=1, server_default="1")
     """Of the space that it was proposed in."""
+    member: Mapped[int | None]
+    """Of the population, whose training this is a segment of."""
+    parent: Mapped[int | None]
+    """The number of the trial from whose checkpoint it goes on."""
+    until: Mapped[int | None] = mapped_column(BigInteger)
+    """How many steps have been run when it ends; None: all of the study."""
     rank: Mapped[int]
     """0: asked for by hand or run again, 1: proposed; lower ones are handed out first."""
     state: Mapped[str] = mapped_column(String(16))

@@ -12,15 +12,18 @@ from typing import Any
 
 from sqlalchemy import (
     Boolean,
+    ColumnElement,
     Connection,
     Select,
     and_,
     bindparam,
     case,
+    exists,
     func,
     select,
     update,
 )
+from sqlalchemy.orm import aliased
 
 from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
@@ -244,8 +247,8 @@ def cancel_waiting(
     message: str,
     now: datetime,
     states: Collection[TrialState] = (TrialState.WAITING,),
-) -> None:
-    """Cancel what waits."""
+) -> list[int]:
+    """Cancel what waits; returns the numbers of these trials."""
     waiting = and_(TrialRow.study_id == study_id, TrialRow.state.in_(states))
     cancelled = {
         "state": TrialState.CANCELLED,
@@ -253,7 +256,8 @@ def cancel_waiting(
         "finished_at": now,
         "updated_at": now,
     }
-    connection.execute(update(TrialRow).where(waiting).values(cancelled))
+    query = update(TrialRow).where(waiting).values(cancelled).returning(TrialRow.number)
+    return sorted(connection.execute(query).scalars())
 
 
 def cancel_study(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
@@ -325,8 +329,11 @@ def retry(
     *,
     now: datetime,
 ) -> list[int]:
-    """Let failed trials wait again, with their failures forgotten; returns their numbers."""
-    chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED)
+    """Let failed trials wait again, with their failures forgotten; returns their numbers.
+
+    Segments of a population whose member has gone on without them stay as they are.
+    """
+    chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor())
     if failures is not None:
         chosen = and_(chosen, TrialRow.failure.in_(failures))
     values: dict[str, Any] = {
@@ -359,6 +366,14 @@ def failed_params(
     """The configurations of the trials that last failed for one of these reasons."""
     query = select(TrialRow.params).where(TrialRow.study_id == study_id, TrialRow.failure.in_(failures))
     return list(connection.execute(query.order_by(TrialRow.number.desc()).limit(limit)).scalars())
+
+
+def _has_successor() -> ColumnElement[bool]:
+    """Whether the member that a segment belongs to has a later one."""
+    later = aliased(TrialRow)
+    return exists().where(
+        later.study_id == TrialRow.study_id, later.member == TrialRow.member, later.number > TrialRow.number
+    )
 
 
 def best(connection: Connection, study: Study) -> Trial | None:

@@ -78,6 +78,12 @@ class Trial:
     origin: str
     version: int
     """Of the study's space that it belongs to."""
+    member: int | None
+    """Of the population, whose training this is a segment of."""
+    parent: int | None
+    """The number of the trial from whose checkpoint it goes on."""
+    until: int | None
+    """How many steps have been run when it ends; None: all of the study."""
     state: TrialState
     attempt: int
     attempt_open: bool
@@ -115,6 +121,9 @@ class NewTrial:
     saw: int | None = None
     """The study's last event that the sampler knew of; None for one that does not learn."""
     sampler_version: int | None = None
+    member: int | None = None
+    parent: int | None = None
+    until: int | None = None
 
 
 @lru_cache(maxsize=1_000)
@@ -167,6 +176,9 @@ def trial_of(row: Row[*tuple[Any, ...]], study: str) -> Trial:
         seed=row.seed,
         origin=row.origin,
         version=row.version,
+        member=row.member,
+        parent=row.parent,
+        until=row.until,
         state=TrialState(row.state),
         attempt=row.attempt,
         attempt_open=row.attempt_open,

@@ -37,4 +37,5 @@ class CheckpointCache:
         try:
             shutil.copyfile(own, to)
         except FileNotFoundError:
-            download(transport, lease.resume, to, trial_id=lease.trial_id)
+            of = lease.trial_id if lease.resume_from is None else lease.resume_from
+            download(transport, lease.resume, to, trial_id=of)

@@ -1,0 +1,69 @@
+"""Queries on the segments of populations: trials that go on from each other's checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select, tuple_
+
+from tunefleet.names import TrialId
+from tunefleet.protocol import TrialState
+from tunefleet_master.storage.tables import ArtifactRow, TrialRow
+
+CHECKPOINT = "checkpoint.safetensors"
+"""The artifact that a later attempt, or another trial, goes on from."""
+
+LIVE = (TrialState.RUNNING, TrialState.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """A trial of a population; `member` and `until` are set, `parent` is None where it began anew."""
+
+    number: int
+    member: int
+    parent: int | None
+    until: int
+    state: TrialState
+
+
+def of_study(connection: Connection, study_id: int) -> Iterator[StoredSegment]:
+    """The segments of a study, in order of their numbers."""
+    columns = (TrialRow.number, TrialRow.member, TrialRow.parent, TrialRow.until, TrialRow.state)
+    query = select(*columns).where(TrialRow.study_id == study_id, TrialRow.member.is_not(None))
+    for row in connection.execute(query.order_by(TrialRow.number)):
+        yield StoredSegment(row.number, row.member, row.parent, row.until, TrialState(row.state))
+
+
+def busy_members(connection: Connection, study_id: int) -> set[int]:
+    """The members whose newest segment waits or runs."""
+    query = select(TrialRow.member).where(
+        TrialRow.study_id == study_id, TrialRow.member.is_not(None), TrialRow.state.in_(LIVE)
+    )
+    return {row.member for row in connection.execute(query)}
+
+
+def with_checkpoint(connection: Connection, study_id: int, numbers: Collection[int]) -> dict[int, TrialId]:
+    """Those of a study's trials whose checkpoint is stored: their ids by their numbers."""
+    query = select(TrialRow.number, TrialRow.id).join(ArtifactRow, ArtifactRow.trial_id == TrialRow.id)
+    chosen = query.where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers), ArtifactRow.name == CHECKPOINT)
+    return {number: TrialId(trial_id) for number, trial_id in connection.execute(chosen)}
+
+
+def ids(connection: Connection, trials: Collection[tuple[int, int]]) -> dict[tuple[int, int], TrialId]:
+    """The ids of trials that are given by their study's id and their number."""
+    query = select(TrialRow.study_id, TrialRow.number, TrialRow.id)
+    found = connection.execute(query.where(tuple_(TrialRow.study_id, TrialRow.number).in_(trials)))
+    return {(study_id, number): TrialId(trial_id) for study_id, number, trial_id in found}
+
+
+def drop_checkpoints(connection: Connection, study_id: int, *, kept: Collection[int]) -> None:
+    """Forget the checkpoints of a study's trials that have ended, but for those with one of these numbers."""
+    ended = select(TrialRow.id).where(
+        TrialRow.study_id == study_id,
+        TrialRow.member.is_not(None),
+        TrialRow.state.not_in(LIVE),
+        TrialRow.number.not_in(kept),
+    )
+    connection.execute(delete(ArtifactRow).where(ArtifactRow.trial_id.in_(ended), ArtifactRow.name == CHECKPOINT))
