@@ -110,8 +110,8 @@ class Trial(ABC):
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
         """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
 
-        Where a population is trained, a trial runs some of the steps, from where another one left off, and what restored
-        optimizers have of options (`lr`, `momentum`, …) is still as this trial's function made them.
+        Where a population is trained, a trial runs some of the steps, from where another one left off, and the options
+        of restored optimizers (`lr`, `momentum`, …) are still as this trial's function made them.
 
         Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training
         changes, by any names: `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is

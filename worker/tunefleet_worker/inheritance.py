@@ -22,8 +22,8 @@ Options = dict[str, Any]
 def load_inherited(path: Path, *, objects: Mapping[str, Stateful]) -> Checkpoint:
     """Restore the objects and the global generators from another trial's checkpoint, as `load_checkpoint` does.
 
-    The options of torch's optimizers stay as they are. So do the rates that its schedules began with: a schedule goes on
-    from where it was, with its rate in proportion.
+    The options of torch's optimizers stay as they are. So do the rates that its schedules began with: a schedule goes
+    on from where it was, with its rate in proportion.
 
     Raises:
         CheckpointError: as `load_checkpoint` does.

@@ -102,13 +102,8 @@ def _barren(
     uow: UnitOfWork, completed: Collection[TrialId], held: Collection[Trial], of_trials: Mapping[int, Study]
 ) -> set[TrialId]:
     """The completed segments that others should go on from, and that left no checkpoint."""
-    due = {
-        trial.id
-        for trial in held
-        if trial.id in completed
-        and trial.until is not None
-        and trial.until < (of_trials[trial.study_id].spec.steps or 0)
-    }
+    segments = [trial for trial in held if trial.id in completed and trial.until is not None]
+    due = {trial.id for trial in segments if trial.until != of_trials[trial.study_id].spec.steps}
     left = artifacts.of_trials(uow.connection, list(due), name=CHECKPOINT) if due else {}
     return {trial_id for trial_id in due if not left[trial_id]}
 

@@ -211,12 +211,15 @@ def _lost(trial_id: TrialId, promise: TrialPromise, held: Held) -> Iterator[str]
         for step, report in sorted(attempt.reports.items() if trial_id not in held.thinned else ()):
             if fault := _fault_of_report(report, held.reports.get((trial_id, number, step))):
                 yield f"the report of attempt {number} at step {step} was acknowledged and {fault}"
-        for file, hashes in sorted(attempt.files.items()):
-            if file == CHECKPOINT and trial_id in held.segments:
-                continue
+        for file, hashes in _kept_files(attempt, is_ended_segment=trial_id in held.segments):
             of_attempt, sha256 = held.files.get((trial_id, file), (0, ""))
             if of_attempt < number or (of_attempt == number and sha256 not in hashes):
                 yield f"the file {file} of attempt {number} was acknowledged and is not there"
+
+
+def _kept_files(attempt: AttemptPromise, *, is_ended_segment: bool) -> list[tuple[str, set[str]]]:
+    """The files that must be there, by name."""
+    return sorted(item for item in attempt.files.items() if not (is_ended_segment and item[0] == CHECKPOINT))
 
 
 def _fault_of_report(report: Report, stored: tuple[int, Mapping[str, float]] | None) -> str | None:

@@ -31,7 +31,8 @@ def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialVi
     """Add configurations by hand, all or none of them.
 
     Raises:
-        NotFound, Conflict: the study was stopped, or trains a population. InvalidInput: not a configuration of the space.
+        NotFound, Conflict: the study was stopped, or trains a population.
+        InvalidInput: not a configuration of the space.
         DuplicateConfiguration: a trial has it. BudgetTaken: the budget has no trial left.
     """
     study_id = studies.get(uow.connection, name).id
