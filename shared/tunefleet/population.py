@@ -78,7 +78,7 @@ def _budget_problems(spec: StudySpec) -> Iterator[Problem]:
     if trials is not None and needed is not None and trials < needed:
         rule = (
             f"is too small: each member's `interval` steps are a trial, so the population needs {needed:,} "
-            f"({spec.search.population} members with {needed // spec.search.population} trials each); set it to at least "
-            f"{needed:,}, with some more for trials that fail, or leave it out"
+            f"({spec.search.population} members with {needed // spec.search.population} trials each); set it to at "
+            f"least {needed:,}, with some more for trials that fail, or leave it out"
         )
         yield Problem("budget.trials", rule, shown(trials))

@@ -110,8 +110,8 @@ def _barren(
 
 def _left_nothing(trial: Trial, study: Study) -> _Result:
     message = (
-        f"it left no checkpoint behind its {trial.until} steps, from which population-based training goes on; pass what "
-        "training changes to trial.epochs, such as trial.epochs(model=model, optimizer=optimizer)"
+        f"it left no checkpoint behind its {trial.until} steps, from which population-based training goes on; pass "
+        "what training changes to trial.epochs, such as trial.epochs(model=model, optimizer=optimizer)"
     )
     verdict = verdict_of_failure(trial, study, failure=Failure.ERROR, message=message, exception="no checkpoint")
     return _Result(verdict, trial)
