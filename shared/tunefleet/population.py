@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from tunefleet.errors import Problem
 from tunefleet.model import shown
-from tunefleet.spec import CommandRun, StudySpec
+from tunefleet.spec import CommandRun, StudySpec, TaskRun
+from tunefleet.tasks import TASKS
 
 SAMPLER = "pbt"
 READS = ("population", "interval")
@@ -30,6 +31,7 @@ def population_problems(spec: StudySpec) -> Iterator[Problem]:
             "passes its model and its optimizer to trial.epochs(...), or choose another sampler"
         )
         yield Problem("run.command", rule, shown(spec.run.command))
+    yield from _shape_problems(spec)
     if spec.pruning.pruner != "none":
         rule = "population-based training replaces its worst members by itself; leave `pruning` out"
         yield Problem("pruning.pruner", rule, shown(spec.pruning.pruner))
@@ -71,6 +73,19 @@ def _length_problems(spec: StudySpec) -> Iterator[Problem]:
             f"must be below the {steps} steps that a member runs, or none is ever compared; a tenth is a good beginning"
         )
         yield Problem("search.interval", rule, shown(interval))
+
+
+def _shape_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Parameters of a built-in task with several values, whose weights a member could not hand on."""
+    signature = TASKS.get(spec.run.task) if isinstance(spec.run, TaskRun) else None
+    taken = {} if signature is None else signature.parameters
+    for name, parameter in spec.space.items():
+        if name in taken and taken[name].shapes and parameter.size != 1:
+            rule = (
+                "shapes what is trained, which members of a population hand on to each other; give it one value, such "
+                f"as `{name}: {{fixed: {taken[name].default}}}`, or leave it out"
+            )
+            yield Problem(f"space.{name}", rule)
 
 
 def _budget_problems(spec: StudySpec) -> Iterator[Problem]:

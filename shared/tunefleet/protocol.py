@@ -279,6 +279,21 @@ class Point(Model):
     metrics: dict[str, float]
 
 
+class SegmentView(Model):
+    """A part of a training in which several trials went on from each other's checkpoints."""
+
+    id: TrialId
+    number: int
+    member: int
+    """Of the population, whose training it is; another one than its parent's where it took the other's checkpoint."""
+    params: Configuration
+    first_step: int
+    last_step: int | None
+    """The last that was reported."""
+    state: TrialState
+    value: float | None
+
+
 class TrialDetail(TrialView):
     """A trial with its curve, its attempts and its files."""
 
@@ -286,6 +301,8 @@ class TrialDetail(TrialView):
     """The newest attempt's report for each step; long curves are thinned out."""
     attempts: list[AttemptView]
     artifacts: list[ArtifactRef]
+    lineage: list[SegmentView] = Field(default_factory=list)
+    """Of a trial of a population: all that led to it, from the one that began anew to itself; their curves join."""
 
 
 class StudyView(Model):

@@ -30,6 +30,8 @@ class TaskParameter:
     """The greatest value."""
     below: float | None = None
     """Every value is below it."""
+    shapes: bool = False
+    """Whether what was trained with one value, weights and moments, does not fit another."""
 
     @property
     def is_required(self) -> bool:
@@ -159,16 +161,19 @@ TASKS: Mapping[str, TaskSignature] = MappingProxyType(
                 "lr": TaskParameter("float", above=0.0),
                 "batch_size": TaskParameter("int", 64, low=2),
                 "optimizer": TaskParameter(
-                    "choice", "adamw", choices=("sgd", "adam", "adamw", "rmsprop", "nadam", "radam", "adagrad")
+                    "choice",
+                    "adamw",
+                    choices=("sgd", "adam", "adamw", "rmsprop", "nadam", "radam", "adagrad"),
+                    shapes=True,
                 ),
                 "momentum": TaskParameter("float", 0.9, low=0.0, below=1.0),
                 "weight_decay": TaskParameter("float", 0.0, low=0.0),
-                "model": TaskParameter("choice", "cnn", choices=("mlp", "cnn")),
-                "depth": TaskParameter("int", 3, low=1, high=64),
-                "width": TaskParameter("int", 32, low=1, high=16_384),
+                "model": TaskParameter("choice", "cnn", choices=("mlp", "cnn"), shapes=True),
+                "depth": TaskParameter("int", 3, low=1, high=64, shapes=True),
+                "width": TaskParameter("int", 32, low=1, high=16_384, shapes=True),
                 "activation": TaskParameter("choice", "relu", choices=("relu", "gelu", "silu", "tanh")),
                 "dropout": TaskParameter("float", 0.0, low=0.0, below=1.0),
-                "normalization": TaskParameter("choice", "batch", choices=("none", "batch", "layer")),
+                "normalization": TaskParameter("choice", "batch", choices=("none", "batch", "layer"), shapes=True),
             },
             metrics=("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
         )

@@ -29,9 +29,9 @@ from tunefleet.protocol import (
 )
 from tunefleet_master.services import artifacts, heartbeats, planner, reports, studies, trials
 from tunefleet_master.services.artifacts import Upload
-from tunefleet_master.storage.segments import CHECKPOINT
 from tunefleet_master.services.reports import Reported
 from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.storage.segments import CHECKPOINT
 
 
 def state_of(master: Any, lease: Lease) -> TrialState:

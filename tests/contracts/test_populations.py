@@ -1,4 +1,4 @@
-"""Population-based training on a real database: segments start from committed checkpoints, which stay as long as wanted."""
+"""Population-based training on a real database: segments start from committed checkpoints, kept as long as wanted."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ def test_a_study_that_is_not_there_is_not_found(client: Client) -> None:
 
 
 def test_a_study_that_cannot_run_yet_is_refused(client: Client, study_name: str) -> None:
-    with pytest.raises(NotAvailableYet, match=r"search\.sampler"):
-        client.submit(study_of(study_name, search={"sampler": "pbt"}))
+    with pytest.raises(NotAvailableYet, match="ensemble"):
+        client.submit(study_of(study_name, ensemble={}))
 
 
 def test_trials_are_sorted_paged_and_sliced(client: Client, study_name: str) -> None:

@@ -9,6 +9,7 @@ from tunefleet.protocol import (
     Page,
     RetryRequest,
     RetryResponse,
+    SegmentView,
     StudyState,
     TrialDetail,
     TrialState,
@@ -18,9 +19,9 @@ from tunefleet.space import Configuration
 from tunefleet_master.search.registry import POPULATIONS
 from tunefleet_master.services.creation import create_by_hand, number_with
 from tunefleet_master.services.transitions import announce, change_study
-from tunefleet_master.services.views import trial_view
+from tunefleet_master.services.views import segment_view, trial_view
 from tunefleet_master.services.wakeups import CLAIMS
-from tunefleet_master.storage import artifacts, attempts, reports, studies, trial_pages
+from tunefleet_master.storage import artifacts, attempts, reports, segments, studies, trial_pages
 from tunefleet_master.storage import trials as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -114,4 +115,14 @@ def _detail(uow: UnitOfWork, trial: Trial, *, max_points: int) -> TrialDetail:
         curve=list(reports.curve(uow.connection, trial.id, max_points=max_points)),
         attempts=attempts.of_trial(uow.connection, trial.id),
         artifacts=artifacts.of_trials(uow.connection, [trial.id])[trial.id],
+        lineage=_lineage(uow, trial),
     )
+
+
+def _lineage(uow: UnitOfWork, trial: Trial) -> list[SegmentView]:
+    """The schedule of parameters that led to a trial, which it has been trained by; empty outside a population."""
+    first_step, found = 0, []
+    for each in segments.lineage(uow.connection, trial) if trial.member is not None else ():
+        found.append(segment_view(each, first_step=first_step))
+        first_step = each.until or 0
+    return found

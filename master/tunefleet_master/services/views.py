@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from tunefleet.protocol import SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
+from tunefleet.protocol import SegmentView, SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
 from tunefleet.space import describe
 from tunefleet_master.services import histories
 from tunefleet_master.services.staffing import Fleet
@@ -39,6 +39,20 @@ def trial_view(trial: Trial) -> TrialView:
         created_at=trial.created_at,
         started_at=trial.started_at,
         finished_at=trial.finished_at,
+    )
+
+
+def segment_view(trial: Trial, *, first_step: int) -> SegmentView:
+    """A trial of a population as a part of a lineage."""
+    return SegmentView(
+        id=trial.id,
+        number=trial.number,
+        member=trial.member or 0,
+        params=trial.params,
+        first_step=first_step,
+        last_step=trial.last_step,
+        state=trial.state,
+        value=trial.value,
     )
 
 

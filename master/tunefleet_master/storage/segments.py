@@ -10,11 +10,11 @@ from sqlalchemy import Connection, delete, select, tuple_
 from tunefleet.names import TrialId
 from tunefleet.protocol import TrialState
 from tunefleet_master.storage.tables import ArtifactRow, TrialRow
+from tunefleet_master.storage.trials import LIVE, selection
+from tunefleet_master.storage.values import Trial, trial_of
 
 CHECKPOINT = "checkpoint.safetensors"
 """The artifact that a later attempt, or another trial, goes on from."""
-
-LIVE = (TrialState.RUNNING, TrialState.WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,17 @@ def of_study(connection: Connection, study_id: int) -> Iterator[StoredSegment]:
     query = select(*columns).where(TrialRow.study_id == study_id, TrialRow.member.is_not(None))
     for row in connection.execute(query.order_by(TrialRow.number)):
         yield StoredSegment(row.number, row.member, row.parent, row.until, TrialState(row.state))
+
+
+def lineage(connection: Connection, trial: Trial) -> list[Trial]:
+    """The trials from whose checkpoints it went on, one from the other, the first first and itself last."""
+    of_study = TrialRow.study_id == trial.study_id
+    line = select(TrialRow.number, TrialRow.parent).where(of_study, TrialRow.number == trial.number)
+    newest = line.cte("line", recursive=True)
+    older = select(TrialRow.number, TrialRow.parent).where(of_study, TrialRow.number == newest.c.parent)
+    numbers = select(newest.union_all(older).c.number)
+    query = selection().where(of_study, TrialRow.number.in_(numbers)).order_by(TrialRow.number)
+    return [trial_of(row, row.study) for row in connection.execute(query)]
 
 
 def busy_members(connection: Connection, study_id: int) -> set[int]:

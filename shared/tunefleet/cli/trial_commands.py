@@ -1,4 +1,4 @@
-"""Commands that read trials: list, best, logs, export."""
+"""Commands that read trials: list, best, lineage, logs, export."""
 
 from __future__ import annotations
 
@@ -79,6 +79,43 @@ def best(
     output.console().print(output.trial_table([trial]))
     for path in files:
         typer.echo(path)
+
+
+@app.command(epilog=examples("tunefleet lineage digits 57"))
+def lineage(
+    study: StudyName,
+    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show the trials from whose checkpoints a trial of a population went on, and the schedule that they make."""
+    with connected(url, token) as client:
+        segments = client.study(study).trial(number).lineage
+    if as_json:
+        output.print_json(segments)
+        return
+    if not segments:
+        output.say(f"Trial {number} went on from no other: study {study} trains no population.")
+        return
+    typer.echo(" <- ".join(str(segment.number) for segment in segments))
+    names = list(dict.fromkeys(name for segment in segments for name in segment.params))
+    columns = ["trial", "member", "from step", "to step", "state", "value", *names]
+    rows = [
+        [
+            *(
+                segment.number,
+                segment.member,
+                segment.first_step,
+                segment.last_step,
+                segment.state.value,
+                segment.value,
+            ),
+            *(segment.params.get(name) for name in names),
+        ]
+        for segment in segments
+    ]
+    output.console().print(output.table(columns, rows))
 
 
 @app.command(epilog=examples("tunefleet logs digits 3 -f"))

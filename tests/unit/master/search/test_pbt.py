@@ -12,7 +12,7 @@ from tunefleet.space import Configuration
 from tunefleet.spec import StudySpec
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.pbt import PbtSampler
-from tunefleet_master.search.population import MAX_FAILURES, Plan, Population
+from tunefleet_master.search.population import MAX_FAILURES, Population
 from tunefleet_master.search.registry import build
 from tunefleet_master.search.sampler import Suggestion
 
@@ -216,9 +216,12 @@ def run_at_random(spec: StudySpec, *, seed: int, n_workers: int) -> Run:
             trial = running.pop(int(generator.integers(len(running))))
             fails = generator.random() < 0.15
             run.end(trial, *(() if fails else (generator.random(),)), outcome=Outcome(3 if fails else 1))
-        dropped |= set(range(len(run.trials))) - run.wanted() - set(running) - {
-            trial for trial in range(len(run.trials)) if run.history.outcomes[trial] == Outcome.PENDING
-        }
+        dropped |= (
+            set(range(len(run.trials)))
+            - run.wanted()
+            - set(running)
+            - {trial for trial in range(len(run.trials)) if run.history.outcomes[trial] == Outcome.PENDING}
+        )
     return run
 
 
