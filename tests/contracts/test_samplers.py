@@ -85,12 +85,12 @@ def end(history: History, trial: int, outcome: Outcome, value: float = math.nan)
     history.fold([Change(trial, outcome, values=values, steps=1)])
 
 
-@pytest.fixture(params=sorted(SAMPLERS))
+@pytest.fixture(params=sorted(name for name, sampler in SAMPLERS.items() if not sampler.trains_population))
 def kind(request: pytest.FixtureRequest) -> type[Sampler]:
     return SAMPLERS[request.param]
 
 
-@pytest.fixture(params=sorted(name for name, sampler in SAMPLERS.items() if sampler.learns))
+@pytest.fixture(params=sorted(name for name, sampler in SAMPLERS.items() if issubclass(sampler, LearningSampler)))
 def learner(request: pytest.FixtureRequest) -> type[Sampler]:
     return SAMPLERS[request.param]
 
