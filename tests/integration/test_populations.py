@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.conftest import MasterProcess
+from tests.integration.conftest import Api, MasterProcess
 from tests.integration.test_worker_process import Worker
 
 from tunefleet import Client
@@ -48,6 +49,30 @@ def spec_of(code: Path, name: str) -> dict[str, Any]:
 
 def tunefleet(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tunefleet", *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_a_trials_page_and_its_detail_show_the_trials_that_led_to_it(api: Api) -> None:
+    api.submit(
+        objective={"metric": "val_loss", "goal": "minimize"},
+        space={"lr": {"log": [1e-4, 1e-1]}},
+        search={"sampler": "pbt", "population": 4, "interval": 2},
+        budget={},
+    )
+    for _ in range(4):
+        [lease] = api.claim()
+        api.report(lease, 1, val_loss=0.5)
+        assert api.put_file(lease, "checkpoint.safetensors", b"c", hashlib.sha256(b"c").hexdigest()).status_code == 201
+        assert api.complete(lease).json()["state"] == "complete"
+    [child] = api.claim()
+    assert (child["until"], child["resume"]["sha256"]) == (4, hashlib.sha256(b"c").hexdigest())
+    detail = api.get(f"/trials/{child['trial_id']}").json()
+    assert [(each["number"], each["first_step"], each["last_step"]) for each in detail["lineage"]] == [
+        (detail["parent"], 0, 1),
+        (detail["number"], 2, None),
+    ]
+    page = api.http.get(f"/trials/{child['trial_id']}").text
+    assert "Lineage" in page
+    assert f'<a href="/trials/{child["resume_from"]}">{detail["parent"]}</a>' in page
 
 
 def test_members_go_on_from_each_others_checkpoints_and_the_study_can_be_replayed(tmp_path: Path) -> None:
