@@ -6,7 +6,6 @@ JSON does not have travel as the strings "NaN", "Infinity" and "-Infinity".
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
@@ -18,6 +17,10 @@ from tunefleet.problem_document import ProblemDetail as ProblemDetail  # message
 from tunefleet.problem_document import ProblemDocument as ProblemDocument
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
+from tunefleet.states import Failure as Failure
+from tunefleet.states import StopReason as StopReason
+from tunefleet.states import StudyState as StudyState
+from tunefleet.states import TrialState as TrialState
 from tunefleet.worker_facts import WorkerFacts as WorkerFacts  # a message, too
 
 API = "/api/v1"
@@ -31,49 +34,6 @@ AttemptNumber = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Text = Annotated[FreeText, StringConstraints(max_length=4_000)]
 
 T = TypeVar("T")
-
-
-class StudyState(StrEnum):
-    """What a study does now."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPLETE = "complete"
-    STOPPED = "stopped"
-
-
-class TrialState(StrEnum):
-    """What a trial does now; see `tunefleet_master.lifecycle` for the arrows."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPLETE = "complete"
-    PRUNED = "pruned"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class Failure(StrEnum):
-    """Why an attempt failed."""
-
-    LOST = "lost"
-    PREEMPTED = "preempted"
-    OUT_OF_MEMORY = "out_of_memory"
-    DIVERGED = "diverged"
-    ERROR = "error"
-    TIMEOUT = "timeout"
-    INFEASIBLE = "infeasible"
-
-
-class StopReason(StrEnum):
-    """Why the master tells a running trial to stop."""
-
-    PRUNED = "pruned"
-    PAUSED = "paused"
-    """It is saved, and goes on from there when it is among the best."""
-    DIVERGED = "diverged"
-    CANCELLED = "cancelled"
 
 
 class ClaimRequest(Model):

@@ -1,0 +1,48 @@
+"""What studies and trials can be, and why; parts of many messages."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class StudyState(StrEnum):
+    """What a study does now."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+
+
+class TrialState(StrEnum):
+    """What a trial does now; see `tunefleet_master.lifecycle` for the arrows."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Failure(StrEnum):
+    """Why an attempt failed."""
+
+    LOST = "lost"
+    PREEMPTED = "preempted"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    INFEASIBLE = "infeasible"
+
+
+class StopReason(StrEnum):
+    """Why the master tells a running trial to stop."""
+
+    PRUNED = "pruned"
+    PAUSED = "paused"
+    """It is saved, and goes on from there when it is among the best."""
+    DIVERGED = "diverged"
+    CANCELLED = "cancelled"
