@@ -124,7 +124,7 @@ def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _warm_start_problems(spec: StudySpec) -> Iterator[Problem]:
-    if spec.warm_start and spec.search.sampler in ("grid", "random", "sobol"):
+    if spec.warm_start and spec.search.sampler in ("grid", "random", "sobol", "pbt"):
         rule = (
             f"is for samplers that learn, and the sampler is {spec.search.sampler}; set it to auto, or leave this out"
         )
