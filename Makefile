@@ -6,7 +6,7 @@
 #   make mutants         the tests, tested: break promises one at a time    ARGS="--into docs/reliability.md" for its table
 #   make check           format, lint, types, import contracts, containers
 #   make fmt             format and repair what can be repaired
-#   make bench           every script of benchmarks/, with the peers  ARGS=--quick for some minutes in all
+#   make bench           what serving and training cost and bring, with the peers   ARGS=--quick for some minutes in all
 #   make bench-search    how well samplers and pruners choose, hours  ARGS="--cache FILE" to go on where it was interrupted
 #   make clean           remove what these targets made
 
@@ -86,7 +86,7 @@ $(BENCH_STAMP): $(STAMP)
 	@touch "$(BENCH_STAMP)"
 
 bench: $(BENCH_STAMP)
-	@for script in benchmarks/*.py; do \
+	@for script in $(filter-out benchmarks/search.py,$(wildcard benchmarks/*.py)); do \
 		echo "$$script" >&2; "$(BIN)/python" "$$script" $(ARGS); \
 	done
 

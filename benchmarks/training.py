@@ -7,7 +7,7 @@ has seen.
 
 Wall-clock time counts, so nothing else should run on the machine. --fleet N uses more or fewer workers.
 
-python benchmarks/training.py [--seeds N] [--fleet N] [--json]
+python benchmarks/training.py [--quick] [--seeds N] [--fleet N] [--json]
 """
 
 from __future__ import annotations
@@ -146,13 +146,15 @@ def pair(seed: int, *, n_workers: int) -> tuple[Result, Result]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5, help="how many times both are run; 5 unless given")
+    parser.add_argument("--quick", action="store_true", help="one seed")
+    parser.add_argument("--seeds", type=int, help="how many times both are run; 5 unless given")
     parser.add_argument("--fleet", type=int, default=4, help="how many workers; 4 unless given")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     arguments = parser.parse_args()
+    n_seeds = arguments.seeds or (1 if arguments.quick else 5)
     pairs = []
     print(f"{'seed':>4}  {'search':12}{'test':>8}{'validation':>12}{'trials':>8}{'in full':>9}{'seconds':>9}")
-    for seed in range(arguments.seeds):
+    for seed in range(n_seeds):
         pairs.append(pair(seed, n_workers=arguments.fleet))
         for name, it in zip(("stages + asha", "random"), pairs[-1], strict=True):
             print(
