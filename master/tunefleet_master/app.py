@@ -24,6 +24,7 @@ from tunefleet_master.api.routes import ROUTERS
 from tunefleet_master.dashboard import pages
 from tunefleet_master.parts import Parts
 from tunefleet_master.services import tokens
+from tunefleet_master.services.insights import Insights
 from tunefleet_master.services.keyring import Keyring
 from tunefleet_master.services.planner import Planner
 from tunefleet_master.services.sweeper import Sweeper
@@ -121,7 +122,12 @@ async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | No
             parts.database, parts.blobs.delete, sweep_s=settings.sweep_s, keep_curves_days=settings.keep_curves_days
         )
         planner = Planner(parts.database, parts.wakeups, observe=telemetry.proposed)
-        for name, run in (("sweeper", sweeper.run), ("planner", planner.run), ("keyring", parts.keyring.run)):
+        for name, run in (
+            ("sweeper", sweeper.run),
+            ("planner", planner.run),
+            ("keyring", parts.keyring.run),
+            ("analyst", parts.insights.run),
+        ):
             stack.push_async_callback(_stop, asyncio.create_task(_keep_running(name, run), name=name))
         stack.callback(parts.closing.set)
         yield parts
@@ -141,6 +147,7 @@ def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Part
         database=database,
         wakeups=wakeups,
         keyring=Keyring(database, wakeups, given=settings.token, is_local=settings.is_local),
+        insights=Insights(database, wakeups),
         telemetry=telemetry,
     )
 

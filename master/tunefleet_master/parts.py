@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from tunefleet.protocol import Directive
 from tunefleet_master.services import reports
+from tunefleet_master.services.insights import Insights
 from tunefleet_master.services.keyring import Keyring
 from tunefleet_master.services.pruning import RungBooks
 from tunefleet_master.services.reports import Reported
@@ -30,6 +31,7 @@ class Parts:
     blobs: BlobStore
     wakeups: Wakeups
     keyring: Keyring
+    insights: Insights
     telemetry: Telemetry
     record_reports: Together[Reported, Directive] = field(
         default_factory=lambda: partial(reports.record, books=RungBooks())

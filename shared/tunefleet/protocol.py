@@ -10,6 +10,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
+from tunefleet.findings import StudyFindings as StudyFindings  # a message, too
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.plain import FreeText, Plain, PlainText

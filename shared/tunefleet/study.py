@@ -21,6 +21,7 @@ from tunefleet.protocol import (
     RetryRequest,
     RetryResponse,
     StudyDetail,
+    StudyFindings,
     StudyPatch,
     StudyState,
     TrialDetail,
@@ -33,6 +34,7 @@ from tunefleet.trials import Trials
 
 FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 1.0
+FINDINGS_WAIT_S = 10.0  # of each call
 CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study is over
 LOG_NAME = "log.txt"
 NOT_MODELS = ("checkpoint", "log")
@@ -68,6 +70,18 @@ class Study:
     def best(self) -> TrialView | None:
         """The best trial so far; None before the first value."""
         return self.view().best
+
+    def findings(self, *, timeout_s: float = 120.0) -> StudyFindings:
+        """What its trials show: findings, which parameters matter, and what the trials to come would gain.
+
+        It takes the master a second or more. After `timeout_s` you get what is known by then, with `renewing` set.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            wait_s = min(FINDINGS_WAIT_S, max(0.0, deadline - time.monotonic()))
+            found = self._transport.get(f"{self._path}/findings", StudyFindings, query={"wait_s": wait_s})
+            if not found.renewing or wait_s == 0.0:
+                return found
 
     def add(self, **params: JsonValue) -> TrialView:
         """Queue a configuration by hand, such as `study.add(lr=0.1)`; it runs before what the sampler proposes.

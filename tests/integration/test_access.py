@@ -45,6 +45,7 @@ OPENED_BY = {
     "DELETE /api/v1/studies/{name}": SUBMIT,
     "POST /api/v1/studies/{name}/retry": SUBMIT,
     "GET /api/v1/studies/{name}/events": LOOK,
+    "GET /api/v1/studies/{name}/findings": LOOK,
     "POST /api/v1/studies/{name}/trials": SUBMIT,
     "GET /api/v1/studies/{name}/trials": LOOK,
     "GET /api/v1/studies/{name}/trials/{number}": LOOK,

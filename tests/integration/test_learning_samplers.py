@@ -19,7 +19,9 @@ from tests.integration.plugin import write_package
 from tunefleet import Client
 from tunefleet.errors import InvalidInput
 from tunefleet.spec import StudySpec
-from tunefleet_master.services.proposer import Ask, Begin, Proposer, SamplerFailed, Tell
+from tunefleet_master.search.history import History
+from tunefleet_master.services.informed import Begin, Tell
+from tunefleet_master.services.proposer import Ask, Proposer, SamplerFailed
 
 
 def spec_of(name: str, sampler: str, **changes: Any) -> StudySpec:
@@ -145,7 +147,8 @@ def test_a_samplers_process_that_dies_is_started_again(client: Client, master: M
 def test_a_sampler_that_takes_too_long_is_ended(package: Path) -> None:
     proposer = Proposer(time_limit_s=5)
     try:
-        proposer.begin(Begin(1, "mylab.slow", spec_of("slow", "mylab.slow")))
+        spec = spec_of("slow", "mylab.slow")
+        proposer.begin(Begin(1, "mylab.slow", spec, History(spec.search_space)))
         proposer.tell(Tell(1, []), up_to=1)
         with pytest.raises(SamplerFailed, match="longer than 5 s"):
             proposer.ask(Ask(1, 0, 1))

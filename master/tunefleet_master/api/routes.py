@@ -8,6 +8,7 @@ from tunefleet_master.api import (
     claims,
     endings,
     events,
+    findings,
     health,
     heartbeats,
     metrics,
@@ -25,7 +26,7 @@ ROUTERS = tuple(
     module.router
     for module in (
         *(reports, heartbeats, claims, endings, artifacts),
-        *(studies, trials, bundles, events, workers, status, schema, tokens),
+        *(studies, trials, bundles, events, findings, workers, status, schema, tokens),
         *(health, metrics),
     )
 )

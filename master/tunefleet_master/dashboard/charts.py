@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tunefleet.findings import EffectView
 from tunefleet.protocol import Point
 from tunefleet_master.dashboard.formats import number
 
@@ -156,3 +157,11 @@ def shares(counts: Mapping[str, int], total: int) -> list[tuple[str, float, floa
             parts.append((name, round(begin, 3), round(width, 3)))
         begin += width
     return parts
+
+
+def importance_bar(effect: EffectView) -> list[tuple[str, float, float]]:
+    """The parts of a bar of width 100: what a parameter explains alone, and what only together with others."""
+    alone = min(1.0, max(0.0, effect.share))
+    together = min(1.0, max(alone, effect.total)) - alone
+    parts = [("alone", 0.0, 100 * alone), ("together", 100 * alone, 100 * together)]
+    return [(name, round(begin, 3), round(width, 3)) for name, begin, width in parts if width > 0]

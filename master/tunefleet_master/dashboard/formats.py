@@ -25,6 +25,11 @@ def number(value: float | None) -> str:
     return f"{value:.4g}"
 
 
+def percent(share: float) -> str:
+    """A share of 1: `62.4 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def setting(value: JsonValue) -> str:
     """A parameter's value, cut to what a table's cell can hold."""
     if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool)):

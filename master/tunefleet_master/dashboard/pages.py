@@ -26,6 +26,7 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 PAGE_SIZE = 50
+MOST_EFFECTS = 20  # parameters whose importance is shown; those behind them explain next to nothing
 MAX_POINTS = 400  # a chart of 640 units shows no more
 
 router = APIRouter(include_in_schema=False)
@@ -88,13 +89,17 @@ async def fleet(parts: PartsOf) -> HTMLResponse:
 @router.get("/studies/{name}")
 @needs(Access.READ)
 async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
-    """A study's facts and a page of its trials."""
+    """A study's facts, what is known of what it shows, and a page of its trials.
+
+    What is not known yet is being worked out; the page shows it when it comes again.
+    """
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
         return {"study": studies.read(uow, name), "page": trials.page(uow, name, table.as_query()), "now": uow.now}
 
     found = await parts.database.aread(read)
-    return render("study.html", table=table, page_size=PAGE_SIZE, **found)
+    insight = await parts.insights.of(name)
+    return render("study.html", table=table, page_size=PAGE_SIZE, insight=insight, most_effects=MOST_EFFECTS, **found)
 
 
 @router.get("/trials/{trial_id}")

@@ -37,7 +37,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose")
+    names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose", "percent")
     environment.filters.update({name: getattr(formats, name) for name in names})
     environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
     return environment

@@ -37,6 +37,10 @@ def study_findings(history: History, spec: StudySpec) -> list[Finding]:
     Works from an empty history on. From 40 trials on nearly all of the time goes to the importance of parameters: a
     second of CPU with 10 parameters, four with 50, however many trials there are.
     """
-    view = StudyView(history, spec)
+    return findings(StudyView(history, spec))
+
+
+def findings(view: StudyView) -> list[Finding]:
+    """The same of a view, whose costly parts stay computed."""
     found = [finding for rule in RULES for finding in rule(view)]
     return sorted(found, key=lambda finding: finding.severity.rank)

@@ -19,10 +19,17 @@ from tunefleet_master.search.history import History, Outcome, Values
 
 @dataclass(frozen=True)
 class StudyView:
-    """What rules ask; what is costly is computed once, when a rule asks for it."""
+    """What rules ask; what is costly is computed once, when a rule asks for it.
+
+    Attributes:
+        history: all that has happened.
+        spec: the study as it stands.
+        n_more: how many trials are to come; None: what the budget has left.
+    """
 
     history: History
     spec: StudySpec
+    n_more: int | None = None
 
     @cached_property
     def evidence(self) -> Evidence:

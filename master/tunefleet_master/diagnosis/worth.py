@@ -92,11 +92,10 @@ def worth(history: History, spec: StudySpec, *, n_more: int | None = None) -> Wo
     random search and in 85 % for a sampler that learns. It is too wide, up to 100 %, in one dimension without noise,
     and too narrow, down to 67 %, where a sampler still gets nearer in six.
     """
-    values = _draws(history)
-    left = spec.budget.trials - history.n_ended if spec.budget.trials is not None else 0
-    n_more = left if n_more is None else n_more
-    if len(values) < LEAST_TRIALS or np.isfinite(values).sum() <= LEAST_TAIL or n_more <= 0:
+    n_more = _to_come(history, spec) if n_more is None else n_more
+    if n_more is None or n_more <= 0 or lacking(history, spec, n_more=n_more) is not None:
         return None
+    values = _draws(history)
     gains = _gains(values, n_more, learns=spec.search.sampler not in INDEPENDENT)
     sign = 1.0 if spec.objective.goal == "minimize" else -1.0
     gain, chance = float(gains.mean()), float((gains > 0).mean())
@@ -109,9 +108,25 @@ def worth(history: History, spec: StudySpec, *, n_more: int | None = None) -> Wo
     return Worth(len(values), n_more, sign * float(values.min()), gain, low, high, chance, sentence)
 
 
+def lacking(history: History, spec: StudySpec, *, n_more: int | None = None) -> str | None:
+    """What it takes until `worth` says something, in a sentence; None: it does, or there is nothing to say."""
+    n_more = _to_come(history, spec) if n_more is None else n_more
+    if n_more is None:
+        return "What more trials would gain is not known, since no budget.trials says how many there will be."
+    values = _draws(history)
+    n_trained = int(np.isfinite(values).sum())
+    if n_more <= 0 or (len(values) >= LEAST_TRIALS and n_trained > LEAST_TAIL):
+        return None
+    trials = "trials" if history.n_stages == 1 else "trials of the last stage"
+    return (
+        f"What the {n_more} trials to come would gain is known from {LEAST_TRIALS} {trials} on, of which more than "
+        f"{LEAST_TAIL} have a result; so far there are {len(values)}, and {n_trained} have one."
+    )
+
+
 def not_worth_going_on(view: StudyView) -> Iterator[Finding]:
     """What is left to gain is next to nothing of what the search has gained so far."""
-    found = worth(view.history, view.spec)
+    found = worth(view.history, view.spec, n_more=view.n_more)
     if found is None:
         return
     values = _draws(view.history)
@@ -155,13 +170,19 @@ def _chance_of_none(n: int, k: int) -> Values:
     return np.concatenate([np.exp(log_ratio), np.zeros(k)])
 
 
+def _to_come(history: History, spec: StudySpec) -> int | None:
+    """How many trials the budget has left, those that run included; None without a limit."""
+    return None if spec.budget.trials is None else spec.budget.trials - history.n_ended
+
+
 def _draws(history: History) -> Values:
     """(n,): one value for each trial that was judged, minimised, in the order in which they ended.
 
     Infinity for one that could not be trained. One that was stopped early does not count as better than the best of
-    those that ran to their end.
+    those that ran to their end. Of a study with stages only the last one counts: the others ran fewer steps, elsewhere.
     """
     indices = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED, Outcome.INFEASIBLE)
+    indices = indices[history.stages[indices] == history.n_stages - 1]
     values = np.where(np.isfinite(history.values[indices, 0]), history.values[indices, 0], np.inf)
     is_complete = history.outcomes[indices] == Outcome.COMPLETE
     best = values[is_complete].min(initial=np.inf)

@@ -148,6 +148,11 @@ class History:
         return self._ended[: self.n]
 
     @property
+    def n_stages(self) -> int:
+        """How many stages the study has; 1 where it has none."""
+        return len(self._stages) + 1
+
+    @property
     def fits(self) -> Mask:
         """(n,): which trials lie in the space as it is now; all of them unless it was edited."""
         return np.asarray(~np.isnan(self.points).all(axis=1))

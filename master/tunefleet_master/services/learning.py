@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tunefleet_master.search import registry
-from tunefleet_master.search.history import Change, Edit, Prior
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Suggestion
 from tunefleet_master.services import histories
-from tunefleet_master.services.proposer import TIME_LIMIT_S, Ask, Begin, Proposer, SamplerFailed, Tell
+from tunefleet_master.services.proposer import TIME_LIMIT_S, Ask, Proposer, SamplerFailed
+from tunefleet_master.services.telling import catch_up
 from tunefleet_master.storage.database import Database
-from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
-
-TOLD_AT_ONCE = 5_000  # changes in one message to the samplers' process
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +72,7 @@ class NewestResults:
         study = need.study
         kind = registry.SAMPLERS[study.sampler]
         try:
-            saw = self._database.read(lambda uow: self._tell(uow, study))
+            saw = catch_up(self._proposer, study, database=self._database)
             suggested = self._proposer.ask(Ask(study.id, study.position, need.n))
         except SamplerFailed as failure:
             log.warning("study %s: %s\n%s", study.name, failure.message, failure.hint or "")
@@ -90,19 +87,3 @@ class NewestResults:
     def close(self) -> None:
         """End the samplers' process."""
         self._proposer.close()
-
-    def _tell(self, uow: UnitOfWork, study: Study) -> int:
-        """Tell the process what has happened in the study since it was last told; the last event."""
-        seen = self._proposer.seen(study.id)
-        if seen == 0:
-            first = histories.first_spec(uow.connection, study)
-            self._proposer.begin(Begin(study.id, study.sampler, first))
-        news: list[Change | Edit | Prior] = []
-        for event_id, change in histories.changes(uow.connection, study.id, after=seen):
-            seen = event_id
-            news.append(change)
-            if len(news) == TOLD_AT_ONCE:
-                self._proposer.tell(Tell(study.id, news), up_to=seen)
-                news = []
-        self._proposer.tell(Tell(study.id, news), up_to=seen)
-        return seen

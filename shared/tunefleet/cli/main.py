@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 
 from tunefleet import __version__
-from tunefleet.cli import checking, demo, doctor, fleet, replaying, simulate, steering, studies, tokens, trial_commands
+from tunefleet.cli import (
+    checking,
+    demo,
+    doctor,
+    findings,
+    fleet,
+    replaying,
+    simulate,
+    steering,
+    studies,
+    tokens,
+    trial_commands,
+)
 from tunefleet.errors import Conflict, TunefleetError
 
 EXIT_CODES = """\b
@@ -37,6 +49,7 @@ for _group in (
     doctor.app,
     studies.app,
     trial_commands.app,
+    findings.app,
     steering.app,
     replaying.app,
     simulate.app,

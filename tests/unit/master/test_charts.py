@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from tunefleet.findings import EffectView
 from tunefleet.protocol import Point
 from tunefleet_master.dashboard import charts, formats
 
@@ -120,3 +121,12 @@ def test_settings_are_shown_as_they_were_written(value, text) -> None:
 
 def test_prose_marks_code_and_escapes_the_rest() -> None:
     assert formats.prose("`a<b>` & c") == "<code>a&lt;b&gt;</code> &amp; c"
+
+
+def test_a_bar_of_importance_has_what_a_parameter_explains_alone_and_what_with_others() -> None:
+    def bar(share: float, total: float) -> list[tuple[str, float, float]]:
+        return charts.importance_bar(EffectView(parameter="lr", share=share, spread=0.1, total=total))
+
+    assert bar(0.25, 0.75) == [("alone", 0.0, 25.0), ("together", 25.0, 50.0)]
+    assert bar(0.0, 0.0) == []
+    assert bar(1.0, 0.9) == [("alone", 0.0, 100.0)]

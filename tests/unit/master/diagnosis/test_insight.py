@@ -1,0 +1,76 @@
+"""Everything that diagnosis says, and what it cannot say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tests.unit.master.diagnosis.studied import spec_of, studied
+
+from tunefleet_master.diagnosis.insight import insight
+from tunefleet_master.diagnosis.study_view import StudyView
+from tunefleet_master.search.history import Change, History, Outcome
+
+SPACE: dict[str, Any] = {"lr": {"log": [1e-5, 1e-1]}, "width": {"int": [8, 512], "log": True}}
+
+
+def loss(params: dict[str, Any]) -> float:
+    return float((math.log10(params["lr"]) + 3) ** 2 / 8 + (math.log2(params["width"] / 64) / 4) ** 2)
+
+
+def view(n: int, *, n_more: int | None = None, **changes: Any) -> StudyView:
+    spec = spec_of(SPACE, **changes)
+    return StudyView(studied(spec, loss, n).history, spec, n_more)
+
+
+def test_a_study_with_many_trials_leaves_nothing_unknown() -> None:
+    found = insight(view(60, budget={"trials": 100}))
+    assert found.unknown == []
+    assert found.importance is not None
+    assert {effect.parameter for effect in found.importance.effects} == {"lr", "width"}
+    assert found.worth is not None
+    assert found.worth.n_more == 40
+
+
+def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
+    found = insight(view(5, budget={"trials": 100}))
+    assert (found.importance, found.worth) == (None, None)
+    assert found.unknown == [
+        "Which parameters matter is known from 40 trials with a result on; so far there are 5.",
+        "What the 95 trials to come would gain is known from 20 trials on, of which more than 10 have a result; so far "
+        "there are 5, and 5 have one.",
+    ]
+
+
+def test_a_study_without_a_number_of_trials_says_that_their_gain_is_not_known() -> None:
+    assert insight(view(60)).unknown == [
+        "What more trials would gain is not known, since no budget.trials says how many there will be."
+    ]
+
+
+def test_a_study_that_is_over_is_not_asked_for_more() -> None:
+    found = insight(view(60, n_more=0))
+    assert (found.worth, found.unknown) == (None, [])
+    assert "not_worth_going_on" not in [finding.code for finding in found.findings]
+
+
+def test_the_trials_that_are_really_to_come_decide_and_not_the_budget() -> None:
+    found = insight(view(60, n_more=5, budget={"trials": 1_000}))
+    assert found.worth is not None
+    assert found.worth.n_more == 5
+
+
+def test_the_gain_of_a_study_with_stages_is_told_from_its_last_stage_alone() -> None:
+    spec = spec_of({"x": {"float": [0, 1]}}, budget={"trials": 100})
+    history = History(spec.search_space, stages=[50])
+    for i in range(69):
+        # What the short trials reached is much better, and says nothing of the long ones.
+        value = -100.0 if i < 50 else 1 + i / 100
+        history.fold([Change(i, Outcome.COMPLETE, params={"x": i / 100}, values=(value,), steps=1)])
+    found = insight(StudyView(history, spec, 31))
+    assert found.worth is None
+    assert "20 trials of the last stage" in found.unknown[-1]
+    history.fold([Change(69, Outcome.COMPLETE, params={"x": 0.69}, values=(2.0,), steps=1)])
+    found = insight(StudyView(history, spec, 30))
+    assert found.worth is not None
+    assert (found.worth.n_trials, found.worth.best) == (20, 1.5)
