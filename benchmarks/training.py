@@ -103,7 +103,7 @@ def fleet(folder: Path, n_workers: int) -> Iterator[Client]:
         log.close()
 
 
-def search(client: Client, name: str, spec: dict[str, Any], *, within_s: float | None, folder: Path) -> Result:
+def search(client: Client, spec: dict[str, Any], *, name: str, within_s: float | None, folder: Path) -> Result:
     """Run a study to its end, or for so long; what its best trial is worth."""
     began = time.monotonic()
     study = client.submit({"name": name, **STUDY, **spec})
@@ -137,9 +137,9 @@ def pair(seed: int, *, n_workers: int) -> tuple[Result, Result]:
     """Both searches with this seed, one after the other on one fleet."""
     with tempfile.TemporaryDirectory() as place, fleet(Path(place), n_workers) as client:
         ours = {**SYSTEMATIC, "search": {"seed": seed}, "data": {"seed": seed}}
-        systematic = search(client, "systematic", ours, within_s=None, folder=Path(place))
+        systematic = search(client, ours, name="systematic", within_s=None, folder=Path(place))
         theirs = {**RANDOM, "search": {"sampler": "random", "seed": seed}, "data": {"seed": seed}}
-        random = search(client, "random", theirs, within_s=systematic.wall_s, folder=Path(place))
+        random = search(client, theirs, name="random", within_s=systematic.wall_s, folder=Path(place))
     return systematic, random
 
 

@@ -179,7 +179,8 @@ def test_stopping_the_study_cancels_what_is_paused(master: Any) -> None:
 def test_when_the_hours_are_spent_what_is_paused_ends_with_what_it_has_reached(master: Any) -> None:
     submit(master, budget={"hours": 1, "trials": 9})
     train(master, master.claim()[0])
-    master.pass_time(3_700)
+    master.be_away(3_700)
+    master.pass_time(2)
     master.plan()
     assert states(master) == ["pruned"] + ["cancelled"] * 8
     assert master.look(lambda uow: studies.read(uow, "study")).state is StudyState.COMPLETE
