@@ -335,7 +335,6 @@ def without_message(answer: Any) -> Any:
     return answer.model_copy(update={"message": ""}) if hasattr(answer, "message") else answer
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 @pytest.mark.timeout(amount(1_200, 7_200))  # a failure is made small before it is shown
 def test_any_order_of_calls_keeps_every_promise(master: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "tunefleet_master")
