@@ -33,7 +33,7 @@ MEMBERS_TIMES_POINTS = 500  # with more points hyperparameters are better known,
 N_BEST = 5  # points near which a search begins
 MIN_WIDE = 21  # free axes from which on the search keeps to a trust region
 ALONE = Effort(spread=1_000, mutations=40, starts=8)
-TOGETHER = Effort(spread=200, mutations=10, starts=3)  # for all but the first of a batch
+TOGETHER = Effort(spread=200, mutations=10, starts=2)  # for all but the first of a batch
 
 
 class GpSampler(LearningSampler):
