@@ -49,6 +49,9 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
         InvalidInput: a file cannot be used, there is no such sampler or pruner, or one cannot run this study.
     """
     spec = read_study(study).spec
+    if spec.several_objectives:
+        rule = "cannot be simulated yet: searches are compared by one value; name one of them as `objective`"
+        raise InvalidInput([Problem("objectives", rule)])
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,9 @@ from tunefleet.errors import InvalidInput, Problem
 NOT_PLAIN = "not_plain"
 """The type of an error whose context has the `rule`, the `value` as shown, and its place in `keys`."""
 
+ABSENT = "absent"
+"""The type of an error of a key that is lacking, which is the `key` of its context: the model calls it otherwise."""
+
 MAX_SHOWN = 80  # characters of a wrong value that an error repeats: enough to find it, too little to flood a terminal
 
 
@@ -67,8 +70,8 @@ class Model(BaseModel):
 @cache
 def _names_of(model: type[BaseModel]) -> frozenset[str]:
     """What the model's keys may be called; kept, since every message asks."""
-    aliases = {field.alias for field in model.model_fields.values() if field.alias}
-    return frozenset({*model.model_fields, *aliases})
+    keys = {field.alias or name for name, field in model.model_fields.items()}
+    return frozenset({*keys, *model.model_fields} if model.model_config.get("populate_by_name") else keys)
 
 
 def problems_of(error: ValidationError, *, field: str = "") -> list[Problem]:
@@ -85,6 +88,8 @@ def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") ->
     if details["type"] in ("unknown_key", NOT_PLAIN):
         place += context["keys"][:1]
         return Problem(_field(place), str(context["rule"]), context.get("value"))
+    if details["type"] == ABSENT:
+        return Problem(_field([*place[:-1], str(context["key"])]), "is required")
     if details["type"] == "missing":
         return Problem(_field(place), "is required")
     rule = str(details["msg"]).removeprefix("Value error, ")

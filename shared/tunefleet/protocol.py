@@ -74,6 +74,9 @@ class Lease(Model):
     run: Run
     data: DataSpec
     objective: Objective
+    """Of several, the first."""
+    result_metrics: tuple[MetricName, ...] = ()
+    """With several objectives: what a report must have all of to be the trial's result; the last one that has is it."""
     trial_timeout_s: float | None
     resume: ArtifactRef | None
     """The last checkpoint of an earlier attempt, or of the trial that this one goes on from."""
@@ -199,6 +202,11 @@ class TrialView(Model):
     params: Configuration
     seed: int
     value: float | None
+    """With several objectives that of the first."""
+    values: tuple[float, ...] | None = None
+    """With several objectives one for each, as the last report that has all of them gives them; None without one."""
+    broken_outcomes: tuple[str, ...] = ()
+    """The study's `outcomes` that are not true of it; with any the trial is not on the front."""
     best_step: int | None
     last_step: int | None
     metrics: dict[str, float]
@@ -275,6 +283,8 @@ class StudyView(Model):
     """Why it is in this state, when somebody should know."""
     goal: Literal["maximize", "minimize"]
     metric: str
+    objectives: tuple[Objective, ...] = ()
+    """All of them where there are several; `goal` and `metric` are the first one's, and there is no `best`."""
     sampler: str
     sampler_reason: str
     trials: dict[TrialState, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -14,15 +15,21 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     Tag,
+    ValidationInfo,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from tunefleet.durations import Seconds
 from tunefleet.errors import InvalidInput
-from tunefleet.model import Model, did_you_mean
-from tunefleet.names import MetricName, Name, ParameterName, matching
+from tunefleet.expressions import Expression
+from tunefleet.model import ABSENT, Model, did_you_mean
+from tunefleet.names import Name, ParameterName, matching
+from tunefleet.objective import FrontObjective as FrontObjective
+from tunefleet.objective import Objective as Objective  # a part of the study
+from tunefleet.objective import Outcome, is_true
 from tunefleet.parameters import Parameter
 from tunefleet.plain import Plain
 from tunefleet.space import Space
@@ -50,19 +57,6 @@ Pruner = Literal["none", "median", "percentile", "patience", "threshold", "asha"
 
 BUNDLE_PREFIX = "sha256:"
 """`run.code` on the wire is this prefix and the bundle's hash; in a user's file it is a folder."""
-
-
-class Objective(Model):
-    """What is optimised."""
-
-    metric: MetricName
-    goal: Literal["maximize", "minimize"]
-    value: Literal["best", "last"] = "best"
-    """Which report counts: the best one (the model is kept from there), or the last."""
-
-    def better(self, a: float, b: float | None) -> bool:
-        """Whether value a is strictly better than b; anything is better than None."""
-        return b is None or (a > b if self.goal == "maximize" else a < b)
 
 
 class TaskRun(Model):
@@ -251,12 +245,22 @@ class StudySpec(Plain):
     but this version cannot run yet is refused at submission.
     """
 
+    model_config = ConfigDict(
+        populate_by_name=False,
+        json_schema_extra={"oneOf": [{"required": ["objective"]}, {"required": ["objectives"]}]},
+    )
+
     name: Name
-    objective: Objective
+    several_objectives: tuple[FrontObjective, ...] = Field(default=(), alias="objectives", max_length=4)
+    """2 to 4 of which none is given up for another: the study looks for their front."""
+    single_objective: Annotated[Objective | None, Field(validate_default=True)] = Field(default=None, alias="objective")
+    """What is optimised; exactly one of `objective` and `objectives` is given."""
     run: Run
     data: DataSpec = DataSpec()
     space: dict[ParameterName, Parameter] = Field(min_length=1, max_length=200)
     constraints: tuple[str, ...] = Field(default=(), max_length=100)
+    outcomes: tuple[Outcome, ...] = Field(default=(), max_length=100)
+    """Bounds on metrics; a trial that breaks one is not on the front of `objectives`."""
     steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """How many steps (epochs) a full trial runs; `trial.epochs` counts them."""
     search: Search = Search()
@@ -275,7 +279,30 @@ class StudySpec(Plain):
     """How long one attempt may take, in seconds; text such as `2h` is accepted."""
     retry: Retry = Retry()
 
-    @field_validator("constraints", "warm_start", mode="before")
+    @field_validator("several_objectives")
+    @classmethod
+    def _check_several(cls, objectives: tuple[FrontObjective, ...]) -> tuple[FrontObjective, ...]:
+        if len(objectives) == 1:
+            raise ValueError("has one objective; write it as `objective`, or add another")
+        metrics = [objective.metric for objective in objectives]
+        twice = next((metric for metric in metrics if metrics.count(metric) > 1), None)
+        if twice is not None:
+            raise ValueError(f"has the metric {twice!r} twice; each objective has a metric of its own")
+        return objectives
+
+    @field_validator("single_objective")
+    @classmethod
+    def _check_exactly_one(cls, objective: Objective | None, info: ValidationInfo) -> Objective | None:
+        if "several_objectives" not in info.data:  # it is wrong, and said so
+            return objective
+        has_several = bool(info.data["several_objectives"])
+        if objective is None and not has_several:
+            raise PydanticCustomError(ABSENT, "is required", {"key": "objective"})
+        if objective is not None and has_several:
+            raise ValueError("a study has `objective` or `objectives`, and this one has both; leave one of them out")
+        return objective
+
+    @field_validator("constraints", "outcomes", "warm_start", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -287,6 +314,30 @@ class StudySpec(Plain):
         except InvalidInput as error:
             raise ValueError("; ".join(str(problem) for problem in error.problems)) from error
         return self
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All that is optimised: one, or several."""
+        return self.several_objectives or (self.objective,)
+
+    @property
+    def objective(self) -> Objective:
+        """What is optimised; of several, the first."""
+        return self.single_objective or self.several_objectives[0]
+
+    @cached_property
+    def result_metrics(self) -> tuple[str, ...]:
+        """The metrics that a report has to have to be a trial's result: of the objectives, and of the outcomes."""
+        bounded = (name for bound in self._bounds for name in sorted(bound.names))
+        return tuple(dict.fromkeys([*(objective.metric for objective in self.objectives), *bounded]))
+
+    def broken_outcomes(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """The outcomes that are not true of a result, which has all of `result_metrics`."""
+        return tuple(bound.text for bound in self._bounds if not is_true(bound, metrics))
+
+    @cached_property
+    def _bounds(self) -> tuple[Expression, ...]:
+        return tuple(map(Expression.parse, self.outcomes))
 
     @cached_property
     def search_space(self) -> Space:

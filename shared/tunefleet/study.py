@@ -18,19 +18,21 @@ from tunefleet.protocol import (
     EnqueueRequest,
     Event,
     Failure,
+    Page,
     RetryRequest,
     RetryResponse,
     StudyDetail,
     StudyFindings,
     StudyPatch,
     StudyState,
+    StudyView,
     TrialDetail,
     TrialState,
     TrialView,
 )
 from tunefleet.spec import Budget
 from tunefleet.transport import Transport, route
-from tunefleet.trials import Trials
+from tunefleet.trials import PAGE_SIZE, Trials
 
 FIRST_LOOK_S = 0.1
 LONGEST_LOOK_S = 1.0
@@ -68,7 +70,7 @@ class Study:
         return self._transport.get(f"{self._path}{route('trials', number)}", TrialDetail)
 
     def best(self) -> TrialView | None:
-        """The best trial so far; None before the first value."""
+        """The best trial so far; None before the first value, and where there are several objectives: see `front`."""
         return self.view().best
 
     def findings(self, *, timeout_s: float = 120.0) -> StudyFindings:
@@ -81,6 +83,24 @@ class Study:
             wait_s = min(FINDINGS_WAIT_S, max(0.0, deadline - time.monotonic()))
             found = self._transport.get(f"{self._path}/findings", StudyFindings, query={"wait_s": wait_s})
             if not found.renewing or wait_s == 0.0:
+                return found
+
+    def front(self) -> list[TrialView]:
+        """With several objectives: the trials that no other one betters in all of them, and that break no outcome.
+
+        The best in the first objective come first; `values` of each has all of its values.
+
+        Raises:
+            Conflict: the study has one objective.
+        """
+        found: list[TrialView] = []
+        cursor: str | None = None
+        while True:
+            query = {"cursor": cursor, "limit": PAGE_SIZE}
+            page = self._transport.get(f"{self._path}/front", Page[TrialView], query=query)
+            found += page.items
+            cursor = page.next
+            if cursor is None:
                 return found
 
     def add(self, **params: JsonValue) -> TrialView:
@@ -242,9 +262,17 @@ def is_over(view: StudyDetail) -> bool:
     )
 
 
+def has_result(view: StudyView) -> bool:
+    """Whether a trial has a value; with several objectives, whether one is complete."""
+    return bool(view.trials.get(TrialState.COMPLETE)) if view.objectives else view.best is not None
+
+
 def no_best(view: StudyDetail) -> NotFound:
     """Why a study has no best trial, and what to do about it."""
     name, failed = view.name, view.trials.get(TrialState.FAILED, 0)
+    if view.objectives:
+        hint = f"See the trials that no other one betters: tunefleet front {name}"
+        return NotFound(f"No trial of {name} is the best: it has several objectives.", hint=hint)
     if not is_over(view):
         if view.unclaimed:
             return NotFound(f"No trial of {name} has a value yet: no worker takes its trials.", hint=view.unclaimed)

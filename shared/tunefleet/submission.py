@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
+from tunefleet.objectives import objective_problems
 from tunefleet.population import SAMPLER as PBT
 from tunefleet.population import population_problems
 from tunefleet.pruning import pruning_problems
@@ -61,6 +62,7 @@ def review(spec: StudySpec) -> Review:
             *stage_problems(spec),
             *_warm_start_problems(spec),
             *population_problems(spec),
+            *objective_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec)),

@@ -83,12 +83,15 @@ class TaskSignature:
     parameters: Mapping[str, TaskParameter]
     metrics: tuple[str, ...]
 
-    def problems(self, options: Mapping[str, Any], space: Mapping[str, Parameter], *, metric: str) -> list[Problem]:
-        """Everything that does not fit: options of `run`, parameters of the space, the objective's metric."""
+    def problems(
+        self, options: Mapping[str, Any], space: Mapping[str, Parameter], *, metrics: Mapping[str, str]
+    ) -> list[Problem]:
+        """What does not fit: options of `run`, parameters of the space, metrics by the field that asks for them."""
         found = [*self._option_problems(options), *self._space_problems(space)]
-        if metric not in self.metrics:
-            rule = f"the task does not report this metric{did_you_mean(metric, list(self.metrics))}"
-            found.append(Problem("objective.metric", rule, shown(metric)))
+        for field, metric in metrics.items():
+            if metric not in self.metrics:
+                rule = f"the task does not report this metric{did_you_mean(metric, list(self.metrics))}"
+                found.append(Problem(field, rule, shown(metric)))
         return found
 
     def _option_problems(self, options: Mapping[str, Any]) -> Iterator[Problem]:
@@ -137,7 +140,16 @@ def task_problems(spec: StudySpec) -> list[Problem]:
                 "run.task", f"there is no such task{did_you_mean(spec.run.task, list(TASKS))}", shown(spec.run.task)
             )
         ]
-    return signature.problems(spec.run.options, spec.space, metric=spec.objective.metric)
+    return signature.problems(spec.run.options, spec.space, metrics=_asked_for(spec))
+
+
+def _asked_for(spec: StudySpec) -> dict[str, str]:
+    """The metrics that the study reads, by the field that reads them."""
+    if not spec.several_objectives:
+        return {"objective.metric": spec.objective.metric}
+    metrics = {f"objectives.{i}.metric": objective.metric for i, objective in enumerate(spec.objectives)}
+    bounded = [name for name in spec.result_metrics if name not in metrics.values()]
+    return {**metrics, **{f"outcomes ({name})": name for name in bounded}}
 
 
 def _extremes(parameter: Parameter) -> tuple[JsonValue, ...]:

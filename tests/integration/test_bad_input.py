@@ -43,6 +43,13 @@ STUDY: dict[str, Any] = {
     "trial_timeout": "2h",
     "retry": {"lost": 1, "error": 1},
 }
+SEVERAL: dict[str, Any] = {
+    **{key: STUDY[key] for key in ("run", "search", "budget")},
+    "name": "bad",
+    "objectives": [{"metric": "a", "goal": "maximize", "value": "last"}, {"metric": "b", "goal": "minimize"}],
+    "outcomes": ["c <= 1 / (a - 1)"],
+    "space": {"x": {"float": [0, 1]}},
+}
 FACTS = {"host": "h", "device": "d", "slots": 1, "labels": ["a"], "allow_code": True, "version": "1", "status": "s"}
 WORKERS_CALLS: dict[str, dict[str, Any]] = {
     "/claims": {"worker": "w2", "slots": 1, "request_id": "r", "study": "good", "facts": FACTS},
@@ -76,6 +83,7 @@ READING = (
     *("/studies?cursor={}", "/studies?limit={}", "/studies/{}", "/studies/{}/trials", "/studies/{}/events"),
     *("/studies/good/trials?sort={}", "/studies/good/trials?cursor={}", "/studies/good/trials?since={}"),
     *("/studies/good/trials?limit={}", "/studies/good/trials?state={}", "/studies/good/trials/{}", "/trials/{}"),
+    *("/studies/{}/front", "/studies/good/front?cursor={}", "/studies/good/front?limit={}"),
     *("/trials/1?max_points={}", "/trials/1/artifacts/{}", "/bundles/{}", "/schema/{}", "/{}"),
 )
 PAGES = ("/?x={}", "/studies/{}", "/studies/good?sort={}", "/studies/good?page={}", "/trials/{}", "/static/{}", "/{}")
@@ -128,9 +136,10 @@ def assert_works(api: Any) -> None:
     assert api.claim("last", wait_s=20.0, study="last")[0]["study"] == "last"
 
 
-def test_no_value_anywhere_in_a_study_breaks_the_master_or_another_study(api: Any) -> None:
-    assert send(api, "/studies", json.dumps(STUDY).encode()).status_code == 201
-    for number, body in enumerate(bad_bodies(STUDY)):
+@pytest.mark.parametrize("study", [STUDY, SEVERAL], ids=["one objective", "several"])
+def test_no_value_anywhere_in_a_study_breaks_the_master_or_another_study(api: Any, study: dict[str, Any]) -> None:
+    assert send(api, "/studies", json.dumps(study).encode()).status_code == 201
+    for number, body in enumerate(bad_bodies(study)):
         send(api, "/studies", body.replace(b'"name": "bad"', b'"name": "bad-%d"' % number))
     assert_works(api)
 

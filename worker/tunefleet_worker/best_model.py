@@ -40,9 +40,10 @@ class BestModel:
     def consider(self, step: int, metrics: Mapping[str, float], *, model: Any) -> None:
         """Copy the model's state if these metrics are the best so far, or the objective counts the last ones."""
         objective = self._lease.objective
-        value = metrics.get(objective.metric)
-        if value is None or not math.isfinite(value):
+        asked_for = self._lease.result_metrics or (objective.metric,)
+        if not all(math.isfinite(metrics.get(name, math.nan)) for name in asked_for):
             return
+        value = metrics[objective.metric]
         if objective.value == "best" and not self._is_better(value, step):
             return
         tensors = _copied(model)

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from tunefleet.names import Name
-from tunefleet.protocol import API, Page, RetryRequest, RetryResponse, StudyDetail, StudyPatch, StudyView
+from tunefleet.protocol import API, Page, RetryRequest, RetryResponse, StudyDetail, StudyPatch, StudyView, TrialView
 from tunefleet.spec import StudySpec
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import studies, trials
+from tunefleet_master.services import fronts, studies, trials
 
 router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 
@@ -44,6 +44,21 @@ async def list_studies(
 async def read(parts: PartsOf, name: Name) -> StudyDetail:
     """The study with its spec, its trials by state and its best trial."""
     return await parts.database.aread(lambda uow: studies.read(uow, name))
+
+
+@router.get("/{name}/front", summary="Read the front of a study", responses=responses(404, 409))
+@needs(Access.READ)
+async def read_front(
+    parts: PartsOf,
+    name: Name,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> Page[TrialView]:
+    """With several objectives: the trials that no other one betters in all of them, and that keep within `outcomes`.
+
+    The best in the first objective come first; 409 where the study has one objective.
+    """
+    return await parts.database.aread(lambda uow: fronts.page(uow, name, cursor=cursor, limit=limit))
 
 
 @router.patch("/{name}", summary="Pause, resume, stop or change a study", responses=responses(404, 409))

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tunefleet.findings import EffectView
-from tunefleet.protocol import Point
+from tunefleet.protocol import Point, TrialView
+from tunefleet.spec import Objective
 from tunefleet_master.dashboard.formats import number
 
 WIDTH, HEIGHT = 640.0, 260.0
@@ -95,9 +96,43 @@ def _chart(title: str, names: Sequence[str], curve: Sequence[Point]) -> Chart | 
     y = _y_axis([value for points in series.values() for _, value in points])
     lines = tuple(_line(name, points, x, y, style) for style, (name, points) in enumerate(series.items()))
     x_ticks = tuple(Tick(x.at(value), number(value)) for value in nice_ticks(x.low, x.high) if value == int(value))
-    y_ticks = tuple(Tick(y.at(value), number(value)) for value in _y_values(y))
+    y_ticks = tuple(Tick(y.at(value), number(value)) for value in _tick_values(y))
     summary = "; ".join(f"{line.name} ends at {line.last}" for line in lines)
     return Chart(title, lines, x_ticks, y_ticks, y.is_log, summary)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontChart:
+    """The trials of a front by their first two objectives.
+
+    Attributes:
+        axes: the metrics along x and y.
+        dots: where each trial is drawn, and its id and number.
+        x_ticks: of the first metric.
+        y_ticks: of the second.
+    """
+
+    axes: tuple[str, str]
+    dots: tuple[tuple[float, float, int, int], ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def front_chart(objectives: Sequence[Objective], trials: Sequence[TrialView]) -> FrontChart | None:
+    """The picture of a front; None where there are more than two objectives, or no trials."""
+    placed = [(*trial.values, trial) for trial in trials if trial.values is not None and len(trial.values) == 2]
+    if not placed:
+        return None
+    x = _value_axis([first for first, _, _ in placed], LEFT, WIDTH - RIGHT)
+    y = _y_axis([second for _, second, _ in placed])
+    return FrontChart(
+        axes=(objectives[0].metric, objectives[1].metric),
+        dots=tuple(
+            (round(x.at(first), 1), round(y.at(second), 1), trial.id, trial.number) for first, second, trial in placed
+        ),
+        x_ticks=tuple(Tick(x.at(value), number(value)) for value in _tick_values(x)),
+        y_ticks=tuple(Tick(y.at(value), number(value)) for value in _tick_values(y)),
+    )
 
 
 def _finite(name: str, curve: Sequence[Point]) -> list[tuple[int, float]]:
@@ -114,16 +149,20 @@ def _x_axis(steps: Sequence[int]) -> Axis:
 
 
 def _y_axis(values: Sequence[float]) -> Axis:
+    return _value_axis(values, HEIGHT - BOTTOM, TOP)
+
+
+def _value_axis(values: Sequence[float], begin: float, end: float) -> Axis:
     low, high = min(values), max(values)
     is_log = low > 0 and high / low > LOG_FROM_RATIO
     if is_log:
-        return Axis(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), HEIGHT - BOTTOM, TOP, True)
+        return Axis(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), begin, end, True)
     margin = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
     ceiling = 1.0 if low >= 0 and high <= 1 < high + margin else high + margin  # a share has no room above 1
-    return Axis(low - margin if low < 0 or low > margin else 0.0, ceiling, HEIGHT - BOTTOM, TOP)
+    return Axis(low - margin if low < 0 or low > margin else 0.0, ceiling, begin, end)
 
 
-def _y_values(axis: Axis) -> list[float]:
+def _tick_values(axis: Axis) -> list[float]:
     if not axis.is_log:
         return nice_ticks(axis.low, axis.high)
     first, last = round(math.log10(axis.low)), round(math.log10(axis.high))

@@ -21,7 +21,7 @@ from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import status, studies, trials, workers
+from tunefleet_master.services import fronts, status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -95,11 +95,16 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
     """
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
-        return {"study": studies.read(uow, name), "page": trials.page(uow, name, table.as_query()), "now": uow.now}
+        found = studies.read(uow, name)
+        front = fronts.page(uow, name, cursor=None, limit=PAGE_SIZE) if found.objectives else None
+        return {"study": found, "front": front, "page": trials.page(uow, name, table.as_query()), "now": uow.now}
 
     found = await parts.database.aread(read)
+    front = found["front"]
+    drawn = None if front is None else charts.front_chart(found["study"].objectives, front.items)
     insight = await parts.insights.of(name)
-    return render("study.html", table=table, page_size=PAGE_SIZE, insight=insight, most_effects=MOST_EFFECTS, **found)
+    options = {"page_size": PAGE_SIZE, "insight": insight, "most_effects": MOST_EFFECTS, "front_drawn": drawn}
+    return render("study.html", table=table, **options, **found)
 
 
 @router.get("/trials/{trial_id}")

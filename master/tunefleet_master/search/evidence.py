@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from tunefleet_master.search.axes import Points
+from tunefleet_master.search.axes import Mask, Points
 from tunefleet_master.search.history import History, Indices, Outcome, Values
 
 
@@ -60,6 +60,40 @@ def evidence(history: History) -> Evidence:
         scores = np.concatenate([*(quantiles(len(ranked)) for ranked, _ in priors), scores])
         infeasible = np.vstack([*(untrained for _, untrained in priors), infeasible])
     return Evidence(points, scores, infeasible, pending, are_ranks=True)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEvidence:
+    """What may be learnt from where there are several objectives.
+
+    Attributes:
+        points: (n, d) canonical points of trials with a value of each objective, the first that ended first.
+        values: (n, m) these values, minimised.
+        is_feasible: (n,) whether the trial breaks none of the study's bounds on metrics.
+        infeasible: (k, d) points that break one, and points that could not be trained.
+        pending: (p, d) points that wait or run.
+    """
+
+    points: Points
+    values: Values
+    is_feasible: Mask
+    infeasible: Points
+    pending: Points
+
+
+def front_evidence(history: History) -> FrontEvidence:
+    """Everything that a history says of several objectives, where no trial is stopped early."""
+    trials = history.with_outcome(Outcome.COMPLETE, Outcome.INFEASIBLE)
+    has_values = np.isfinite(history.values[trials]).all(axis=1)
+    is_feasible = history.outcomes[trials] == Outcome.COMPLETE
+    known = trials[has_values]
+    return FrontEvidence(
+        points=history.points[known],
+        values=history.values[known],
+        is_feasible=is_feasible[has_values],
+        infeasible=history.points[trials[~is_feasible]],
+        pending=history.points[history.pending],
+    )
 
 
 def best_first(history: History, trials: Indices) -> Indices:

@@ -12,7 +12,7 @@ from tunefleet_master.search.axes import Points
 from tunefleet_master.search.cover import covering_point
 from tunefleet_master.search.evidence import evidence
 from tunefleet_master.search.history import History, Outcome
-from tunefleet_master.search.pareto import crowding_distances, non_dominated_ranks
+from tunefleet_master.search.pareto import places
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 
 # Real et al. draw the whole first population at random. Of 60 evaluations that would be most: with tournaments among
@@ -53,6 +53,7 @@ class EvolutionSampler(LearningSampler):
     """
 
     name = "evolution"
+    takes_several = True
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         population = _population(history)
@@ -122,9 +123,4 @@ def _fittest(history: History, n: int) -> Points:
     """The `n` best of all trials by their front, and within a front by how alone they are (Deb et al. 2002)."""
     trials = history.with_outcome(Outcome.COMPLETE)
     trials = trials[np.isfinite(history.values[trials]).all(axis=1)]
-    values = history.values[trials]
-    ranks = non_dominated_ranks(values, enough=n)
-    crowding = np.empty(len(trials))
-    for rank in range(int(ranks.max(initial=-1)) + 1):
-        crowding[ranks == rank] = crowding_distances(values[ranks == rank])
-    return history.points[trials[np.lexsort((-crowding, ranks))[:n]]]
+    return history.points[trials[np.argsort(places(history.values[trials], enough=n))[:n]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -11,16 +12,18 @@ import numpy as np
 from tunefleet.space import Space
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.cover import covering_point
-from tunefleet_master.search.evidence import Evidence, evidence
-from tunefleet_master.search.gaussian_process.acquisition import Acquisition
+from tunefleet_master.search.evidence import Evidence, FrontEvidence, evidence, front_evidence
+from tunefleet_master.search.gaussian_process.acquisition import Acquisition, WeighedGain
 from tunefleet_master.search.gaussian_process.climb import Climb, Effort
+from tunefleet_master.search.gaussian_process.hypervolume import HypervolumeGain, reference_of
 from tunefleet_master.search.gaussian_process.kernel import Array
 from tunefleet_master.search.gaussian_process.moves import Box, Moves
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.gaussian_process.region import TrustRegion
 from tunefleet_master.search.gaussian_process.subset import kept
 from tunefleet_master.search.gaussian_process.warping import warped
-from tunefleet_master.search.history import History
+from tunefleet_master.search.history import History, Values
+from tunefleet_master.search.pareto import front, places
 from tunefleet_master.search.sampler import LearningSampler
 
 N_STARTUP = 8  # results before the first fit
@@ -36,10 +39,30 @@ ALONE = Effort(spread=1_000, mutations=40, starts=8)
 TOGETHER = Effort(spread=200, mutations=10, starts=2)  # for all but the first of a batch
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Where to look for what.
+
+    Attributes:
+        gain: what is expected of a point, running trials included.
+        best: (k, d) the best points so far.
+        box: the part of the space.
+    """
+
+    gain: WeighedGain
+    best: Points
+    box: Box
+
+
 class GpSampler(LearningSampler):
-    """Expected improvement under Gaussian processes (Jones et al. 1998; Snoek et al. 2012)."""
+    """Expected improvement under Gaussian processes (Jones et al. 1998; Snoek et al. 2012).
+
+    With several objectives each has a process of its own, and what is expected is an improvement of the front's
+    hypervolume (see `HypervolumeGain`). There is no trust region then: a front has no centre.
+    """
 
     name: ClassVar[str] = "gp"
+    takes_several: ClassVar[bool] = True
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
@@ -47,15 +70,13 @@ class GpSampler(LearningSampler):
         self._is_free = ~self.axes.is_fixed
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
-        known = evidence(history)
-        region = self._region(known)
-        if self._begins(known, region):
+        generator = self.generator(position)
+        search = self._of_fronts if history.values.shape[1] > 1 else self._of_scores
+        begun = search(history, generator)
+        if begun is None:
             yield from (covering_point(self.axes.d, at, seed=self.seed) for at in range(position, position + n))
             return
-        generator = self.generator(position)
-        acquisition, best = self._learnt(known, generator)
-        acquisition = acquisition.with_pending(known.pending[-MAX_PENDING:], generator)
-        box = self._box(known, region, acquisition.process)
+        acquisition, best, box = begun.gain, begun.best, begun.box
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             generator = self.generator(at)
@@ -67,6 +88,47 @@ class GpSampler(LearningSampler):
             canonical = self._moves.canonical(point[None])
             proposed = np.vstack([proposed, canonical])
             acquisition = acquisition.with_pending(canonical, generator)
+
+    def _of_scores(self, history: History, generator: np.random.Generator) -> _Search | None:
+        """Of one objective; None where too little is known."""
+        known = evidence(history)
+        region = self._region(known)
+        if self._begins(known, region):
+            return None
+        acquisition, best = self._learnt(known, generator)
+        acquisition = acquisition.with_pending(known.pending[-MAX_PENDING:], generator)
+        return _Search(acquisition, best, self._box(known, region, acquisition.process))
+
+    def _of_fronts(self, history: History, generator: np.random.Generator) -> _Search | None:
+        """Of several objectives."""
+        known = front_evidence(history)
+        n_untrained = len(known.infeasible) - int((~known.is_feasible).sum())
+        if not len(known.values) or len(known.values) + n_untrained < N_STARTUP:
+            return None
+        pending = known.pending[-MAX_PENDING:]
+        gain, best = self._learnt_front(known, len(pending), generator)
+        return _Search(gain.with_pending(pending, generator), best, Box.whole(self.axes.d))
+
+    def _learnt_front(
+        self, known: FrontEvidence, n_pending: int, generator: np.random.Generator
+    ) -> tuple[HypervolumeGain, Points]:
+        """What is expected of any point, and the best of the feasible points so far, or of all where none is."""
+        order = _in_order(known)
+        chosen = kept(order, most=MAX_POINTS)
+        points, values, is_feasible = known.points[chosen], known.values[chosen], known.is_feasible[chosen]
+        candidates = np.flatnonzero(is_feasible) if is_feasible.any() else np.arange(len(chosen))
+        steps = candidates[front(values[candidates])]
+        smooth = [warped(column, whole_up_to=float(column[steps].max())) for column in values.T]
+        n_members = MEMBERS_TIMES_POINTS // (len(smooth) * (len(points) + n_pending))
+        processes = [self._fitted(points, column, n_members, generator) for column in smooth]
+        gain = HypervolumeGain(
+            processes,
+            # What is infeasible gains nothing, so that every feasible point beyond the reference is a gain.
+            np.stack([process.posterior(points[is_feasible])[0] for process in processes], axis=2),
+            reference=reference_of(np.column_stack(smooth)[steps]),
+            feasibility=self._feasibility(known.points[known.is_feasible], order[known.is_feasible], known.infeasible),
+        )
+        return gain, points[np.argsort(order[chosen], kind="stable")[:N_BEST]]
 
     def _region(self, known: Evidence) -> TrustRegion | None:
         d = int(self._is_free.sum())
@@ -87,22 +149,32 @@ class GpSampler(LearningSampler):
         chosen = kept(known.scores, most=MAX_POINTS)
         points, values = known.points[chosen], warped(known.scores[chosen])
         n_members = MEMBERS_TIMES_POINTS // (len(points) + min(len(known.pending), MAX_PENDING))
-        process = GaussianProcess.fit(
-            points,
-            values,
-            axes=self.axes,
-            members=min(max(n_members, 1), MAX_MEMBERS),
-            most=MAX_FITTED,
-            generator=generator,
-        )
+        process = self._fitted(points, values, n_members, generator)
         means, _ = process.posterior(points)
         best = points[np.argsort(means.mean(axis=0), kind="stable")[:N_BEST]]
-        return Acquisition(process, means.min(axis=1), feasibility=self._feasibility(known)), best
+        feasibility = self._feasibility(known.points, known.scores, known.infeasible)
+        return Acquisition(process, means.min(axis=1), feasibility=feasibility), best
 
-    def _feasibility(self, known: Evidence) -> GaussianProcess | None:
+    def _fitted(
+        self, points: Points, values: Values, n_members: int, generator: np.random.Generator
+    ) -> GaussianProcess:
+        members = min(max(n_members, 1), MAX_MEMBERS)
+        return GaussianProcess.fit(
+            points, values, axes=self.axes, members=members, most=MAX_FITTED, generator=generator
+        )
+
+    def _feasibility(self, points: Points, scores: Values, infeasible: Points) -> GaussianProcess | None:
         """A process of +1 where training was possible and -1 where it was not; None where it always was."""
-        if not len(known.infeasible):
+        if not len(infeasible):
             return None
-        good, bad = known.points[kept(known.scores, most=MAX_LABELS)], known.infeasible[-MAX_LABELS:]
+        good, bad = points[kept(scores, most=MAX_LABELS)], infeasible[-MAX_LABELS:]
         labels: Array = np.concatenate([np.ones(len(good)), -np.ones(len(bad))])
         return GaussianProcess.fit(np.vstack([good, bad]), labels, axes=self.axes)
+
+
+def _in_order(known: FrontEvidence) -> Values:
+    """(n,): the place of each trial with values; those that break a bound come after all others."""
+    order = np.empty(len(known.values))
+    order[known.is_feasible] = places(known.values[known.is_feasible])
+    order[~known.is_feasible] = known.is_feasible.sum() + places(known.values[~known.is_feasible])
+    return order

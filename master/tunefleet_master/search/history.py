@@ -33,7 +33,8 @@ class Outcome(IntEnum):
     PRUNED = 2
     """It was stopped early; its value is that of `steps` steps."""
     INFEASIBLE = 3
-    """Its configuration cannot be trained: it diverged, or ran out of memory, or said so."""
+    """Its configuration cannot be trained: it diverged, or ran out of memory, or said so; or it has values, and breaks
+    one of the study's bounds on metrics."""
     UNKNOWN = 4
     """It failed for a reason that tells nothing of its configuration, or was cancelled."""
 

@@ -64,6 +64,20 @@ def crowding_distances(values: Values) -> NDArray[np.float64]:
     return distances
 
 
+def places(values: Values, *, enough: int | None = None) -> Indices:
+    """(n,): each point's place when they are sorted by their front, and within a front by how alone they are.
+
+    With `enough`, only so many places are right, the first ones.
+    """
+    ranks = non_dominated_ranks(values, enough=enough)
+    crowding = np.empty(len(values))
+    for rank in range(int(ranks.max(initial=-1)) + 1):
+        crowding[ranks == rank] = crowding_distances(values[ranks == rank])
+    out = np.empty(len(values), dtype=np.int64)
+    out[np.lexsort((-crowding, ranks))] = np.arange(len(values))
+    return out
+
+
 def hypervolume_2d(values: Values, reference: tuple[float, float]) -> float:
     """The area that points (n, 2) dominate and that the reference point bounds; 0 without a point below it."""
     inside = values[(values < np.array(reference)).all(axis=1)]

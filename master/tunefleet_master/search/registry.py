@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
+from tunefleet.objectives import FIRST_ONLY, sampler_rule
 from tunefleet.spec import StudySpec
 from tunefleet.stages import n_trials
 from tunefleet.submission import LARGEST_GRID
@@ -55,6 +56,8 @@ def sampler_problems(spec: StudySpec) -> list[Problem]:
     if name in NEEDS and find_spec(NEEDS[name]) is None:
         rule = f"needs the package {NEEDS[name]} beside the master: pip install 'tunefleet[search]'"
         return [Problem("search.sampler", rule, shown(name))]
+    if spec.several_objectives and not SAMPLERS[name].takes_several and name not in FIRST_ONLY:  # those were told
+        return [Problem("search.sampler", sampler_rule(), shown(name))]
     try:
         build(name, spec)
     except InvalidInput as error:  # it cannot work on this space
@@ -80,10 +83,13 @@ def select(spec: StudySpec) -> Selection:
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
+    cheap = "evolution" if spec.several_objectives else "tpe"
     if len(space.names) > MOST_GP_PARAMETERS:
-        return Selection("tpe", f"{len(space.names)} parameters are too many for Gaussian processes")
+        return Selection(cheap, f"{len(space.names)} parameters are too many for Gaussian processes")
     if budget is not None and budget > MOST_GP_TRIALS:
-        return Selection("tpe", f"with {budget} trials, cheap proposals are worth more than the very best ones")
+        return Selection(cheap, f"with {budget} trials, cheap proposals are worth more than the very best ones")
+    if spec.several_objectives:
+        return Selection("gp", "finds a good front in the fewest trials, in spaces and budgets like these")
     return Selection("gp", "finds a good configuration in the fewest trials, in spaces and budgets like these")
 
 

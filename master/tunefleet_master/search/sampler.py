@@ -55,12 +55,14 @@ class Sampler(ABC):
         version: raised with every change after which it would propose something else, and kept with each proposal.
         learns: whether proposals depend on the history. One that does not may be asked far ahead.
         trains_population: whether its trials are segments, which go on from each other's checkpoints.
+        takes_several: whether it learns from all objectives where there are several, or from none.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     learns: ClassVar[bool] = False
     trains_population: ClassVar[bool] = False
+    takes_several: ClassVar[bool] = True
 
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
@@ -107,6 +109,7 @@ class LearningSampler(Sampler):
     """
 
     learns: ClassVar[bool] = True
+    takes_several: ClassVar[bool] = False
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)

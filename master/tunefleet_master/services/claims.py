@@ -177,6 +177,7 @@ def _lease(trial: Trial, study: Study, beginning: _Beginning | None) -> Lease:
         run=study.spec.run,
         data=study.spec.data,
         objective=study.spec.objective,
+        result_metrics=study.spec.result_metrics if study.spec.several_objectives else (),
         trial_timeout_s=study.spec.trial_timeout,
         resume=None if beginning is None else beginning.checkpoint,
         resume_from=None if beginning is None else beginning.of,

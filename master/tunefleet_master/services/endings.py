@@ -22,9 +22,10 @@ from tunefleet.protocol import (
     StopReason,
     TrialState,
 )
+from tunefleet.spec import StudySpec
 from tunefleet.stages import steps_of
 from tunefleet_master.lifecycle import Verdict, end_of_completion
-from tunefleet_master.services.curves import best_point, finite, first_divergence
+from tunefleet_master.services.curves import finite, first_divergence, result_point
 from tunefleet_master.services.reports import refuse
 from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
 from tunefleet_master.storage import artifacts, attempts, leases, reports, studies, trials
@@ -170,14 +171,14 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
     if trial.stop is None and divergence is not None:
         verdict = verdict_of_failure(trial, study, failure=Failure.DIVERGED, message=divergence)
         return _Result(verdict, trial, final)
-    point = best_point(study.spec.objective, curve)
+    point = result_point(study.spec, curve)
     if point is not None:
         value = point.metrics[study.spec.objective.metric]
         trial = replace(
             trial, value=value, best_step=point.step, last_step=curve[-1].step, metrics=finite(point.metrics)
         )
     elif trial.stop in (None, StopReason.PRUNED):
-        raise _never_reported(study.spec.objective.metric, curve)
+        raise _never_reported(study.spec, curve)
     verdict = Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures)
     return _Result(verdict, trial, final, value=None if point is None else trial.value)
 
@@ -196,9 +197,12 @@ def _final_report(trial: Trial, request: CompleteRequest, curve: Sequence[Point]
     return Report(step=step, metrics={**known, **request.metrics}, number=LARGEST_STEP)
 
 
-def _never_reported(metric: str, curve: Sequence[Point]) -> InvalidInput:
+def _never_reported(spec: StudySpec, curve: Sequence[Point]) -> InvalidInput:
     reported = ", ".join(sorted({name for point in curve for name in point.metrics})) or "nothing"
-    rule = f"the objective's metric {metric!r} was never reported; reported was: {reported}"
+    if spec.several_objectives:
+        rule = f"no report has all of {', '.join(spec.result_metrics)} together; reported was: {reported}"
+    else:
+        rule = f"the objective's metric {spec.objective.metric!r} was never reported; reported was: {reported}"
     return InvalidInput([Problem("metrics", rule)])
 
 

@@ -42,14 +42,14 @@ PRIOR = "study.prior"
 """What an earlier study has found, from which this one starts."""
 
 
-def signs(objective: Objective) -> tuple[float, ...]:
+def signs(*objectives: Objective) -> tuple[float, ...]:
     """What makes each objective one that is minimised."""
-    return (1.0 if objective.goal == "minimize" else -1.0,)
+    return tuple(1.0 if objective.goal == "minimize" else -1.0 for objective in objectives)
 
 
 def empty(spec: StudySpec) -> History:
     """The history of a study that has just been submitted with this spec."""
-    return History(spec.search_space, signs=signs(spec.objective), stages=stages.ends(spec)[:-1])
+    return History(spec.search_space, signs=signs(*spec.objectives), stages=stages.ends(spec)[:-1])
 
 
 def first_spec(connection: Connection, study: Study) -> StudySpec:
@@ -103,7 +103,9 @@ def change_of(event: Event) -> Change | Edit | Prior | None:
     outcome = _outcome(event)
     if outcome is None:
         return None
-    values = _numbers(event.data.get("value")) if outcome in (Outcome.COMPLETE, Outcome.PRUNED) else ()
+    values = _values(event) if outcome in (Outcome.COMPLETE, Outcome.PRUNED) else ()
+    if outcome is Outcome.COMPLETE and event.data.get("broken"):
+        outcome = Outcome.INFEASIBLE
     params: Any = event.data.get("params")
     steps = int(str(event.data.get("steps", 0)))
     return Change(event.trial, outcome, params=params, values=values, steps=steps, segment=_segment(event))
@@ -139,6 +141,12 @@ def _outcome(event: Event) -> Outcome | None:
 def _segment(event: Event) -> Segment | None:
     place: Any = event.data.get("segment")
     return None if place is None else Segment(**place)
+
+
+def _values(event: Event) -> tuple[float, ...]:
+    """One for each objective; with several they stand beside the first one's."""
+    several = cast("list[float] | None", event.data.get("values"))
+    return _numbers(event.data.get("value")) if several is None else tuple(map(float, several))
 
 
 def _numbers(value: Any) -> tuple[float, ...]:

@@ -125,7 +125,7 @@ def judge(
         return None
     trial = before
     for report in sorted(batch, key=lambda report: report.step):
-        trial = advance(trial, study.spec.objective, reports=[report])
+        trial = advance(trial, study.spec, reports=[report])
         decision = _decision(uow, trial, study, report=report, pruner=pruner, books=books)
         if decision is not None and decision.action is not Action.CONTINUE:
             return decision

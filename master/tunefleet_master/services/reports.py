@@ -61,7 +61,7 @@ def _take_in(uow: UnitOfWork, accepted: Sequence[Reported], held: dict[Fence, Tr
     for item in accepted:
         trial = held[item.fence]
         before.append(trial)
-        held[item.fence] = advance(trial, of_trials[trial.study_id].spec.objective, reports=item.batch.reports)
+        held[item.fence] = advance(trial, of_trials[trial.study_id].spec, reports=item.batch.reports)
     leases.note_progress(uow.connection, held.values(), deadline=uow.deadline)
     for item, trial in zip(accepted, before, strict=True):
         held[item.fence] = _stop_if_diverged(uow, held[item.fence], item.batch.reports)

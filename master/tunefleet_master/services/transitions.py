@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from pydantic import JsonValue
+
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.logs import about
 from tunefleet.protocol import Failure, StudyState, TrialState
@@ -18,6 +20,7 @@ from tunefleet_master.lifecycle import (
     end_of_failure,
 )
 from tunefleet_master.search.segment import Segment
+from tunefleet_master.services.curves import values_of
 from tunefleet_master.services.wakeups import CLAIMS, PLANNER, events_of
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -81,7 +84,7 @@ def announce(
 ) -> None:
     """Record a trial's new state as an event."""
     data = {
-        "value": trial.value,
+        **_result_of(study, trial),
         "steps": 0 if trial.last_step is None else trial.last_step + 1,
         "failure": failure,
         "message": message,
@@ -90,6 +93,14 @@ def announce(
     }
     uow.record(study.id, f"trial.{state}", trial=trial.number, data=data)
     uow.signal(events_of(study.name))
+
+
+def _result_of(study: Study, trial: Trial) -> dict[str, JsonValue]:
+    """What an event says of a trial's result; with several objectives also the others' values, and broken outcomes."""
+    values = values_of(study.spec, trial)
+    if values is None:
+        return {"value": trial.value}
+    return {"value": trial.value, "values": [*values], "broken": [*study.spec.broken_outcomes(trial.metrics)]}
 
 
 def announce_new(

@@ -43,25 +43,26 @@ def enqueue(uow: UnitOfWork, name: str, request: EnqueueRequest) -> list[TrialVi
     if study.state is StudyState.COMPLETE:
         change_study(uow, study, StudyState.RUNNING)
     uow.signal(CLAIMS)
-    return [trial_view(trial) for trial in added]
+    return [trial_view(trial, study) for trial in added]
 
 
 def page(uow: UnitOfWork, name: str, query: TrialQuery) -> Page[TrialView]:
     """A page of a study's trials; raises NotFound, InvalidInput."""
     study = studies.get(uow.connection, name)
     found, more, total = trial_pages.page(uow.connection, study, query)
-    return Page[TrialView](items=[trial_view(trial) for trial in found], next=more, total=total)
+    return Page[TrialView](items=[trial_view(trial, study) for trial in found], next=more, total=total)
 
 
 def read(uow: UnitOfWork, trial_id: TrialId, *, max_points: int = 1_000) -> TrialDetail:
     """A trial with its curve, attempts and files; raises NotFound."""
-    return _detail(uow, stored.get(uow.connection, trial_id), max_points=max_points)
+    trial = stored.get(uow.connection, trial_id)
+    return _detail(uow, trial, studies.by_id(uow.connection, trial.study_id), max_points=max_points)
 
 
 def by_number(uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_000) -> TrialDetail:
     """The same by the study's name and the trial's number; raises NotFound."""
     study = studies.get(uow.connection, name)
-    return _detail(uow, stored.by_number(uow.connection, study, number), max_points=max_points)
+    return _detail(uow, stored.by_number(uow.connection, study, number), study, max_points=max_points)
 
 
 def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
@@ -109,9 +110,9 @@ def _add(uow: UnitOfWork, study_id: int, params: Configuration) -> Trial:
     return trial
 
 
-def _detail(uow: UnitOfWork, trial: Trial, *, max_points: int) -> TrialDetail:
+def _detail(uow: UnitOfWork, trial: Trial, study: Study, *, max_points: int) -> TrialDetail:
     return TrialDetail(
-        **dict(trial_view(trial)),
+        **dict(trial_view(trial, study)),
         curve=list(reports.curve(uow.connection, trial.id, max_points=max_points)),
         attempts=attempts.of_trial(uow.connection, trial.id),
         artifacts=artifacts.of_trials(uow.connection, [trial.id])[trial.id],

@@ -8,14 +8,16 @@ from typing import cast
 from tunefleet.protocol import SegmentView, SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
 from tunefleet.space import describe
 from tunefleet_master.services import histories
+from tunefleet_master.services.curves import values_of
 from tunefleet_master.services.staffing import Fleet
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
 
-def trial_view(trial: Trial) -> TrialView:
-    """A trial as it is read."""
+def trial_view(trial: Trial, study: Study) -> TrialView:
+    """A trial of the study as it is read."""
+    values = values_of(study.spec, trial)
     return TrialView(
         id=trial.id,
         study=trial.study,
@@ -25,6 +27,8 @@ def trial_view(trial: Trial) -> TrialView:
         params=trial.params,
         seed=trial.seed,
         value=trial.value,
+        values=values,
+        broken_outcomes=() if values is None else study.spec.broken_outcomes(trial.metrics),
         best_step=trial.best_step,
         last_step=trial.last_step,
         metrics=dict(trial.metrics),
@@ -88,19 +92,20 @@ def _edits(uow: UnitOfWork, study: Study) -> list[SpaceEdit]:
 
 
 def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *, fleet: Fleet) -> StudyView:
-    best = trials.best(uow.connection, study)
+    best = None if study.spec.several_objectives else trials.best(uow.connection, study)
     return StudyView(
         name=study.name,
         state=study.state,
         message=_message(study, counts),
         goal=study.spec.objective.goal,
         metric=study.spec.objective.metric,
+        objectives=study.spec.several_objectives,
         sampler=study.sampler,
         sampler_reason=study.sampler_reason,
         trials=counts,
         budget=study.budget,
         priority=study.priority,
-        best=None if best is None else trial_view(best),
+        best=None if best is None else trial_view(best, study),
         created_at=study.created_at,
         finished_at=study.finished_at,
         elapsed_s=study.elapsed_s(uow.now),

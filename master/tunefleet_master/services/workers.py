@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from tunefleet.protocol import TrialView, WorkerView
 from tunefleet_master.services.staffing import MAX_WORKERS, SEEN_WITHIN, Hand
 from tunefleet_master.services.views import trial_view
-from tunefleet_master.storage import leases
+from tunefleet_master.storage import leases, studies
 from tunefleet_master.storage import workers as stored
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -20,8 +20,10 @@ def page(uow: UnitOfWork) -> list[WorkerView]:
     """All workers heard lately, with what they run."""
     rows = stored.all_since(uow.connection, uow.now - SEEN_WITHIN, limit=MAX_WORKERS)
     running: dict[str, list[TrialView]] = defaultdict(list)
-    for trial in leases.held_by(uow.connection, [row.name for row in rows]):
-        running[trial.worker or ""].append(trial_view(trial))
+    held = leases.held_by(uow.connection, [row.name for row in rows])
+    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held})
+    for trial in held:
+        running[trial.worker or ""].append(trial_view(trial, of_trials[trial.study_id]))
     return [_view(uow, row, running[row.name]) for row in rows]
 
 

@@ -376,6 +376,13 @@ def _has_successor() -> ColumnElement[bool]:
     )
 
 
+def results(connection: Connection, study_id: int) -> list[tuple[TrialId, Mapping[str, float]]]:
+    """The complete trials of a study, and the metrics of the report that is the result of each, by their numbers."""
+    complete = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.COMPLETE)
+    query = select(TrialRow.id, TrialRow.metrics).where(complete).order_by(TrialRow.number)
+    return [(TrialId(trial_id), metrics) for trial_id, metrics in connection.execute(query)]
+
+
 def best(connection: Connection, study: Study) -> Trial | None:
     """The complete trial with the best value; the lower number among equal ones."""
     ascending = study.spec.objective.goal == "minimize"

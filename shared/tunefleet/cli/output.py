@@ -94,11 +94,14 @@ def params_text(params: Mapping[str, object]) -> str:
     return " ".join(f"{name}={cell(value)}" for name, value in params.items())
 
 
-def trial_table(trials: Sequence[TrialView], *, title: str | None = None) -> Table:
-    """Trials with one column for each parameter, the best one marked by its place only."""
+def trial_table(trials: Sequence[TrialView], *, title: str | None = None, metrics: Sequence[str] = ()) -> Table:
+    """Trials with one column for each parameter, the best one marked by its place only.
+
+    `metrics` are those of several objectives, each of which has a column in the place of the value's.
+    """
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    columns = ["trial", "state", "value", "step", *names, "took", "note"]
-    return table(columns, [_trial_row(trial, names) for trial in trials], title=title)
+    columns = ["trial", "state", *(metrics or ["value"]), "step", *names, "took", "note"]
+    return table(columns, [_trial_row(trial, names, len(metrics)) for trial in trials], title=title)
 
 
 def error_lines(error: TunefleetError) -> list[str]:
@@ -107,7 +110,7 @@ def error_lines(error: TunefleetError) -> list[str]:
     return [*(f"error: {problem}" for problem in problems), *([f"hint: {error.hint}"] if error.hint else [])]
 
 
-def _trial_row(trial: TrialView, names: list[str]) -> list[object]:
+def _trial_row(trial: TrialView, names: list[str], n_objectives: int) -> list[object]:
     from tunefleet.durations import spoken
 
     took = (
@@ -115,6 +118,8 @@ def _trial_row(trial: TrialView, names: list[str]) -> list[object]:
         if trial.finished_at and trial.started_at
         else None
     )
-    text = " ".join(part for part in (trial.failure or "", trial.message) if part)
-    values = [trial.params.get(name) for name in names]
-    return [trial.number, trial.state.value, trial.value, trial.last_step, *values, took, note(text)]
+    broken = [f"not {outcome}" for outcome in trial.broken_outcomes]
+    text = " ".join(part for part in (trial.failure or "", trial.message, ", ".join(broken)) if part)
+    values = (trial.values or [None] * n_objectives) if n_objectives else [trial.value]
+    settings = [trial.params.get(name) for name in names]
+    return [trial.number, trial.state.value, *values, trial.last_step, *settings, took, note(text)]

@@ -100,8 +100,9 @@ def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
 def did_well(view: StudyDetail) -> bool:
     """Whether the study completed with at least one trial that has a value."""
     from tunefleet.protocol import StudyState
+    from tunefleet.study import has_result
 
-    return view.state is StudyState.COMPLETE and view.best is not None
+    return view.state is StudyState.COMPLETE and has_result(view)
 
 
 def _row(view: StudyView) -> list[object]:
@@ -115,7 +116,7 @@ def _row(view: StudyView) -> list[object]:
         f"{n_done(view)}{of}",
         n_running(view),
         best,
-        view.metric,
+        ", ".join(objective.metric for objective in view.objectives) or view.metric,
         view.sampler,
         output.note(view.message or (f"no worker takes its trials: {view.unclaimed}" if view.unclaimed else "")),
     ]
@@ -124,24 +125,27 @@ def _row(view: StudyView) -> list[object]:
 def _facts(view: StudyDetail) -> list[list[object]]:
     from tunefleet.durations import spoken
 
-    best = view.best
+    goals = [f"{objective.goal} {objective.metric}" for objective in view.objectives]
     lack: list[list[object]] = [["workers", f"none takes its trials: {view.unclaimed}"]] if view.unclaimed else []
     return [
         ["study", view.name],
         ["state", f"{view.state.value}{f': {view.message}' if view.message else ''}"],
-        ["objective", f"{view.goal} {view.metric}"],
+        ["objectives" if goals else "objective", ", ".join(goals) or f"{view.goal} {view.metric}"],
         ["sampler", f"{view.sampler}{f' ({view.sampler_reason})' if view.sampler_reason else ''}"],
         ["trials", ", ".join(f"{count} {state.value}" for state, count in view.trials.items() if count) or "none yet"],
-        [
-            "best",
-            output.EMPTY
-            if best is None
-            else f"{output.cell(best.value)} by trial {best.number}: {output.params_text(best.params)}",
-        ],
+        ["best", _best(view)],
         ["time", spoken(view.elapsed_s)],
         *_stages(view),
         *lack,
     ]
+
+
+def _best(view: StudyDetail) -> str:
+    if view.objectives:
+        return f"several objectives have a front: tunefleet front {view.name}"
+    if view.best is None:
+        return output.EMPTY
+    return f"{output.cell(view.best.value)} by trial {view.best.number}: {output.params_text(view.best.params)}"
 
 
 def _stages(view: StudyDetail) -> list[list[object]]:

@@ -13,7 +13,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
-    from tunefleet.protocol import TrialView
+    from tunefleet.protocol import StudyDetail, TrialView
 
 app = typer.Typer()
 
@@ -45,10 +45,12 @@ def trials(
     with connected(url, token) as client:
         found = client.study(study).trials(_state_of(state), sort, limit=limit)
         rows, total = list(found), found.total
+        has_values = any(trial.values is not None for trial in rows)
+        metrics = _metrics(client.study(study).view()) if has_values and not as_json else []
     if as_json:
         output.print_json(rows)
         return
-    output.console().print(output.trial_table(rows))
+    output.console().print(output.trial_table(rows, metrics=metrics))
     if total > len(rows):
         output.say(f"{total - len(rows)} more; see them with --limit {total}")
 
@@ -116,6 +118,25 @@ def lineage(
         for segment in segments
     ]
     output.console().print(output.table(columns, rows))
+
+
+@app.command(epilog=examples("tunefleet front digits", "tunefleet front digits --json"))
+def front(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show the trials that no other one betters in all of several objectives.
+
+    Trials that break one of the study's outcomes are left out.
+    """
+    with connected(url, token) as client:
+        chosen = client.study(study)
+        found = chosen.front()
+        metrics = [] if as_json else _metrics(chosen.view())
+    if as_json:
+        output.print_json(found)
+        return
+    if not found:
+        output.say(f"No trial of {study} has a value of each objective and keeps within the outcomes yet.")
+        return
+    output.console().print(output.trial_table(found, metrics=metrics))
 
 
 @app.command(epilog=examples("tunefleet logs digits 3 -f"))
@@ -196,6 +217,10 @@ def _csv_cell(value: object) -> object:
 
     plain = output.plain(value)
     return json.dumps(plain) if isinstance(plain, list | dict | bool) else plain
+
+
+def _metrics(view: StudyDetail) -> list[str]:
+    return [objective.metric for objective in view.objectives]
 
 
 def _state_of(text: str | None) -> str | None:

@@ -37,7 +37,9 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
             show(view.model_copy(update={"unclaimed": ""}) if is_early else view)
 
         view = study.wait(progress)
-    if view.best is None:
+    from tunefleet.study import has_result
+
+    if not has_result(view):
         _say_why(study)
     return view
 

@@ -75,7 +75,7 @@ def test_every_key_of_the_grammar_is_in_the_table_with_its_default() -> None:
             shown = rows[f"{prefix}.{key}"].strip("`")
             if isinstance(default, str | int | float):
                 assert yaml.safe_load(shown) == default, f"{prefix}.{key}"
-    for key in StudySpec.model_fields:
+    for key in (field.alias or name for name, field in StudySpec.model_fields.items()):
         assert f"`{key}`" in STUDY or any(row.startswith(f"{key}.") for row in rows), key
     assert Objective.model_fields["value"].default == "best"
 

@@ -257,6 +257,16 @@ def test_an_objective_that_counts_the_last_report_keeps_the_last_model(setting):
     assert metadata(here)[0]["step"] == "3"
 
 
+def test_with_several_objectives_the_model_of_the_last_report_that_has_all_of_them_is_kept(setting):
+    objective = {"metric": "value", "goal": "minimize", "value": "last"}
+    here = setting(objective=objective, result_metrics=("value", "latency"))
+    trial, model = here.trial(), torch.nn.Linear(1, 1)
+    for step in trial.epochs(model=model):
+        trial.report(value=float(step), **({"latency": 1.0} if step < 3 else {}))
+    trial.finish()
+    assert metadata(here)[0]["step"] == "2"
+
+
 def test_after_a_resume_only_a_better_model_is_sent(setting):
     first = setting(objective={"metric": "value", "goal": "maximize"})
     model = torch.nn.Linear(1, 1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.gaussian_process.kernel import Array
+from tunefleet_master.search.gaussian_process.kernel import Array, Features
 from tunefleet_master.search.gaussian_process.process import GaussianProcess, Prediction
 
 LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -36,7 +37,48 @@ def log_improvement(z: Array) -> tuple[Array, Array]:
     return out, np.exp(log_ndtr(z) - out)
 
 
-class Acquisition:
+class WeighedGain(ABC):
+    """The logarithm of what is expected to be gained at a point, times the probability that it is feasible.
+
+    Attributes:
+        features: of the space.
+    """
+
+    def __init__(self, features: Features, *, feasibility: GaussianProcess | None) -> None:
+        """`feasibility`: of +1 where training was possible and -1 where it was not; None: it always was."""
+        self.features = features
+        self._feasibility = feasibility
+
+    def __call__(self, points: Points) -> Array:
+        """(q,) at canonical points (q, d)."""
+        total = _log_mean(self._log_gains(points))
+        if self._feasibility is not None:
+            total += _log_mean(_log_feasible(self._feasibility.predict(points))[0])
+        return total
+
+    def with_gradient(self, points: Points) -> tuple[Array, Array]:
+        """The same, and the gradient (q, r) along the real axes."""
+        total, gradient = _log_mean_with_gradient(*self._log_gains_with_gradients(points))
+        if self._feasibility is not None:
+            log_p, along = _log_feasible(self._feasibility.predict(points, slopes=True))
+            likely, rise = _log_mean_with_gradient(log_p, along)
+            total, gradient = total + likely, gradient + rise
+        return total, gradient
+
+    @abstractmethod
+    def with_pending(self, points: Points, generator: np.random.Generator) -> WeighedGain:
+        """After each member has drawn what trials at points (k, d) will bring."""
+
+    @abstractmethod
+    def _log_gains(self, points: Points) -> Array:
+        """(m, q): by each member."""
+
+    @abstractmethod
+    def _log_gains_with_gradients(self, points: Points) -> tuple[Array, Array]:
+        """The same, and the gradients (m, q, r)."""
+
+
+class Acquisition(WeighedGain):
     """The logarithm of the improvement that is expected over all members, times the probability of being feasible.
 
     Members differ in their hyperparameters, and in what they take the results of running trials to be: each has drawn
@@ -46,39 +88,25 @@ class Acquisition:
     """
 
     def __init__(self, process: GaussianProcess, incumbents: Array, *, feasibility: GaussianProcess | None) -> None:
-        """Of improvement over the values `incumbents` (m,).
-
-        `feasibility`: of +1 where training was possible and -1 where it was not; None: it always was.
-        """
+        """Of improvement over the values `incumbents` (m,)."""
+        super().__init__(process.features, feasibility=feasibility)
         self.process = process
-        self.features = process.features
         self._incumbents = incumbents
-        self._feasibility = feasibility
 
-    def __call__(self, points: Points) -> Array:
-        """(q,) at canonical points (q, d)."""
+    def _log_gains(self, points: Points) -> Array:
         found = self.process.predict(points)
         deviation = np.sqrt(found.variance)
         log_h, _ = log_improvement((self._incumbents[:, None] - found.mean) / deviation)
-        total = _log_mean(log_h + np.log(deviation))
-        if self._feasibility is not None:
-            total += _log_mean(_log_feasible(self._feasibility.predict(points))[0])
-        return total
+        return np.asarray(log_h + np.log(deviation))
 
-    def with_gradient(self, points: Points) -> tuple[Array, Array]:
-        """The same, and the gradient (q, r) along the real axes."""
+    def _log_gains_with_gradients(self, points: Points) -> tuple[Array, Array]:
         found = self.process.predict(points, slopes=True)
         deviation = np.sqrt(found.variance)
         z = (self._incumbents[:, None] - found.mean) / deviation
         log_h, slope = log_improvement(z)
         along = (-slope / deviation)[:, :, None] * found.mean_slope
         along += ((1.0 - z * slope) / (2.0 * found.variance))[:, :, None] * found.variance_slope
-        total, gradient = _log_mean_with_gradient(log_h + np.log(deviation), along)
-        if self._feasibility is not None:
-            log_p, along = _log_feasible(self._feasibility.predict(points, slopes=True))
-            likely, rise = _log_mean_with_gradient(log_p, along)
-            total, gradient = total + likely, gradient + rise
-        return total, gradient
+        return log_h + np.log(deviation), along
 
     def with_pending(self, points: Points, generator: np.random.Generator) -> Acquisition:
         """After each member has drawn what trials at points (k, d) will bring."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunefleet_master.search.axes import Mask, Points
-from tunefleet_master.search.gaussian_process.acquisition import Acquisition
+from tunefleet_master.search.gaussian_process.acquisition import WeighedGain
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.moves import Box, Moves
 
@@ -37,7 +37,7 @@ class Effort:
 class Climb:
     """One search."""
 
-    def __init__(self, acquisition: Acquisition, moves: Moves, *, box: Box, generator: np.random.Generator) -> None:
+    def __init__(self, acquisition: WeighedGain, moves: Moves, *, box: Box, generator: np.random.Generator) -> None:
         self._acquisition = acquisition
         self._moves = moves
         self._box = box
