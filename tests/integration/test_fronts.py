@@ -149,6 +149,10 @@ def test_the_pages_show_the_front_and_what_an_outcome_leaves_out(api: Any) -> No
     assert "It is not on the front, since it breaks" in page(f"/trials/{leases[3]['trial_id']}")
 
 
+def test_what_a_study_shows_is_said_of_the_first_objective(client: Client, study: Study) -> None:
+    assert "What is said here is of accuracy, the first of the objectives" in " ".join(study.findings().unknown)
+
+
 def test_of_three_objectives_the_page_has_the_table_alone(api: Any) -> None:
     api.post("/studies", several(objectives=[*OBJECTIVES, {"metric": "params", "goal": "minimize"}]))
     [lease] = api.claim(facts={"allow_code": True})

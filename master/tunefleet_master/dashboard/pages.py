@@ -103,8 +103,8 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
     front = found["front"]
     drawn = None if front is None else charts.front_chart(found["study"].objectives, front.items)
     insight = await parts.insights.of(name)
-    options = {"page_size": PAGE_SIZE, "insight": insight, "most_effects": MOST_EFFECTS, "front_drawn": drawn}
-    return render("study.html", table=table, **options, **found)
+    shown: dict[str, Any] = {"insight": insight, "most_effects": MOST_EFFECTS, "front_drawn": drawn, **found}
+    return render("study.html", table=table, page_size=PAGE_SIZE, **shown)
 
 
 @router.get("/trials/{trial_id}")

@@ -41,6 +41,9 @@ def insight(view: StudyView) -> Insight:
 
 
 def _unknown(view: StudyView) -> Iterator[str]:
+    if view.spec.several_objectives:
+        first = view.spec.objective.metric
+        yield f"What is said here is of {first}, the first of the objectives; of the others it is not known."
     needed, n = trials_needed(view.history.axes), len(view.evidence.scores)
     if view.importance is None and n < needed:
         yield f"Which parameters matter is known from {needed} trials with a result on; so far there are {n}."

@@ -183,7 +183,9 @@ def _draws(history: History) -> Values:
     """
     indices = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED, Outcome.INFEASIBLE)
     indices = indices[history.stages[indices] == history.n_stages - 1]
-    values = np.where(np.isfinite(history.values[indices, 0]), history.values[indices, 0], np.inf)
+    # A trial that breaks one of the study's bounds has a value, and gains nothing.
+    is_result = np.isfinite(history.values[indices, 0]) & (history.outcomes[indices] != Outcome.INFEASIBLE)
+    values = np.where(is_result, history.values[indices, 0], np.inf)
     is_complete = history.outcomes[indices] == Outcome.COMPLETE
     best = values[is_complete].min(initial=np.inf)
     stopped = (history.outcomes[indices] == Outcome.PRUNED) & np.isfinite(best)

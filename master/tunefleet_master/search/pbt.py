@@ -39,6 +39,7 @@ class PbtSampler(Sampler):
 
     name = "pbt"
     learns: ClassVar[bool] = True
+    takes_several: ClassVar[bool] = False
     trains_population: ClassVar[bool] = True
 
     def __init__(self, space: Space, *, seed: int, plan: Plan | None = None) -> None:

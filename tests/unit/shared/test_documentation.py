@@ -56,7 +56,9 @@ def test_every_part_of_a_study_that_is_shown_is_read() -> None:
 
     assert len(parts) >= 6
     for part in parts:
-        StudySpec.parse({**SMALLEST, "space": space, **part})
+        replaced = {"objective"} if "objectives" in part else set()
+        smallest = {key: value for key, value in SMALLEST.items() if key not in replaced}
+        StudySpec.parse({**smallest, "space": space, **part})
 
 
 def test_every_key_of_the_grammar_is_in_the_table_with_its_default() -> None:

@@ -109,7 +109,7 @@ def test_outcomes_need_several_objectives() -> None:
 def test_samplers_are_refused_that_learn_from_one_objective_only() -> None:
     refused = {name for name in SAMPLERS if problems_of(search={"sampler": name})}
     assert refused == {name for name, sampler in SAMPLERS.items() if not sampler.takes_several}
-    assert refused == set(FIRST_ONLY) - {"pbt"}
+    assert refused == set(FIRST_ONLY)
 
 
 @pytest.mark.parametrize(("trials", "sampler"), [(20, "gp"), (5_000, "evolution"), (None, "gp")])
