@@ -57,6 +57,13 @@ class _Search:
 class GpSampler(LearningSampler):
     """Expected improvement under Gaussian processes (Jones et al. 1998; Snoek et al. 2012).
 
+    Hyperparameters have the priors of Hvarfner et al. 2024 (see `gaussian_process.fit`), and a few sets of them that
+    the values allow are averaged over; values are warped so that what diverges flattens nothing (see `warped`). The
+    logarithm of the expected improvement (Ament et al. 2023) is multiplied with the probability that a point can be
+    trained at all. Of running trials each set draws joint results first, so that proposals in flight keep their
+    distance. Above 20 free parameters it keeps to a trust region (Eriksson et al. 2019, see `TrustRegion`). Of a long
+    study the process is made of the best results and of others of all ranks, so that a proposal's cost is bounded.
+
     With several objectives each has a process of its own, and what is expected is an improvement of the front's
     hypervolume (see `HypervolumeGain`). There is no trust region then: a front has no centre.
     """
