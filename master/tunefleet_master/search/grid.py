@@ -13,7 +13,9 @@ from tunefleet_master.search.sampler import Sampler
 class GridSampler(Sampler):
     """The full grid, log-spaced where the range is logarithmic.
 
-    Each configuration once, the last parameter varying fastest.
+    Each configuration once, the last parameter varying fastest. Where few of the parameters matter it is worse than
+    random search of the same size, since most of its points repeat the values that do (Bergstra and Bengio 2012,
+    https://jmlr.org/papers/v13/bergstra12a.html).
     """
 
     name = "grid"

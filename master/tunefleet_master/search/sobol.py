@@ -14,7 +14,8 @@ from tunefleet_master.search.sampler import Sampler
 class SobolSampler(Sampler):
     """The Sobol sequence with Owen's scrambling (Owen 1998, https://doi.org/10.1006/jcom.1998.0487), one axis each.
 
-    Scrambling is seeded, so that the sequence is the same at each start; any stretch of it fills the space evenly.
+    Scrambling is seeded, so that the sequence is the same at each start; any stretch of it fills the space evenly. It
+    learns nothing: an even cover saves it the gaps and clusters of random search, and no more.
     """
 
     name = "sobol"
