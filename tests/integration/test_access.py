@@ -46,6 +46,7 @@ OPENED_BY = {
     "POST /api/v1/studies/{name}/retry": SUBMIT,
     "GET /api/v1/studies/{name}/events": LOOK,
     "GET /api/v1/studies/{name}/findings": LOOK,
+    "GET /api/v1/studies/{name}/front": LOOK,
     "POST /api/v1/studies/{name}/trials": SUBMIT,
     "GET /api/v1/studies/{name}/trials": LOOK,
     "GET /api/v1/studies/{name}/trials/{number}": LOOK,

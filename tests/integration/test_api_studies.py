@@ -84,7 +84,8 @@ def test_what_this_version_cannot_run_yet_is_refused_as_such(api) -> None:
 def test_the_schema_of_a_study_is_there_for_editors(api) -> None:
     schema = api.get("/schema/study").json()
 
-    assert set(schema["required"]) == {"name", "objective", "run", "space"}
+    assert set(schema["required"]) == {"name", "run", "space"}
+    assert schema["oneOf"] == [{"required": ["objective"]}, {"required": ["objectives"]}]
     assert schema["$schema"].startswith("https://json-schema.org/")
 
 

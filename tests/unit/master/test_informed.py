@@ -19,6 +19,8 @@ SPEC = spec_of({"x": {"float": [0, 1]}})
 class ThoughtFailed(TunefleetError):
     """It could not be thought."""
 
+    code = "thought_failed"
+
 
 class Counting(Desk):
     """Says how many trials it knows of a study; a text is a wish."""
