@@ -134,6 +134,13 @@ def test_completing_twice_with_the_same_body_gives_the_first_answer(master: Any)
         fail(master, lease)
 
 
+def test_metrics_in_another_order_are_the_same_request(master: Any) -> None:
+    master.submit()
+    [lease] = master.claim()
+    first = master.complete(lease, loss=math.inf, accuracy=0.5)
+    assert master.complete(lease, accuracy=0.5, loss=math.inf) == first
+
+
 def test_an_attempt_that_failed_cannot_complete_although_its_trial_waits_again(master: Any) -> None:
     master.submit()
     [lease] = master.claim()

@@ -5,6 +5,7 @@ The same request again gets the first answer; another one gets AttemptEnded.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -236,4 +237,5 @@ def _outcome(request: Request, verdict: Verdict) -> str:
 
 
 def _key(request: Request) -> str:
-    return f"{type(request).__name__} {request.model_dump_json()}"
+    """The request as one text; metrics in another order are the same ones."""
+    return f"{type(request).__name__} {json.dumps(json.loads(request.model_dump_json()), sort_keys=True)}"
