@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,10 @@ from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.services import claims, endings, planner, promoting, reports, staging, studies, sweeper
 from tunefleet_master.services.endings import Ended
+from tunefleet_master.services.promoting import Promotion
 from tunefleet_master.services.pruning import RungBooks
 from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.staging import NextStage
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -88,12 +91,21 @@ class Master:
         self.plan()
         return spec
 
+    def promotions(self) -> list[Promotion]:
+        """What the planner would decide of paused trials."""
+        paused = self.look(planner.agenda).paused
+        return [it for study in paused for it in self.look(partial(promoting.decided, study=study, books=RungBooks()))]
+
+    def next_stages(self) -> list[NextStage]:
+        """The stages that the planner would begin."""
+        return [self.look(partial(staging.plan, study=study)) for study in self.look(planner.agenda).due]
+
     def plan(self) -> None:
         """Promote what is paused and among the best, begin the stages that are due, and fill all queues."""
-        while decided := self.look(lambda uow: promoting.due(uow, RungBooks())):
-            for promotion in decided:
+        while promotions := self.promotions():
+            for promotion in promotions:
                 self.call(promoting.carry_out, promotion)
-        for following in self.look(planner.due):
+        for following in self.next_stages():
             self.call(staging.begin, following)
         while lacking := self.look(planner.needs):
             for need in lacking:

@@ -16,8 +16,7 @@ from tunefleet.protocol import (
     StudyState,
     TrialState,
 )
-from tunefleet_master.services import endings, planner, promoting, studies, trials
-from tunefleet_master.services.pruning import RungBooks
+from tunefleet_master.services import endings, promoting, studies, trials
 from tunefleet_master.services.replay import replay
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
@@ -129,8 +128,8 @@ def test_two_masters_that_promote_at_once_promote_once(master: Any) -> None:
     for lease in master.claim(slots=3):
         master.report(lease, 0, loss=lease.number)
         master.complete(lease)
-    [first] = master.look(lambda uow: promoting.due(uow, RungBooks()))
-    [second] = master.look(lambda uow: promoting.due(uow, RungBooks()))
+    [first] = master.promotions()
+    [second] = master.promotions()
     master.call(promoting.carry_out, first)
     [lease] = master.claim()
     assert lease.number == 0
@@ -205,5 +204,4 @@ def test_proposals_can_be_derived_again_beside_pauses(master: Any) -> None:
 
 def test_nothing_is_planned_for_a_study_without_paused_trials(master: Any) -> None:
     submit(master)
-    assert master.look(lambda uow: promoting.due(uow, RungBooks())) == []
-    assert master.look(planner.due) == []
+    assert (master.promotions(), master.next_stages()) == ([], [])

@@ -8,7 +8,7 @@ import pytest
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, Lease, StudyDetail, StudyPatch, StudyState
-from tunefleet_master.services import planner, staging, studies, trials
+from tunefleet_master.services import staging, studies, trials
 from tunefleet_master.services.replay import replay
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
@@ -81,8 +81,8 @@ def test_the_next_stage_waits_for_three_quarters_of_the_one_before_and_not_for_s
 def test_two_masters_that_see_a_stage_due_begin_it_once(master: Any) -> None:
     submit(master)
     finish(master, master.claim(slots=12))
-    [following] = master.look(planner.due)
-    [again] = master.look(planner.due)
+    [following] = master.next_stages()
+    [again] = master.next_stages()
     assert master.call(staging.begin, following) is True
     assert master.call(staging.begin, again) is False
     assert len(study_of(master).edits) == 1

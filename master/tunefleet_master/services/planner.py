@@ -10,9 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from tunefleet.errors import StorageUnusable
@@ -24,7 +24,6 @@ from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.learning import Batch, Need, NewestResults
 from tunefleet_master.services.pruning import RungBooks
-from tunefleet_master.services.staging import NextStage
 from tunefleet_master.services.transitions import (
     complete_if_done,
     out_of_time,
@@ -67,9 +66,28 @@ def needs(uow: UnitOfWork) -> list[Need]:
     return found
 
 
-def due(uow: UnitOfWork) -> list[NextStage]:
-    """The running studies whose next stage begins now."""
-    return [staging.plan(uow, study) for study in _served(uow) if staging.is_due(uow, study)]
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What there is to do.
+
+    Attributes:
+        paused: studies with trials that wait for their promotion.
+        due: studies whose next stage begins now.
+        needs: what studies lack.
+    """
+
+    paused: Sequence[Study]
+    due: Sequence[Study]
+    needs: Sequence[Need]
+
+
+def agenda(uow: UnitOfWork) -> Agenda:
+    """What there is to do, in one reading."""
+    return Agenda(
+        paused=[study for study in studies.running(uow.connection) if promoting.has_paused(uow, study)],
+        due=[study for study in _served(uow) if staging.is_due(uow, study)],
+        needs=needs(uow),
+    )
 
 
 def _served(uow: UnitOfWork) -> list[Study]:
@@ -86,7 +104,7 @@ def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
 
 def _at_most(study: Study, n: int) -> int:
     """As many as the budget and the stage have left."""
-    return min(n, *(left for left in (study.trials_left, study.stage_left) if left is not None), n)
+    return min([n, *(left for left in (study.trials_left, study.stage_left) if left is not None)])
 
 
 def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> list[Need]:
@@ -200,36 +218,44 @@ class Planner:
 
         What another master plans is looked at again when that one has left.
         """
-        await self._promote()
-        await self._begin_stages()
-        lacking = await self._database.aread(needs)
-        mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in lacking})
-        lacking = [need for need in lacking if need.study.id in mine]
+        todo = await self._database.aread(agenda)
+        moved = [await self._tried(study, self._promote(study)) for study in todo.paused]
+        moved += [await self._tried(study, self._begin_stage(study)) for study in todo.due]
+        if any(moved):
+            return True  # what studies lack is another thing now
+        mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in todo.needs})
+        lacking = [need for need in todo.needs if need.study.id in mine]
         # Queues first: they take no time, and a fit may.
-        served = [await self._serve(need) for need in sorted(lacking, key=lambda need: need.learns)]
-        return any(served)
+        in_order = sorted(lacking, key=lambda need: need.learns)
+        return any([await self._tried(need.study, self._serve(need)) for need in in_order])
 
-    async def _promote(self) -> None:
-        """Any master may: of two that come to it at once, one finds that the trials are paused no more."""
-        while decided := await self._database.aread(lambda uow: promoting.due(uow, self._books)):
-            for promotion in decided:
-                await self._database.awrite(partial(promoting.carry_out, promotion=promotion))
-
-    async def _begin_stages(self) -> None:
-        """Any master may: of two that come to it at once, one finds that the study has moved on."""
-        for following in await self._database.aread(due):
-            await self._database.awrite(partial(staging.begin, following=following))
-
-    async def _serve(self, need: Need) -> bool:
-        """Supply one study; False when that failed, or gave nothing now, which must not keep the others waiting."""
+    @staticmethod
+    async def _tried(study: Study, move: Awaitable[bool]) -> bool:
+        """Whether the study was moved on; False when that failed, which must not keep the others waiting."""
         try:
-            batch = await asyncio.to_thread(self._propose, need)
-            added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
+            return await move
         except StorageUnusable:
             raise
         except Exception:
-            log.exception("study %s cannot be planned; trying again in a while", need.study.name)
+            log.exception("study %s cannot be planned; trying again in a while", study.name)
             return False
+
+    async def _promote(self, study: Study) -> bool:
+        """Any master may: of two that come to it at once, one finds that the trials are paused no more."""
+        found = await self._database.aread(lambda uow: promoting.decided(uow, study, self._books))
+        for promotion in found:
+            await self._database.awrite(partial(promoting.carry_out, promotion=promotion))
+        return bool(found)
+
+    async def _begin_stage(self, study: Study) -> bool:
+        """Any master may: of two that come to it at once, one finds that the study has moved on."""
+        following = await self._database.aread(lambda uow: staging.plan(uow, study))
+        return await self._database.awrite(partial(staging.begin, following=following))
+
+    async def _serve(self, need: Need) -> bool:
+        """Supply one study; False when it got nothing now."""
+        batch = await asyncio.to_thread(self._propose, need)
+        added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
         self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
         return bool(batch.proposals)
 

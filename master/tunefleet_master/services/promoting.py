@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -38,12 +38,21 @@ class Promotion:
     go_on: bool
 
 
-def due(uow: UnitOfWork, books: RungBooks) -> list[Promotion]:
-    """What can be decided now, on all that is committed."""
-    running = studies.running(uow.connection)
-    return [
-        found for study in running if study.spec.pruning.mode == "promote" for found in _of_study(uow, study, books)
-    ]
+def has_paused(uow: UnitOfWork, study: Study) -> bool:
+    """Whether something may be decided of the study."""
+    return study.spec.pruning.mode == "promote" and bool(trials.paused(uow.connection, study.id))
+
+
+def decided(uow: UnitOfWork, study: Study, books: RungBooks) -> list[Promotion]:
+    """What becomes of a study's paused trials, on all that is committed; empty while they wait."""
+    by_stage: dict[int, list[int]] = defaultdict(list)
+    for number in trials.paused(uow.connection, study.id):
+        by_stage[stage_of(study.spec, number)].append(number)
+    found = (
+        _of_stage(uow, study, paused, books=books, no_more=_no_more(uow, study, stage))
+        for stage, paused in by_stage.items()
+    )
+    return [promotion for promotion in found if promotion is not None]
 
 
 def carry_out(uow: UnitOfWork, promotion: Promotion) -> None:
@@ -57,15 +66,6 @@ def carry_out(uow: UnitOfWork, promotion: Promotion) -> None:
     for trial in trials.end_paused(uow.connection, study, promotion.numbers, message=LEFT_BEHIND, now=uow.now):
         announce(uow, study, trial, state=TrialState.PRUNED, message=LEFT_BEHIND)
     complete_if_done(uow, studies.by_id(uow.connection, study.id))
-
-
-def _of_study(uow: UnitOfWork, study: Study, books: RungBooks) -> Iterator[Promotion]:
-    by_stage: dict[int, list[int]] = defaultdict(list)
-    for number in trials.paused(uow.connection, study.id):
-        by_stage[stage_of(study.spec, number)].append(number)
-    for stage, paused in by_stage.items():
-        if (found := _of_stage(uow, study, paused, books=books, no_more=_no_more(uow, study, stage))) is not None:
-            yield found
 
 
 def _of_stage(
