@@ -119,9 +119,10 @@ class Oracle:
         if study.position != position or study.state is not StudyState.RUNNING:
             return 0
         found = n if study.size is None else min(n, study.size - position)
-        study.position += found
-        study.exhausted = found < n
-        return min(found, study.left)
+        taken = min(found, study.left)
+        study.position += taken  # what the budget has no trial for is drawn again
+        study.exhausted = found < n and taken == found
+        return taken
 
     def add(self, name: str) -> bool:
         """Add a configuration by hand: a new trial (True), or in the place of one that waits for its first claim."""

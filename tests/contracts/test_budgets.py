@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from tests.contracts.conftest import spec_of
 
 from tunefleet.errors import (
     BudgetTaken,
@@ -110,6 +111,18 @@ def test_a_grid_is_walked_once_and_then_the_study_is_complete(master: Any) -> No
     assert read(master).message == "the grid sampler has no further configuration"
     rates = sorted({trial.params["lr"] for trial in listed(master).items})
     assert rates == pytest.approx([1e-4, 1e-2, 1])
+
+
+def test_a_budget_that_is_lowered_while_a_planner_draws_and_raised_again_loses_no_configuration(master: Any) -> None:
+    master.call(studies.submit, spec_of(space={"n": {"int": [1, 3]}}, search={"sampler": "grid"}))
+    [need] = master.look(planner.needs)
+    drawn = planner.propose(registry.build(need.study.sampler, need.study.searched), need)
+    master.call(studies.patch, "study", StudyPatch.parse({"budget": {"trials": 1}}))
+    master.call(planner.enqueue, need.study.id, drawn)
+    assert run_all(master) == 1
+    master.call(studies.patch, "study", StudyPatch.parse({"budget": {"trials": 7}}))
+    assert run_all(master) == 2
+    assert sorted(trial.params["n"] for trial in listed(master).items) == [1, 2, 3]
 
 
 def test_a_space_that_is_used_up_ends_the_study_although_the_budget_is_larger(master: Any) -> None:

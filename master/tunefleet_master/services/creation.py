@@ -55,8 +55,11 @@ def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | N
     return trials.numbers_with(uow.connection, study.id, [config_hash]).get(config_hash)
 
 
-def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> int:
-    """Take trials from the budget for these proposals, as far as it goes and none twice; returns how many.
+def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> tuple[int, int | None]:
+    """Take trials from the budget for these proposals, as far as it goes and none twice.
+
+    Returns how many were taken, and the position of the first proposal that neither the budget nor the stage had a
+    trial for, None when they had: it is not to be lost, since the budget may be raised again.
 
     Args:
         uow: the request's.
@@ -69,8 +72,9 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     # Somebody may have added configurations by hand since the proposals were made, and filled the stage.
     n = len(fresh) if study.stage_left is None else min(len(fresh), study.stage_left)
     n = studies.take_numbers(uow.connection, study, n)
+    left_at = fresh[n].position if n < len(fresh) else None
     if n == 0:
-        return 0
+        return 0, left_at
     new = [
         replace(
             _new(study, study.n_created + i, proposal.params),
@@ -87,7 +91,7 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     trials.add(uow.connection, study.id, new, now=uow.now)
     places = {study.n_created + i: it.segment for i, it in enumerate(fresh[:n]) if it.segment}
     announce_new(uow, study, {trial.number: trial.params for trial in new}, segments=places)
-    return n
+    return n, left_at
 
 
 def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[Configuration]) -> None:

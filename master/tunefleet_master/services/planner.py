@@ -175,14 +175,15 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
         data = {"message": batch.failure.message, "traceback": batch.failure.hint or "", "position": batch.position}
         uow.record(study.id, FALLBACK, trial=None, data=data)
         uow.signal(events_of(study.name))
-    added = create_proposed(uow, study, proposals) if proposals else 0
-    position = batch.position + len(batch.proposals)
-    studies.set_position(uow.connection, study.id, position=position, exhausted=batch.exhausted)
+    added, left_at = create_proposed(uow, study, proposals) if proposals else (0, None)
+    exhausted = batch.exhausted and left_at is None
+    position = batch.position + len(batch.proposals) if left_at is None else left_at
+    studies.set_position(uow.connection, study.id, position=position, exhausted=exhausted)
     if added:
         uow.signal(CLAIMS)
     if study.sampler in registry.POPULATIONS:
         retention.drop_checkpoints(uow, study)
-    if batch.exhausted:
+    if exhausted:
         complete_if_done(uow, studies.by_id(uow.connection, study.id))
     return added
 
