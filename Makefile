@@ -2,6 +2,7 @@
 #
 #   make demo            one study from nothing to a scored model      ARGS=--json for one JSON line at the end
 #   make test            everything that CI runs                      PYTEST_WORKERS=0 for one process, PYTEST_ARGS for more
+#   make test-long       the tests that take over 20 s each, which train networks on many seeds
 #   make chaos           every fault in large amounts, hours; the invariants' table at the end   CHAOS_REPORT=file.json
 #   make mutants         the tests, tested: break promises one at a time    ARGS="--into docs/reliability.md" for its table
 #   make check           format, lint, types, import contracts, containers
@@ -32,7 +33,7 @@ BENCH_STAMP := $(VENV)/.bench-installed
 PYTHON_FOLDERS := $(wildcard shared master worker tests benchmarks examples)
 DOCKERFILES := Dockerfile.master Dockerfile.worker
 
-.PHONY: demo test chaos mutants check fmt bench bench-search clean venv
+.PHONY: demo test test-long chaos mutants check fmt bench bench-search clean venv
 
 venv: $(STAMP)
 
@@ -57,6 +58,9 @@ demo: $(STAMP)
 
 test: check
 	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+test-long: $(STAMP)
+	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m slow --timeout 1200 $(PYTEST_ARGS)
 
 # One test after another: each of them has the machine, and its own processes, to itself.
 chaos: $(STAMP)
