@@ -35,8 +35,10 @@ MAX_MEMBERS = 8
 MEMBERS_TIMES_POINTS = 500  # with more points hyperparameters are better known, and each member costs more
 N_BEST = 5  # points near which a search begins
 MIN_WIDE = 21  # free axes from which on the search keeps to a trust region
-ALONE = Effort(spread=1_000, mutations=40, starts=8)
-TOGETHER = Effort(spread=200, mutations=10, starts=2)  # for all but the first of a batch
+# Mostly the second round changes nothing any more.
+ALONE = Effort(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
+# For all but the first of a batch, which wait for one another.
+TOGETHER = Effort(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
 
 
 @dataclass(frozen=True, slots=True)

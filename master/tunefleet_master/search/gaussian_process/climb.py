@@ -16,9 +16,7 @@ from tunefleet_master.search.gaussian_process.acquisition import WeighedGain
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.moves import Box, Moves
 
-MAX_ROUNDS = 3  # of discrete and real steps in turn; mostly the second changes nothing any more
 MAX_SWEEPS = 12  # over the discrete axes within a round; mostly three to six
-MAX_ITERATIONS = 30  # along the gradient, within a round
 LEAST_GAIN = 1e-6  # of the logarithm, below which a step up is rounding
 CHUNK = 64  # points of which it is looked up together whether they are new
 
@@ -26,12 +24,15 @@ CHUNK = 64  # points of which it is looked up together whether they are new
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How many points are looked at to begin with: `spread` over the space, `mutations` of each known point; and from
-    how many `starts` the local search climbs.
+    how many `starts` the local search climbs, in at most so many `rounds` of discrete and real steps in turn, with at
+    most so many `iterations` along the gradient in each.
     """
 
     spread: int
     mutations: int
     starts: int
+    rounds: int
+    iterations: int
 
 
 class Climb:
@@ -51,9 +52,9 @@ class Climb:
         `known` (k, d) are the best points so far, near which the search looks, too.
         """
         points, values = self._starts(known, effort)
-        for _ in range(MAX_ROUNDS):
+        for _ in range(effort.rounds):
             points, before = self._swept(points, values)
-            points, values = self._risen(points, before)
+            points, values = self._risen(points, before, iterations=effort.iterations)
             if not self._moves.has_steps or np.all(values <= before + LEAST_GAIN):
                 break
         return self._best_new(is_new)
@@ -106,7 +107,7 @@ class Climb:
                 break
         return points, values
 
-    def _risen(self, points: Points, values: Array) -> tuple[Points, Array]:
+    def _risen(self, points: Points, values: Array, *, iterations: int) -> tuple[Points, Array]:
         """After L-BFGS along the real axes, from all points at once: the sum of functions of separate variables."""
         from scipy.optimize import minimize
 
@@ -127,7 +128,7 @@ class Climb:
             jac=True,
             method="L-BFGS-B",
             bounds=list(zip(self._box.low[axes], self._box.high[axes], strict=True)) * len(points),
-            options={"maxiter": MAX_ITERATIONS},
+            options={"maxiter": iterations},
         )
         moved = points.copy()
         moved[:, axes] = np.where(is_active, found.x.reshape(len(points), -1), np.nan)

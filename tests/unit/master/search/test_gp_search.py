@@ -33,7 +33,7 @@ CONDITIONAL: dict[str, Any] = {
     "nesterov": {"choice": [True, False], "when": "momentum > 0.5"},
     "epochs": {"fixed": 3},
 }
-EFFORT = Effort(spread=300, mutations=20, starts=6)
+EFFORT = Effort(spread=300, mutations=20, starts=6, rounds=3, iterations=30)
 
 
 def process_of(axes: Axes, n: int, *, seed: int = 0) -> tuple[GaussianProcess, Points]:
