@@ -112,6 +112,11 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 step`, `2 steps`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def did_you_mean(name: str, known: list[str]) -> str:
     """`; did you mean 'sampler'?`, or the list of what is known when nothing is near."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)

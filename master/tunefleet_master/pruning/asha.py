@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import Rung, RungBook
 
 
@@ -59,7 +60,7 @@ class AshaPruner(Pruner):
         n_best = self._n_best(rung, at_least=0 if self.pauses else 1)
         rank = rung.rank(standing.value, standing.trial)
         evidence = (
-            f"{self._shown(standing.value)} is rank {rank + 1} of {len(rung)} after {steps_run(standing.rung)}; "
+            f"{self._shown(standing.value)} is rank {rank + 1} of {len(rung)} after {counted(standing.rung, 'step')}; "
             f"{self._who_goes_on(n_best)}"
         )
         if rank < n_best:

@@ -17,9 +17,10 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
 from tunefleet_master.pruning.asha import AshaPruner
-from tunefleet_master.pruning.pruner import Action, Decision, Standing, steps_run
+from tunefleet_master.pruning.pruner import Action, Decision, Standing
 from tunefleet_master.pruning.rungs import RungBook
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -54,7 +55,7 @@ class HyperbandPruner(AshaPruner):
     def _judge(self, book: RungBook, standing: Standing) -> Decision:
         first = self._rungs[self.bracket(standing.trial)]
         if standing.rung < first:
-            return Decision(Action.CONTINUE, f"trials of its bracket are compared from {steps_run(first)} on")
+            return Decision(Action.CONTINUE, f"trials of its bracket are compared from {counted(first, 'step')} on")
         return super()._judge(book, standing)
 
 

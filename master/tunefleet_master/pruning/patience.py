@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungBook
 
 
@@ -38,5 +39,7 @@ class PatiencePruner(Pruner):
                 best, best_step = value, step
         waited = standing.rung - 1 - best_step
         more = f" by more than {self._min_delta:g}" if self._min_delta else ""
-        evidence = f"{self._shown(best)} after {steps_run(best_step + 1)} has not been bettered{more} for "
-        return Decision(Action.STOP if waited >= self._patience else Action.CONTINUE, evidence + steps_run(waited))
+        evidence = f"{self._shown(best)} after {counted(best_step + 1, 'step')} has not been bettered{more} for "
+        return Decision(
+            Action.STOP if waited >= self._patience else Action.CONTINUE, evidence + counted(waited, "step")
+        )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungBook
 
 
@@ -39,7 +40,7 @@ class PercentilePruner(Pruner):
 
     def _judge(self, book: RungBook, standing: Standing) -> Decision:
         rung = book.at(standing.rung, trial=standing.trial)
-        after = f"after {steps_run(standing.rung)}"
+        after = f"after {counted(standing.rung, 'step')}"
         if len(rung) < self._startup:
             evidence = f"{len(rung)} complete trials were seen {after}, and comparing begins with {self._startup}"
             return Decision(Action.CONTINUE, evidence)

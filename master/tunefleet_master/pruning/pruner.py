@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
 from tunefleet_master.pruning.rungs import RungBook
 
@@ -117,7 +118,7 @@ class Pruner(ABC):
     def decide(self, book: RungBook, standing: Standing) -> Decision:
         """What a trial does next that stands at a rung; where the pruner compares, the book has it there already."""
         if self._steps is not None and standing.rung >= self._steps:
-            return Decision(Action.CONTINUE, f"it has run all of its {steps_run(self._steps)}")
+            return Decision(Action.CONTINUE, f"it has run all of its {counted(self._steps, 'step')}")
         if math.isnan(standing.value):
             standing = replace(standing, value=math.inf)
         return self._judge(book, standing)
@@ -150,8 +151,3 @@ class Pruner(ABC):
     def _shown(self, value: float) -> str:
         """A minimised value as the user knows it."""
         return f"{self._sign * value + 0.0:.6g}"  # + 0.0: no "-0"
-
-
-def steps_run(n: int) -> str:
-    """`1 step`, `2 steps`."""
-    return "1 step" if n == 1 else f"{n} steps"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tunefleet.model import counted
 from tunefleet.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing, steps_run
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungBook
 
 
@@ -27,7 +28,7 @@ class ThresholdPruner(Pruner):
 
     def _judge(self, book: RungBook, standing: Standing) -> Decision:
         value = self._sign * standing.latest
-        shown, after = self._shown(standing.latest), f"after {steps_run(standing.rung)}"
+        shown, after = self._shown(standing.latest), f"after {counted(standing.rung, 'step')}"
         if self._lower is not None and value < self._lower:
             return Decision(Action.STOP, f"{shown} {after} is below the lower bound {self._lower:g}")
         if self._upper is not None and value > self._upper:

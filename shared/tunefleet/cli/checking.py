@@ -83,6 +83,8 @@ def _signature(spec: StudySpec) -> str | None:
 
 
 def _print(report: dict[str, Any]) -> None:
+    from tunefleet.model import counted
+
     out = output.console()
     if "space" in report:
         rows = [[name, facts["range"], facts["when"] or "", facts["grid"]] for name, facts in report["space"].items()]
@@ -91,7 +93,8 @@ def _print(report: dict[str, Any]) -> None:
         out.print(f"configurations: {'not countable' if configurations is None else f'{configurations:,} at most'}")
         out.print(f"full grid: {report['grid_points']:,} points")
         for i, stage in enumerate(report["stages"], start=1):
-            out.print(f"stage {i}: {stage['trials']} trials of {stage['steps']} steps")
+            trials, steps = counted(stage["trials"], "trial"), counted(stage["steps"], "step")
+            out.print(f"stage {i}: {trials} of {steps}")
         if report["function"]:
             out.print(f"function: {report['function']}", markup=False)
     for problem in (*report["problems"], *report["unavailable"]):

@@ -150,6 +150,7 @@ def _best(view: StudyDetail) -> str:
 
 def _stages(view: StudyDetail) -> list[list[object]]:
     """A row for each stage of a coarse-to-fine plan: how many trials of how many steps, and where."""
+    from tunefleet.model import counted
     from tunefleet.stages import planned
 
     begun = {edit.stage: edit for edit in view.edits if edit.stage is not None}
@@ -158,5 +159,6 @@ def _stages(view: StudyDetail) -> list[list[object]]:
         where = "the whole space" if i == 0 else "not begun"
         if i in begun:
             where = "; ".join(begun[i].evidence)
-        rows.append([f"stage {i + 1}", f"{stage.trials} trials of {stage.steps} steps: {where}"])
+        size = f"{counted(stage.trials, 'trial')} of {counted(stage.steps, 'step')}"
+        rows.append([f"stage {i + 1}", f"{size}: {where}"])
     return rows
