@@ -2,10 +2,8 @@
 
 So samplers that choose from a continuum can be compared on trainings that have been run. The nearest row in the
 encoded space is also what Syne Tune takes for its tables (Salinas et al. 2022, https://arxiv.org/abs/2210.06422, with
-k = 1). All contestants see the same rows, and one that proposes the neighbourhood of a row twice sees it twice.
-
-The distance: along a number it is the difference of the coordinates in the unit cube, each on its parameter's own
-scale; along a choice 0 or 1; between active and inactive 1; all of them squared and added up.
+k = 1). All contestants see the same rows, and one that proposes the neighbourhood of a row twice sees it twice. What is
+near is learnt from the rows, see `tunefleet_master.simulation.metric`.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import numpy as np
 
 from tunefleet.space import Configuration, Space
 from tunefleet_master.search.axes import Axes
+from tunefleet_master.simulation.metric import learnt_weights, squared_distances
 from tunefleet_master.simulation.training import Training
 
 
@@ -25,6 +24,7 @@ class Table:
     Attributes:
         configurations: of the rows.
         trainings: of the rows, in the same order.
+        weights: (d,) how much each parameter counts for what is near.
     """
 
     def __init__(self, space: Space, configurations: Sequence[Configuration], *, trainings: Sequence[Training]) -> None:
@@ -38,6 +38,8 @@ class Table:
         self.trainings = list(trainings)
         self._axes = Axes(space)
         self._points = self._axes.points(self.configurations)
+        ends = np.array([training.values[-1] for training in self.trainings])
+        self.weights = learnt_weights(self._axes, self._points, ends)
 
     def train(self, configuration: Configuration) -> Training:
         """The training of the nearest row; of several as near, that of the first."""
@@ -45,9 +47,5 @@ class Table:
 
     def nearest(self, configuration: Configuration) -> int:
         """The index of the nearest row."""
-        apart = np.abs(self._points - self._axes.point(configuration))
-        apart = np.where(self._axes.is_choice & (apart > 0), 1.0, apart)
-        # A NaN is an inactive parameter: no distance where it is inactive in both.
-        one_inactive = np.isnan(self._points) != np.isnan(self._axes.point(configuration))
-        apart = np.where(np.isnan(apart), one_inactive.astype(np.float64), apart)
-        return int((apart**2).sum(axis=1).argmin())
+        apart = squared_distances(self._axes, self._axes.point(configuration), self._points)
+        return int((apart @ self.weights).argmin())

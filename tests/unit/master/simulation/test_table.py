@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from tunefleet.space import Configuration, Space
@@ -57,3 +59,22 @@ def test_a_parameter_that_is_inactive_in_both_does_not_count() -> None:
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(ValueError, match="0 configurations"):
         table_of(SPACE)
+
+
+def test_what_decides_how_trainings_end_decides_which_row_is_near() -> None:
+    drawn = RandomSampler(SPACE, seed=0).propose(0, 200, history=History(SPACE))
+    rows = [configuration for configuration in drawn if configuration is not None]
+    ends = [abs(math.log10(float(str(row["lr"]))) + 2.0) for row in rows]
+    table = Table(SPACE, rows, trainings=[Training((end,), (1.0,)) for end in ends])
+    lr, _, momentum = table.weights
+    assert lr >= 10 * momentum
+    asked: Configuration = {"lr": 1e-2, "optimizer": "sgd", "momentum": 0.5}
+    assert table.train(asked).values[-1] < 0.1
+
+
+def test_weights_of_few_rows_are_equal_and_no_row_is_lost() -> None:
+    drawn = RandomSampler(SPACE, seed=1).propose(0, 300, history=History(SPACE))
+    rows = [configuration for configuration in drawn if configuration is not None]
+    assert list(table_of(SPACE, *rows[:20]).weights) == [1.0, 1.0, 1.0]
+    same = Table(SPACE, rows, trainings=[Training((math.nan,), (1.0,))] * len(rows))
+    assert [same.nearest(row) for row in rows] == list(range(300))
