@@ -22,7 +22,7 @@ MOST = 400  # rows that they are learnt from
 MAX_SWEEPS = 3  # over all axes; mostly the third changes nothing any more
 
 
-def squared_distances(axes: Axes, point: Points, points: Points) -> Array:
+def squared_distances(axes: Axes, point: Points, *, points: Points) -> Array:
     """(n, d): along each axis, from a point (d,) to each of the points (n, d); not weighed yet."""
     apart = np.abs(points - point)
     apart = np.where(axes.is_choice & (apart > 0), 1.0, apart)
@@ -31,7 +31,7 @@ def squared_distances(axes: Axes, point: Points, points: Points) -> Array:
     return np.asarray(np.where(np.isnan(apart), one_inactive.astype(np.float64), apart) ** 2)
 
 
-def learnt_weights(axes: Axes, points: Points, ends: Array) -> Array:
+def learnt_weights(axes: Axes, points: Points, *, ends: Array) -> Array:
     """(d,): the weights with which the nearest of the other points (n, d) is most like each in its end (n,).
 
     Ends are compared by rank, NaN last, so that one that diverged counts no more than any bad one. The weights are
@@ -42,7 +42,7 @@ def learnt_weights(axes: Axes, points: Points, ends: Array) -> Array:
         return weights
     some = np.linspace(0, len(points) - 1, min(len(points), MOST)).astype(np.int64)
     ranks = np.argsort(np.argsort(ends[some], kind="stable"), kind="stable").astype(np.float64)
-    apart = np.stack([squared_distances(axes, points[i], points[some]) for i in some])
+    apart = np.stack([squared_distances(axes, points[i], points=points[some]) for i in some])
     itself = np.eye(len(some), dtype=np.bool_)
     error = _error(apart @ weights, itself, ranks)
     for _ in range(MAX_SWEEPS):

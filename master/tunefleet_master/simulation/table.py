@@ -39,7 +39,7 @@ class Table:
         self._axes = Axes(space)
         self._points = self._axes.points(self.configurations)
         ends = np.array([training.values[-1] for training in self.trainings])
-        self.weights = learnt_weights(self._axes, self._points, ends)
+        self.weights = learnt_weights(self._axes, self._points, ends=ends)
 
     def train(self, configuration: Configuration) -> Training:
         """The training of the nearest row; of several as near, that of the first."""
@@ -47,5 +47,5 @@ class Table:
 
     def nearest(self, configuration: Configuration) -> int:
         """The index of the nearest row."""
-        apart = squared_distances(self._axes, self._axes.point(configuration), self._points)
+        apart = squared_distances(self._axes, self._axes.point(configuration), points=self._points)
         return int((apart @ self.weights).argmin())
