@@ -169,6 +169,6 @@ def test_a_process_that_dies_is_told_and_the_next_one_begins_from_the_first_even
         with trial:
             trial.report(loss=loss(trial.params))
     study.stop()
-    found = study.findings()
-    assert found.n_ended == 20
+    # On a busy machine the first answer may be the one that tells of the death.
+    found = next(answer for _ in range(20) if (answer := study.findings()).n_ended == 20)
     assert "edge" in [finding.code for finding in found.findings]
