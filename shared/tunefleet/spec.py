@@ -115,11 +115,22 @@ Run = Annotated[
 ]
 
 
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+SEALED_TEST = "the test part is sealed during the search; it is set aside before, for the model that is chosen"
+
+
 class Split(Model):
     """How the data that is not the sealed test part is divided."""
 
     train: float = Field(default=0.8, gt=0, lt=1)
     validation: float = Field(default=0.2, gt=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_test(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and "test" in data:
+            raise ValueError(f"has the key 'test': {SEALED_TEST}")
+        return data
 
     @model_validator(mode="after")
     def _check_sum(self) -> Self:
@@ -135,10 +146,22 @@ class DataSpec(Model):
 
     split: Split = Split()
     stratify: bool = True
+    group: ColumnName | None = None
+    """The column of what belongs together, such as the patient of each picture; no group is in two parts."""
+    time: ColumnName | None = None
+    """The column of when it was; validation is later than training, and the test part later than both."""
     subset: float = Field(default=1.0, gt=0, le=1)
     """The share of the training part that is used; smaller shares lie within larger ones."""
     folds: int = Field(default=1, ge=1, le=50)
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _check_time(self) -> Self:
+        if self.time is not None and self.group is not None:
+            raise ValueError("has both group and time, and a split is by one of them; leave the other out")
+        if self.time is not None and self.folds > 1:
+            raise ValueError("has both time and folds, which would train on what is later than the validation")
+        return self
 
 
 class Search(Model):

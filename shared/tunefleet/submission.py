@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tunefleet.data.rules import data_problems, data_warnings
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
@@ -63,9 +64,10 @@ def review(spec: StudySpec) -> Review:
             *_warm_start_problems(spec),
             *population_problems(spec),
             *objective_problems(spec),
+            *data_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
-        warnings=(*_budget_warnings(spec), *_space_warnings(spec)),
+        warnings=(*_budget_warnings(spec), *_space_warnings(spec), *data_warnings(spec)),
     )
 
 

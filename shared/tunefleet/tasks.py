@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from tunefleet.errors import Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.parameters import Choice, Fixed, Parameter
-from tunefleet.spec import StudySpec, TaskRun
+from tunefleet.spec import SEALED_TEST, StudySpec, TaskRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,8 @@ class TaskSignature:
         found = [*self._option_problems(options), *self._space_problems(space)]
         for field, metric in metrics.items():
             if metric not in self.metrics:
-                rule = f"the task does not report this metric{did_you_mean(metric, list(self.metrics))}"
+                sealed = f"; {SEALED_TEST}" if metric.startswith("test") else ""
+                rule = f"the task does not report this metric{did_you_mean(metric, list(self.metrics))}{sealed}"
                 found.append(Problem(field, rule, shown(metric)))
         return found
 
@@ -164,9 +165,11 @@ def _extremes(parameter: Parameter) -> tuple[JsonValue, ...]:
 TASKS: Mapping[str, TaskSignature] = MappingProxyType(
     {
         "image_classification": TaskSignature(
-            summary="Train a small network to tell the classes of pictures or signals apart.",
+            summary="Train a small network to tell the classes of pictures, signals or measurements apart.",
             options={
-                "dataset": TaskOption(choices=("digits", "mnist1d", "fashion_mnist"), is_required=True),
+                "dataset": TaskOption(
+                    choices=("digits", "mnist1d", "fashion_mnist", "wine", "breast_cancer"), is_required=True
+                ),
                 "folder": TaskOption(),
             },
             parameters={

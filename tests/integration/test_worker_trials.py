@@ -146,6 +146,11 @@ def test_studies_with_modules_of_the_same_name_do_not_see_each_other(bench):
         ("def train(trial, x):\n    for _ in trial.epochs(): ...\n", "the study does not say how many steps"),
         ("def train(trial, x):\n    trial.report(loss='low')\n", "a metric's value is one number"),
         ("def train(trial, x):\n    return {'a b': 1}\n", "a metric's name begins with"),
+        (
+            "from tunefleet_worker.tasks.datasets.parts import DataChoice, open_test_part\n"
+            "def train(trial, x):\n    open_test_part(DataChoice(dataset='digits'))\n",
+            "the test part of digits was asked for during the search",
+        ),
     ],
 )
 def test_code_that_does_not_fit_is_explained(bench, code, says):

@@ -14,6 +14,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from tunefleet.data.seal import seal_test_part
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import CompleteRequest, Lease
 from tunefleet.seeding import seed_everything
@@ -39,6 +40,7 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     device = use_devices(job.gpus, job.threads)
     lease = Lease.model_validate_json(job.lease_json)
     introduce(lease, job.url)
+    seal_test_part()
     spool, line = SpoolWriter(place.spool), Orders(orders)
     trial = WorkerTrial(
         lease,

@@ -1,7 +1,7 @@
 """Seeded orders of samples, from which parts and subsets are cut one after the other.
 
-A stratified order is such that every stretch of it holds each class in its share of the whole, to within one sample. So
-a part is a stretch, all parts are stratified, and a smaller subset is the beginning of a larger one.
+A stratified order is such that every stretch of it holds each class in its share of the whole, to within a sample or
+two. So a part is a stretch, all parts are stratified, and a smaller subset is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def random_order(n_samples: int, seed: int) -> Positions:
 
 
 def stratified_order(labels: ArrayLike, seed: int) -> Positions:
-    """A seeded order, int64 (n,), of which each beginning holds every class in its share, to within one sample.
+    """A seeded order, int64 (n,), of which each beginning holds every class in its share.
 
     The p-th sample of a class with n_c samples, in random order, is placed at (p + 1/2) / n_c; so the beginning up to t
-    holds round(t n_c) of them. Which class comes first among equal places is random.
+    holds round(t n_c) of them. Which class comes first among equal places is random. Of C classes the count of one is
+    off its share by at most 1/2 + (C / 2) n_c / n: one sample where classes are equally large, and of a rare class.
     """
     _, codes = read_classes(labels)
     shuffled = random_order(len(codes), seed)

@@ -52,11 +52,11 @@ def test_code_of_the_users_own_is_not_looked_at() -> None:
         ),
         (
             {"run": {"task": "image_classification"}},
-            "run.dataset: is required by the task; one of digits, mnist1d, fashion_mnist",
+            "run.dataset: is required by the task; one of digits, mnist1d, fashion_mnist, wine, breast_cancer",
         ),
         (
             {"run": {"task": "image_classification", "dataset": "mnist"}},
-            "run.dataset = 'mnist': the task offers digits, mnist1d, fashion_mnist",
+            "run.dataset = 'mnist': the task offers digits, mnist1d, fashion_mnist, wine, breast_cancer",
         ),
         (
             {"run": {"task": "image_classification", "dataset": "digits", "foldr": "/data"}},

@@ -8,13 +8,16 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 import tunefleet_worker
+from tunefleet.data.columns import SplitError
+from tunefleet.data.seal import SEAL, SEALED, TestPartSealed
 from tunefleet.spec import DataSpec
 from tunefleet_worker.tasks.datasets.fashion_mnist import CLASSES, find_folder, read_idx
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder, mnist1d
@@ -56,10 +59,25 @@ def test_digits_are_those_of_scikit_learn() -> None:
     assert labels.dtype == torch.int64
 
 
-def test_digits_are_read_without_importing_scikit_learn() -> None:
+@pytest.mark.parametrize(("name", "theirs"), [("wine", load_wine), ("breast_cancer", load_breast_cancer)])
+def test_tables_are_those_of_scikit_learn_with_each_feature_standardised_on_its_own(name: str, theirs: Any) -> None:
+    choice = DataChoice(dataset=name)
+    parts, test = load_training_parts(choice), open_test_part(choice)
+    every = torch.cat([parts.train.inputs, parts.validation.inputs, test.inputs]).squeeze(2)
+    assert sorted(every.tolist()) == sorted(torch.from_numpy(theirs().data).float().tolist())
+    labels = torch.cat([parts.train.labels, parts.validation.labels, test.labels])
+    assert labels.bincount().tolist() == np.bincount(theirs().target).tolist()
+    assert len(parts.classes) == int(labels.max()) + 1
+    standardised = parts.standardisation.apply(parts.train).inputs
+    assert standardised.mean(dim=0).abs().max() < 1e-4
+    assert standardised.std(dim=0, correction=0).sub(1).abs().max() < 1e-3
+
+
+def test_small_data_sets_are_read_without_importing_scikit_learn() -> None:
     code = (
         "import sys; from tunefleet_worker.tasks.datasets.parts import *;"
-        "load_training_parts(DataChoice(dataset='digits')); sys.exit('sklearn' in sys.modules)"
+        "[load_training_parts(DataChoice(dataset=name)) for name in ('digits', 'wine', 'breast_cancer')];"
+        "sys.exit('sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -194,6 +212,18 @@ def test_label_without_a_class_is_refused(clothes: Path) -> None:
 def test_unknown_data_set_is_refused_with_what_was_meant() -> None:
     with pytest.raises(DataUnavailable, match="no data set 'digit'; did you mean 'digits'"):
         load_training_parts(DataChoice(dataset="digit"))
+
+
+def test_a_trial_of_a_search_gets_no_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SEAL, SEALED)
+    load_training_parts(DIGITS)
+    with pytest.raises(TestPartSealed, match="the test part of digits was asked for during the search"):
+        open_test_part(DIGITS)
+
+
+def test_a_split_by_a_column_that_the_data_has_not_is_refused() -> None:
+    with pytest.raises(SplitError, match="'patient', and there is no such column"):
+        load_training_parts(DataChoice(dataset="digits", spec=DataSpec(group="patient")))
 
 
 def test_only_the_evaluation_opens_the_test_part() -> None:

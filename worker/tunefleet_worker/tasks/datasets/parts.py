@@ -1,12 +1,11 @@
 """The parts of a data set: what training may see, and the test part, which stays sealed until the end.
 
-`open_test_part` is the only function that gives test samples. Training never calls it: not even reading is shared,
-where the test part is a file of its own.
+`open_test_part` is the only function that gives test samples. Training never calls it, and in a trial's process it
+refuses: not even reading is shared, where the test part is a file of its own.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from tunefleet.data.seal import log_opening
 from tunefleet.model import Model, did_you_mean
 from tunefleet.spec import DataSpec
 from tunefleet_worker.tasks.datasets.digits import digits
@@ -22,14 +22,19 @@ from tunefleet_worker.tasks.datasets.fashion_mnist import fashion_mnist
 from tunefleet_worker.tasks.datasets.mnist1d import mnist1d
 from tunefleet_worker.tasks.datasets.source import DataUnavailable, Raw, Source
 from tunefleet_worker.tasks.datasets.split import Split, split_indices
+from tunefleet_worker.tasks.datasets.tables import breast_cancer, wine
 from tunefleet_worker.training.samples import Samples
-
-logger = logging.getLogger(__name__)
 
 TEST_SHARE = 0.2  # of a data set without an official test part
 
 DATASETS: Mapping[str, Callable[[str | None], Source]] = MappingProxyType(
-    {"digits": lambda _folder: digits(), "mnist1d": lambda _folder: mnist1d(), "fashion_mnist": fashion_mnist}
+    {
+        "digits": lambda _folder: digits(),
+        "mnist1d": lambda _folder: mnist1d(),
+        "fashion_mnist": fashion_mnist,
+        "wine": lambda _folder: wine(),
+        "breast_cancer": lambda _folder: breast_cancer(),
+    }
 )
 """The built-in data sets by name; each takes the folder of its files, which only those that are files look at."""
 
@@ -96,9 +101,10 @@ def open_test_part(choice: DataChoice) -> Samples:
     """Unseal the test part. Call it once, at the very end, for a model that was chosen without it.
 
     Raises:
+        TestPartSealed: a trial of a search asks.
         DataUnavailable: the data set is unknown, not installed, or unreadable.
     """
-    logger.info("the test part of %s is opened", choice.dataset)
+    log_opening(choice.dataset)
     source = _source(choice)
     if source.open_test is not None:
         return source.open_test().all()

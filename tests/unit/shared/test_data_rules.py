@@ -1,0 +1,69 @@
+"""What a study may ask of its data, and what is refused before it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tunefleet.errors import InvalidInput
+from tunefleet.spec import DataSpec, StudySpec
+from tunefleet.submission import review
+
+TASK = {"task": "image_classification", "dataset": "wine"}
+FUNCTION = {"function": "train:train"}
+
+
+def spec(*, metric: str = "val_accuracy", run: dict[str, str] = TASK, **data: Any) -> StudySpec:
+    objective = {"metric": metric, "goal": "maximize"}
+    space = {"lr": {"log": [1e-4, 1e-1]}}
+    return StudySpec.parse(
+        {
+            "name": "s",
+            "objective": objective,
+            "run": run,
+            "data": data,
+            "space": space,
+            "steps": 2,
+            "budget": {"trials": 4},
+        }
+    )
+
+
+def problems(**changes: Any) -> str:
+    return "; ".join(map(str, review(spec(**changes)).problems))
+
+
+@pytest.mark.parametrize("key", ["group", "time"])
+def test_a_split_by_a_column_that_no_built_in_data_set_has_is_refused(key: str) -> None:
+    assert problems(**{key: "patient"}).startswith(f"data.{key} = 'patient': names a column of the data")
+    assert "wine has none" in problems(**{key: "patient"})
+    assert problems(**{key: "patient"}, run=FUNCTION) == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        ({"group": "patient", "time": "day"}, "has both group and time"),
+        ({"time": "day", "folds": 5}, "train on what is later than the validation"),
+        (
+            {"split": {"train": 0.7, "validation": 0.2, "test": 0.1}},
+            r"data\.split = .*: has the key 'test': the test part is sealed",
+        ),
+        ({"group": ""}, "group"),
+    ],
+    ids=["both", "folds", "test", "empty"],
+)
+def test_what_cannot_be_divided_is_refused_with_the_reason(data: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InvalidInput, match=rule):
+        DataSpec.parse(data, field="data")
+
+
+def test_a_test_score_is_no_objective_of_a_built_in_task() -> None:
+    assert "the test part is sealed during the search" in problems(metric="test_accuracy")
+    assert "sealed" not in problems(metric="accuracy")
+
+
+def test_choosing_by_what_is_called_a_test_is_warned_of() -> None:
+    assert "sounds like the test part" in " ".join(review(spec(metric="test_loss", run=FUNCTION)).warnings)
+    assert review(spec(metric="val_loss", run=FUNCTION)).warnings == ()
