@@ -1,4 +1,4 @@
-"""`tunefleet-worker run | test | health`; what takes long to import waits for a command that needs it."""
+"""`tunefleet-worker run | test | health | audit | subsets`; what imports for long waits for a command that needs it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tunefleet.errors import TunefleetError
+from tunefleet_worker import data_commands
 
 EXIT_UNHEALTHY = 1
 EXIT_ERROR = 2
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_commands.app)
 
 Name = Annotated[
     str | None, typer.Option(envvar="TUNEFLEET_WORKER_NAME", help="The worker's name.  [default: this machine's]")

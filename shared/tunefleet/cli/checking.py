@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +18,13 @@ app = typer.Typer()
 
 
 @app.command(epilog=examples("tunefleet check study.yaml"))
-def check(file: StudyFile, as_json: AsJson = False) -> None:
+def check(
+    file: StudyFile,
+    data: Annotated[
+        bool, typer.Option("--data", help="Audit the split of a built-in task's data too, which is read for it here.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check a study's file before it is submitted.
 
     Tells every rule that it breaks, its space and the size of its grid, and whether its function fits the space.
@@ -30,6 +37,8 @@ def check(file: StudyFile, as_json: AsJson = False) -> None:
         report |= _report(file)
     except InvalidInput as error:
         report["problems"] = [str(problem) for problem in error.problems]
+    if data and not report["problems"]:
+        report["data"] = _audit(file)
     report["ok"] = not report["problems"] and not report["unavailable"]
     if as_json:
         output.print_json(report)
@@ -62,6 +71,24 @@ def _report(file: StudyFile) -> dict[str, Any]:
     }
 
 
+def _audit(file: Path) -> list[dict[str, Any]]:
+    """What the worker's program, which has the data, says of the split."""
+    import json
+    import subprocess
+    import sys
+
+    from tunefleet.cli.processes import need
+    from tunefleet.errors import TunefleetError
+
+    need("tunefleet_worker", "worker")
+    command = [sys.executable, "-m", "tunefleet_worker", "audit", str(file.absolute()), "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise TunefleetError(f"The data could not be audited: {ran.stderr.strip()[-2_000:].removeprefix('error: ')}")
+    findings: list[dict[str, Any]] = json.loads(ran.stdout)
+    return findings
+
+
 def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
     from tunefleet.space import describe
 
@@ -70,8 +97,6 @@ def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
 
 
 def _signature(spec: StudySpec) -> str | None:
-    from pathlib import Path
-
     from tunefleet.errors import Problem
     from tunefleet.signature import find, rendered
     from tunefleet.spec import FunctionRun
@@ -101,5 +126,7 @@ def _print(report: dict[str, Any]) -> None:
         output.say(f"error: {problem}")
     for warning in report["warnings"]:
         output.say(f"warning: {warning}")
+    for finding in report.get("data", ()):
+        output.say(f"{finding['severity']}: {finding['sentence']} {finding['remedy']}")
     if report["ok"]:
         out.print(f"{report['study']}: sound")

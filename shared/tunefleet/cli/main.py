@@ -18,6 +18,7 @@ from tunefleet.cli import (
     simulate,
     steering,
     studies,
+    subsets,
     tokens,
     trial_commands,
 )
@@ -53,6 +54,7 @@ for _group in (
     steering.app,
     replaying.app,
     simulate.app,
+    subsets.app,
 ):
     app.add_typer(_group)
 app.add_typer(tokens.app, name="token")

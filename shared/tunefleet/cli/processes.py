@@ -201,6 +201,16 @@ def run_master(*arguments: str, data: Path | None, database: str | None, as_json
     return subprocess.run([sys.executable, "-m", "tunefleet_master", *arguments, *options]).returncode
 
 
+def run_worker(*arguments: str) -> int:
+    """Let the worker's own program do what needs torch or the data; its exit code.
+
+    Raises:
+        TunefleetError: the worker is not installed here.
+    """
+    need("tunefleet_worker", "worker")
+    return subprocess.run([sys.executable, "-m", "tunefleet_worker", *arguments]).returncode
+
+
 def _die_with(parent: int) -> Callable[[], None]:
     def prepare() -> None:
         if _libc is not None:

@@ -43,8 +43,8 @@ class _Audited:
 
     @property
     def n_validated(self) -> int:
-        """How many samples a configuration is judged by."""
-        return len(self.parts["validation"]) * self.folds
+        """How many samples a configuration is judged by; all folds together judge it by each sample once."""
+        return len(self.parts["validation"]) + (len(self.parts["train"]) if self.folds > 1 else 0)
 
 
 def audit_split(
@@ -153,7 +153,7 @@ def _classes(audited: _Audited) -> Iterator[FindingView]:
         return
     names, codes = read_classes(audited.labels)
     counts = {name: np.bincount(codes[part], minlength=len(names)) for name, part in audited.parts.items()}
-    validated = counts["validation"] * audited.folds
+    validated = counts["validation"] + (counts["train"] if audited.folds > 1 else 0)
     unseen = [str(names[code]) for code in np.flatnonzero((counts["train"] == 0) & (validated > 0))]
     if unseen:
         yield FindingView(
