@@ -129,7 +129,7 @@ def score_model(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Score a downloaded model on the sealed test part of its data.
+    """Score a downloaded model on the sealed test part of its data, which is kept in test-openings.jsonl beside it.
 
     Exit codes: 0 scored; 2 there is no model in the folder, or its data is not here.
     """
@@ -139,9 +139,11 @@ def score_model(
 
     found = evaluate_saved_model(folder, part="test")
     if json:
-        print(dumps({"test_accuracy": found.accuracy, "test_loss": found.loss, "samples": found.samples}))
+        facts = {"test_accuracy": found.accuracy, "test_loss": found.loss, "samples": found.samples}
+        print(dumps({**facts, "opening": found.opening}))
     else:
         print(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f} ({found.samples} samples)")
+        print(f"the test part was opened for this model {found.opening or 'an unknown number of'} times")
 
 
 @app.command()

@@ -101,6 +101,9 @@ def test_saved_model_scores_on_validation_what_training_reported(trained: Keepin
 def test_saved_model_scores_well_on_the_test_part_and_the_same_every_time(trained: KeepingTrial) -> None:
     first, second = (evaluate_saved_model(trained.folder, part="test") for _ in range(2))
     assert first == second
+    assert (first.opening, second.opening) == (1, 2)
+    openings = [json.loads(line) for line in (trained.folder / "test-openings.jsonl").read_text().splitlines()]
+    assert [(line["dataset"], line["samples"]) for line in openings] == [("digits", 359)] * 2
     assert first.samples == 359
     assert first.accuracy >= 0.96
 

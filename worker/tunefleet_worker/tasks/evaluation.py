@@ -1,14 +1,25 @@
-"""The score of a saved model; the one place where the test part is opened."""
+"""The score of a saved model; the one place where the test part is opened.
+
+Every opening is a line of `test-openings.jsonl` beside the model: a part that was looked at often, for models that were
+chosen by it, is no test.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from tunefleet_worker.tasks.datasets.parts import load_training_parts, open_test_part
 from tunefleet_worker.tasks.saved_model import SavedModel
 from tunefleet_worker.training.epochs import score
+
+logger = logging.getLogger(__name__)
+
+OPENINGS = "test-openings.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +29,34 @@ class Evaluation:
     accuracy: float
     loss: float
     samples: int
+    opening: int | None = field(default=None, compare=False)
+    """How many times the test part was opened for this model by now; None where it was not, or that cannot be kept."""
 
 
 def evaluate_saved_model(folder: Path, *, part: Literal["test", "validation"]) -> Evaluation:
     """Rebuild the model in a folder and score it on the CPU, on one part of the very split that it was trained with.
 
     Raises:
+        TestPartSealed: a trial of a search asks for the test part.
         SavedModelError: the folder holds no model, or one that cannot be read.
         DataUnavailable: its data set is not here.
     """
     saved = SavedModel.read(folder)
     network = saved.load(folder)
     samples = open_test_part(saved.data) if part == "test" else load_training_parts(saved.data).validation
+    opening = _keep_opening(folder, saved, len(samples)) if part == "test" else None
     result = score(network, saved.standardisation.apply(samples))
-    return Evaluation(accuracy=result.accuracy, loss=result.loss, samples=len(samples))
+    return Evaluation(accuracy=result.accuracy, loss=result.loss, samples=len(samples), opening=opening)
+
+
+def _keep_opening(folder: Path, saved: SavedModel, n_samples: int) -> int | None:
+    """Add a line to the model's list of openings; how many there are now."""
+    path = folder / OPENINGS
+    line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": saved.data.dataset, "samples": n_samples}
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        return len(path.read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        logger.warning("that the test part was opened cannot be kept in %s: %s", path, error.strerror)
+        return None
