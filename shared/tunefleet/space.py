@@ -69,6 +69,13 @@ class Space:
         """
         return self._activate(lambda name: self.parameters[name].from_unit(point[name]))
 
+    def around(self, known: Mapping[str, JsonValue]) -> Configuration:
+        """The configuration with the known values, of which inactive ones are left out, and the middle of all others.
+
+        Neither constraints are looked at, nor whether the values are in their ranges.
+        """
+        return self._activate(lambda name: known[name] if name in known else self.parameters[name].from_unit(0.5))
+
     def allows(self, configuration: Configuration) -> bool:
         """Whether all constraints hold; one that reads an inactive parameter, or cannot be computed, does not bind."""
         return all(self._holds(constraint, configuration) for constraint in self.constraints)

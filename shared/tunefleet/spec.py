@@ -173,6 +173,13 @@ class Search(Model):
     """How many members population-based training has."""
     interval: int | None = Field(default=None, ge=1, le=10_000_000)
     """After how many steps they are compared, and the worst go on from the best."""
+    start_from: tuple[Name, ...] = Field(default=(), max_length=20)
+    """Published recipes, which run before what the sampler proposes; `tunefleet recipes` lists them."""
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class Stage(Model):

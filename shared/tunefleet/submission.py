@@ -16,6 +16,7 @@ from tunefleet.objectives import objective_problems
 from tunefleet.population import SAMPLER as PBT
 from tunefleet.population import population_problems
 from tunefleet.pruning import pruning_problems
+from tunefleet.recipes import recipe_problems
 from tunefleet.spec import BUNDLE_PREFIX, CommandRun, StudySpec, TaskRun
 from tunefleet.stages import n_trials, stage_problems
 from tunefleet.tasks import task_problems
@@ -62,6 +63,7 @@ def review(spec: StudySpec) -> Review:
             *pruning_problems(spec),
             *stage_problems(spec),
             *_warm_start_problems(spec),
+            *recipe_problems(spec),
             *population_problems(spec),
             *objective_problems(spec),
             *data_problems(spec),

@@ -94,11 +94,15 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
     return n, left_at
 
 
-def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[Configuration]) -> None:
-    """Let configurations of earlier studies wait, which a new study tries before its sampler's own; each once."""
-    first = list({configuration_hash(params): params for params in configurations}.values())
+def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[tuple[Configuration, str]]) -> None:
+    """Let configurations wait that a new study tries before its sampler's own, each once, with where they are from."""
+    first: dict[str, tuple[Configuration, str]] = {}
+    for params, origin in configurations:
+        first.setdefault(configuration_hash(params), (params, origin))
     n = studies.take_numbers(uow.connection, study, len(first))
-    new = [replace(_new(study, i, params), origin=trials.WARM_START) for i, params in enumerate(first[:n])]
+    new = [
+        replace(_new(study, i, params), origin=origin) for i, (params, origin) in enumerate(list(first.values())[:n])
+    ]
     if new:
         trials.add(uow.connection, study.id, new, now=uow.now)
         announce_new(uow, study, {trial.number: trial.params for trial in new})

@@ -14,10 +14,12 @@ from tunefleet.errors import (
     StudyExists,
 )
 from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyView
+from tunefleet.recipes import starts
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
 from tunefleet_master.services import retention, warm_start
+from tunefleet_master.services.creation import create_first
 from tunefleet_master.services.editing import edit_space
 from tunefleet_master.services.transitions import change_study, complete_if_done
 from tunefleet_master.services.views import study_detail, study_views
@@ -55,8 +57,9 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         now=uow.now,
     )
     uow.record(study.id, "study.running", trial=None, data={})
-    if priors:
-        warm_start.begin(uow, study, priors)
+    first = [(start.params, f"{trials.RECIPE} {start.recipe}") for start in starts(spec)]
+    first += [(params, trials.WARM_START) for params in warm_start.begin(uow, study, priors)]
+    create_first(uow, study, first)
     uow.signal(PLANNER)
     return study_detail(uow, study), True
 

@@ -12,7 +12,6 @@ from tunefleet.space import Configuration, Space
 from tunefleet.spec import StudySpec
 from tunefleet_master.search.history import Prior
 from tunefleet_master.services import histories
-from tunefleet_master.services.creation import create_first
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
@@ -21,7 +20,6 @@ N_BEST = 100  # complete trials of an earlier study, the best ones ...
 N_OTHERS = 100  # ... and as many of the others, evenly over their ranks: without bad ones nothing is good
 N_INFEASIBLE = 50
 TRIED_SHARE = 0.1  # of the budget, at the most, for the best configuration of each earlier study
-MIDDLE = 0.5  # where a configuration lies on the axis of a parameter that the earlier study did not have
 
 
 def priors(uow: UnitOfWork, spec: StudySpec) -> dict[str, Prior]:
@@ -40,14 +38,14 @@ def priors(uow: UnitOfWork, spec: StudySpec) -> dict[str, Prior]:
     return found
 
 
-def begin(uow: UnitOfWork, study: Study, found: Mapping[str, Prior]) -> None:
-    """Let a new study know of them, and try the best configuration of each first."""
+def begin(uow: UnitOfWork, study: Study, found: Mapping[str, Prior]) -> list[Configuration]:
+    """Let a new study know of them; the best configuration of each, which it should try first."""
     for name, prior in found.items():
         configurations: list[JsonValue] = [dict(each) for each in prior.configurations]
         data = {"study": name, "configurations": configurations, "n_infeasible": prior.n_infeasible}
         uow.record(study.id, histories.PRIOR, trial=None, data=data)
     limit = len(found) if study.trials_left is None else max(1, int(TRIED_SHARE * study.trials_left))
-    create_first(uow, study, [prior.configurations[0] for prior in found.values()][:limit])
+    return [prior.configurations[0] for prior in found.values()][:limit]
 
 
 def _check_same_purpose(spec: StudySpec, other: Study) -> None:
@@ -85,14 +83,9 @@ def _distinct(space: Space, found: Sequence[Configuration]) -> list[Configuratio
 
 
 def _placed(space: Space, params: Configuration) -> Configuration | None:
-    """A configuration of another space in this one; None where it does not lie in it."""
+    """A configuration of another space in this one, new parameters in their middle; None where it lies outside."""
     known = {name: value for name, value in params.items() if name in space.parameters}
     if not all(space.parameters[name].contains(value) for name, value in known.items()):
         return None
-    point = {
-        name: parameter.to_unit(known[name]) if name in known else MIDDLE
-        for name, parameter in space.parameters.items()
-    }
-    # What is given stays as it is: a coordinate and back again may be another number in the last digit.
-    configuration = {name: known.get(name, value) for name, value in space.from_unit(point).items()}
+    configuration = space.around(known)
     return configuration if space.allows(configuration) else None

@@ -43,6 +43,8 @@ BY_HAND = "user"
 """The origin of a trial that somebody asked for."""
 WARM_START = "warm_start"
 """The origin of the best configuration of an earlier study."""
+RECIPE = "recipe"
+"""What the origin of a published recipe begins with; its name follows."""
 
 
 def selection() -> Select[Any]:
