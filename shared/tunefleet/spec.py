@@ -32,6 +32,7 @@ from tunefleet.objective import Objective as Objective  # a part of the study
 from tunefleet.objective import Outcome, is_true
 from tunefleet.parameters import Parameter
 from tunefleet.plain import Plain
+from tunefleet.predictions import MAX_SAMPLES
 from tunefleet.space import Space
 
 SAMPLERS = ("auto", "grid", "random", "sobol", "tpe", "gp", "forest", "cmaes", "evolution", "pbt")
@@ -154,6 +155,15 @@ class DataSpec(Model):
     """The share of the training part that is used; smaller shares lie within larger ones."""
     folds: int = Field(default=1, ge=1, le=50)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    probe: int = Field(default=256, ge=0)
+    """How many samples of the validation part a trial keeps its predictions of, to look at; all, where it has fewer."""
+
+    @field_validator("probe")
+    @classmethod
+    def _check_probe(cls, probe: int) -> int:
+        if probe > MAX_SAMPLES:
+            raise ValueError(f"a probe set has at most {MAX_SAMPLES:,} samples, since every trial keeps what it says")
+        return probe
 
     @model_validator(mode="after")
     def _check_time(self) -> Self:

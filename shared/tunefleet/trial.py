@@ -176,6 +176,14 @@ class Trial(ABC):
             raise InvalidInput([Problem("path", f"there is no file {file}")])
         self._keep(name, file)
 
+    def load_best(self, model: Any) -> bool:
+        """Give `model` the state that the object passed to `epochs` as `model` had at its best step.
+
+        False, and the model stays as it is, where no such state is here: the trial keeps none, as in a notebook, or an
+        earlier attempt of it had the best step.
+        """
+        return False
+
     @abstractmethod
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
         """Restore `stateful` from an earlier attempt if there is one; the step to begin with (0 without)."""

@@ -50,6 +50,13 @@ class BestModel:
         if tensors:
             self._value, self._step, self._tensors, self._is_written = value, step, tensors, False
 
+    def load_into(self, model: Any) -> bool:
+        """Give the model the state that is kept; False when there is none here."""
+        if not self._tensors:
+            return False
+        model.load_state_dict(self._tensors, strict=False)  # what is no tensor was not kept
+        return True
+
     def write(self, path: Path) -> bool:
         """Write what `write` has not written yet; False when there is nothing new.
 

@@ -70,6 +70,10 @@ class WorkerTrial(Trial):
         """Hand over what is still in memory; called once, when the function has returned or stopped."""
         self._send_best_model()
 
+    def load_best(self, model: Any) -> bool:
+        """As a trial does; the copy lies in this process's memory until the trial ends."""
+        return self._best.load_into(model)
+
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
         self._model = stateful.get("model")
         self._saved_at = time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.seeding import seed_everything
 from tunefleet.trial import Trial
+from tunefleet_worker.looking.predictions import keep_predictions
+from tunefleet_worker.looking.probe import Probe
 from tunefleet_worker.tasks.datasets.parts import DataChoice, TrainingParts, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.saved_model import SavedModel
@@ -68,6 +70,9 @@ def image_classification(
         )
         if not (trained.is_finite and judged.is_finite):
             break
+    keep_predictions(
+        trial, network, Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs), classes=parts.classes
+    )
 
 
 def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:

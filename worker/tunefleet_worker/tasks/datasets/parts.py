@@ -76,6 +76,8 @@ class TrainingParts:
     validation: Samples
     classes: tuple[str, ...]
     standardisation: Standardisation
+    validation_ids: Tensor
+    """Positions of the validation part's samples in the data set, int64 (n,)."""
 
 
 def load_training_parts(choice: DataChoice) -> TrainingParts:
@@ -94,6 +96,7 @@ def load_training_parts(choice: DataChoice) -> TrainingParts:
         validation=raw.take(split.validation),
         classes=source.classes,
         standardisation=Standardisation.of(train.inputs),
+        validation_ids=split.validation,
     )
 
 

@@ -1,0 +1,10 @@
+"""Looking at what a model gets right and wrong: the same held-out samples in every trial of a study.
+
+In a training function of one's own, after the last epoch:
+
+>>> from tunefleet_worker.looking.predictions import keep_predictions
+>>> from tunefleet_worker.looking.probe import Probe
+>>> keep_predictions(trial, model, Probe(ids, labels, inputs=inputs), classes=["cat", "dog"])
+
+For models that are not torch's, `write_predictions` takes probabilities. Never give it samples of the test part.
+"""
