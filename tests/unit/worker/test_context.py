@@ -293,3 +293,23 @@ def test_a_saved_file_is_copied_at_once(setting, tmp_path):
     [record] = here.told(FileRecord)
     assert record.name == "picture.png"
     assert (here.place.files / record.file).read_bytes() == b"first"
+
+
+def test_the_model_of_the_best_step_can_be_had_back_behind_the_loop(setting):
+    trial = setting().trial()
+    model = torch.nn.Linear(1, 1)
+    for step in trial.epochs(3, model=model):
+        torch.nn.init.constant_(model.weight, float(step))
+        trial.report(loss=abs(step - 1.0))
+    assert model.weight.item() == 2.0
+    assert trial.load_best(model)
+    assert model.weight.item() == 1.0
+
+
+def test_no_model_is_had_back_where_none_is_kept(setting):
+    trial = setting().trial()
+    model = torch.nn.Linear(1, 1)
+    before = model.weight.item()
+    trial.report(loss=1.0)
+    assert not trial.load_best(model)
+    assert model.weight.item() == before

@@ -105,7 +105,7 @@ def _save(trial: Trial, predictions: Predictions) -> None:
     trial.save(SHEET, drawing)
 
 
-def _pictures(predictions: Predictions, inputs: Tensor | Any | None) -> dict[int, Picture]:
+def _pictures(predictions: Predictions, inputs: Any) -> dict[int, Picture]:
     """Of what is shown of this trial, and then of what it is wrong about, as far as MAX_PICTURES goes."""
     if inputs is None:
         return {}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet_worker.tasks.datasets.split import stratified_order
@@ -25,9 +23,9 @@ class Probe:
             where they are (n, channels, length).
     """
 
-    ids: Sequence[int] | Sequence[str] | Tensor | Any
-    labels: Tensor | Any
-    inputs: Tensor | Any = None
+    ids: Any
+    labels: Any
+    inputs: Any = None
 
     def __len__(self) -> int:
         """How many samples there are."""
