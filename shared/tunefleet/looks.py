@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from tunefleet.model import Model
-from tunefleet.names import Name, TrialId
+from tunefleet.names import Name
 from tunefleet.predictions import Picture, Predictions, SampleId
 
 N_EXAMPLES = 12
@@ -160,12 +160,3 @@ def example(predictions: Predictions, place: int) -> Example:
         of_label=predictions.of_label(place),
         picture=predictions.pictures.get(place),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
-    """A trial with its predictions."""
-
-    trial: int
-    id: TrialId
-    predictions: Predictions

@@ -13,6 +13,7 @@ from tunefleet.artifact import download
 from tunefleet.claim import ClaimedTrial, request_for, take
 from tunefleet.errors import NotFound
 from tunefleet.event_stream import follow
+from tunefleet.looks import LabelLook, StudyLook, TrialLook
 from tunefleet.protocol import (
     MAX_WAIT_S,
     EnqueueRequest,
@@ -84,6 +85,26 @@ class Study:
             found = self._transport.get(f"{self._path}/findings", StudyFindings, query={"wait_s": wait_s})
             if not found.renewing or wait_s == 0.0:
                 return found
+
+    def look(self) -> StudyLook:
+        """Samples of the probe set across the best trials: where they differ, and where all are wrong.
+
+        Raises:
+            NotFound: no complete trial has stored predictions.
+        """
+        return self._transport.get(f"{self._path}/look", StudyLook)
+
+    def look_at(self, number: int) -> TrialLook:
+        """What a trial's model is right and wrong about; raises NotFound when it has stored no predictions."""
+        return self._transport.get(f"{route('trials', self.trial(number).id)}/look", TrialLook)
+
+    def label_errors(self, *, count: int = 50) -> LabelLook:
+        """Samples whose labels may be wrong, by what trials say that were not trained on them.
+
+        Raises:
+            NotFound: no complete trial has stored predictions.
+        """
+        return self._transport.get(f"{self._path}/labels", LabelLook, query={"count": count})
 
     def front(self) -> list[TrialView]:
         """With several objectives: the trials that no other one betters in all of them, and that break no outcome.

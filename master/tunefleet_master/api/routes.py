@@ -11,6 +11,7 @@ from tunefleet_master.api import (
     findings,
     health,
     heartbeats,
+    looks,
     metrics,
     reports,
     schema,
@@ -26,7 +27,7 @@ ROUTERS = tuple(
     module.router
     for module in (
         *(reports, heartbeats, claims, endings, artifacts),
-        *(studies, trials, bundles, events, findings, workers, status, schema, tokens),
+        *(studies, trials, bundles, events, findings, looks, workers, status, schema, tokens),
         *(health, metrics),
     )
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -13,20 +15,24 @@ from pydantic import Field
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from tunefleet.errors import NotFound
+from tunefleet.looks import N_EXAMPLES, TrialLook
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
-from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialState
+from tunefleet.predictions import FILE as PREDICTIONS
+from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialDetail, TrialState
 from tunefleet_master.access import Access, needs
 from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import fronts, status, studies, trials, workers
+from tunefleet_master.parts import Parts, PartsOf
+from tunefleet_master.services import fronts, looks, status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 PAGE_SIZE = 50
 MOST_EFFECTS = 20  # parameters whose importance is shown; those behind them explain next to nothing
+N_SUSPECTS = 24  # samples whose labels may be wrong
 MAX_POINTS = 400  # a chart of 640 units shows no more
 
 router = APIRouter(include_in_schema=False)
@@ -117,7 +123,33 @@ async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LAR
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await parts.database.aread(read)
-    return render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), **found)
+    look = await _look_at(parts, found["trial"])
+    return render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), look=look, **found)
+
+
+async def _look_at(parts: Parts, trial: TrialDetail) -> TrialLook | None:
+    """What is to be seen of its predictions, where it has some that can be read."""
+    if all(file.name != PREDICTIONS for file in trial.artifacts):
+        return None
+    with suppress(NotFound):
+        source = await parts.database.aread(lambda uow: looks.of_trial(uow, trial.id))
+        return await asyncio.to_thread(looks.look_at_trial, parts.blobs, source)
+    return None
+
+
+@router.get("/studies/{name}/look")
+@needs(Access.READ)
+async def look(parts: PartsOf, name: Name) -> HTMLResponse:
+    """The same samples across a study's best trials, and labels that may be wrong."""
+    found = await parts.database.aread(lambda uow: studies.read(uow, name))
+    try:
+        sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_ASKED))
+        compared = sources[: looks.MOST_COMPARED]
+        across = await asyncio.to_thread(looks.look_at_study, parts.blobs, compared, count=N_EXAMPLES)
+        labels = await asyncio.to_thread(looks.look_at_labels, parts.blobs, sources, count=N_SUSPECTS)
+    except NotFound as nothing:
+        return render("look.html", study=found, look=None, labels=None, nothing=str(nothing))
+    return render("look.html", study=found, look=across, labels=labels, nothing="")
 
 
 @router.get("/docs")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tunefleet import __version__
+from tunefleet import __version__, drawing
 from tunefleet.protocol import TrialState
 from tunefleet.spec import Budget
 from tunefleet_master.dashboard import charts, formats
@@ -39,7 +39,8 @@ def _environment() -> Environment:
     )
     names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose", "percent")
     environment.filters.update({name: getattr(formats, name) for name in names})
-    environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT), charts=charts)
+    environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT))
+    environment.globals.update(charts=charts, drawing=drawing)
     return environment
 
 

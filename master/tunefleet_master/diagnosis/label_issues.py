@@ -1,0 +1,97 @@
+"""Labels that may be wrong, by what the trials of a study say of samples that they were not trained on.
+
+A sample's probabilities are the mean of what the best trials say that held it out, at most MOST_OPINIONS of them: with
+folds every sample is held out by some, without them those of the validation part are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tunefleet.label_errors import LabelErrors, find_label_errors
+from tunefleet.looks import LabelIssue, LabelLook
+from tunefleet.predictions import SampleId
+from tunefleet_master.diagnosis.witness import Witness, contradiction, picture_of
+
+MOST_OPINIONS = 5  # of the best trials: more of them are worse ones, and five models agree on little by chance
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What is said of one sample."""
+
+    label: int
+    sums: NDArray[np.float64]
+    n: int = 0
+
+
+@dataclass(slots=True)
+class _Court:
+    samples: dict[SampleId, _Heard] = field(default_factory=dict)
+    asked: list[Witness] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def hear(self, witness: Witness) -> bool:
+        """Add what a trial says of samples that not enough have been asked about; whether there was one."""
+        said, is_needed = witness.predictions, False
+        for place, each in enumerate(said.ids):
+            one = self.samples.setdefault(each, _Heard(said.labels[place], np.zeros(len(said.classes))))
+            if one.n < MOST_OPINIONS:
+                one.sums += said.probabilities[place]
+                one.n += 1
+                is_needed = True
+        return is_needed
+
+
+def suspect(study: str, witnesses: Sequence[Witness], *, count: int) -> LabelLook:
+    """The `count` most suspicious labels by the trials, the best one first; there is at least one trial."""
+    court = _heard(witnesses)
+    heard = list(court.samples.values())
+    found = find_label_errors([it.label for it in heard], np.stack([it.sums / it.sums.sum() for it in heard]))
+    ids = list(court.samples)
+    suspicious = [place for place in found.order.tolist() if found.margin[place] > 0][:count]
+    return LabelLook(
+        study=study,
+        trials=[it.trial for it in court.asked],
+        n_samples=len(ids),
+        n_suspected=int(found.is_suspected.sum()),
+        rate=found.rate,
+        issues=[_issue(ids[place], place, found, court) for place in suspicious],
+        left_out=court.left_out,
+    )
+
+
+def _heard(witnesses: Sequence[Witness]) -> _Court:
+    court = _Court()
+    classes = witnesses[0].predictions.classes
+    labels: dict[SampleId, int] = {}
+    for witness in witnesses:
+        said = witness.predictions
+        reason = contradiction(witness, classes, labels=labels)
+        if reason is not None:
+            court.left_out.append(reason)
+            continue
+        labels.update(zip(said.ids, said.labels, strict=True))
+        if court.hear(witness):
+            court.asked.append(witness)
+    return court
+
+
+def _issue(sample: SampleId, place: int, found: LabelErrors, court: _Court) -> LabelIssue:
+    classes = court.asked[0].predictions.classes
+    heard = court.samples[sample]
+    likeliest = int(heard.sums.argmax())
+    suggested = int(found.suggested[place]) if found.is_suspected[place] else likeliest
+    return LabelIssue(
+        id=sample,
+        label=classes[heard.label],
+        suggested=classes[suggested],
+        margin=float(found.margin[place]),
+        is_suspected=bool(found.is_suspected[place]),
+        n_opinions=heard.n,
+        picture=picture_of(sample, court.asked),
+    )
