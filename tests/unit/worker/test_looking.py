@@ -105,11 +105,11 @@ def test_the_same_samples_are_looked_at_whatever_the_parameters_and_the_share_of
 def test_a_model_that_diverged_and_a_study_that_wants_none_keep_nothing() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     none = LocalTrial(data=DataSpec(probe=0))
-    assert not keep_predictions(none, model, probe(), classes="abc")
+    assert not keep_predictions(none, model, held_out=probe(), classes="abc")
     diverged = LocalTrial()
     with torch.no_grad():
         model[1].weight.fill_(torch.nan)  # type: ignore[operator]
-    assert not keep_predictions(diverged, model, probe(), classes="abc")
+    assert not keep_predictions(diverged, model, held_out=probe(), classes="abc")
     assert not (diverged.folder / "predictions.json").exists()
 
 

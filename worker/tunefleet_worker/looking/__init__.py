@@ -4,7 +4,7 @@ In a training function of one's own, after the last epoch:
 
 >>> from tunefleet_worker.looking.predictions import keep_predictions
 >>> from tunefleet_worker.looking.probe import Probe
->>> keep_predictions(trial, model, Probe(ids, labels, inputs=inputs), classes=["cat", "dog"])
+>>> keep_predictions(trial, model, held_out=Probe(ids, labels, inputs=inputs), classes=["cat", "dog"])
 
 For models that are not torch's, `write_predictions` takes probabilities. Never give it samples of the test part.
 """

@@ -21,7 +21,7 @@ from tunefleet_worker.looking.probe import Probe
 BATCH = 512  # samples at once
 
 
-def keep_predictions(trial: Trial, model: nn.Module, held_out: Probe, *, classes: Sequence[str]) -> bool:
+def keep_predictions(trial: Trial, model: nn.Module, *, held_out: Probe, classes: Sequence[str]) -> bool:
     """Store what the trial's best model says of `trial.data.probe` of the samples that it holds out.
 
     Call it once, behind the loop of epochs. The model is given the state of its best step, where that is kept in this

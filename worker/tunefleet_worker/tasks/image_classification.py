@@ -70,9 +70,8 @@ def image_classification(
         )
         if not (trained.is_finite and judged.is_finite):
             break
-    keep_predictions(
-        trial, network, Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs), classes=parts.classes
-    )
+    probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
+    keep_predictions(trial, network, held_out=probe, classes=parts.classes)
 
 
 def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:
