@@ -79,6 +79,7 @@ class ClaimedTrial(Trial):
     ) -> bool:
         """End the attempt; True for TrialStopped, which was no error."""
         try:
+            self._end_watch()
             if error is None or isinstance(error, TrialStopped):
                 self._complete()
                 return True

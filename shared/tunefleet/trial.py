@@ -28,6 +28,8 @@ from tunefleet.model import problems_of, shown
 from tunefleet.names import MetricName, Name
 from tunefleet.protocol import LARGEST_STEP, Lease
 from tunefleet.spec import DataSpec, TaskRun
+from tunefleet.telemetry import Telemetry
+from tunefleet.watched import Watched
 
 MAX_METRICS = 200  # of one step; the master refuses more
 
@@ -106,6 +108,7 @@ class Trial(ABC):
         self._reported_step: int | None = None
         self._merged: dict[str, float] = {}
         self._known_names: set[str] = set()
+        self._watched = Watched()
 
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
         """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
@@ -154,12 +157,36 @@ class Trial(ABC):
         at = self._step_of_report(step)
         if at != self._reported_step:
             self._merged = {}
+            self._watched.forget_metrics()
             self._reported_step = at
         if len(self._merged.keys() | numbers.keys()) > MAX_METRICS:
             raise InvalidInput([Problem("report", f"a step has at most {MAX_METRICS} metrics")])
         self._merged |= numbers
         if numbers:
-            self._record(at, dict(self._merged))
+            self._record(at, self._watched.added_to(self._merged, at_most=MAX_METRICS))
+
+    def watch(self, model: Any, *optimizers: Any, scaler: Any = None) -> None:
+        """See how the training goes inside: call it once, before the epochs, with what is trained.
+
+        At log-spaced updates, for under 2 % of the time, it looks at how large the applied step of each parameter is
+        beside it, at the gradients' norm before any clipping, and at what the layers put out for the batch: moments,
+        units that are dead or saturated. The artifact `telemetry.json` has all of it, and reports get the metrics
+        `watch.update_ratio`, `watch.grad_norm`, `watch.dead_units` and `watch.saturated_units` as far as they apply.
+        Training is left as it is, and a failure of the watch ends the watch alone.
+
+        Args:
+            model: a torch.nn.Module.
+            optimizers: of torch, usually one; where there are several, the last one's step ends an update.
+            scaler: the gradient scaler, where training in mixed precision has one.
+
+        Raises:
+            InvalidInput: the model has nothing to train, the optimizers do not train it, or it is the second call.
+        """
+        self._watched.begin(model, optimizers, scaler=scaler)
+
+    def telemetry(self) -> Telemetry | None:
+        """What `watch` has seen so far; None without a watch."""
+        return self._watched.telemetry()
 
     def save(self, name: str, path: Path | str) -> None:
         """Keep the file at `path` as the trial's artifact `name`; it is copied now and may change afterwards.
@@ -219,10 +246,18 @@ class Trial(ABC):
 
     def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
         end = count if self._until is None else min(count, self._until)
-        for step in range(self._begin(end, stateful), end):
-            self._step = step
-            yield step
-            self._between(step, end, stateful)
+        try:
+            for step in range(self._begin(end, stateful), end):
+                self._step = self._watched.epoch = step
+                yield step
+                self._watched.keep(self._keep, self.folder)
+                self._between(step, end, stateful)
+        finally:
+            self._end_watch()
+
+    def _end_watch(self) -> None:
+        """Store what is left of the telemetry, and take the hooks away; safe to call twice."""
+        self._watched.end(self._keep, self.folder)
 
     def _step_of_report(self, step: int | None) -> int:
         last = self._reported_step

@@ -73,6 +73,7 @@ def _attempt(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
         return End.released("preempted") if trial.is_drained else end
     except BaseException as error:
         _print_traceback(error)
+        trial.leave()
         return end_of_exception(error, code)
 
 

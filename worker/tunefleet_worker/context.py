@@ -69,6 +69,11 @@ class WorkerTrial(Trial):
     def finish(self) -> None:
         """Hand over what is still in memory; called once, when the function has returned or stopped."""
         self._send_best_model()
+        self._end_watch()
+
+    def leave(self) -> None:
+        """The function has failed: hand over what tells why. Raises nothing."""
+        self._end_watch()
 
     def load_best(self, model: Any) -> bool:
         """As a trial does; the copy lies in this process's memory until the trial ends."""
@@ -90,6 +95,7 @@ class WorkerTrial(Trial):
 
             checkpoint = load_checkpoint(self._place.resume, objects=stateful)
             self._best.restore(checkpoint.progress["best"])
+            self._watched.restore(checkpoint.progress.get("watch"))  # checkpoints of older workers have none
         self._step = self._reported_step = checkpoint.step
         self._merged = dict(checkpoint.progress["metrics"])
         print(f"resumed behind step {checkpoint.step} ({count} in all)", flush=True)
@@ -143,7 +149,7 @@ class WorkerTrial(Trial):
 
         begin = time.monotonic()
         self._send_best_model()
-        progress = {"best": self._best.progress, "metrics": self._merged}
+        progress = {"best": self._best.progress, "metrics": self._merged, "watch": self._watched.state()}
         failpoint("child.before_checkpoint")
         self._send_file(CHECKPOINT, lambda path: save_checkpoint(path, step=step, objects=stateful, progress=progress))
         failpoint("child.after_checkpoint")

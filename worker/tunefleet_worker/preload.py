@@ -11,7 +11,8 @@ import torch._dynamo  # noqa: F401  (every torch optimizer imports it when it is
 
 import tunefleet_worker.checkpoints
 import tunefleet_worker.preload_lean
-import tunefleet_worker.tasks.image_classification  # noqa: F401
+import tunefleet_worker.tasks.image_classification
+import tunefleet_worker.watching  # noqa: F401
 from tunefleet.seeding import seed_everything
 
 # torch notes where it was first seeded, and reads the source files of all callers for it: once here, not in each child.

@@ -10,6 +10,7 @@ import pytest
 
 import tunefleet
 from tunefleet.errors import InvalidInput
+from tunefleet.telemetry import Telemetry
 from tunefleet.trial import Trial
 
 
@@ -79,3 +80,34 @@ def test_the_temporary_folder_goes_with_the_trial() -> None:
 def test_a_trial_without_steps_says_how_to_give_them() -> None:
     with pytest.raises(InvalidInput, match="epochs"):
         next(tunefleet.LocalTrial().epochs())
+
+
+def test_a_notebook_has_the_watch_too_and_its_file() -> None:
+    import torch
+
+    trial = tunefleet.LocalTrial(steps=2)
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert trial.telemetry() is None
+    trial.watch(model, optimizer)
+    for _ in trial.epochs():
+        model(torch.ones(4, 3)).sum().backward()
+        optimizer.step()
+        trial.report(loss=1)
+    telemetry = trial.telemetry()
+    assert telemetry is not None
+    assert (telemetry.updates, telemetry.epoch) == (2, [0, 1])
+    assert "watch.update_ratio" in trial.reports[-1][1]
+    assert Telemetry.model_validate_json((trial.folder / "telemetry.json").read_bytes()) == telemetry
+    assert not model._forward_hooks
+
+
+def test_hooks_go_with_a_trial_that_counts_no_epochs() -> None:
+    import torch
+
+    trial = tunefleet.LocalTrial()
+    model = torch.nn.Linear(3, 1)
+    trial.watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert model._forward_hooks
+    del trial
+    assert not model._forward_hooks

@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import Lease
+from tunefleet.telemetry import Telemetry
 from tunefleet.trial import TrialStopped
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease
 from tunefleet_worker.context import TrialDrained, WorkerTrial
@@ -313,3 +314,79 @@ def test_no_model_is_had_back_where_none_is_kept(setting):
     trial.report(loss=1.0)
     assert not trial.load_best(model)
     assert model.weight.item() == before
+
+
+def train_watched(trial, *, stop_after=None, fail_after=None):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.Adam(model.parameters())
+    trial.watch(model, optimizer)
+    for step in trial.epochs(model=model, optimizer=optimizer):
+        for _ in range(5):
+            optimizer.zero_grad()
+            model(torch.randn(16, 4)).square().mean().backward()
+            optimizer.step()
+        trial.report(loss=1.0)
+        if step == stop_after:
+            break
+        if step == fail_after:
+            raise ValueError("broken")
+
+
+def telemetry_told(here) -> Telemetry:
+    told = [each for each in here.told(FileRecord) if each.name == "telemetry.json"]
+    return Telemetry.model_validate_json((here.place.files / told[-1].file).read_bytes())
+
+
+def test_what_a_watch_sees_goes_along_with_the_epochs_report_and_into_a_file(setting):
+    here = setting()
+    trial = here.trial()
+    train_watched(trial)
+    trial.finish()
+    reports = here.told(ReportRecord)
+    assert [record.step for record in reports] == [0, 1, 2, 3]
+    names = ["loss", "watch.update_ratio", "watch.grad_norm", "watch.dead_units"]
+    assert all(list(record.metrics) == names for record in reports)
+    here = setting()
+    trial = here.trial()
+    train_watched(trial)
+    assert trial.telemetry().updates == 20
+    assert telemetry_told(here) == trial.telemetry()
+
+
+def test_the_telemetry_of_a_trial_that_fails_is_kept(setting):
+    here = setting()
+    trial = here.trial()
+    with pytest.raises(ValueError, match="broken"):
+        train_watched(trial, fail_after=2)
+    trial.leave()
+    assert telemetry_told(here).updates == 15
+
+
+def test_a_resumed_trial_has_the_telemetry_of_an_unbroken_one(setting):
+    whole = setting(steps=6)
+    train_watched(whole.trial())
+    first = setting(steps=6)
+    train_watched(first.trial(checkpoint_every_s=0), stop_after=3)
+    second = setting(steps=6, attempt=2)
+    checkpoint = [record for record in first.told(FileRecord) if record.name == "checkpoint.safetensors"][-1]
+    (first.place.files / checkpoint.file).rename(second.place.resume)
+    train_watched(second.trial())
+    assert telemetry_told(second) == telemetry_told(whole)
+
+
+def test_the_metrics_of_a_watch_leave_the_trials_own_the_room_that_they_had(setting):
+    here = setting(steps=1)
+    trial, model = here.trial(), torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trial.watch(model, optimizer)
+    for _ in trial.epochs(model=model):
+        model(torch.ones(3, 2)).sum().backward()
+        optimizer.step()
+        trial.report({f"m{index}": 1.0 for index in range(198)})
+        trial.report(last=1.0, **{"watch.grad_norm": 7.0})
+    last = here.told(ReportRecord)[-1].metrics
+    assert len(last) == 200
+    assert last["watch.grad_norm"] == 7.0
+    with pytest.raises(InvalidInput, match="one model is watched"):
+        trial.watch(model, optimizer)

@@ -61,6 +61,7 @@ def image_classification(
     _describe(trial, config, choice, parts)
     network = build_model(config).to(trial.device)
     updates = build_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay, momentum=momentum)
+    trial.watch(network, updates)
     train, held_out = (parts.standardisation.apply(part).to(trial.device) for part in (parts.train, parts.validation))
     for _ in trial.epochs(model=network, optimizer=updates):
         trained = train_epoch(network, train, optimizer=updates, batch_size=batch_size)

@@ -1,0 +1,26 @@
+"""Which updates are watched."""
+
+from __future__ import annotations
+
+from tunefleet.telemetry import MAX_RECORDS
+from tunefleet_worker.watching.schedule import EVERY, is_kept, next_watched
+
+
+def test_four_updates_of_each_doubling_are_kept_and_their_number_is_bounded() -> None:
+    kept = [update for update in range(2**12) if is_kept(update)]
+    assert kept[:14] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19]
+    assert [update for update in kept if 1024 <= update < 2048] == [1024, 1218, 1448, 1722]
+    assert len(kept) + 4 * (63 - 12) < MAX_RECORDS
+
+
+def test_the_second_and_third_epoch_of_any_training_are_seen() -> None:
+    for length in (4, 18, 100, 469, 5000):
+        seen = [update for update in range(length, 3 * length) if is_kept(update)]
+        assert len(seen) >= 6, length
+
+
+def test_late_epochs_are_seen_too_at_a_share_of_updates_that_is_fixed() -> None:
+    assert next_watched(10_000) == 10_048
+    assert next_watched(10_049) == 10_112
+    late = [update for update in range(2**16, 2**16 + 10 * EVERY) if next_watched(update) == update]
+    assert 10 <= len(late) <= 12
