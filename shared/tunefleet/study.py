@@ -32,6 +32,7 @@ from tunefleet.protocol import (
     TrialView,
 )
 from tunefleet.spec import Budget
+from tunefleet.telemetry import Telemetry
 from tunefleet.transport import Transport, route
 from tunefleet.trials import PAGE_SIZE, Trials
 
@@ -40,7 +41,7 @@ LONGEST_LOOK_S = 1.0
 FINDINGS_WAIT_S = 10.0  # of each call
 CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study is over
 LOG_NAME = "log.txt"
-NOT_MODELS = ("checkpoint", "log")
+NOT_MODELS = ("checkpoint", "log", "telemetry")
 """What the names of files begin with that belong to the running, and not to the result, of a trial."""
 
 
@@ -69,6 +70,10 @@ class Study:
     def trial(self, number: int) -> TrialDetail:
         """One trial with its learning curve, attempts and files."""
         return self._transport.get(f"{self._path}{route('trials', number)}", TrialDetail)
+
+    def telemetry(self, number: int) -> Telemetry:
+        """How a trial's training went inside, as its watch stored it last. Raises NotFound: it was not watched."""
+        return self._transport.get(route("trials", self.trial(number).id, "telemetry"), Telemetry)
 
     def best(self) -> TrialView | None:
         """The best trial so far; None before the first value, and where there are several objectives: see `front`."""

@@ -17,6 +17,7 @@ from tunefleet_master.api import (
     schema,
     status,
     studies,
+    telemetry,
     tokens,
     trials,
     workers,
@@ -27,7 +28,7 @@ ROUTERS = tuple(
     module.router
     for module in (
         *(reports, heartbeats, claims, endings, artifacts),
-        *(studies, trials, bundles, events, findings, looks, workers, status, schema, tokens),
+        *(studies, trials, telemetry, bundles, events, findings, looks, workers, status, schema, tokens),
         *(health, metrics),
     )
 )

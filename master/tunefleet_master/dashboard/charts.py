@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tunefleet.findings import EffectView
@@ -68,10 +68,10 @@ class Axis:
         return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
 
-def charts_of(curve: Sequence[Point]) -> list[Chart]:
+def charts_of(curve: Sequence[Point], *, leave_out: Collection[str] = ()) -> list[Chart]:
     """A chart for each family of metrics, in the order in which they were first reported."""
     families: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for point in curve for name in point.metrics):
+    for name in dict.fromkeys(name for point in curve for name in point.metrics if name not in leave_out):
         families.setdefault(family_of(name), []).append(name)
     charts = [_chart(title, names[:MAX_LINES], curve) for title, names in families.items()]
     return [chart for chart in charts if chart is not None]

@@ -21,12 +21,14 @@ from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
 from tunefleet.predictions import FILE as PREDICTIONS
 from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialDetail, TrialState
+from tunefleet.telemetry import SUMMARIES, TELEMETRY
 from tunefleet_master.access import Access, needs
 from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
+from tunefleet_master.dashboard.telemetry_charts import telemetry_charts
 from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import fronts, looks, status, studies, trials, workers
+from tunefleet_master.services import fronts, looks, status, studies, trials, watching, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -123,8 +125,9 @@ async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LAR
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await parts.database.aread(read)
-    look = await _look_at(parts, found["trial"])
-    return render("trial.html", charts_drawn=charts.charts_of(found["trial"].curve), look=look, **found)
+    look, inside = await _look_at(parts, found["trial"]), await _inside(parts, found["trial"])
+    drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
+    return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, **found)
 
 
 async def _look_at(parts: Parts, trial: TrialDetail) -> TrialLook | None:
@@ -157,6 +160,17 @@ async def look(parts: PartsOf, name: Name) -> HTMLResponse:
 async def api(request: Request) -> HTMLResponse:
     """The API, from its own OpenAPI document; it needs nothing from elsewhere."""
     return render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
+
+
+async def _inside(parts: Parts, found: TrialDetail) -> list[charts.Chart]:
+    """The charts of a trial's telemetry; none where it has none."""
+    ref = next((each for each in found.artifacts if each.name == TELEMETRY), None)
+    if ref is None:
+        return []
+    try:
+        return telemetry_charts(await asyncio.to_thread(watching.parsed, parts.blobs, ref))
+    except NotFound:  # a file of the user's own that has the name
+        return []
 
 
 def _tiles(view: StatusView) -> list[tuple[int, str]]:

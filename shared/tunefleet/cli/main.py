@@ -21,6 +21,7 @@ from tunefleet.cli import (
     steering,
     studies,
     subsets,
+    telemetry,
     tokens,
     trial_commands,
 )
@@ -52,6 +53,7 @@ for _group in (
     doctor.app,
     studies.app,
     trial_commands.app,
+    telemetry.app,
     findings.app,
     looking.app,
     steering.app,

@@ -1,0 +1,65 @@
+"""The command that shows how a training went inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunefleet.cli import output
+from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, examples
+
+if TYPE_CHECKING:
+    from tunefleet.telemetry import Telemetry
+
+app = typer.Typer()
+
+
+@app.command(epilog=examples("tunefleet telemetry digits 3", "tunefleet telemetry digits 3 --json"))
+def telemetry(
+    study: StudyName,
+    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show how a trial's training went inside: update ratios, gradients, dead and saturated units.
+
+    Numbers are medians over the second and third epoch.
+    """
+    with connected(url, token) as client:
+        found = client.study(study).telemetry(number)
+    if as_json:
+        output.print_json(found)
+        return
+    console = output.console()
+    console.print(output.table(["tensor", "shape", "update/weight", ""], _tensor_rows(found)))
+    if found.layers:
+        console.print(output.table(["output of", "mean", "std", "idle units, %"], _layer_rows(found)))
+    norm = output.cell(found.typical(found.grad_norm))
+    output.say(f"{len(found.step)} of {found.updates} updates watched; the gradients' norm before clipping is {norm}")
+    for note in found.notes:
+        output.say(f"note: {note}")
+
+
+def _tensor_rows(found: Telemetry) -> list[list[object]]:
+    from tunefleet.telemetry import RATIO_BAND
+
+    low, high = RATIO_BAND
+    rows: list[list[object]] = []
+    for tensor in found.tensors:
+        ratio = found.typical(tensor.update_ratio)
+        verdict = ""
+        if ratio is not None and tensor.is_weight:
+            verdict = f"below {low:g}" if ratio < low else f"above {high:g}" if ratio > high else ""
+        rows.append([tensor.name, "×".join(map(str, tensor.shape)), ratio, verdict])
+    return rows
+
+
+def _layer_rows(found: Telemetry) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for layer in found.layers:
+        idle = found.typical(layer.idle)
+        share = None if idle is None else 100 * idle
+        rows.append([layer.name, found.typical(layer.mean), found.typical(layer.std), share])
+    return rows
