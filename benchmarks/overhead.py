@@ -8,6 +8,8 @@ speed: a training loop through `trial.epochs` and `trial.report`, with checkpoin
     loop in a process of
        its own; the same model, data, threads and number of steps, in turn.
 
+watch: a loop of about 100 updates a second with `trial.watch` and without it, in turn in one process; processor time.
+
 python benchmarks/overhead.py [--quick] [--json]
 """
 
@@ -30,8 +32,11 @@ from pathlib import Path
 from tunefleet import Client
 from tunefleet.protocol import StudyState
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 MAX_START_S = 0.1
 MIN_SPEED = 0.98
+MAX_WATCH = 0.02
 
 STAMPS = """
 import os, time
@@ -176,6 +181,15 @@ def speed_row(*, pairs: int, seconds: float) -> Row:
     )
 
 
+def watch_row(*, updates: int) -> Row:
+    """What watching costs, as a share of the unwatched training's processor time; the peer's column has the wall's."""
+    from benchmarks.overheads.watching import watch_cost
+
+    cost = watch_cost(updates=updates)
+    name = f"watch, share at {cost.updates_per_s:.0f} updates/s"
+    return Row(name, cost.processor, cost.wall, 1 + cost.processor, MAX_WATCH, cost.processor <= MAX_WATCH)
+
+
 def bare_s(script: Path, out: Path, *, steps: int) -> float:
     """The bare loop's seconds, by its own clock."""
     environment = {**os.environ, "SECONDS": str(out), "STEPS": str(steps), "OMP_NUM_THREADS": "1"}
@@ -184,7 +198,7 @@ def bare_s(script: Path, out: Path, *, steps: int) -> float:
 
 
 def main() -> None:
-    """Measure both and print them."""
+    """Measure all of them and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer repeats, under a minute")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
@@ -192,6 +206,7 @@ def main() -> None:
     rows = [
         start_row(trials=20 if arguments.quick else 100),
         speed_row(pairs=1, seconds=5) if arguments.quick else speed_row(pairs=5, seconds=30),
+        watch_row(updates=1_000 if arguments.quick else 3_000),
     ]
     for row in rows:
         verdict = f"{'ok' if row.ok else 'FALLS SHORT'} (bound {row.floor})"

@@ -23,7 +23,13 @@ MAX_LAYERS = 200
 MAX_NAME = 200  # characters
 
 RATIO_BAND = (1e-4, 3e-2)
-"""Update-to-weight ratios between which short trainings of small networks learn (METHODS row 36)."""
+"""Update-to-weight ratios between which short trainings of small networks learn, in their second and third epoch."""
+
+HOT_START = 6e-2
+"""A ratio of the first epoch above which a training is spoiled at once. Later its ratios may lie in the band again: the
+weights have grown, or the units are dead. Healthy ones had at most 3.2e-2, spoiled ones at least 1e-1 (digits, small
+networks with relu, tanh, gelu, with and without batch normalisation, SGD with momentum and Adam).
+"""
 
 UPDATE_RATIO, GRAD_NORM = "watch.update_ratio", "watch.grad_norm"
 DEAD_UNITS, SATURATED_UNITS = "watch.dead_units", "watch.saturated_units"
@@ -112,6 +118,14 @@ class Telemetry(Model):
         return median(numbers) if numbers else None
 
     def typical_ratio(self) -> float | None:
-        """The median over the weights of their typical update-to-weight ratios."""
+        """The median over the weights of their typical update-to-weight ratios; RATIO_BAND is for it."""
         ratios = [ratio for tensor in self.weights if (ratio := self.typical(tensor.update_ratio)) is not None]
+        return median(ratios) if ratios else None
+
+    def opening_ratio(self) -> float | None:
+        """The median ratio of the weights over the watched updates of the first epoch; HOT_START is for it."""
+        opening = [place for place, epoch in enumerate(self.epoch) if epoch == 0]
+        ratios = [
+            ratio for tensor in self.weights for place in opening if (ratio := tensor.update_ratio[place]) is not None
+        ]
         return median(ratios) if ratios else None

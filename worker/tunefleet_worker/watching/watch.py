@@ -46,6 +46,8 @@ class Watch:
         self.epoch: int | None = None
         """The trial's step that runs; the trial tells it."""
         self._model, self._optimizers, self._scaler = model, list(optimizers), scaler
+        self.n_watched = 0
+        """How many updates were looked at; the telemetry has the log-spaced ones of them."""
         self._updates = 0
         self._next = 0  # the update that is watched next
         self._is_over = False
@@ -144,6 +146,7 @@ class Watch:
             tensors=tuple(tensors),
             layers=tuple(self._outputs.measure()),
         )
+        self.n_watched += 1
         self._recent.append(record.summary())
         if is_kept(self._updates):
             self._records.append(record)

@@ -120,7 +120,7 @@ def test_hooks_are_there_at_watched_updates_only_and_gone_at_the_end() -> None:
 def test_planted_dead_units_are_found_in_their_layer() -> None:
     model = mlp()
     with torch.no_grad():
-        model[0].bias[:12] = -100.0
+        model[0].get_parameter("bias")[:12] = -100.0
     telemetry = watched(model, torch.optim.SGD(model.parameters(), lr=1e-3), batch())
     [relu] = [layer for layer in telemetry.layers if layer.kind == "relu"]
     assert (relu.name, relu.idle) == ("0.relu", [0.75] * 6)
