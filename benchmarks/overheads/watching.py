@@ -1,40 +1,42 @@
-"""What `trial.watch` costs a training of 100 updates a second, in pairs of a watched and an unwatched part.
+"""What `trial.watch` costs a training of 100 updates a second, in pairs of a watched and an unwatched update.
 
-Both parts train in one process, in turn, some updates at a time: whatever else the machine does comes to both alike.
-The processor time of a thread does not count what others take from it; the wall time does.
+Both trainings run in one process, an update each in turn: whatever else the machine does comes to both alike. Pairs in
+which hooks were at work, and those in which an update was only counted, are taken apart, and of each kind the median:
+a pause of the machine falls into few pairs and would drown what is looked for. The processor time of a thread does not
+count what others take from it; the wall time does.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from tunefleet_worker.watching import Watch
+from tunefleet_worker.watching.schedule import next_watched
 
-PART = 50  # updates
+Times = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class WatchCost:
-    """What watched training takes beyond unwatched, as shares of the latter.
+    """What watched training takes beyond unwatched.
 
     Attributes:
         updates_per_s: of the unwatched training, by processor time.
-        processor: the share by the sum of processor times over all parts.
-        wall: the share by the median of the pairs' wall times; over a few seconds no better than the machine is quiet.
-        updates: how many were watched or could have been.
-        watched: how many were.
+        processor: the share of the unwatched training's time, by processor time.
+        wall: the same by wall time.
+        watched_ms: what one watched update costs, by processor time.
+        watched: how many updates of all were watched.
     """
 
     updates_per_s: float
     processor: float
     wall: float
-    updates: int
+    watched_ms: float
     watched: int
 
 
@@ -60,26 +62,35 @@ def watch_cost(*, updates: int) -> WatchCost:
     torch.set_num_threads(1)
     plain, seen = Training(), Training()
     for each in (plain, seen):
-        each.run(5)  # what the first updates load and allocate is not the watch's
+        each.run(20)  # what the first updates load and allocate is not the watch's
     watch = Watch(seen.model, [seen.optimizer])
     pairs = []
-    for part in range(updates // PART):
-        order = (plain, seen) if part % 2 else (seen, plain)
-        times = {id(each): _times(lambda each=each: each.run(PART)) for each in order}  # type: ignore[misc]
-        pairs.append((times[id(plain)], times[id(seen)]))
+    for update in range(updates):
+        if update % 2:
+            bare, watched = _times(plain), _times(seen)
+        else:
+            watched, bare = _times(seen), _times(plain)
+        pairs.append((bare, watched))
     watch.close()
-    bare, watched = (sum(pair[which][0] for pair in pairs) for which in (0, 1))
-    return WatchCost(
-        updates_per_s=PART * len(pairs) / bare,
-        processor=watched / bare - 1,
-        wall=statistics.median(pair[1][1] / pair[0][1] for pair in pairs) - 1,
-        updates=watch.telemetry().updates,
-        watched=watch.n_watched,
-    )
+    (processor, per_update, pace), (wall, _, _) = (_share(pairs, clock) for clock in (0, 1))
+    return WatchCost(1 / pace, processor, wall, 1e3 * per_update, watch.n_watched)
 
 
-def _times(act: Callable[[], None]) -> tuple[float, float]:
-    """The thread's processor time and the wall time of an act; seconds."""
+def _share(pairs: list[tuple[Times, Times]], clock: int) -> tuple[float, float, float]:
+    """The watch's share of the training's time, what one watched update costs, and an unwatched one takes; seconds."""
+    kinds: dict[int, list[float]] = {}
+    for update, (bare, watched) in enumerate(pairs):
+        # The hooks of a watched update are set at the end of the one before: both have a part of its cost.
+        kind = (next_watched(update) == update) + 2 * (next_watched(update + 1) == update + 1)
+        kinds.setdefault(kind, []).append(watched[clock] - bare[clock])
+    extra = {kind: statistics.median(differences) for kind, differences in kinds.items()}
+    pace = statistics.median(bare[clock] for bare, _ in pairs)
+    total = sum(extra[kind] * len(differences) for kind, differences in kinds.items())
+    return total / (pace * len(pairs)), extra[1] + extra[2], pace
+
+
+def _times(training: Training) -> Times:
+    """The thread's processor time and the wall time of an update; seconds."""
     processor, wall = time.thread_time(), time.perf_counter()
-    act()
+    training.run(1)
     return time.thread_time() - processor, time.perf_counter() - wall

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PER_DOUBLING = 4  # six in the second and third epoch of any training, since three is 1.58 doublings
-EVERY = 64  # of the later ones, so that epochs have a figure; they are reported and not kept
+EVERY = 128  # of the later ones, so that epochs have a figure; they are reported and not kept
 
 _FIRST = (0, 1, 2, 3, 4, 5, 6)  # below 2^(11/4) the spacing is that of the integers
 

@@ -309,8 +309,8 @@ def test_a_large_tensor_is_sampled_evenly() -> None:
     large = torch.randn(4096, 512, generator=generator)
     seen = sample(large, PARAMETER_SAMPLE)
     assert PARAMETER_SAMPLE // 2 < len(seen) <= PARAMETER_SAMPLE
-    assert seen.std().item() == pytest.approx(1.0, abs=0.01)
-    assert len(set((torch.arange(len(seen)) * 33 % 512).tolist())) == 512
+    assert seen.std().item() == pytest.approx(1.0, abs=0.02)
+    assert len(set((torch.arange(len(seen)) * 129 % 512).tolist())) == 512
 
 
 @pytest.mark.parametrize(
