@@ -106,7 +106,7 @@ class ActivationProbe:
             mode, self._mode = self._mode, None
             mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def layer(self, module: nn.Module, name: str, output: Any) -> None:
+    def layer(self, module: nn.Module, name: str, *, output: Any) -> None:
         """A layer has put something out."""
         if not _is_training(module):
             return
@@ -151,7 +151,7 @@ class _LayerHook:
         self._probe, self._name = probe, name
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._probe.layer(module, self._name, output)
+        self._probe.layer(module, self._name, output=output)
 
 
 class _Functions(TorchFunctionMode):
