@@ -19,4 +19,4 @@ router = APIRouter(prefix=API, tags=["trials"])
 @needs(Access.READ)
 async def read(parts: PartsOf, trial_id: Id) -> Telemetry:
     """Ratios of update to weight, gradient norms, the layers' outputs: what `trial.watch` saw and stored so far."""
-    return await watching.read(parts.database, parts.blobs, trial_id)
+    return await watching.read(parts.database, parts.blobs, trial_id=trial_id)

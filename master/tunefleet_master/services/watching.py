@@ -19,7 +19,7 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 HINT = "Trials of the built-in tasks have it from their first epoch on, others that call trial.watch(model, optimizer)."
 
 
-async def read(database: Database, blobs: BlobStore, trial_id: TrialId) -> Telemetry:
+async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> Telemetry:
     """The trial's telemetry. Raises NotFound: there is no such trial, it has none, or its file is none."""
     ref = await database.aread(lambda uow: find(uow, trial_id))
     return await asyncio.to_thread(parsed, blobs, ref)

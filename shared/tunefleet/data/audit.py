@@ -115,8 +115,8 @@ def _share(audited: _Audited) -> Iterator[FindingView]:
 def _duplicates(audited: _Audited) -> Iterator[FindingView]:
     for first, second in combinations(audited.parts, 2):
         seen, judged = audited.parts[first], audited.parts[second]
-        exact = exact_duplicates(audited.inputs, seen, judged)
-        near = near_duplicates(audited.inputs, seen, np.setdiff1d(judged, exact[:, 1]))
+        exact = exact_duplicates(audited.inputs, seen, judged=judged)
+        near = near_duplicates(audited.inputs, seen, judged=np.setdiff1d(judged, exact[:, 1]))
         names = f"{first} and {second}"
         yield from _duplicate_finding("split.duplicates", "the same as", names, pairs=exact, audited=audited)
         yield from _duplicate_finding("split.near_duplicates", "nearly the same as", names, pairs=near, audited=audited)

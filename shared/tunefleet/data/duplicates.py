@@ -22,7 +22,7 @@ MOST_PRODUCTS = 4e9  # multiplications, some seconds; with more samples, a part 
 BLOCK = 512  # judged samples at a time, for the memory
 
 
-def exact_duplicates(inputs: NDArray[Any], seen: Positions, judged: Positions) -> Positions:
+def exact_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions) -> Positions:
     """Pairs (seen, judged) of positions with equal inputs (n, ...), int64 (m, 2); one pair for each judged sample."""
     known = {_digest(inputs[position]): position for position in reversed(seen.tolist())}
     pairs = [
@@ -31,7 +31,7 @@ def exact_duplicates(inputs: NDArray[Any], seen: Positions, judged: Positions) -
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def near_duplicates(inputs: NDArray[Any], seen: Positions, judged: Positions) -> Positions:
+def near_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions) -> Positions:
     """Pairs (seen, judged) of positions whose inputs (n, ...) are nearly equal, int64 (m, 2), the nearest first.
 
     Distances are Euclidean. Of pictures and signals each sample is shifted and scaled to mean 0 and length 1 before, so

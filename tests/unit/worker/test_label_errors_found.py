@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tunefleet.data.order import stratified_order
 from tunefleet.label_errors import find_label_errors
 from tunefleet_worker.looking.predictions import predict
 from tunefleet_worker.tasks.datasets.parts import DataChoice, Standardisation, load_training_parts
-from tunefleet_worker.tasks.datasets.split import stratified_order
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import train_epoch
 from tunefleet_worker.training.optimizers import build_optimizer
@@ -62,7 +62,7 @@ def flipped(labels: Tensor, n: int) -> tuple[Tensor, NDArray[np.bool_]]:
 
 def out_of_fold(samples: Samples) -> NDArray[np.float64]:
     """Probabilities (n, 10), each by the network that was not trained on the sample."""
-    folds = torch.tensor_split(stratified_order(samples.labels, 0), FOLDS)
+    folds = torch.tensor_split(torch.from_numpy(stratified_order(samples.labels.numpy(), 0)), FOLDS)
     p = np.empty((len(samples), 10))
     for held_out in folds:
         kept = torch.ones(len(samples), dtype=torch.bool)

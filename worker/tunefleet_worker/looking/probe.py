@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from tunefleet.data.order import stratified_order
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet_worker.tasks.datasets.split import stratified_order
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Probe:
         """
         self._check()
         labels = torch.as_tensor(self.labels).cpu()
-        chosen = stratified_order(labels, seed)[:count].sort().values
+        chosen = torch.from_numpy(stratified_order(labels.numpy(), seed)[:count]).sort().values
         index = chosen.tolist()
         ids = self.ids.tolist() if hasattr(self.ids, "tolist") else self.ids
         inputs = None if self.inputs is None else torch.as_tensor(self.inputs)
