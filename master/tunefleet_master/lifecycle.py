@@ -39,8 +39,14 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 }
 
 STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
-    StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETE, StudyState.STOPPED}),
-    StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.COMPLETE, StudyState.STOPPED}),
+    StudyState.RUNNING: frozenset(
+        {StudyState.PAUSED, StudyState.BLOCKED, StudyState.COMPLETE, StudyState.STOPPED},
+    ),
+    StudyState.PAUSED: frozenset(
+        {StudyState.RUNNING, StudyState.BLOCKED, StudyState.COMPLETE, StudyState.STOPPED},
+    ),
+    # Its preflight runs once more, or somebody lets it run without.
+    StudyState.BLOCKED: frozenset({StudyState.RUNNING, StudyState.STOPPED}),
     # A finished study runs again when its budget is raised or its failed trials are retried.
     StudyState.COMPLETE: frozenset({StudyState.RUNNING, StudyState.STOPPED}),
     StudyState.STOPPED: frozenset(),

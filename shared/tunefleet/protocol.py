@@ -14,11 +14,15 @@ from tunefleet.findings import StudyFindings as StudyFindings  # a message, too
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.plain import FreeText, Plain, PlainText
+from tunefleet.preflight import PreflightOrder as PreflightOrder  # messages, too
+from tunefleet.preflight import PreflightReport as PreflightReport
 from tunefleet.problem_document import ProblemDetail as ProblemDetail  # messages, too
 from tunefleet.problem_document import ProblemDocument as ProblemDocument
 from tunefleet.space import Configuration
+from tunefleet.space_edit import SpaceEdit as SpaceEdit
 from tunefleet.spec import Budget, DataSpec, Objective, Run, StudySpec
 from tunefleet.states import Failure as Failure
+from tunefleet.states import PreflightState as PreflightState
 from tunefleet.states import StopReason as StopReason
 from tunefleet.states import StudyState as StudyState
 from tunefleet.states import TrialState as TrialState
@@ -84,6 +88,10 @@ class Lease(Model):
     """The trial whose file `resume` is; None: its own."""
     until: int | None = None
     """The trial ends behind so many steps, and leaves a checkpoint that others go on from; None: behind all `steps`."""
+    preflight: PreflightOrder | None = None
+    """The lease is on the study's preflight and no trial of it: check this instead of training, and complete with a
+    report. Only a worker whose facts say that it can gets one.
+    """
     token: str | None = None
     """Good for this trial and this attempt only; None when the master asks nobody for a token."""
 
@@ -160,6 +168,8 @@ class CompleteRequest(Model):
     attempt: AttemptNumber
     metrics: dict[MetricName, float] = Field(default_factory=dict, max_length=200)
     """Final metrics, if they were not reported; they count as one more report at the last step."""
+    preflight: PreflightReport | None = None
+    """Of a preflight, and of nothing else: what it found."""
 
 
 class FailRequest(Model):
@@ -294,28 +304,18 @@ class StudyView(Model):
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     elapsed_s: float
+    preflight: PreflightState | None = None
+    """What has become of its preflight; None: it has none."""
     unclaimed: str = ""
     """Why no worker takes its trials; empty while one does, and while it has none to give."""
-
-
-class SpaceEdit(Model):
-    """A change of the space that a study searches: by hand, or by its next stage."""
-
-    version: int
-    """Of the space that the change made; trials before it have lower ones."""
-    at: AwareDatetime
-    changed: dict[ParameterName, tuple[str, str]]
-    """What each changed parameter was, and what it has become, in words."""
-    stage: int | None = None
-    """The stage that began with it, from 0; None: somebody made the change."""
-    evidence: list[str] = Field(default_factory=list)
-    """Why the box of the stage is what it is, a sentence each."""
 
 
 class StudyDetail(StudyView):
     """A study with its spec."""
 
     spec: StudySpec
+    preflight_report: PreflightReport | None = None
+    """What its preflight found; None before it has ended, and where it ended without a word (the message says why)."""
     edits: list[SpaceEdit] = Field(default_factory=list)
 
 
@@ -323,6 +323,8 @@ class StudyPatch(Plain):
     """What may be changed in a study that stands; fields that are left out stay."""
 
     state: Literal["running", "paused", "stopped"] | None = None
+    anyway: bool = False
+    """With `running`: go on without a preflight that has blocked the study, or that has not passed yet."""
     budget: Budget | None = None
     priority: int | None = Field(default=None, ge=-1_000_000, le=1_000_000)
     space: dict[ParameterName, JsonValue] | None = None

@@ -10,8 +10,21 @@ class StudyState(StrEnum):
 
     RUNNING = "running"
     PAUSED = "paused"
+    BLOCKED = "blocked"
+    """Its preflight found that its pipeline cannot learn; the budget is not spent until somebody says so."""
     COMPLETE = "complete"
     STOPPED = "stopped"
+
+
+class PreflightState(StrEnum):
+    """What has become of a study's preflight."""
+
+    PENDING = "pending"
+    """It waits for a worker, or runs; no trial is given out before it has passed."""
+    PASSED = "passed"
+    BLOCKED = "blocked"
+    OVERRULED = "overruled"
+    """Somebody let the study run without it."""
 
 
 class TrialState(StrEnum):

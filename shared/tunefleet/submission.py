@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tunefleet.branches import branches
 from tunefleet.data.rules import data_problems, data_warnings
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
@@ -67,6 +68,7 @@ def review(spec: StudySpec) -> Review:
             *population_problems(spec),
             *objective_problems(spec),
             *data_problems(spec),
+            *_preflight_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec), *data_warnings(spec)),
@@ -137,8 +139,17 @@ def _warm_start_problems(spec: StudySpec) -> Iterator[Problem]:
         yield Problem("warm_start", rule, shown(list(spec.warm_start)))
 
 
+def _preflight_problems(spec: StudySpec) -> Iterator[Problem]:
+    if spec.preflight is None:
+        return
+    if isinstance(spec.run, CommandRun):
+        rule = "looks into the training of built-in tasks and functions, and cannot look into a command; leave it out"
+        yield Problem("preflight", rule)
+    elif not branches(spec):
+        yield Problem("preflight", "finds no configuration that the constraints allow; loosen them, or leave it out")
+
+
 _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
-    ("preflight", lambda spec: spec.preflight is not None, "the preflight is not available yet"),
     ("finalists", lambda spec: spec.finalists is not None, "re-running finalists is not available yet"),
     ("ensemble", lambda spec: spec.ensemble is not None, "ensembles are not available yet"),
     ("data.folds", lambda spec: spec.data.folds > 1, "cross-validation is not available yet; only 1 fold is"),

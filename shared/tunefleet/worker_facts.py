@@ -22,6 +22,8 @@ class WorkerFacts(Model):
     labels: tuple[Name, ...] = Field(default=(), max_length=20)
     allow_code: bool = False
     """Whether it runs functions and commands that users submit, or built-in tasks only."""
+    preflight: bool = False
+    """Whether it knows how to run a study's preflight."""
     study: Name | None = None
     """It takes trials of this study only; None: of any."""
     version: FreeText = Field(default="", max_length=50)

@@ -12,6 +12,7 @@ from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, Wor
 from tunefleet.spec import TaskRun
 from tunefleet.stages import steps_of
 from tunefleet_master.search.registry import LEARNERS
+from tunefleet_master.services import preflight
 from tunefleet_master.services.transitions import announce, out_of_time
 from tunefleet_master.services.wakeups import PLANNER
 from tunefleet_master.storage import artifacts, attempts, leases, segments, studies, workers
@@ -121,13 +122,16 @@ class _Turns:
 def kind_of(request: ClaimRequest) -> Hashable:
     """What tells whether a request may have a trial: requests of one kind may have the same ones."""
     facts = request.facts
-    return request.study, facts.allow_code, facts.gpus_per_slot, frozenset(facts.labels)
+    return request.study, facts.allow_code, facts.preflight, facts.gpus_per_slot, frozenset(facts.labels)
 
 
 def may_have(study: Study, facts: WorkerFacts, *, wanted: str | None) -> bool:
-    """Whether the worker's slots fit the study (GPUs, labels, leave to run submitted code), and it wants this study."""
+    """Whether the worker's slots fit the study (GPUs, labels, leave to run submitted code), and it wants this study.
+
+    What a study gives out first may be its preflight, which a worker has to know how to run.
+    """
     needs = study.spec.resources
-    allowed = facts.allow_code or isinstance(study.spec.run, TaskRun)
+    allowed = (facts.allow_code or isinstance(study.spec.run, TaskRun)) and (facts.preflight or study.is_checked)
     fits = allowed and facts.gpus_per_slot >= needs.gpus and set(needs.labels) <= set(facts.labels)
     return fits and wanted in (None, study.name)
 
@@ -182,4 +186,5 @@ def _lease(trial: Trial, study: Study, beginning: _Beginning | None) -> Lease:
         resume=None if beginning is None else beginning.checkpoint,
         resume_from=None if beginning is None else beginning.of,
         until=trial.until,
+        preflight=preflight.order_of(study) if trial.is_preflight else None,
     )

@@ -18,6 +18,7 @@ from tunefleet.protocol import (
     FailRequest,
     Failure,
     Point,
+    PreflightReport,
     ReleaseRequest,
     Report,
     StopReason,
@@ -25,7 +26,7 @@ from tunefleet.protocol import (
 )
 from tunefleet.spec import StudySpec
 from tunefleet.stages import steps_of
-from tunefleet_master.lifecycle import Verdict, end_of_completion
+from tunefleet_master.lifecycle import End, Verdict, end_of_completion
 from tunefleet_master.services.curves import finite, first_divergence, result_point
 from tunefleet_master.services.reports import refuse
 from tunefleet_master.services.transitions import end_attempt, verdict_of_failure
@@ -60,6 +61,7 @@ class _Result:
     trial: Trial
     final: Report | None = None
     value: float | None = None
+    report: PreflightReport | None = None
 
 
 def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | TunefleetError]:
@@ -150,6 +152,8 @@ def _result(trial: Trial, study: Study, request: Request, *, curve: Sequence[Poi
     """
     match request:
         case CompleteRequest():
+            if trial.is_preflight or request.preflight is not None:
+                return _checked(trial, request)
             return _completion(trial, study, request, curve)
         case FailRequest(failure=failure, message=message):
             exception = request.exception if failure is Failure.ERROR else None
@@ -184,6 +188,19 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
     return _Result(verdict, trial, final, value=None if point is None else trial.value)
 
 
+def _checked(trial: Trial, request: CompleteRequest) -> _Result:
+    """A preflight that was carried out; one that found something has failed, and is not tried again by itself."""
+    report = request.preflight
+    if not trial.is_preflight:
+        raise InvalidInput([Problem("preflight", "is for the study's preflight, and this is a trial")])
+    if trial.stop is not None:
+        return _Result(Verdict(end_of_completion(trial.stop), trial.stop_message, trial.failures), trial)
+    if report is None:
+        raise InvalidInput([Problem("preflight", "is required: a preflight completes with what it found")])
+    end = End(TrialState.COMPLETE) if report.passed else End(TrialState.FAILED, Failure.INFEASIBLE)
+    return _Result(Verdict(end, report.finding, trial.failures), trial, report=report)
+
+
 def _has_run_all(trial: Trial, study: Study, curve: Sequence[Point]) -> bool:
     steps = steps_of(study.spec, trial.number)
     return steps is not None and bool(curve) and curve[-1].step + 1 >= steps
@@ -214,7 +231,7 @@ def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result)
     if trial.state is TrialState.WAITING:  # its lease had run out, and nobody took it
         leases.extend(uow.connection, [trial.id], deadline=uow.deadline)
         trial = replace(trial, state=TrialState.RUNNING)
-    study = end_attempt(uow, trial, study, verdict=verdict, value=result.value)
+    study = end_attempt(uow, trial, study, verdict=verdict, value=result.value, report=result.report)
     answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
     closing = Closing(
         trial,

@@ -92,7 +92,7 @@ def agenda(uow: UnitOfWork) -> Agenda:
 
 def _served(uow: UnitOfWork) -> list[Study]:
     running = studies.running(uow.connection)
-    return [study for study in running if not study.exhausted and not out_of_time(uow, study)]
+    return [it for it in running if it.is_checked and not it.exhausted and not out_of_time(uow, it)]
 
 
 def _ahead(uow: UnitOfWork, study: Study) -> Need | None:

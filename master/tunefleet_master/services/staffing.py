@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Self
@@ -31,6 +31,8 @@ class Needs:
     gpus: int
     labels: frozenset[str]
     runs_code: bool
+    checks: bool = False
+    """Whether its preflight is what comes next."""
 
     @classmethod
     def of(cls, spec: StudySpec) -> Self:
@@ -89,7 +91,7 @@ class Fleet:
         may_give = counts.get(TrialState.WAITING, 0) or (study.trials_left != 0 and not study.exhausted)
         if study.state is not StudyState.RUNNING or not may_give:
             return ""
-        needs = Needs.of(study.spec)
+        needs = replace(Needs.of(study.spec), checks=not study.is_checked)
         return why_unclaimed(needs, self._first) and why_unclaimed(needs, self._all)
 
     @cached_property
@@ -110,6 +112,7 @@ def _demands(needs: Needs) -> Iterable[tuple[str, Callable[[WorkerFacts], bool]]
     """What is asked of a worker, in words and as a test, the most common obstacle last."""
     yield "may take its trials (--study)", lambda facts: facts.study in (None, needs.study)
     yield "runs submitted code (--allow-code)", lambda facts: facts.allow_code or not needs.runs_code
+    yield "knows how to run a preflight", lambda facts: facts.preflight or not needs.checks
     gpus = f"has {needs.gpus} GPU{'s' if needs.gpus != 1 else ''} in a slot"
     yield gpus, lambda facts: facts.gpus_per_slot >= needs.gpus
     for label in sorted(needs.labels):

@@ -18,7 +18,7 @@ from tunefleet.recipes import starts
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.submission import review, wire_problems
 from tunefleet_master.search import registry
-from tunefleet_master.services import retention, warm_start
+from tunefleet_master.services import preflight, retention, warm_start
 from tunefleet_master.services.creation import create_first
 from tunefleet_master.services.editing import edit_space
 from tunefleet_master.services.transitions import change_study, complete_if_done
@@ -57,6 +57,8 @@ def submit(uow: UnitOfWork, spec: StudySpec) -> tuple[StudyDetail, bool]:
         now=uow.now,
     )
     uow.record(study.id, "study.running", trial=None, data={})
+    if spec.preflight is not None:
+        preflight.begin(uow, study)
     first = [(start.params, f"{trials.RECIPE} {start.recipe}") for start in starts(spec)]
     first += [(params, trials.WARM_START) for params in warm_start.begin(uow, study, priors)]
     create_first(uow, study, first)
@@ -95,6 +97,8 @@ def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
     if change.state == "stopped":
         study = _stop(uow, study)
     elif change.state is not None:
+        if change.state == "running":
+            study = preflight.resume(uow, study, anyway=change.anyway)
         study = change_study(uow, study, StudyState(change.state))
     study = complete_if_done(uow, study)
     uow.signal(PLANNER)

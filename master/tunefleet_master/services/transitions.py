@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.logs import about
-from tunefleet.protocol import Failure, StudyState, TrialState
+from tunefleet.protocol import Failure, PreflightReport, PreflightState, StudyState, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
@@ -48,7 +48,15 @@ def verdict_of_failure(
     return Verdict(end, text, failures, exception, attempt_open=attempt_open)
 
 
-def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict, value: float | None = None) -> Study:
+def end_attempt(
+    uow: UnitOfWork,
+    trial: Trial,
+    study: Study,
+    *,
+    verdict: Verdict,
+    value: float | None = None,
+    report: PreflightReport | None = None,
+) -> Study:
     """Carry out a verdict on a trial that this transaction has locked; returns the study as it is then.
 
     Args:
@@ -57,6 +65,7 @@ def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict
         study: the trial's.
         verdict: how the attempt ends.
         value: the result; None: the attempt brought none.
+        report: what a preflight found.
 
     Raises:
         LeaseLost: the trial has moved on since it was read.
@@ -68,6 +77,8 @@ def end_attempt(uow: UnitOfWork, trial: Trial, study: Study, *, verdict: Verdict
         uow.signal(CLAIMS)
     elif verdict.end.state is TrialState.PAUSED or trial.member is not None:
         uow.signal(PLANNER)  # its study may go on otherwise, or its member, and somebody may wait for that
+    if trial.is_preflight:
+        return _settle_preflight(uow, study, verdict=verdict, report=report)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
         study = _pause_if_broken(uow, study, verdict)
     return complete_if_done(uow, study)
@@ -82,8 +93,8 @@ def announce(
     failure: Failure | None = None,
     message: str = "",
 ) -> None:
-    """Record a trial's new state as an event."""
-    data = {
+    """Record a trial's new state as an event; a preflight's is one of the study, and no sampler's."""
+    data: dict[str, JsonValue] = {
         **_result_of(study, trial),
         "steps": 0 if trial.last_step is None else trial.last_step + 1,
         "failure": failure,
@@ -91,7 +102,10 @@ def announce(
         "worker": trial.worker,
         "attempt": trial.attempt,
     }
-    uow.record(study.id, f"trial.{state}", trial=trial.number, data=data)
+    if trial.is_preflight:
+        uow.record(study.id, f"preflight.{state}", trial=None, data=data)
+    else:
+        uow.record(study.id, f"trial.{state}", trial=trial.number, data=data)
     uow.signal(events_of(study.name))
 
 
@@ -184,6 +198,31 @@ def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
         f"attempt {attempt} of trial {trial.id} is over: the trial is {trial.state}.",
         hint="Drop the work.",
     )
+
+
+def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report: PreflightReport | None) -> Study:
+    """Let the study begin when its preflight has passed, and hold it when that has failed for good."""
+    state = verdict.end.state
+    if state not in (TrialState.COMPLETE, TrialState.FAILED):
+        return study
+    study = studies.lock(uow.connection, study.id)
+    if study.is_checked:  # it was let run meanwhile
+        return study
+    new = PreflightState.PASSED if state is TrialState.COMPLETE else PreflightState.BLOCKED
+    text = None if report is None else report.model_dump_json()
+    studies.end_preflight(uow.connection, study.id, new, report=text, now=uow.now)
+    study = studies.by_id(uow.connection, study.id)
+    for topic in (PLANNER, CLAIMS):
+        uow.signal(topic)
+    if new is PreflightState.PASSED or study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+        return study
+    why = f"{verdict.end.failure}: {verdict.message}" if report is None else report.finding
+    message = (
+        f"the preflight failed: {why.rstrip('. ')}. `tunefleet show {study.name}` has all that was looked at. Mend it "
+        f"and submit it under another name, or `tunefleet rm {study.name}` first; to look once more, `tunefleet resume "
+        f"{study.name}`; to go on all the same, `tunefleet resume {study.name} --anyway`."
+    )
+    return change_study(uow, study, StudyState.BLOCKED, message=message)
 
 
 def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:

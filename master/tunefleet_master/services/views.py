@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from tunefleet.protocol import SegmentView, SpaceEdit, StudyDetail, StudyState, StudyView, TrialState, TrialView
+from tunefleet.protocol import (
+    PreflightReport,
+    SegmentView,
+    SpaceEdit,
+    StudyDetail,
+    StudyState,
+    StudyView,
+    TrialState,
+    TrialView,
+)
 from tunefleet.space import describe
 from tunefleet_master.services import histories
 from tunefleet_master.services.curves import values_of
@@ -71,7 +80,9 @@ def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
     """A study with its spec."""
     counts = studies.counts(uow.connection, [study.id])[study.id]
     view = _study_view(uow, study, counts, fleet=Fleet(uow))
-    return StudyDetail(**dict(view), spec=study.spec, edits=_edits(uow, study))
+    found = study.preflight_report
+    report = None if found is None else PreflightReport.model_validate_json(found)
+    return StudyDetail(**dict(view), spec=study.spec, edits=_edits(uow, study), preflight_report=report)
 
 
 def _edits(uow: UnitOfWork, study: Study) -> list[SpaceEdit]:
@@ -109,6 +120,7 @@ def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *,
         created_at=study.created_at,
         finished_at=study.finished_at,
         elapsed_s=study.elapsed_s(uow.now),
+        preflight=study.preflight,
         unclaimed=fleet.why_unclaimed(study, counts),
     )
 

@@ -17,7 +17,16 @@ from tunefleet.protocol import StudyState, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES, UNFINISHED
 from tunefleet_master.storage.engine import backend_of
-from tunefleet_master.storage.tables import ArtifactRow, AttemptRow, BlobRow, EventRow, ReportRow, StudyRow, TrialRow
+from tunefleet_master.storage.tables import (
+    IS_TRIAL,
+    ArtifactRow,
+    AttemptRow,
+    BlobRow,
+    EventRow,
+    ReportRow,
+    StudyRow,
+    TrialRow,
+)
 from tunefleet_master.storage.values import Study, study_of
 
 Tell = Callable[[Row[Any]], str]
@@ -113,7 +122,7 @@ def lost_trials(connection: Connection) -> list[str]:
     n, top = func.count(TrialRow.id), func.max(TrialRow.number)
     there = (
         select(StudyRow.name, StudyRow.n_created, n.label("n"))
-        .join(TrialRow, TrialRow.study_id == StudyRow.id, isouter=True)
+        .join(TrialRow, and_(TrialRow.study_id == StudyRow.id, IS_TRIAL), isouter=True)
         .group_by(StudyRow.id, StudyRow.name, StudyRow.n_created)
         .having(or_(n != StudyRow.n_created, top != StudyRow.n_created - 1))
     )
@@ -166,7 +175,7 @@ def overdrawn_budgets(connection: Connection) -> list[str]:
     n = func.count(TrialRow.id)
     query = (
         select(StudyRow.name, StudyRow.state, StudyRow.budget_trials, n.label("n"), finished.label("n_finished"))
-        .join(TrialRow, TrialRow.study_id == StudyRow.id)
+        .join(TrialRow, and_(TrialRow.study_id == StudyRow.id, IS_TRIAL))
         .where(StudyRow.budget_trials.is_not(None))
         .group_by(StudyRow.id)
         .having(or_(n > StudyRow.budget_trials, and_(by_budget, finished != StudyRow.budget_trials)))
@@ -221,7 +230,7 @@ def proposals(connection: Connection, study_id: int) -> Iterator[Proposal]:
     segment = (TrialRow.member, TrialRow.parent, TrialRow.until)
     query = (
         select(TrialRow.number, TrialRow.position, TrialRow.params, TrialRow.config_hash, *made_from, *segment)
-        .where(TrialRow.study_id == study_id)
+        .where(TrialRow.study_id == study_id, IS_TRIAL)
         .order_by(TrialRow.position)
     )
     for row in connection.execute(query):
@@ -290,7 +299,7 @@ def _said(what: str, row: Row[Any]) -> str:
 
 def _trials(*more: Any) -> Select[Any]:
     columns = (StudyRow.name.label("study"), TrialRow.number, TrialRow.state, *more)
-    return select(*columns).select_from(TrialRow).join(StudyRow, StudyRow.id == TrialRow.study_id)
+    return select(*columns).select_from(TrialRow).join(StudyRow, StudyRow.id == TrialRow.study_id).where(IS_TRIAL)
 
 
 def _sentences(connection: Connection, query: Select[Any], tell: Tell) -> list[str]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 
 from tunefleet.names import TrialId
+from tunefleet.preflight import PREFLIGHT_NUMBER
 from tunefleet.protocol import StopReason, TrialState
 from tunefleet_master.storage.rowsets import RowUpdate
 from tunefleet_master.storage.tables import TrialRow, UtcTime, table_of
@@ -20,6 +21,7 @@ from tunefleet_master.storage.values import Study, Trial, trial_of
 
 _T = table_of(TrialRow)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
+LARGEST_NUMBER = 2**31 - 1  # that the column holds
 
 Fence = tuple[TrialId, int]
 """A trial and the attempt that a request is made for."""
@@ -27,7 +29,7 @@ Fence = tuple[TrialId, int]
 
 _queue = (
     select(_T.c.id)
-    .where(_T.c.study_id == bindparam("in_study"), _T.c.state == TrialState.WAITING)
+    .where(_T.c.study_id == bindparam("in_study"), _T.c.state == TrialState.WAITING, _T.c.number <= bindparam("up_to"))
     .order_by(_T.c.rank, _T.c.id)
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True)  # another master takes the next ones instead of waiting for ours
@@ -64,9 +66,13 @@ class Claimant:
 
 
 def claim(connection: Connection, study: Study, claimant: Claimant, *, limit: int, now: datetime) -> list[Trial]:
-    """Give up to `limit` waiting trials to the worker, raising each one's attempt in the same statement."""
+    """Give up to `limit` waiting trials to the worker, raising each one's attempt in the same statement.
+
+    Of a study whose preflight has not ended, nothing but that is given.
+    """
     values = {
         "in_study": study.id,
+        "up_to": LARGEST_NUMBER if study.is_checked else PREFLIGHT_NUMBER,
         "at_most": limit,
         "by_worker": claimant.worker,
         "by_request": claimant.request_id,

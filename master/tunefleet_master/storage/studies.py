@@ -21,11 +21,11 @@ from sqlalchemy import (
 )
 
 from tunefleet.errors import NotFound
-from tunefleet.protocol import StudyState, TrialState
+from tunefleet.protocol import PreflightState, StudyState, TrialState
 from tunefleet.spec import Budget, StudySpec
 from tunefleet.stages import n_trials
 from tunefleet_master.lifecycle import UNFINISHED
-from tunefleet_master.storage.tables import StudyRow, TrialRow
+from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
 _COLUMNS = StudyRow.__table__.columns
@@ -83,6 +83,7 @@ def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, n
         "bundle": spec.bundle,
         "created_at": now,
         "started_at": now,
+        "preflight": None if spec.preflight is None else PreflightState.PENDING,
     }
     return study_of(connection.execute(insert(StudyRow).values(values).returning(*_COLUMNS)).one())
 
@@ -136,7 +137,7 @@ def change_state(
         values |= {"started_at": now, "finished_at": None}
     else:
         values["run_s"] = study.elapsed_s(now)
-        if new is not StudyState.PAUSED:
+        if new in (StudyState.COMPLETE, StudyState.STOPPED):
             values["finished_at"] = now
     guard = and_(StudyRow.id == study.id, StudyRow.state == study.state)
     return connection.execute(update(StudyRow).where(guard).values(values)).rowcount == 1
@@ -188,6 +189,20 @@ def take_numbers(connection: Connection, study: Study, n: int) -> int:
     return n if connection.execute(query.values(n_created=total)).rowcount == 1 else 0
 
 
+def end_preflight(
+    connection: Connection, study_id: int, new: PreflightState, *, report: str | None, now: datetime
+) -> None:
+    """Note how the preflight of a study ended that this transaction has locked; its time begins now."""
+    values = {"preflight": new, "preflight_report": report, "started_at": now, "run_s": 0.0}
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
+
+
+def begin_preflight(connection: Connection, study_id: int) -> None:
+    """Note that the preflight of a study that this transaction has locked waits for a worker."""
+    values = {"preflight": PreflightState.PENDING, "preflight_report": None}
+    connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
+
+
 def set_position(connection: Connection, study_id: int, *, position: int, exhausted: bool) -> None:
     """Remember how far the sampler has come."""
     query = update(StudyRow).where(StudyRow.id == study_id).values(position=position, exhausted=exhausted)
@@ -198,7 +213,7 @@ def counts(connection: Connection, study_ids: list[int]) -> Mapping[int, dict[Tr
     """Trials by state for each study."""
     query = (
         select(TrialRow.study_id, TrialRow.state, func.count())
-        .where(TrialRow.study_id.in_(study_ids))
+        .where(TrialRow.study_id.in_(study_ids), IS_TRIAL)
         .group_by(TrialRow.study_id, TrialRow.state)
     )
     found: dict[int, dict[TrialState, int]] = {study_id: {} for study_id in study_ids}

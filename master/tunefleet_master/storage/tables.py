@@ -25,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from tunefleet.preflight import PREFLIGHT_NUMBER
+
 # Named constraints, so that later migrations can drop or change them on every database.
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -128,6 +130,10 @@ class StudyRow(Table):
     """The parameters that the stage has narrowed, as JSON; the others are the spec's."""
     n_thinned: Mapped[int] = mapped_column(default=0, server_default="0")
     """Trials from number 0 on whose curves have been thinned, since the study ended long ago."""
+    preflight: Mapped[str | None] = mapped_column(String(16))
+    """What has become of its preflight, whose row is the trial of number -1; None: it has none."""
+    preflight_report: Mapped[str | None]
+    """What the preflight found, as JSON."""
 
 
 class TrialRow(Table):
@@ -198,6 +204,10 @@ class TrialRow(Table):
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     updated_at: Mapped[datetime]
+
+
+IS_TRIAL = TrialRow.number > PREFLIGHT_NUMBER
+"""Leaves a study's preflight out, which is leased as a trial is and is none."""
 
 
 class AttemptRow(Table):

@@ -12,7 +12,7 @@ from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean
 from tunefleet.parameters import IntRange, RealRange
 from tunefleet.protocol import TrialState
-from tunefleet_master.storage.tables import TrialRow
+from tunefleet_master.storage.tables import IS_TRIAL, TrialRow
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
 
@@ -54,7 +54,7 @@ def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[
         InvalidInput: the sort key, the cursor or the limit is not one.
     """
     offset = _offset(query)
-    where = [TrialRow.study_id == study.id]
+    where = [TrialRow.study_id == study.id, IS_TRIAL]
     if query.state is not None:
         where.append(TrialRow.state == query.state)
     if query.since is not None:

@@ -31,7 +31,7 @@ from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import FINISHED, Verdict, check_transition
 from tunefleet_master.storage.rowsets import RowInsert
-from tunefleet_master.storage.tables import StudyRow, TrialRow, table_of
+from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow, table_of
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 
 _T = table_of(TrialRow)
@@ -163,7 +163,7 @@ class Replacement:
 
 def live(connection: Connection, study: Study) -> list[Trial]:
     """The trials that wait or run, in order of their numbers; none of them changes until the transaction ends."""
-    query = selection().where(TrialRow.study_id == study.id, TrialRow.state.in_(LIVE)).order_by(TrialRow.id)
+    query = selection().where(TrialRow.study_id == study.id, TrialRow.state.in_(LIVE), IS_TRIAL).order_by(TrialRow.id)
     return [trial_of(row, row.study) for row in connection.execute(query.with_for_update(of=TrialRow))]
 
 
@@ -335,7 +335,7 @@ def retry(
 
     Segments of a population whose member has gone on without them stay as they are.
     """
-    chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor())
+    chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor(), IS_TRIAL)
     if failures is not None:
         chosen = and_(chosen, TrialRow.failure.in_(failures))
     values: dict[str, Any] = {
@@ -366,7 +366,7 @@ def failed_params(
     connection: Connection, study_id: int, failures: Collection[Failure], *, limit: int
 ) -> list[Configuration]:
     """The configurations of the trials that last failed for one of these reasons."""
-    query = select(TrialRow.params).where(TrialRow.study_id == study_id, TrialRow.failure.in_(failures))
+    query = select(TrialRow.params).where(TrialRow.study_id == study_id, TrialRow.failure.in_(failures), IS_TRIAL)
     return list(connection.execute(query.order_by(TrialRow.number.desc()).limit(limit)).scalars())
 
 
@@ -380,7 +380,7 @@ def _has_successor() -> ColumnElement[bool]:
 
 def results(connection: Connection, study_id: int) -> list[tuple[TrialId, Mapping[str, float]]]:
     """The complete trials of a study, and the metrics of the report that is the result of each, by their numbers."""
-    complete = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.COMPLETE)
+    complete = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.COMPLETE, IS_TRIAL)
     query = select(TrialRow.id, TrialRow.metrics).where(complete).order_by(TrialRow.number)
     return [(TrialId(trial_id), metrics) for trial_id, metrics in connection.execute(query)]
 

@@ -13,7 +13,8 @@ from sqlalchemy import Row
 
 from tunefleet import stages
 from tunefleet.names import TrialId
-from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
+from tunefleet.preflight import PREFLIGHT_NUMBER
+from tunefleet.protocol import Failure, PreflightState, StopReason, StudyState, TrialState
 from tunefleet.space import Configuration
 from tunefleet.spec import Budget, StudySpec
 
@@ -46,6 +47,15 @@ class Study:
     """The parameters that the stage has narrowed, as JSON."""
     searched: StudySpec
     """The spec with the space that is searched now: the user's own, or the box of the stage."""
+    preflight: PreflightState | None
+    """What has become of its preflight; None: it has none."""
+    preflight_report: str | None
+    """What the preflight found, as JSON."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its trials may be given out; not while its preflight has not ended."""
+        return self.preflight is not PreflightState.PENDING
 
     @property
     def stage_left(self) -> int | None:
@@ -54,7 +64,9 @@ class Study:
         return max(0, ends[self.stage] - self.n_created) if self.stage < len(ends) else None
 
     def elapsed_s(self, now: datetime) -> float:
-        """Seconds that the study has run, pauses left out."""
+        """Seconds that the study has run, pauses and its preflight left out."""
+        if not self.is_checked:
+            return 0.0
         if self.state is StudyState.RUNNING:
             return self.run_s + (now - self.started_at).total_seconds()
         return self.run_s
@@ -101,6 +113,11 @@ class Trial:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether it is no trial of the study, but the check of its pipeline before them."""
+        return self.number == PREFLIGHT_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +179,8 @@ def study_of(row: Row[*tuple[Any, ...]]) -> Study:
         stage=row.stage,
         box=row.box,
         searched=_searched(row.spec, row.box),
+        preflight=PreflightState(row.preflight) if row.preflight else None,
+        preflight_report=row.preflight_report,
     )
 
 

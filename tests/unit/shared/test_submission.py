@@ -95,7 +95,6 @@ def test_a_grid_that_nobody_can_walk_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"preflight": {}}, "preflight"),
         ({"finalists": {}}, "finalists"),
         ({"ensemble": {}}, "ensemble"),
         ({"data": {"folds": 5}}, "data.folds"),

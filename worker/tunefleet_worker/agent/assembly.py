@@ -116,6 +116,7 @@ def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
         gpus_per_slot=slots.gpus_per_slot,
         labels=settings.labels,
         allow_code=settings.allow_code,
+        preflight=True,
         study=settings.study,
         version=__version__,
     )

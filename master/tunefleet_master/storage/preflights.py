@@ -1,0 +1,61 @@
+"""Queries on preflights: each is a row among the trials of its study, before the first of them, so that it is leased,
+fenced and tried again as they are.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, update
+
+from tunefleet.preflight import PREFLIGHT_NUMBER
+from tunefleet.protocol import StopReason, TrialState
+from tunefleet_master.storage import trials
+from tunefleet_master.storage.tables import TrialRow
+from tunefleet_master.storage.values import NewTrial, Study
+
+PREFLIGHT = "preflight"
+"""The origin of a preflight, and what stands in the place of its configuration's hash."""
+
+
+def add(connection: Connection, study: Study, *, now: datetime) -> None:
+    """Let the preflight of a new study wait for a worker. It takes nothing from the budget."""
+    new = NewTrial(
+        number=PREFLIGHT_NUMBER,
+        params={},
+        config_hash=PREFLIGHT,
+        seed=study.spec.search.seed,
+        origin=PREFLIGHT,
+        position=None,
+        version=study.version,
+    )
+    trials.add(connection, study.id, [new], now=now)
+
+
+def requeue(connection: Connection, study: Study, *, now: datetime) -> None:
+    """Let a preflight that failed wait once more, with its failures forgotten."""
+    values: dict[str, Any] = {
+        "state": TrialState.WAITING,
+        "failure": None,
+        "message": "",
+        "exception": None,
+        "failures": {},
+        "attempt_open": False,
+        "finished_at": None,
+        "updated_at": now,
+    }
+    connection.execute(update(TrialRow).where(_of(study), TrialRow.state == TrialState.FAILED).values(values))
+
+
+def call_off(connection: Connection, study: Study, *, message: str, now: datetime) -> None:
+    """Cancel a preflight that waits, and tell one that runs to stop."""
+    gone = {"state": TrialState.CANCELLED, "message": message, "finished_at": now, "updated_at": now}
+    connection.execute(update(TrialRow).where(_of(study), TrialRow.state == TrialState.WAITING).values(gone))
+    stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}
+    still_running = and_(_of(study), TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None))
+    connection.execute(update(TrialRow).where(still_running).values(stop))
+
+
+def _of(study: Study) -> Any:
+    return and_(TrialRow.study_id == study.id, TrialRow.number == PREFLIGHT_NUMBER)
