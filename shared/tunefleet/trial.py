@@ -90,6 +90,9 @@ class Trial(ABC):
         options: of a built-in task, the keys beside `task`.
         device: `cpu` or `cuda`.
         folder: a folder of the trial's own for whatever it likes; emptied when the trial ends.
+        preflight: whether this is the study's preflight, which asks whether the function can learn at all. Then leave
+            out all that makes learning harder: dropout, weight decay, label smoothing, augmentation.
+        limit_data: train on so many samples only, always the same; None: on all of them.
     """
 
     def __init__(self, assignment: Assignment, *, folder: Path, device: Literal["cpu", "cuda"] = "cpu") -> None:
@@ -103,6 +106,8 @@ class Trial(ABC):
         self.options = MappingProxyType(dict(assignment.options))
         self.device = device
         self.folder = folder
+        self.preflight = False
+        self.limit_data: int | None = None
         self._step: int | None = None  # the epoch that is running, or the last that ran
         self._looping = False
         self._reported_step: int | None = None

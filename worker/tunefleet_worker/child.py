@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from numbers import Real
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from tunefleet.data.seal import seal_test_part
 from tunefleet.failpoints import failpoint
-from tunefleet.protocol import CompleteRequest, Lease
+from tunefleet.protocol import CompleteRequest, Lease, PreflightOrder
 from tunefleet.seeding import seed_everything
 from tunefleet.spec import CommandRun, TaskRun
 from tunefleet.trial import TrialStopped
@@ -90,9 +90,20 @@ def _run(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
     if _generators() != known:  # the function's module has brought a generator that nobody has seeded
         seed_everything(lease.seed)
     name = run.task if isinstance(run, TaskRun) else run.function
+    if lease.preflight is not None:
+        return _inspected(function, trial, lease, lease.preflight)
     check_signature(function, lease.params, target=name)
     metrics = _final_metrics(function(trial, **lease.params))
     return End.complete(CompleteRequest.parse({"attempt": lease.attempt, "metrics": metrics}, field="returned").metrics)
+
+
+def _inspected(function: Callable[..., object], trial: WorkerTrial, lease: Lease, order: PreflightOrder) -> End:
+    from tunefleet_worker.preflight.inspection import Inspection  # imports torch
+
+    for tries in order.branches:
+        check_signature(function, tries[0], target=getattr(function, "__name__", "the function"))
+    inspection = Inspection(function, lease, order, folder=trial.folder, device=trial.device, check=trial.check)
+    return End.inspected(inspection.report().model_dump(mode="json"))
 
 
 def _generators() -> set[str]:

@@ -51,11 +51,18 @@ class End:
     message: str = ""
     exception: str | None = None
     reason: Literal["preempted", "lost"] = "preempted"
+    preflight: Mapping[str, Any] | None = None
+    """Of a preflight that was carried out: its report, as plain data."""
 
     @classmethod
     def complete(cls, metrics: Mapping[str, float] | None = None) -> Self:
         """The function returned, or stopped as it was told."""
         return cls("complete", metrics=metrics or {})
+
+    @classmethod
+    def inspected(cls, report: Mapping[str, Any]) -> Self:
+        """A preflight was carried out, whatever it found."""
+        return cls("complete", preflight=report)
 
     @classmethod
     def failed(cls, failure: Failure, message: str, *, exception: str | None = None) -> Self:

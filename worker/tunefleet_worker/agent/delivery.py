@@ -18,6 +18,7 @@ from tunefleet.protocol import (
     FailRequest,
     Failure,
     Lease,
+    PreflightReport,
     ReleaseRequest,
     Report,
     ReportBatch,
@@ -189,7 +190,9 @@ class Delivery:
     def _send_end(self, end: End) -> EndResponse:
         attempt = self._lease.attempt
         if end.outcome == "complete":
-            return self._post("complete", CompleteRequest(attempt=attempt, metrics=dict(end.metrics)), EndResponse)
+            report = None if end.preflight is None else PreflightReport.parse(end.preflight)
+            done = CompleteRequest(attempt=attempt, metrics=dict(end.metrics), preflight=report)
+            return self._post("complete", done, EndResponse)
         if end.outcome == "released":
             failpoint("agent.before_release")
             answer = self._post("release", ReleaseRequest(attempt=attempt, reason=end.reason), EndResponse)

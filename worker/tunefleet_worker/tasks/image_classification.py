@@ -14,6 +14,7 @@ from tunefleet_worker.training.epochs import score, train_epoch
 from tunefleet_worker.training.optimizers import build_optimizer
 
 NAME = "image_classification"
+JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
 
 
 def image_classification(
@@ -63,6 +64,8 @@ def image_classification(
     updates = build_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay, momentum=momentum)
     trial.watch(network, updates)
     train, held_out = (parts.standardisation.apply(part).to(trial.device) for part in (parts.train, parts.validation))
+    if trial.limit_data is not None:
+        train, held_out = train.first(trial.limit_data), held_out.first(JUDGED_OF_LIMITED * trial.limit_data)
     for _ in trial.epochs(model=network, optimizer=updates):
         trained = train_epoch(network, train, optimizer=updates, batch_size=batch_size)
         judged = score(network, held_out)

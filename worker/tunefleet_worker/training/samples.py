@@ -19,6 +19,10 @@ class Samples:
         """How many samples there are."""
         return len(self.labels)
 
+    def first(self, n: int | None) -> Samples:
+        """The first n; None: all of them."""
+        return Samples(self.inputs[:n], self.labels[:n])
+
     def to(self, device: str | torch.device) -> Samples:
         """The same samples on a device."""
         return Samples(self.inputs.to(device), self.labels.to(device))

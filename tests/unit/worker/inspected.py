@@ -1,0 +1,62 @@
+"""A preflight in this process, of a function or of a built-in task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from tunefleet.branches import branches
+from tunefleet.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
+from tunefleet.protocol import Lease
+from tunefleet.spec import StudySpec
+from tunefleet_worker.preflight.inspection import Inspection
+from tunefleet_worker.tasks.registry import load_task
+
+
+def lease_of(run: dict[str, Any], order: PreflightOrder, **changes: Any) -> Lease:
+    """A lease on a preflight."""
+    return Lease.parse(
+        {
+            "trial_id": 1,
+            "attempt": 1,
+            "study": "study",
+            "number": PREFLIGHT_NUMBER,
+            "params": {},
+            "seed": 0,
+            "steps": 20,
+            "run": run,
+            "data": {},
+            "objective": {"metric": "val_accuracy", "goal": "maximize"},
+            "trial_timeout_s": None,
+            "resume": None,
+            "preflight": order,
+            **changes,
+        }
+    )
+
+
+def inspect(
+    function: Callable[..., object],
+    folder: Path,
+    *tries: dict[str, JsonValue],
+    updates: int = 300,
+    **changes: Any,
+) -> PreflightReport:
+    """The report on a function, of one branch with these configurations."""
+    order = PreflightOrder(samples=64, updates=updates, branches=[list(tries) or [{}]])
+    lease = lease_of({"function": "train:train"}, order, **changes)
+    return Inspection(function, lease, order, folder=folder, device="cpu", check=lambda: None).report()
+
+
+def inspect_task(spec: StudySpec, folder: Path) -> PreflightReport:
+    """The report on a study of a built-in task."""
+    asked = spec.preflight
+    assert asked is not None
+    order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=branches(spec))
+    run = spec.run.model_dump()
+    lease = lease_of(run, order, objective=spec.objective, data=spec.data)
+    function = load_task(run["task"])
+    return Inspection(function, lease, order, folder=folder, device="cpu", check=lambda: None).report()

@@ -1,0 +1,1 @@
+"""Whether a study's training function can learn at all, before a budget is spent on it."""

@@ -1,0 +1,105 @@
+"""Whether a training fits its few samples, by the best evidence that there is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tunefleet_worker.preflight.losses import Pass, Start
+
+# METHODS of overfitting a batch: Karpathy's recipe, and the course that this comes from.
+ACCURACY = 0.99
+R2 = 0.99
+LOSS_OF_GUESS = 0.25
+"""Where everything is classified right the loss is far below a guess's, unless something holds it up: probabilities in
+the place of logits leave 0.63 of ln(10), smoothing of 0.1 leaves 0.22."""
+LOSS_OF_START = 0.05
+"""Where only a loss is reported: an R2 of 0.95, or next to no wrong class."""
+
+_TRAIN = re.compile(r"(^|_)(train|training|tr)(_|$)")
+_OTHER = re.compile(r"(^|_)(val|valid|validation|dev|test|eval|holdout)(_|$)")
+_ACCURACY = re.compile(r"(^|_)acc(uracy)?(_|$)")
+_R2 = re.compile(r"(^|_)r2(_|$)")
+_LOSS = re.compile(r"(^|_)(loss|mse|nll|error|err|cross_entropy|ce)(_|$)")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a training has come.
+
+    Attributes:
+        measure: what it is judged by: `accuracy`, `R2`, `loss`; empty while nothing tells.
+        value: of the measure, now.
+        first: at the beginning.
+        best: that it ever was.
+        loss: of the last epoch, as torch's loss functions saw it; NaN where they did not.
+        start: the first loss.
+        n_updates: by the best evidence that there is.
+    """
+
+    measure: str = ""
+    value: float = math.nan
+    first: float = math.nan
+    best: float = math.nan
+    loss: float = math.nan
+    start: Start | None = None
+    n_updates: int = 0
+
+    def add(self, trained: Pass, metrics: Mapping[str, float], *, start: Start | None, updates: int) -> None:
+        """Take in an epoch: what went into the loss, and what was reported of it."""
+        self.n_updates = updates or self.n_updates + max(1, trained.calls)
+        self.start = start
+        if trained.n:
+            self.loss = trained.loss
+        measure, value = _measured(trained, metrics)
+        if not measure:
+            return
+        self.measure, self.value = measure, value
+        if math.isnan(self.first):
+            self.first = self.best = value
+        self.best = min(self.best, value) if measure == "loss" else max(self.best, value)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the samples are fitted, by the measure."""
+        if self.measure == "loss":
+            return self.value <= LOSS_OF_START * abs(self.first)
+        return self.value >= (R2 if self.measure == "R2" else ACCURACY)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the loss stays near that of a guess, however right the predictions are."""
+        guess = None if self.start is None else self.start.guess
+        if self.measure != "accuracy" or guess is None or math.isnan(self.loss):
+            return False
+        return self.loss > LOSS_OF_GUESS * guess
+
+    @property
+    def has_fitted(self) -> bool:
+        """Whether the samples are fitted."""
+        return self.is_right and not self.is_held_up
+
+    @property
+    def shown(self) -> str:
+        """The measure and its value, as a person reads them."""
+        if not self.measure:
+            return "nothing that tells"
+        text = f"{self.measure} {self.value:.3g}"
+        if self.measure == "loss" or math.isnan(self.loss):
+            return text
+        return f"{text}, loss {self.loss:.3g}"
+
+
+def _measured(trained: Pass, metrics: Mapping[str, float]) -> tuple[str, float]:
+    """What tells most: the predictions themselves, or what was reported of the training part."""
+    if trained.accuracy is not None:
+        return "accuracy", trained.accuracy
+    if trained.r2 is not None:
+        return "R2", trained.r2
+    for measure, pattern in (("accuracy", _ACCURACY), ("R2", _R2), ("loss", _LOSS)):
+        for name, value in metrics.items():
+            if pattern.search(name) and (_TRAIN.search(name) or not _OTHER.search(name)):
+                return measure, value
+    return "", math.nan
