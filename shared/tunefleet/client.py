@@ -23,7 +23,7 @@ from tunefleet.errors import NotFound
 from tunefleet.protocol import Page, StatusView, StudyDetail, StudyView, WorkerView
 from tunefleet.spec import BUNDLE_PREFIX, StudySpec
 from tunefleet.study import Study
-from tunefleet.study_file import ready_study, refuse_unready, with_code
+from tunefleet.study_file import ready_study, refuse_unready, with_code, with_preflight
 from tunefleet.tokens import NewToken, TokenRequest, TokenView
 from tunefleet.transport import Transport, route
 
@@ -78,10 +78,11 @@ class Client:
         """Close the connections."""
         self.close()
 
-    def submit(self, study: StudySpec | Path | str | Mapping[str, Any]) -> Study:
+    def submit(self, study: StudySpec | Path | str | Mapping[str, Any], *, preflight: bool | None = None) -> Study:
         """Hand in a study: a spec, the path of a file, or plain data. A folder in `run.code` is packed and sent first.
 
-        The same study again is harmless and gives the one that is there.
+        The same study again is harmless and gives the one that is there. With `preflight` it is checked first whether
+        the study's function can learn at all, or is not; None: as the study says.
 
         Raises:
             InvalidInput: the study, its function or its code breaks a rule; nothing was sent.
@@ -89,7 +90,7 @@ class Client:
             TooLarge: the code is over 50 MB when packed.
             StudyExists: another spec stands under this name.
         """
-        body = with_code(_ready(study), self._sent)
+        body = with_code(with_preflight(_ready(study), preflight), self._sent)
         detail = self.transport.post("/studies", body, answer=StudyDetail)
         return Study(self.transport, detail.name)
 

@@ -144,9 +144,9 @@ class Study:
         """Start no more trials; those that run go on."""
         return self._patch(StudyPatch(state="paused"))
 
-    def resume(self) -> StudyDetail:
-        """Go on after `pause` or `stop`."""
-        return self._patch(StudyPatch(state="running"))
+    def resume(self, *, anyway: bool = False) -> StudyDetail:
+        """Go on after `pause`. A study that its preflight has blocked is looked at once more, or goes on `anyway`."""
+        return self._patch(StudyPatch(state="running", anyway=anyway))
 
     def stop(self) -> StudyDetail:
         """End the study now; waiting trials are cancelled, those that run are told to stop."""
@@ -282,8 +282,10 @@ class Study:
 
 
 def is_over(view: StudyDetail) -> bool:
-    """Whether nothing more happens by itself: complete, stopped, or paused by the master for a reason that it tells."""
-    return view.state in (StudyState.COMPLETE, StudyState.STOPPED) or (
+    """Whether nothing more happens by itself: complete, stopped, blocked, or paused by the master for a reason that it
+    tells.
+    """
+    return view.state in (StudyState.COMPLETE, StudyState.STOPPED, StudyState.BLOCKED) or (
         view.state is StudyState.PAUSED and bool(view.message)
     )
 

@@ -15,7 +15,7 @@ from tunefleet import yaml12
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import problems_of
 from tunefleet.signature import code_problems
-from tunefleet.spec import BUNDLE_PREFIX, StudySpec
+from tunefleet.spec import BUNDLE_PREFIX, Preflight, StudySpec
 from tunefleet.submission import review
 
 MAX_FILE_BYTES = 1_000_000
@@ -87,6 +87,19 @@ def with_code(spec: StudySpec, place: Callable[[str], str]) -> StudySpec:
     if code is None or code.startswith(BUNDLE_PREFIX):
         return spec
     return spec.model_copy(update={"run": spec.run.model_copy(update={"code": place(code)})})
+
+
+def with_preflight(spec: StudySpec, wanted: bool | None) -> StudySpec:
+    """The spec with a preflight or without one, with its own settings where it has some; None: as it is.
+
+    Raises:
+        InvalidInput: it cannot have one.
+    """
+    if wanted is None or wanted == (spec.preflight is not None):
+        return spec
+    changed = spec.model_copy(update={"preflight": Preflight() if wanted else None})
+    review(changed).refuse()
+    return changed
 
 
 def _text(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""`tunefleet-worker run | test | health | audit | subsets`; what imports for long waits for a command that needs it."""
+"""`tunefleet-worker run | test | preflight | health | audit | subsets`; what imports long waits for its command."""
 
 from __future__ import annotations
 
@@ -144,6 +144,24 @@ def score_model(
     else:
         print(f"test accuracy {found.accuracy:.4f}, test loss {found.loss:.4f} ({found.samples} samples)")
         print(f"the test part was opened for this model {found.opening or 'an unknown number of'} times")
+
+
+@app.command("preflight")
+def run_preflight(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study; its code is run.")],
+    *,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look here whether a study's function can learn at all; `tunefleet check --run` does it, too.
+
+    Exit codes: 0 it passed; 1 the study would be blocked; 2 it could not be looked at.
+    """
+    from tunefleet_worker.preflight.at_home import inspect_file
+
+    report = inspect_file(file)
+    print(report.model_dump_json() if json else report.finding or "passed")
+    if not report.passed:
+        raise typer.Exit(1)
 
 
 @app.command()

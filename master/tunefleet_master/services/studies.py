@@ -90,6 +90,8 @@ def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
         like this. Conflict: the study was stopped, or trials run outside the new space.
     """
     study = stored.get(uow.connection, name)
+    if change.anyway and change.state != "running":
+        raise InvalidInput([Problem("anyway", "goes with state: running, and lets a study run without its preflight")])
     if change.space is not None:
         study = _edit_space(uow, study, change.space)
     if change.budget is not None or change.priority is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefleet.cli import output
+from tunefleet.cli import output, preflights
 from tunefleet.cli.options import AsJson, examples
 from tunefleet.cli.studies import StudyFile
 
@@ -17,18 +17,27 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command(epilog=examples("tunefleet check study.yaml"))
+@app.command(
+    epilog=examples(
+        "tunefleet check study.yaml",
+        "tunefleet check --run study.yaml     and see whether it can overfit 64 samples",
+    )
+)
 def check(
     file: StudyFile,
     data: Annotated[
         bool, typer.Option("--data", help="Audit the split of a built-in task's data too, which is read for it here.")
+    ] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="Run its preflight here, too: whether its function can learn at all.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check a study's file before it is submitted.
 
     Tells every rule that it breaks, its space and the size of its grid, and whether its function fits the space.
-    Nothing of your code is run, and no master is needed. The exit code is 2 when the study could not be submitted.
+    No master is needed, and nothing of your code is run without --run. The exit code is 2 when the study could not be
+    submitted, and 1 when its preflight would block it.
     """
     from tunefleet.errors import InvalidInput
 
@@ -40,12 +49,14 @@ def check(
     if data and not report["problems"]:
         report["data"] = _audit(file)
     report["ok"] = not report["problems"] and not report["unavailable"]
+    found = preflights.run_at_home(file) if run and report["ok"] else None
+    report |= {} if found is None else {"preflight": found, "ok": found.passed}
     if as_json:
         output.print_json(report)
     else:
         _print(report)
     if not report["ok"]:
-        raise typer.Exit(2)
+        raise typer.Exit(2 if found is None else 1)
 
 
 def _report(file: StudyFile) -> dict[str, Any]:
@@ -128,5 +139,7 @@ def _print(report: dict[str, Any]) -> None:
         output.say(f"warning: {warning}")
     for finding in report.get("data", ()):
         output.say(f"{finding['severity']}: {finding['sentence']} {finding['remedy']}")
+    for text in preflights.lines(report["preflight"]) if "preflight" in report else ():
+        out.print(text, markup=False)
     if report["ok"]:
         out.print(f"{report['study']}: sound")

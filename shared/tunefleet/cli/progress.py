@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tunefleet.cli.output import cell, params_text
 from tunefleet.durations import spoken
-from tunefleet.protocol import StudyState, StudyView, TrialState, TrialView
+from tunefleet.protocol import PreflightState, StudyState, StudyView, TrialState, TrialView
 
 BAR_WIDTH = 40
 _FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})
@@ -25,6 +25,11 @@ def n_done(view: StudyView) -> int:
 def n_running(view: StudyView) -> int:
     """Trials that run now."""
     return view.trials.get(TrialState.RUNNING, 0)
+
+
+def is_blocked(view: StudyView) -> bool:
+    """Whether its preflight keeps the study from running."""
+    return view.state is StudyState.BLOCKED
 
 
 def left_s(view: StudyView) -> float | None:
@@ -43,7 +48,8 @@ def line(view: StudyView) -> str:
     of = f"/{view.budget.trials}" if view.budget.trials else ""
     parts = [f"{view.name}: {n_done(view)}{of} trials"]
     if view.state is StudyState.RUNNING:
-        parts.append(f"{n_running(view)} running")
+        is_early = view.preflight is PreflightState.PENDING
+        parts.append("its preflight comes first" if is_early else f"{n_running(view)} running")
     else:
         parts.append(view.state.value + (f" ({view.message})" if view.message else ""))
     if paused := view.trials.get(TrialState.PAUSED, 0):

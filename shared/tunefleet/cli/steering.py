@@ -23,11 +23,22 @@ def pause(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
         _told(client.study(study).pause(), as_json)
 
 
-@app.command(epilog=examples("tunefleet resume digits"))
-def resume(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Let a paused study go on."""
+@app.command(epilog=examples("tunefleet resume digits", "tunefleet resume digits --anyway"))
+def resume(
+    study: StudyName,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Do without the preflight, whatever it has found or may find.")
+    ] = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Let a paused study go on; run the preflight of a blocked one once more.
+
+    With --anyway a study that its preflight has blocked runs all the same.
+    """
     with connected(url, token) as client:
-        _told(client.study(study).resume(), as_json)
+        _told(client.study(study).resume(anyway=anyway), as_json)
 
 
 @app.command(epilog=examples("tunefleet stop digits"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunefleet.cli import output
+from tunefleet.cli import output, preflights
 from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study
 def submit(
     file: StudyFile,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show how it goes.")] = False,
+    preflight: Annotated[
+        bool | None,
+        typer.Option(help="Check first whether its function can learn at all, or do not.  [default: as its file says]"),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
@@ -35,7 +39,7 @@ def submit(
     from tunefleet.cli.watching import watch_study
 
     with connected(url, token, retry_for_s=LONG_PATIENCE_S if watch else 10.0) as client:
-        study = client.submit(file)
+        study = client.submit(file, preflight=preflight)
         output.say(f"Study {study.name} is on {client.url}")
         view = watch_study(study) if watch else study.view()
         if as_json:
@@ -135,9 +139,20 @@ def _facts(view: StudyDetail) -> list[list[object]]:
         ["trials", ", ".join(f"{count} {state.value}" for state, count in view.trials.items() if count) or "none yet"],
         ["best", _best(view)],
         ["time", spoken(view.elapsed_s)],
+        *_preflight(view),
         *_stages(view),
         *lack,
     ]
+
+
+def _preflight(view: StudyDetail) -> list[list[object]]:
+    """Rows of what the preflight found; none where there is none."""
+    if view.preflight is None:
+        return []
+    rows: list[list[object]] = [["preflight", preflights.fact(view.preflight, view.preflight_report)]]
+    if view.preflight_report is not None:
+        rows += [["", text] for text in preflights.lines(view.preflight_report)]
+    return rows
 
 
 def _best(view: StudyDetail) -> str:

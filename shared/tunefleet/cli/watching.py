@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tunefleet.cli import output
-from tunefleet.cli.progress import line, n_done, picture
+from tunefleet.cli import output, preflights
+from tunefleet.cli.progress import is_blocked, line, n_done, picture
 from tunefleet.protocol import StudyDetail, TrialState
 from tunefleet.stages import steps_of
 
@@ -40,12 +40,14 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
     from tunefleet.study import has_result
 
     if not has_result(view):
-        _say_why(study)
+        _say_why(study, view)
     return view
 
 
-def _say_why(study: Study) -> None:
-    """What ended one of the trials of a study that came to nothing."""
+def _say_why(study: Study, view: StudyDetail) -> None:
+    """What ended one of the trials of a study that came to nothing, or the preflight before them."""
+    for text in preflights.lines(view.preflight_report) if view.preflight_report and is_blocked(view) else ():
+        output.say(text)
     for trial in study.trials(TrialState.FAILED, limit=1):
         output.say(f"trial {trial.number} failed: {trial.message}")
         output.say(f"hint: See what it printed: tunefleet logs {study.name} {trial.number}")
@@ -76,7 +78,7 @@ class _Lines:
         self._last: tuple[object, ...] = ()
 
     def __call__(self, view: StudyDetail) -> None:
-        now = (n_done(view), view.state, view.message, bool(view.unclaimed))
+        now = (n_done(view), view.state, view.message, view.preflight, bool(view.unclaimed))
         if now != self._last:
             output.say(line(view))
         self._last = now

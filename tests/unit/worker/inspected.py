@@ -43,12 +43,13 @@ def inspect(
     folder: Path,
     *tries: dict[str, JsonValue],
     updates: int = 300,
+    check: Callable[[], None] = lambda: None,
     **changes: Any,
 ) -> PreflightReport:
     """The report on a function, of one branch with these configurations."""
     order = PreflightOrder(samples=64, updates=updates, branches=[list(tries) or [{}]])
-    lease = lease_of({"function": "train:train"}, order, **changes)
-    return Inspection(function, lease, order, folder=folder, device="cpu", check=lambda: None).report()
+    lease = lease_of(changes.pop("run", {"function": "train:train"}), order, **changes)
+    return Inspection(function, lease, order, folder=folder, device="cpu", check=check).report()
 
 
 def inspect_task(spec: StudySpec, folder: Path) -> PreflightReport:
