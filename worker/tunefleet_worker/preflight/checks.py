@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tunefleet.preflight import Check
 from tunefleet_worker.preflight.goal import Progress
@@ -113,50 +114,53 @@ def _finite(seen: Seen) -> Iterator[Check]:
     yield Check(code="finite", passed=False, saw=saw, likely=likely)
 
 
+_ON_THE_WAY = (
+    (
+        "gradient",
+        attrgetter("unreached"),
+        "no gradient reaches",
+        "a tensor is detached or made under no_grad, gradients are zeroed before the step, or the layer is unused",
+    ),
+    (
+        "optimizer",
+        attrgetter("not_held"),
+        "the optimizer does not hold",
+        "it was made from another model, or before layers were added or replaced",
+    ),
+    (
+        "moved",
+        attrgetter("unmoved"),
+        "the updates do not change",
+        "the learning rate is zero, or the optimizer's step is lost",
+    ),
+    (
+        "cleared",
+        attrgetter("stale"),
+        "gradients of the last update are still there in",
+        "optimizer.zero_grad() is not called",
+    ),
+    (
+        "statistics",
+        attrgetter("idle_statistics"),
+        "batch normalisation never sees a batch in",
+        "model.train() is not called, or model.eval() was called and not taken back",
+    ),
+)
+"""What can be wrong between the loss and the weights: the check, the names of what has it, what is seen, the bug."""
+
+
 def _gradients(seen: Seen, asked: Asked) -> Iterator[Check]:
-    """One check for each thing that can be wrong on the way from the loss to the weights."""
+    """One check for each thing that is wrong on the way from the loss to the weights."""
     if not seen.has_optimizer:
         return
     if not seen.n_updates:
         likely = "optimizer.step() is not called, or another optimizer than that of trial.epochs is used"
         yield Check(code="step", passed=False, saw="the optimizer takes no step", likely=likely)
         return
-    rules = (
-        (
-            "gradient",
-            seen.unreached,
-            "no gradient reaches",
-            "a tensor is detached or made under no_grad, gradients are zeroed before the step, or the layer is unused",
-        ),
-        (
-            "optimizer",
-            seen.not_held,
-            "the optimizer does not hold",
-            "it was made from another model, or before layers were added or replaced",
-        ),
-        (
-            "moved",
-            seen.unmoved,
-            "the updates do not change",
-            "the learning rate is zero, or the optimizer's step is lost",
-        ),
-        (
-            "cleared",
-            seen.stale,
-            "gradients of the last update are still there in",
-            "optimizer.zero_grad() is not called",
-        ),
-        (
-            "statistics",
-            seen.idle_statistics,
-            "batch normalisation never sees a batch in",
-            "model.train() is not called, or model.eval() was called and not taken back",
-        ),
-    )
-    for code, names, what, likely in rules:
-        if names:
-            yield Check(code=code, passed=False, saw=f"{what} {_named(names)}", likely=likely)
-    if not any(names for _, names, _, _ in rules):
+    wrong = [(code, names(seen), what, likely) for code, names, what, likely in _ON_THE_WAY if names(seen)]
+    for code, names, what, likely in wrong:
+        yield Check(code=code, passed=False, saw=f"{what} {_named(names)}", likely=likely)
+    if not wrong:
         yield Check(code="gradient", passed=True, saw="a gradient reaches and moves every trainable tensor")
     if seen.frozen:
         likely = "requires_grad was switched off; leave it so if these weights come from elsewhere"
