@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tunefleet.cli import output
-from tunefleet.preflight import BranchReport, Check, PreflightReport
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tunefleet.preflight import BranchReport, Check, PreflightReport
     from tunefleet.protocol import PreflightState
 
 
@@ -40,6 +40,7 @@ def run_at_home(file: Path) -> PreflightReport:
     import sys
 
     from tunefleet.cli.processes import ChildFailed, need
+    from tunefleet.preflight import PreflightReport
 
     need("tunefleet_worker", "worker")
     command = [sys.executable, "-m", "tunefleet_worker", "preflight", str(file), "--json"]
