@@ -296,6 +296,15 @@ Parameter = Annotated[
 """One parameter of a space."""
 
 
+def extremes(parameter: Parameter) -> tuple[JsonValue, ...]:
+    """The values that decide whether all of a parameter's values are accepted: the ends of a range, every choice."""
+    if isinstance(parameter, Choice):
+        return parameter.choice
+    if isinstance(parameter, Fixed):
+        return (parameter.fixed,)
+    return parameter.bounds
+
+
 def _parse(text: str) -> Expression:
     try:
         return Expression.parse(text)

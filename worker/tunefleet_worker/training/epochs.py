@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from tunefleet_worker.training.mixup import Targets, mix
+from tunefleet_worker.training.precision import mixed_precision
 from tunefleet_worker.training.samples import Samples
 
 SCORING_BATCH = (
@@ -31,11 +35,50 @@ class Score:
         return math.isfinite(self.loss)
 
 
-def train_epoch(model: nn.Module, samples: Samples, *, optimizer: Optimizer, batch_size: int) -> Score:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What an update does besides the optimizer's step on the cross-entropy.
+
+    Attributes:
+        label_smoothing: the share of each target that is spread evenly over all classes (Szegedy et al. 2016).
+        mixup: alpha of `mixup.mix`; 0: samples as they are.
+        precision: `mixed` lets a GPU compute in bfloat16 where it can.
+        before_step: called between `backward` and the optimizer's step, in this order, such as `PercentileClip.clip`.
+        after_step: called behind the step, such as `ProximalL1.step` and `Schedule.step`.
+    """
+
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    precision: Literal["full", "mixed"] = "full"
+    before_step: tuple[Callable[[], object], ...] = ()
+    after_step: tuple[Callable[[], object], ...] = ()
+
+    def loss(self, model: nn.Module, batch: Samples) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, a scalar with its graph, and how many samples the model gets right, int64.
+
+        Of mixed samples it is right to say what they mostly are.
+        """
+        targets = Targets(batch.labels, batch.labels, 1.0)
+        inputs = batch.inputs
+        if self.mixup > 0:
+            inputs, targets = mix(inputs, batch.labels, alpha=self.mixup)
+        with mixed_precision(inputs.device) if self.precision == "mixed" else nullcontext():
+            logits = model(inputs)
+            loss = targets.loss(logits, label_smoothing=self.label_smoothing)
+        return loss, (logits.detach().argmax(1) == targets.majority).sum()
+
+
+PLAIN = Recipe()
+
+
+def train_epoch(
+    model: nn.Module, samples: Samples, *, optimizer: Optimizer, batch_size: int, recipe: Recipe = PLAIN
+) -> Score:
     """Take one step for each batch of a new order of all samples.
 
     The samples are on the model's device. Their order comes from torch's global generator of the CPU, so that a
-    checkpoint holds it. The score is the mean over the batches as they were trained on, before each step.
+    checkpoint holds it. The score is the mean over the batches as they were trained on, before each step: with label
+    smoothing and mixup its loss is the smoothed and mixed one.
     """
     model.train()
     inputs, labels = samples.inputs, samples.labels
@@ -43,16 +86,23 @@ def train_epoch(model: nn.Module, samples: Samples, *, optimizer: Optimizer, bat
     n_right = torch.zeros((), dtype=torch.int64, device=inputs.device)
     for batch in shuffled_batches(len(labels), batch_size):
         index = batch.to(inputs.device)
-        target = labels[index]
-        logits = model(inputs[index])
-        loss = functional.cross_entropy(logits, target)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        loss, right = recipe.loss(model, Samples(inputs[index], labels[index]))
+        update(optimizer, loss, recipe=recipe)
         # Summed on the device: reading each loss would wait for it.
         loss_sum += loss.detach() * len(batch)
-        n_right += (logits.detach().argmax(1) == target).sum()
+        n_right += right
     return Score(loss=loss_sum.item() / len(labels), accuracy=n_right.item() / len(labels))
+
+
+def update(optimizer: Optimizer, loss: Tensor, *, recipe: Recipe = PLAIN) -> None:
+    """One step down the gradient of a loss, and what the recipe puts before and behind it."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for call in recipe.before_step:
+        call()
+    optimizer.step()
+    for call in recipe.after_step:
+        call()
 
 
 @torch.no_grad()
@@ -75,5 +125,13 @@ def shuffled_batches(n_samples: int, batch_size: int) -> Iterator[Tensor]:
     A last batch of a single sample joins the one before, since batch normalisation cannot do with one.
     """
     order = torch.randperm(n_samples)
-    ends = list(range(batch_size, n_samples - 1, batch_size))
-    return iter(torch.tensor_split(order, ends))
+    return iter(torch.tensor_split(order, list(_inner_ends(n_samples, batch_size))))
+
+
+def n_batches(n_samples: int, batch_size: int) -> int:
+    """How many batches `shuffled_batches` makes."""
+    return len(_inner_ends(n_samples, batch_size)) + 1
+
+
+def _inner_ends(n_samples: int, batch_size: int) -> range:
+    return range(batch_size, n_samples - 1, batch_size)

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 
 from tunefleet.errors import TunefleetError
 from tunefleet.model import did_you_mean
+from tunefleet_worker.training.lbfgs import DecayedLBFGS
+from tunefleet_worker.training.muon import MuonWithAdamW, hidden_matrices
 
 OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType(
     {
@@ -21,9 +23,13 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType(
         "nadam": torch.optim.NAdam,
         "radam": torch.optim.RAdam,
         "adagrad": torch.optim.Adagrad,
+        "adadelta": torch.optim.Adadelta,
+        "asgd": torch.optim.ASGD,
+        "muon": MuonWithAdamW,
+        "lbfgs": DecayedLBFGS,
     }
 )
-"""torch's classes by the names that studies use."""
+"""The classes by the names that studies use; `tunefleet.optimizers.PRESETS` has the learning rates of each."""
 
 FUSED = frozenset(
     {"sgd", "adam", "adamw", "adagrad"}
@@ -37,32 +43,48 @@ class UnknownOptimizer(TunefleetError):
 
 
 def build_optimizer(
-    name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, momentum: float = 0.9
+    name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
 ) -> Optimizer:
     """The optimizer of a model's trainable parameters.
 
     Args:
-        name: one of OPTIMIZERS.
+        name: one of OPTIMIZERS. lbfgs needs a closure over all samples, such as `whole_batch` makes; asgd leaves the
+            average of the weights in its state, where torch never reads it: `averaging` has averages that count.
         model: biases and the parameters of normalisations, all those with one dimension, are never decayed.
         lr: the learning rate.
-        weight_decay: decoupled from the gradient by adamw, an L2 penalty with the others.
+        weight_decay: decoupled from the gradient by adamw and muon, an L2 penalty with the others.
         momentum: of sgd; the others have their own and leave it alone.
+        nesterov: whether sgd looks ahead (Sutskever et al. 2013); without momentum there is nothing to look ahead to.
 
     Raises:
         UnknownOptimizer: the name is not one of OPTIMIZERS.
     """
     if name not in OPTIMIZERS:
         raise UnknownOptimizer(f"there is no optimizer {name!r}{did_you_mean(name, list(OPTIMIZERS))}.")
-    options: dict[str, object] = {"momentum": momentum} if name == "sgd" else {}
+    options: dict[str, object] = {}
+    if name == "sgd":
+        options = {"momentum": momentum, "nesterov": nesterov and momentum > 0}
     if name in FUSED:
         options["fused"] = True
-    return OPTIMIZERS[name](_parameter_groups(model, weight_decay), lr=lr, **options)
+    return OPTIMIZERS[name](_groups(name, model, weight_decay), lr=lr, **options)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _groups(name: str, model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """The trainable parameters in groups of one decay and one kind of update, none of them empty."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups: list[dict[str, object]] = [
-        {"params": [parameter for parameter in trainable if parameter.dim() > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trainable if parameter.dim() <= 1], "weight_decay": 0.0},
-    ]
+    if name == "lbfgs":  # which takes one group, and leaves out the decay of biases by itself
+        return [{"params": trainable, "weight_decay": weight_decay}]
+    decayed = [parameter for parameter in trainable if parameter.dim() > 1]
+    spared: dict[str, object] = {
+        "params": [parameter for parameter in trainable if parameter.dim() <= 1],
+        "weight_decay": 0.0,
+    }
+    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": weight_decay}, spared]
+    if name == "muon":
+        hidden = {id(parameter) for parameter in hidden_matrices(model)}
+        groups = [
+            {"params": [it for it in decayed if id(it) in hidden], "weight_decay": weight_decay, "muon": True},
+            {"params": [it for it in decayed if id(it) not in hidden], "weight_decay": weight_decay},
+            spared,
+        ]
     return [group for group in groups if group["params"]]
