@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from tunefleet.errors import InvalidInput
-from tunefleet_worker.tasks.models import ModelConfig, build_model
+from tunefleet.optimizers import IN_BATCHES, PRESETS
+from tunefleet_worker.tasks.models import ModelConfig, Residual, build_model
 from tunefleet_worker.training.epochs import score, shuffled_batches, train_epoch
-from tunefleet_worker.training.optimizers import OPTIMIZERS, UnknownOptimizer, build_optimizer
+from tunefleet_worker.training.optimizers import UnknownOptimizer, build_optimizer
 from tunefleet_worker.training.samples import Samples
 
 SHAPES = [(1, 40), (1, 8, 8), (3, 28, 28), (2, 1, 5)]
@@ -32,11 +33,13 @@ def parameters(model: nn.Module) -> int:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
 @pytest.mark.parametrize("depth", [1, 6])
+@pytest.mark.parametrize("residual", [False, True])
 def test_any_network_takes_any_input_and_learns_in_every_layer(
-    kind: str, shape: tuple[int, ...], normalization: str, depth: int
+    kind: str, shape: tuple[int, ...], normalization: str, depth: int, residual: bool
 ) -> None:
     torch.manual_seed(0)
-    model = build_model(config(kind=kind, input_shape=shape, normalization=normalization, depth=depth, dropout=0.1))
+    shaped = config(kind=kind, input_shape=shape, normalization=normalization, depth=depth, dropout=0.1)
+    model = build_model(shaped.model_copy(update={"residual": residual}))
     logits = model(torch.randn(4, *shape))
     logits.square().sum().backward()
     assert logits.shape == (4, 10)
@@ -47,8 +50,8 @@ def test_any_network_takes_any_input_and_learns_in_every_layer(
     ("activation", "layer"), [("relu", nn.ReLU), ("gelu", nn.GELU), ("silu", nn.SiLU), ("tanh", nn.Tanh)]
 )
 def test_activation_stands_behind_every_hidden_layer(activation: str, layer: type[nn.Module]) -> None:
-    for kind in ("mlp", "cnn"):
-        model = build_model(config(kind=kind, activation=activation, depth=3))
+    for kind, residual in (("mlp", False), ("cnn", False), ("mlp", True), ("cnn", True)):
+        model = build_model(config(kind=kind, activation=activation, depth=3, residual=residual))
         assert sum(isinstance(module, layer) for module in model.modules()) == 3
 
 
@@ -62,6 +65,22 @@ def test_normalization_layers_are_of_the_kind_that_is_asked_for() -> None:
     for (kind, normalization), layer in expected.items():
         model = build_model(config(kind=kind, normalization=normalization, depth=2))
         assert sum(isinstance(module, layer) for module in model.modules()) == 2
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_residual_blocks_begin_as_their_shortcuts_and_have_gradients(kind: str, normalization: str) -> None:
+    torch.manual_seed(0)
+    model = build_model(config(kind=kind, normalization=normalization, depth=5, residual=True))
+    blocks = [module for module in model.modules() if isinstance(module, Residual)]
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for block in blocks:
+        block.register_forward_hook(lambda it, given, out: seen.append((it.shortcut(given[0]), out)))
+    model(torch.randn(4, 1, 8, 8)).square().sum().backward()
+    assert len(seen) == 4
+    assert all(torch.equal(shortcut, out) for shortcut, out in seen)
+    last = [block.branch[-1].get_parameter("weight") for block in blocks]
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in last)
 
 
 def test_signals_get_one_dimensional_convolutions() -> None:
@@ -108,20 +127,20 @@ def test_config_out_of_range_is_refused_by_name(key: str, value: object) -> None
         config(**{key: value})
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", IN_BATCHES)
 def test_every_optimizer_learns_and_leaves_biases_and_norms_undecayed(name: str) -> None:
     torch.manual_seed(0)
     model = build_model(config(kind="mlp"))
-    optimizer = build_optimizer(name, model, lr=0.01, weight_decay=0.1)
+    optimizer = build_optimizer(name, model, lr=PRESETS[name].default, weight_decay=0.1)
     samples = Samples(torch.randn(64, 1, 8, 8), torch.arange(64) % 10)
     before = score(model, samples).loss
     for _ in range(10):
         train_epoch(model, samples, optimizer=optimizer, batch_size=16)
-    decayed, spared = optimizer.param_groups
+    *decayed, spared = optimizer.param_groups
     assert score(model, samples).loss < before
-    assert decayed["weight_decay"] == 0.1
+    assert {group["weight_decay"] for group in decayed} == {0.1}
     assert spared["weight_decay"] == 0.0
-    assert {parameter.dim() for parameter in decayed["params"]} == {2}
+    assert {parameter.dim() for group in decayed for parameter in group["params"]} == {2}
     assert {parameter.dim() for parameter in spared["params"]} == {1}
 
 

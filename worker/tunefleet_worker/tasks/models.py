@@ -41,6 +41,21 @@ class ModelConfig(Model):
     activation: Activation = "relu"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalization: Normalization = "batch"
+    residual: bool = False
+    """Whether every hidden layer but the first adds to what it is given."""
+
+
+class Residual(nn.Module):
+    """shortcut(x) + branch(x) (He et al. 2016, arXiv:1603.05027)."""
+
+    def __init__(self, branch: nn.Sequential, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+        self.shortcut = shortcut
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs (n, ...) to the sum, of the branch's shape."""
+        return self.shortcut(inputs) + self.branch(inputs)  # type: ignore[no-any-return]
 
 
 def build_model(config: ModelConfig) -> nn.Module:
@@ -53,22 +68,17 @@ def build_model(config: ModelConfig) -> nn.Module:
 def _mlp(config: ModelConfig) -> list[nn.Module]:
     layers: list[nn.Module] = [nn.Flatten()]
     n_inputs = math.prod(config.input_shape)
-    for _ in range(config.depth):
-        layers.append(nn.Linear(n_inputs, config.width, bias=config.normalization == "none"))
-        if config.normalization != "none":
-            layers.append(
-                nn.BatchNorm1d(config.width) if config.normalization == "batch" else nn.LayerNorm(config.width)
-            )
-        layers += [ACTIVATIONS[config.activation](), *_dropout(config)]
+    for block in range(config.depth):
+        layers += _hidden(config, _weights(config, n_inputs, n_outputs=config.width, n_sides=0), is_first=block == 0)
         n_inputs = config.width
-    return [*layers, nn.Linear(n_inputs, config.classes)]
+    return [*layers, *_last_activation(config, n_inputs, n_sides=0), nn.Linear(n_inputs, config.classes)]
 
 
 def _cnn(config: ModelConfig) -> list[nn.Module]:
     """Blocks of convolution, normalisation and activation, with pooling between; an average at the end."""
     channels, *sides = config.input_shape
-    is_flat = len(sides) == 2
-    pool: type[nn.Module] = nn.MaxPool2d if is_flat else nn.MaxPool1d
+    n_sides = len(sides)
+    pool: type[nn.Module] = nn.MaxPool2d if n_sides == 2 else nn.MaxPool1d
     layers: list[nn.Module] = []
     n_pools = 0
     for block in range(config.depth):
@@ -77,26 +87,66 @@ def _cnn(config: ModelConfig) -> list[nn.Module]:
             sides = [side // 2 for side in sides]
             n_pools += 1
         n_channels = config.width * min(2**n_pools, MAX_GROWTH)
-        layers += _convolution(config, channels, n_channels, is_flat=is_flat)
+        layers += _hidden(
+            config, _weights(config, channels, n_outputs=n_channels, n_sides=n_sides), is_first=block == 0
+        )
         channels = n_channels
-    average: nn.Module = nn.AdaptiveAvgPool2d(1) if is_flat else nn.AdaptiveAvgPool1d(1)
-    return [*layers, average, nn.Flatten(), *_dropout(config), nn.Linear(channels, config.classes)]
+    average: nn.Module = nn.AdaptiveAvgPool2d(1) if n_sides == 2 else nn.AdaptiveAvgPool1d(1)
+    head = [average, nn.Flatten(), *_dropout(config), nn.Linear(channels, config.classes)]
+    return [*layers, *_last_activation(config, channels, n_sides=n_sides), *head]
 
 
-def _convolution(config: ModelConfig, channels: int, n_channels: int, *, is_flat: bool) -> list[nn.Module]:
+def _hidden(config: ModelConfig, weights: nn.Linear | nn.Conv1d | nn.Conv2d, *, is_first: bool) -> list[nn.Module]:
+    """A hidden layer around its weights: followed by normalisation and activation, or behind them in a residual block.
+
+    The block is normalisation, activation, weights, normalisation, and the last scale begins with zero, so that a
+    network of any depth begins as a shallow one (Goyal et al. 2017, arXiv:1706.02677, section 5.1). The normalisation
+    behind the weights is Han et al.'s 2017 (arXiv:1610.02915): before the activation a scale of zero would have no
+    gradient under ReLU. Without normalisation the weights themselves begin with zero.
+    """
+    n_inputs, n_outputs, n_sides = weights.weight.shape[1], weights.weight.shape[0], weights.weight.dim() - 2
+    in_mlp = _dropout(config) if n_sides == 0 else []
+    if not config.residual:
+        return [weights, *_norm(config, n_outputs, n_sides=n_sides), ACTIVATIONS[config.activation](), *in_mlp]
+    if is_first:
+        return [weights]
+    before = [*_norm(config, n_inputs, n_sides=n_sides), ACTIVATIONS[config.activation](), *in_mlp]
+    branch = nn.Sequential(*before, weights, *_norm(config, n_outputs, n_sides=n_sides))
+    fits = n_inputs == n_outputs
+    return [
+        Residual(
+            branch,
+            nn.Identity() if fits else _weights(config, n_inputs, n_outputs=n_outputs, n_sides=n_sides, window=1),
+        )
+    ]
+
+
+def _last_activation(config: ModelConfig, n: int, *, n_sides: int) -> list[nn.Module]:
+    """What a sum of residual blocks still lacks before the head."""
+    if not config.residual:
+        return []
+    return [*_norm(config, n, n_sides=n_sides), ACTIVATIONS[config.activation]()]
+
+
+def _weights(
+    config: ModelConfig, n_inputs: int, *, n_outputs: int, n_sides: int, window: int | None = None
+) -> nn.Linear | nn.Conv1d | nn.Conv2d:
+    """A linear layer for 0 sides, a convolution for a signal's 1 or a picture's 2, that keeps their lengths."""
     has_bias = config.normalization == "none"
-    convolution: nn.Module
+    if n_sides == 0:
+        return nn.Linear(n_inputs, n_outputs, bias=has_bias)
     # A signal has fewer samples than a picture has pixels, so that a wider window costs little there.
-    if is_flat:
-        convolution = nn.Conv2d(channels, n_channels, 3, padding=1, bias=has_bias)
-    else:
-        convolution = nn.Conv1d(channels, n_channels, 5, padding=2, bias=has_bias)
-    layers: list[nn.Module] = [convolution]
+    size = window or (3 if n_sides == 2 else 5)
+    convolution = nn.Conv2d if n_sides == 2 else nn.Conv1d
+    return convolution(n_inputs, n_outputs, size, padding=size // 2, bias=has_bias)
+
+
+def _norm(config: ModelConfig, n: int, *, n_sides: int) -> list[nn.Module]:
+    if config.normalization == "none":
+        return []
     if config.normalization == "batch":
-        layers.append(nn.BatchNorm2d(n_channels) if is_flat else nn.BatchNorm1d(n_channels))
-    elif config.normalization == "layer":
-        layers.append(nn.GroupNorm(1, n_channels))  # one group: the layer norm of a picture
-    return [*layers, ACTIVATIONS[config.activation]()]
+        return [nn.BatchNorm2d(n) if n_sides == 2 else nn.BatchNorm1d(n)]
+    return [nn.GroupNorm(1, n) if n_sides else nn.LayerNorm(n)]  # one group: the layer norm of a picture
 
 
 def _dropout(config: ModelConfig) -> list[nn.Module]:
@@ -108,6 +158,9 @@ def _initialise(model: nn.Sequential, activation: Activation) -> None:
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="tanh" if activation == "tanh" else "relu")
             _zero(layer.bias)
+    for block in model.modules():
+        if isinstance(block, Residual):
+            _zero(block.branch[-1].get_parameter("weight"))  # of the last normalisation, or of the weights
     head = model[-1]
     if isinstance(head, nn.Linear):
         nn.init.normal_(head.weight, std=HEAD_GAIN / math.sqrt(head.in_features))
