@@ -11,15 +11,18 @@ from pydantic import JsonValue
 
 from tunefleet.errors import Problem
 from tunefleet.model import did_you_mean, shown
-from tunefleet.parameters import Choice, Fixed, Parameter
+from tunefleet.optimizers import IN_BATCHES
+from tunefleet.parameters import Parameter, extremes
+from tunefleet.schedules import NAMES, schedule_problems
 from tunefleet.spec import SEALED_TEST, StudySpec, TaskRun
+from tunefleet.stages import planned
 
 
 @dataclass(frozen=True, slots=True)
 class TaskParameter:
-    """A parameter that a space may search; it is required when it has no default."""
+    """A parameter that a space may search; it is required when it has no default, unless it is optional."""
 
-    kind: Literal["float", "int", "choice"]
+    kind: Literal["float", "int", "choice", "flag"]
     default: JsonValue = None
     choices: tuple[str, ...] = ()
     low: float | None = None
@@ -32,16 +35,20 @@ class TaskParameter:
     """Every value is below it."""
     shapes: bool = False
     """Whether what was trained with one value, weights and moments, does not fit another."""
+    optional: bool = False
+    """Whether a configuration may lack it although it has no default."""
 
     @property
     def is_required(self) -> bool:
         """Whether every configuration must have it."""
-        return self.default is None
+        return self.default is None and not self.optional
 
     def broken_rule(self, value: JsonValue) -> str | None:
         """The rule that the value breaks, None when the task takes it."""
         if self.kind == "choice":
             return None if value in self.choices else f"the task offers {', '.join(self.choices)}"
+        if self.kind == "flag":
+            return None if isinstance(value, bool) else "the task takes true or false here"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "the task takes a number here"
         if self.kind == "int" and not isinstance(value, int):
@@ -116,7 +123,7 @@ class TaskSignature:
                     f"space.{name}", f"the task has no such parameter{did_you_mean(name, list(self.parameters))}"
                 )
                 continue
-            for value in _extremes(parameter):
+            for value in extremes(parameter):
                 if (rule := self.parameters[name].broken_rule(value)) is not None:
                     yield Problem(f"space.{name}", rule, shown(value))
                     break
@@ -141,7 +148,15 @@ def task_problems(spec: StudySpec) -> list[Problem]:
                 "run.task", f"there is no such task{did_you_mean(spec.run.task, list(TASKS))}", shown(spec.run.task)
             )
         ]
-    return signature.problems(spec.run.options, spec.space, metrics=_asked_for(spec))
+    problems = signature.problems(spec.run.options, spec.space, metrics=_asked_for(spec))
+    if problems:  # a space that is broken already would be called broken twice
+        return problems
+    return list(schedule_problems(spec.space, lengths=_lengths(spec)))
+
+
+def _lengths(spec: StudySpec) -> list[int]:
+    """How many steps the study's trials run, by stage; none when it does not say."""
+    return [stage.steps for stage in planned(spec)] or ([] if spec.steps is None else [spec.steps])
 
 
 def _asked_for(spec: StudySpec) -> dict[str, str]:
@@ -151,15 +166,6 @@ def _asked_for(spec: StudySpec) -> dict[str, str]:
     metrics = {f"objectives.{i}.metric": objective.metric for i, objective in enumerate(spec.objectives)}
     bounded = [name for name in spec.result_metrics if name not in metrics.values()]
     return {**metrics, **{f"outcomes ({name})": name for name in bounded}}
-
-
-def _extremes(parameter: Parameter) -> tuple[JsonValue, ...]:
-    """The values that decide whether all of a parameter's values are accepted."""
-    if isinstance(parameter, Choice):
-        return parameter.choice
-    if isinstance(parameter, Fixed):
-        return (parameter.fixed,)
-    return parameter.bounds
 
 
 TASKS: Mapping[str, TaskSignature] = MappingProxyType(
@@ -175,20 +181,28 @@ TASKS: Mapping[str, TaskSignature] = MappingProxyType(
             parameters={
                 "lr": TaskParameter("float", above=0.0),
                 "batch_size": TaskParameter("int", 64, low=2),
-                "optimizer": TaskParameter(
-                    "choice",
-                    "adamw",
-                    choices=("sgd", "adam", "adamw", "rmsprop", "nadam", "radam", "adagrad"),
-                    shapes=True,
-                ),
+                "optimizer": TaskParameter("choice", "adamw", choices=IN_BATCHES, shapes=True),
                 "momentum": TaskParameter("float", 0.9, low=0.0, below=1.0),
+                "nesterov": TaskParameter("flag", False),
                 "weight_decay": TaskParameter("float", 0.0, low=0.0),
+                "l1": TaskParameter("float", 0.0, low=0.0),
+                "label_smoothing": TaskParameter("float", 0.0, low=0.0, below=1.0),
+                "mixup": TaskParameter("float", 0.0, low=0.0),
+                "clip_percentile": TaskParameter("float", 100.0, above=0.0, high=100.0, shapes=True),
+                "averaging": TaskParameter("choice", "none", choices=("none", "ema", "swa"), shapes=True),
+                "precision": TaskParameter("choice", "full", choices=("full", "mixed")),
+                "schedule": TaskParameter("choice", "constant", choices=NAMES, shapes=True),
+                "period": TaskParameter("int", low=1, optional=True),
+                "decay": TaskParameter("float", 0.1, above=0.0, below=1.0),
+                "cycle_growth": TaskParameter("int", 1, low=1),
+                "warmup": TaskParameter("float", 0.0, low=0.0),
                 "model": TaskParameter("choice", "cnn", choices=("mlp", "cnn"), shapes=True),
                 "depth": TaskParameter("int", 3, low=1, high=64, shapes=True),
                 "width": TaskParameter("int", 32, low=1, high=16_384, shapes=True),
                 "activation": TaskParameter("choice", "relu", choices=("relu", "gelu", "silu", "tanh")),
                 "dropout": TaskParameter("float", 0.0, low=0.0, below=1.0),
                 "normalization": TaskParameter("choice", "batch", choices=("none", "batch", "layer"), shapes=True),
+                "residual": TaskParameter("flag", False, shapes=True),
             },
             metrics=("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
         )

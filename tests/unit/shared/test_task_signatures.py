@@ -114,7 +114,8 @@ def test_run_and_objective_that_do_not_fit_are_named(changes: dict[str, Any], pr
         ),
         (
             {"lr": {"fixed": 0.1}, "optimizer": ["adam", "lion"]},
-            "space.optimizer = 'lion': the task offers sgd, adam, adamw, rmsprop, nadam, radam, adagrad",
+            "space.optimizer = 'lion': the task offers sgd, adam, adamw, rmsprop, nadam, radam, adagrad, adadelta, "
+            "asgd, muon",
         ),
         (
             {"lr": {"fixed": 0.1}, "width": [True]},

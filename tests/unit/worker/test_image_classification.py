@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from tunefleet.errors import InvalidInput, NotFound
+from tunefleet.optimizers import PRESETS
 from tunefleet.spec import DataSpec
 from tunefleet.tasks import TASKS
 from tunefleet.telemetry import SUMMARIES
@@ -26,6 +27,7 @@ from tunefleet_worker.tasks.image_classification import image_classification
 from tunefleet_worker.tasks.models import ModelConfig
 from tunefleet_worker.tasks.registry import TASK_MODULES, load_task
 from tunefleet_worker.tasks.saved_model import SavedModel, SavedModelError
+from tunefleet_worker.tasks.training import TrainingConfig
 from tunefleet_worker.training.optimizers import OPTIMIZERS
 
 GOOD: dict[str, Any] = {"lr": 3e-3, "batch_size": 64, "depth": 3, "width": 16}
@@ -203,7 +205,9 @@ def test_table_of_tasks_agrees_with_what_there_is_to_choose() -> None:
     parameters = TASKS["image_classification"].parameters
     fields = ModelConfig.model_fields
     assert TASKS["image_classification"].options["dataset"].choices == tuple(DATASETS)
-    assert parameters["optimizer"].choices == tuple(OPTIMIZERS)
+    assert parameters["optimizer"].choices == tuple(name for name in OPTIMIZERS if not PRESETS[name].whole_batch)
+    assert parameters["averaging"].choices == get_args(TrainingConfig.model_fields["averaging"].annotation)
+    assert parameters["precision"].choices == get_args(TrainingConfig.model_fields["precision"].annotation)
     assert parameters["model"].choices == get_args(fields["kind"].annotation)
     assert parameters["activation"].choices == get_args(fields["activation"].annotation)
     assert parameters["normalization"].choices == get_args(fields["normalization"].annotation)

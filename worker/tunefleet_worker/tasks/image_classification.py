@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tunefleet.errors import InvalidInput, Problem
+from tunefleet.model import Model
 from tunefleet.seeding import seed_everything
 from tunefleet.trial import Trial
 from tunefleet_worker.looking.predictions import keep_predictions
@@ -10,8 +14,8 @@ from tunefleet_worker.looking.probe import Probe
 from tunefleet_worker.tasks.datasets.parts import DataChoice, TrainingParts, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.saved_model import SavedModel
-from tunefleet_worker.training.epochs import score, train_epoch
-from tunefleet_worker.training.optimizers import build_optimizer
+from tunefleet_worker.tasks.training import Training, TrainingConfig
+from tunefleet_worker.training.epochs import score
 
 NAME = "image_classification"
 JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
@@ -26,56 +30,63 @@ def image_classification(
     batch_size: int = 64,
     optimizer: str = "adamw",
     momentum: float = 0.9,
+    nesterov: bool = False,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    clip_percentile: float = 100.0,
+    averaging: str = "none",
+    precision: str = "full",
+    schedule: str = "constant",
+    period: int | None = None,
+    decay: float = 0.1,
+    cycle_growth: int = 1,
+    warmup: float = 0.0,
     model: str = "cnn",
     depth: int = 3,
     width: int = 32,
     activation: str = "relu",
     dropout: float = 0.0,
     normalization: str = "batch",
+    residual: bool = False,
 ) -> None:
     """Train a network; after each epoch, report train_loss, train_accuracy, val_loss and val_accuracy.
 
     Training ends early when the loss is no longer a number, after reporting it. The artifact `model.json` rebuilds the
     network for the weights that `trial.epochs` keeps. `dataset` and `folder` are options of the study's `run`; given
-    here, they go before these.
+    here, they go before these. The other arguments are fields of ModelConfig and TrainingConfig.
 
     Raises:
         InvalidInput: no data set is named, or a parameter is out of its range.
         DataUnavailable: the data set is not here.
     """
+    given = dict(locals())
     seed_everything(trial.seed)
     choice = _choice(trial, dataset, folder)
     parts = load_training_parts(choice)
-    config = ModelConfig.parse(
-        {
-            "kind": model,
-            "input_shape": tuple(parts.train.inputs.shape[1:]),
-            "classes": len(parts.classes),
-            "depth": depth,
-            "width": width,
-            "activation": activation,
-            "dropout": dropout,
-            "normalization": normalization,
-        }
-    )
+    config = _model_config(parts, given)
     _describe(trial, config, choice, parts)
-    network = build_model(config).to(trial.device)
-    updates = build_optimizer(optimizer, network, lr=lr, weight_decay=weight_decay, momentum=momentum)
-    trial.watch(network, updates)
     train, held_out = (parts.standardisation.apply(part).to(trial.device) for part in (parts.train, parts.validation))
     if trial.limit_data is not None:
         train, held_out = train.first(trial.limit_data), held_out.first(JUDGED_OF_LIMITED * trial.limit_data)
-    for _ in trial.epochs(model=network, optimizer=updates):
-        trained = train_epoch(network, train, optimizer=updates, batch_size=batch_size)
-        judged = score(network, held_out)
+    training = Training(build_model(config).to(trial.device), _training_config(trial, given), n_samples=len(train))
+    trial.watch(training.network, training.optimizer)
+    for epoch in trial.epochs(**training.stateful):
+        trained = training.run_epoch(epoch, train)
+        judged = score(training.judged, held_out)
         trial.report(
-            train_loss=trained.loss, train_accuracy=trained.accuracy, val_loss=judged.loss, val_accuracy=judged.accuracy
+            training.metrics,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            val_loss=judged.loss,
+            val_accuracy=judged.accuracy,
         )
+        training.end_epoch(judged.loss)
         if not (trained.is_finite and judged.is_finite):
             break
     probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
-    keep_predictions(trial, network, held_out=probe, classes=parts.classes)
+    keep_predictions(trial, training.judged, held_out=probe, classes=parts.classes)
 
 
 def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:
@@ -84,6 +95,22 @@ def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice
         raise InvalidInput([Problem("run.dataset", f"is required by the task {NAME}")])
     place = folder if folder is not None else trial.options.get("folder")
     return DataChoice.parse({"dataset": name, "folder": place, "spec": trial.data}, field="run")
+
+
+def _model_config(parts: TrainingParts, given: Mapping[str, Any]) -> ModelConfig:
+    shape = {"input_shape": tuple(parts.train.inputs.shape[1:]), "classes": len(parts.classes)}
+    return ModelConfig.parse({"kind": given["model"], **shape, **_fields(ModelConfig, given)})
+
+
+def _training_config(trial: Trial, given: Mapping[str, Any]) -> TrainingConfig:
+    if trial.steps is None:
+        raise InvalidInput([Problem("steps", f"is required by the task {NAME}: how many epochs a trial trains")])
+    return TrainingConfig.parse({"epochs": trial.steps, **_fields(TrainingConfig, given)})
+
+
+def _fields(model: type[Model], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the task's arguments that are fields of a model."""
+    return {name: value for name, value in given.items() if name in model.model_fields}
 
 
 def _describe(trial: Trial, config: ModelConfig, choice: DataChoice, parts: TrainingParts) -> None:

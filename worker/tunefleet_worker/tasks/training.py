@@ -1,0 +1,165 @@
+"""How a built-in task trains: the pieces of `tunefleet_worker.training`, put together as a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from tunefleet.model import Model
+from tunefleet_worker.training.averaging import Average, swa_begin
+from tunefleet_worker.training.batch_growth import BatchPlan
+from tunefleet_worker.training.clipping import PercentileClip
+from tunefleet_worker.training.curves import step, warmup
+from tunefleet_worker.training.epochs import Recipe, Score, n_batches, train_epoch
+from tunefleet_worker.training.optimizers import build_optimizer
+from tunefleet_worker.training.samples import Samples
+from tunefleet_worker.training.schedules import Plateau, Schedule, Shape, build_schedule
+from tunefleet_worker.training.sparsity import ProximalL1
+
+NEVER_CLIPS = 100.0  # percent
+
+
+class TrainingConfig(Model):
+    """Everything that the updates depend on; lengths are in epochs, of which a training has `epochs`."""
+
+    epochs: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    batch_size: int = Field(default=64, ge=2)
+    optimizer: str = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    l1: float = Field(default=0.0, ge=0)
+    """Of the penalty l1 * |w|_1, by proximal steps."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of the Beta distribution that shares are drawn from; 0: samples as they are."""
+    clip_percentile: float = Field(default=NEVER_CLIPS, gt=0, le=100)
+    """Gradients whose norm is above this percentile of the newest norms are scaled down to it; 90 is the playbook's."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """Which average of the weights is judged and kept instead of the last ones."""
+    precision: Literal["full", "mixed"] = "full"
+    schedule: str = "constant"
+    period: int | None = None
+    """What `tunefleet.schedules.PERIODS` says."""
+    decay: float = Field(default=0.1, gt=0, lt=1)
+    cycle_growth: int = Field(default=1, ge=1)
+    warmup: float = Field(default=0.0, ge=0)
+    """Epochs in which the rate rises in a straight line."""
+
+
+class Training:
+    """A network in training.
+
+    Attributes:
+        network: what is trained.
+        judged: what is judged and kept: the network, or the average of its weights.
+        optimizer: of the network.
+        schedule: of the optimizer's rate.
+        clip: of the gradients' norm; idle at the percentile 100.
+
+    Raises:
+        InvalidInput: the schedule lacks its period, or the warm-up is as long as the training.
+        UnknownOptimizer: there is no such optimizer.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainingConfig, *, n_samples: int) -> None:
+        self.network = network
+        self.optimizer = build_optimizer(
+            config.optimizer,
+            network,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+        )
+        self._plan = _plan(config, n_samples)
+        self.schedule = _schedule(config, self._plan, optimizer=self.optimizer)
+        self.clip = PercentileClip(network.parameters(), config.clip_percentile)
+        self._average = _average(config, network)
+        self.judged = network if self._average is None else self._average.module
+        self._recipe = self._build_recipe(config)
+
+    @property
+    def stateful(self) -> dict[str, Any]:
+        """What `trial.epochs` has to save: all that training changes, the judged model as `model`.
+
+        A schedule is not among it, but for plateau's: `run_epoch` says where it is.
+        """
+        objects: dict[str, Any] = {"model": self.judged, "optimizer": self.optimizer}
+        if isinstance(self.schedule, Plateau):
+            objects["schedule"] = self.schedule
+        if self._recipe.before_step:
+            objects["clip"] = self.clip
+        if self._average is not None:
+            objects |= {"network": self.network, "average": self._average}
+        return objects
+
+    def run_epoch(self, epoch: int, train: Samples) -> Score:
+        """Train on all samples once; the score of the network on its way."""
+        self.schedule.seek(self._plan.updates_before(epoch))
+        size = self._plan.sizes[epoch]
+        trained = train_epoch(self.network, train, optimizer=self.optimizer, batch_size=size, recipe=self._recipe)
+        if self._average is not None:
+            self._average.end_epoch(self.network, epoch=epoch, train=train)
+        return trained
+
+    def end_epoch(self, validation_loss: float) -> None:
+        """The model was judged: let the schedule know, and the log, when clipping hides a rate that is too high."""
+        self.schedule.end_epoch(validation_loss)
+        if (advice := self.clip.advice) is not None:
+            print(advice, flush=True)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What to report beside the scores: `clipped_share` of the newest updates, where clipping is asked for."""
+        return {"clipped_share": self.clip.share_clipped} if self._recipe.before_step else {}
+
+    def _build_recipe(self, config: TrainingConfig) -> Recipe:
+        after: list[Callable[[], object]] = []
+        if config.l1 > 0:
+            after.append(ProximalL1(self.optimizer, config.l1).step)
+        if (average := self._average) is not None:
+            after.append(lambda: average.after_update(self.network))
+        return Recipe(
+            label_smoothing=config.label_smoothing,
+            mixup=config.mixup,
+            precision=config.precision,
+            before_step=(self.clip.clip,) if config.clip_percentile < NEVER_CLIPS else (),
+            after_step=(*after, self.schedule.step),
+        )
+
+
+def _plan(config: TrainingConfig, n_samples: int) -> BatchPlan:
+    if config.schedule != "grow_batch" or config.period is None:
+        return BatchPlan.constant(config.batch_size, n_samples=n_samples, epochs=config.epochs)
+    decay = step(config.period, config.decay)
+    return BatchPlan.growing(config.batch_size, decay, n_samples=n_samples, epochs=config.epochs)
+
+
+def _schedule(config: TrainingConfig, plan: BatchPlan, *, optimizer: Any) -> Schedule:
+    per_epoch = n_batches(plan.n_samples, config.batch_size)
+    period = config.period
+    if period is not None and config.schedule != "plateau":  # which counts epochs itself
+        period *= per_epoch
+    shape = Shape(
+        name=config.schedule,
+        total=plan.updates_before(config.epochs),
+        period=period,
+        decay=config.decay,
+        growth=config.cycle_growth,
+        warmup=round(config.warmup * per_epoch),
+    )
+    if config.schedule != "grow_batch":
+        return build_schedule(optimizer, shape)
+    rate, ramp = plan.curve(), warmup(shape.warmup)
+    return Schedule(optimizer, lambda n: rate(n) * ramp(n))
+
+
+def _average(config: TrainingConfig, network: nn.Module) -> Average | None:
+    if config.averaging == "none":
+        return None
+    return Average(network, config.averaging, begin=swa_begin(config.epochs))
