@@ -1,0 +1,348 @@
+"""What each method of training must show on data that it can be shown on, with tuned rates and several seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tunefleet.optimizers import IN_BATCHES, PRESETS
+from tunefleet.spec import DataSpec
+from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
+from tunefleet_worker.tasks.models import ModelConfig, build_model
+from tunefleet_worker.tasks.training import Training, TrainingConfig
+from tunefleet_worker.training import hard_concrete
+from tunefleet_worker.training.epochs import Recipe, Score, score, shuffled_batches, update
+from tunefleet_worker.training.optimizers import build_optimizer
+from tunefleet_worker.training.rate_range import rate_range_test
+from tunefleet_worker.training.samples import Samples
+from tunefleet_worker.training.sparsity import ProximalL1, share_of_zeros
+
+
+@cache
+def parts(dataset: str = "mnist1d", subset: float = 1.0) -> tuple[Samples, Samples]:
+    """The training and the validation part, standardised."""
+    loaded = load_training_parts(DataChoice(dataset=dataset, spec=DataSpec(subset=subset)))
+    train, validation = (loaded.standardisation.apply(part) for part in (loaded.train, loaded.validation))
+    return train, validation
+
+
+def network(seed: int = 0, **fields: Any) -> nn.Module:
+    torch.manual_seed(seed)
+    shape = {"kind": "cnn", "input_shape": (1, 40), "classes": 10, "width": 8, "depth": 3, "normalization": "none"}
+    return build_model(ModelConfig.parse({**shape, **fields}))
+
+
+def train(model: nn.Module, *, data: Samples | None = None, **fields: Any) -> list[Score]:
+    """The training score of each epoch."""
+    samples = data or parts()[0]
+    training = Training(model, TrainingConfig.parse(fields), n_samples=len(samples))
+    curve = []
+    for epoch in range(fields["epochs"]):
+        curve.append(training.run_epoch(epoch, samples))
+        training.end_epoch(curve[-1].loss)
+        if not curve[-1].is_finite:
+            break
+    return curve
+
+
+def accuracy(model: nn.Module) -> float:
+    return score(model, parts()[1]).accuracy
+
+
+def mean(values: Any) -> float:
+    return statistics.mean(values)
+
+
+@pytest.mark.slow
+def test_rate_matters_most_and_the_range_test_finds_a_good_one() -> None:
+    def trained(lr: float) -> float:
+        model = network()
+        train(model, epochs=15, lr=lr, optimizer="adam", batch_size=100)
+        return accuracy(model)
+
+    seen = {lr: trained(lr) for lr in (1e-4, 1e-3, 1e-2, 5e-2)}
+    model = network()
+    suggested = rate_range_test(
+        model, parts()[0], optimizer=build_optimizer("adam", model, lr=1.0), batch_size=100
+    ).suggested
+    assert seen[1e-4] < seen[1e-3] < seen[1e-2] > seen[5e-2]
+    assert seen[1e-2] - max(seen[1e-4], seen[1e-3]) > 0.1  # what a range that ends at 1e-3 costs
+    assert trained(suggested) > seen[1e-2] - 0.1
+
+
+@pytest.mark.slow
+def test_updates_to_a_loss_fall_with_the_batch_and_then_no_further() -> None:
+    def updates(batch_size: int, lr: float) -> int:
+        model, n = network(kind="mlp", width=64, depth=2), 0
+        optimizer = build_optimizer("sgd", model, lr=lr)
+        samples = parts()[0]
+        for _ in range(20):
+            for index in shuffled_batches(len(samples), batch_size):
+                update(optimizer, functional.cross_entropy(model(samples.inputs[index]), samples.labels[index]))
+                n += 1
+            if score(model, samples).loss < 1.3:
+                return n
+        return 10**9
+
+    fewest = {size: min(updates(size, lr) for lr in (0.03, 0.1, 0.3)) for size in (16, 64, 256, 1024)}
+    slopes = [math.log(fewest[b] / fewest[a]) / math.log(b / a) for a, b in pairwise(fewest)]
+    assert slopes[0] < -0.6
+    assert slopes[-1] > slopes[0] + 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_growing_the_batch_gives_the_losses_of_the_decayed_rate_in_half_the_updates(seed: int) -> None:
+    fields: dict[str, Any] = {
+        "epochs": 30,
+        "lr": 0.02,
+        "optimizer": "sgd",
+        "batch_size": 20,
+        "period": 10,
+        "decay": 0.25,
+    }
+    n_updates, curves = {}, {}
+    for schedule in ("step", "grow_batch"):
+        model = network(seed, kind="mlp", width=64)
+        samples = parts()[0]
+        training = Training(model, TrainingConfig.parse({**fields, "schedule": schedule}), n_samples=len(samples))
+        curves[schedule] = []
+        for epoch in range(30):
+            training.run_epoch(epoch, samples)
+            curves[schedule].append(score(model, samples).loss)
+        n_updates[schedule] = training.schedule.last_epoch
+    constant = network(seed, kind="mlp", width=64)
+    train(constant, **(fields | {"period": None}))
+    apart = [abs(math.log(a / b)) for a, b in zip(curves["step"], curves["grow_batch"], strict=True)]
+    assert n_updates["grow_batch"] < 0.55 * n_updates["step"]
+    assert max(apart[12:]) < 0.3
+    assert max(curves["step"][-1], curves["grow_batch"][-1]) < score(constant, parts()[0]).loss
+
+
+@pytest.mark.slow
+def test_the_gap_falls_with_the_decay_and_validation_is_best_in_between() -> None:
+    samples = parts(subset=0.25)[0]
+    gaps, losses = [], []
+    for decay in (1e-3, 0.1, 1.0, 10.0, 50.0):
+        model = network(kind="mlp", width=128, depth=2)
+        train(model, data=samples, epochs=40, lr=3e-3, batch_size=50, weight_decay=decay)
+        losses.append(score(model, parts()[1]).loss)
+        gaps.append(losses[-1] - score(model, samples).loss)
+    assert all(more > less for more, less in pairwise(gaps))
+    assert min(losses[1:-1]) < min(losses[0], losses[-1])
+
+
+def logistic(penalty: str, strength: float) -> nn.Linear:
+    """A logistic regression on breast_cancer by gradient descent on all samples."""
+    values, labels = load_breast_cancer(return_X_y=True)
+    inputs = torch.tensor((values - values.mean(0)) / values.std(0), dtype=torch.float32)
+    target = torch.tensor(labels, dtype=torch.float32)
+    torch.manual_seed(0)
+    model = nn.Linear(30, 1)
+    optimizer = build_optimizer("sgd", model, lr=0.3, momentum=0.0, weight_decay=strength if penalty == "l2" else 0.0)
+    recipe = Recipe(after_step=(ProximalL1(optimizer, strength).step,) if penalty == "proximal" else ())
+    for _ in range(300):
+        loss = functional.binary_cross_entropy_with_logits(model(inputs).squeeze(1), target)
+        if penalty == "subgradient":
+            loss = loss + strength * model.weight.abs().sum()
+        update(optimizer, loss, recipe=recipe)
+    return model
+
+
+def test_proximal_l1_has_exact_zeros_that_grow_with_its_strength_and_gradients_have_none() -> None:
+    zeros = [share_of_zeros(logistic("proximal", strength)) for strength in (1e-4, 3e-3, 0.03, 0.1)]
+    assert all(fewer < more for fewer, more in pairwise(zeros))
+    assert zeros[-1] > 0.8
+    assert share_of_zeros(logistic("subgradient", 0.03)) == share_of_zeros(logistic("l2", 0.03)) == 0.0
+
+
+def test_proximal_l1_ends_where_scikit_learns_solver_does() -> None:
+    values, labels = load_breast_cancer(return_X_y=True)
+    standardised = (values - values.mean(0)) / values.std(0)
+    solver = LogisticRegression(l1_ratio=1.0, solver="liblinear", C=1 / (0.03 * len(labels)), intercept_scaling=100.0)
+    theirs = solver.fit(standardised, labels)
+    ours = logistic("proximal", 0.03)
+
+    def objective(weight: Tensor, bias: Tensor) -> float:
+        logits = torch.tensor(standardised, dtype=torch.float32) @ weight + bias
+        loss = functional.binary_cross_entropy_with_logits(logits, torch.tensor(labels, dtype=torch.float32))
+        return (loss + 0.03 * weight.abs().sum()).item()
+
+    least = objective(torch.tensor(theirs.coef_[0], dtype=torch.float32), torch.tensor(float(theirs.intercept_[0])))
+    assert objective(ours.weight.detach()[0], ours.bias.detach()) == pytest.approx(least, rel=0.03)  # it is on its way still
+
+
+def gated_digits(strength: float) -> tuple[float, list[int], float]:
+    """Accuracy, widths and the greatest difference of the pruned network's logits, for a penalty strength / N."""
+    samples, held_out = parts("digits")
+    torch.manual_seed(0)
+    model = hard_concrete.gated(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 100), nn.ReLU(), nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 10))
+    )
+    gates = {id(it.log_alpha) for it in model if isinstance(it, hard_concrete.HardConcrete)}
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [it for it in model.parameters() if id(it) in gates], "lr": 1e-2},
+            {"params": [it for it in model.parameters() if id(it) not in gates], "lr": 1e-3},
+        ]
+    )
+    for _ in range(60):
+        for index in shuffled_batches(len(samples), 64):
+            loss = functional.cross_entropy(model(samples.inputs[index]), samples.labels[index])
+            update(optimizer, loss + strength / len(samples) * hard_concrete.penalty(model))
+    model.eval()
+    small = hard_concrete.pruned(model)
+    apart = (small(held_out.inputs) - model(held_out.inputs)).abs().max().item()
+    widths = [layer.in_features for layer in small if isinstance(layer, nn.Linear)]
+    return score(small, held_out).accuracy, widths, apart
+
+
+@pytest.mark.slow
+def test_gates_shrink_a_network_with_their_penalty_and_it_still_tells_digits() -> None:
+    seen = [gated_digits(strength) for strength in (0.0, 0.3, 1.0)]
+    (full, wide, _), (same, narrow, _), (less, least, _) = seen
+    assert max(apart for *_, apart in seen) < 1e-3
+    assert sum(wide) > 1.2 * sum(narrow) > 1.5 * sum(least)
+    assert full > 0.95
+    assert same > full - 0.03
+    assert less > full - 0.08
+
+
+@pytest.mark.slow
+def test_normalisation_alone_fails_where_it_is_deep_and_residual_blocks_mend_it() -> None:
+    def loss(depth: int, normalization: str, *, residual: bool = False) -> tuple[float, float]:
+        model = network(kind="mlp", width=64, depth=depth, normalization=normalization, residual=residual)
+        return train(model, epochs=10, lr=1e-3, optimizer="adam", batch_size=100)[-1].loss, accuracy(model)
+
+    shallow, plain, normalised, both = (
+        loss(4, "batch")[0],
+        loss(40, "none"),
+        loss(40, "batch"),
+        loss(40, "batch", residual=True),
+    )
+    assert shallow < loss(4, "none")[0]
+    assert normalised[0] > plain[0] + 0.3
+    assert both[0] < plain[0] - 0.05
+    assert both[1] > plain[1] + 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_BATCHES)
+def test_the_best_rate_of_every_optimizer_lies_inside_its_range(name: str) -> None:
+    preset = PRESETS[name]
+    n = 7
+    rates = [preset.low * (preset.high / preset.low) ** (i / (n - 1)) for i in range(n)]
+
+    def loss(lr: float) -> float:
+        model = network(kind="mlp", width=64, depth=3, normalization="batch")
+        train(model, epochs=5, lr=lr, optimizer=name, batch_size=64)
+        it = score(model, parts()[1]).loss
+        return it if math.isfinite(it) else math.inf
+
+    losses = [loss(lr) for lr in rates]
+    best = losses.index(min(losses))
+    assert 0 < best < n - 1
+    assert min(losses) < 0.75 * max(losses[0], losses[-1])
+
+
+@pytest.mark.slow
+def test_warm_restarts_are_better_at_their_restarts_than_a_step_decay_on_its_way() -> None:
+    def curve(**fields: Any) -> list[float]:
+        model = network(normalization="batch")
+        samples = parts()[0]
+        training = Training(
+            model,
+            TrainingConfig.parse({"lr": 0.1, "optimizer": "sgd", "batch_size": 100, **fields}),
+            n_samples=len(samples),
+        )
+        losses = []
+        for epoch in range(fields["epochs"]):
+            training.run_epoch(epoch, samples)
+            losses.append(score(model, parts()[1]).loss)
+        return losses
+
+    sgdr = curve(epochs=14, schedule="sgdr", period=2, cycle_growth=2)
+    steps = curve(epochs=14, schedule="step", period=5, decay=0.1)
+    assert sgdr[1] < steps[1]
+    assert sgdr[13] < steps[13] + 0.1
+
+
+def probabilities(model: nn.Module, samples: Samples) -> Tensor:
+    model.eval()
+    with torch.no_grad():
+        return model(samples.inputs).softmax(1)
+
+
+@pytest.mark.slow
+def test_ensemble_of_snapshots_is_better_than_one_run_of_their_cost() -> None:
+    gains = []
+    for seed in (0, 1):
+        samples, held_out = parts()
+        fields = {"lr": 0.05, "optimizer": "sgd", "batch_size": 100, "epochs": 40}
+        model = network(seed)
+        training = Training(
+            model, TrainingConfig.parse({**fields, "schedule": "sgdr", "period": 8}), n_samples=len(samples)
+        )
+        members = []
+        for epoch in range(40):
+            training.run_epoch(epoch, samples)
+            if epoch % 8 == 7:
+                members.append(probabilities(model, held_out))
+        right = torch.stack(members[-3:]).mean(0).argmax(1) == held_out.labels
+        single = network(seed)
+        train(single, **fields, schedule="cosine")
+        snapshots = [(it.argmax(1) == held_out.labels).float().mean().item() for it in members]
+        gains.append(right.float().mean().item() - accuracy(single))
+        assert snapshots[-1] > snapshots[0]
+    assert mean(gains) > 0
+
+
+@pytest.mark.slow
+def test_cyclic_rates_reach_a_loss_in_fewer_updates_than_the_best_constant_one() -> None:
+    def epochs_to(target: float, seed: int, **fields: Any) -> int:
+        model = network(seed, normalization="batch")
+        curve = train(model, epochs=16, optimizer="sgd", batch_size=100, **fields)
+        return next((epoch for epoch, it in enumerate(curve) if it.loss < target), 99)
+
+    kinds: dict[str, dict[str, Any]] = {
+        "constant": {},
+        "cyclic": {"schedule": "cyclic", "period": 4},
+        "1cycle": {"schedule": "1cycle"},
+    }
+    fewest = {
+        kind: min(epochs_to(0.3, 0, lr=lr, **fields) for lr in (0.03, 0.1, 0.3)) for kind, fields in kinds.items()
+    }
+    assert min(fewest["cyclic"], fewest["1cycle"]) < fewest["constant"]
+
+
+@pytest.mark.slow
+def test_averages_of_a_constant_rate_are_better_than_its_last_weights() -> None:
+    gains: dict[str, list[float]] = {"swa": [], "ema": []}
+    for seed in (0, 1):
+        last = network(seed)
+        train(last, epochs=20, lr=1e-2, optimizer="adam", batch_size=100)
+        for kind, seen in gains.items():
+            model = network(seed)
+            samples = parts()[0]
+            training = Training(
+                model,
+                TrainingConfig.parse(
+                    {"epochs": 20, "lr": 1e-2, "optimizer": "adam", "batch_size": 100, "averaging": kind}
+                ),
+                n_samples=len(samples),
+            )
+            for epoch in range(20):
+                training.run_epoch(epoch, samples)
+            seen.append(accuracy(training.judged) - accuracy(last))
+    assert mean(gains["swa"]) > 0.01
+    assert mean(gains["ema"]) > 0.01
