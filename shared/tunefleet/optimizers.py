@@ -1,8 +1,8 @@
 """Which optimizers there are, and the learning rates at which each of them works: plain data, without torch.
 
 A range belongs to its optimizer: what is usual for Adam is useless with SGD. Each range is wide enough that the best
-rate of a small network lies well inside it (`tests/unit/worker/test_learning_rates.py` measures it), and is meant to be
-searched on a log scale; `default` is where to begin without a search. Bengio 2012 (arXiv:1206.5533, section 3.1.1)
+rate of a small network lies well inside it (`tests/unit/worker/test_training_methods.py` measures it), and is meant to
+be searched on a log scale; `default` is where to begin without a search. Bengio 2012 (arXiv:1206.5533, section 3.1.1)
 gives 1e-6 to 1 for any optimizer on standardised inputs; the sources narrow it.
 """
 

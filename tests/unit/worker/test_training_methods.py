@@ -179,7 +179,9 @@ def test_proximal_l1_ends_where_scikit_learns_solver_does() -> None:
         return (loss + 0.03 * weight.abs().sum()).item()
 
     least = objective(torch.tensor(theirs.coef_[0], dtype=torch.float32), torch.tensor(float(theirs.intercept_[0])))
-    assert objective(ours.weight.detach()[0], ours.bias.detach()) == pytest.approx(least, rel=0.03)  # it is on its way still
+    assert objective(ours.weight.detach()[0], ours.bias.detach()) == pytest.approx(
+        least, rel=0.03
+    )  # it is on its way still
 
 
 def gated_digits(strength: float) -> tuple[float, list[int], float]:

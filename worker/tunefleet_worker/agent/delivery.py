@@ -190,8 +190,9 @@ class Delivery:
     def _send_end(self, end: End) -> EndResponse:
         attempt = self._lease.attempt
         if end.outcome == "complete":
-            report = None if end.preflight is None else PreflightReport.parse(end.preflight)
-            done = CompleteRequest(attempt=attempt, metrics=dict(end.metrics), preflight=report)
+            # Only a preflight's end has the key: a master that knows none takes the others.
+            report = {} if end.preflight is None else {"preflight": PreflightReport.parse(end.preflight)}
+            done = CompleteRequest(attempt=attempt, metrics=dict(end.metrics), **report)
             return self._post("complete", done, EndResponse)
         if end.outcome == "released":
             failpoint("agent.before_release")

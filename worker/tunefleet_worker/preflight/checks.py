@@ -72,7 +72,7 @@ def look(seen: Seen, asked: Asked) -> list[Check]:
     ]
 
 
-def compare(seen: Seen, blind: Seen, asked: Asked) -> list[Check]:
+def compare(seen: Seen, blind: Seen, *, asked: Asked) -> list[Check]:
     """What the function makes of its inputs, against what it makes of zeros."""
     if seen.progress.measure not in ("accuracy", "R2"):
         return []

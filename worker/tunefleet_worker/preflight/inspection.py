@@ -90,7 +90,7 @@ class Inspection:
         checks = [] if run.fault is None else [reloaded(run.fault, is_same=False)]
         if reload is not None or blind.fault:
             checks = [reloaded(blind.fault or "", is_same=_are_same(run.outputs, blind.reloaded))]
-        return [*checks, *(compare(run.seen, blind.seen, self._asked) if run.example is not None else ())]
+        return [*checks, *(compare(run.seen, blind.seen, asked=self._asked) if run.example is not None else ())]
 
     def _run(self, plan: Plan) -> _Run:
         seed_everything(plan.seed)
@@ -127,12 +127,12 @@ class _Run:
                 state = trial.save_state()
             except CheckpointError as error:
                 fault = str(error)
-        outputs = None if plan.is_blind else trial.watch.outputs()
-        return cls(plan.params, _seen(trial), state, trial.watch.example, outputs, trial.outcome.reloaded, fault)
+        outputs = None if plan.is_blind else trial.looked.outputs()
+        return cls(plan.params, _seen(trial), state, trial.looked.example, outputs, trial.outcome.reloaded, fault)
 
 
 def _seen(trial: PreflightTrial) -> Seen:
-    watch, outcome = trial.watch, trial.outcome
+    watch, outcome = trial.looked, trial.outcome
     return Seen(
         progress=outcome.progress,
         metrics=outcome.metrics,

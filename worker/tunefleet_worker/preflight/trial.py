@@ -94,7 +94,7 @@ class PreflightTrial(Trial):
         super().__init__(Assignment.of(lease.model_copy(update=changes)), folder=folder, device=device)
         self.preflight = True
         self.limit_data = plan.samples
-        self.watch = ModelWatch([])
+        self.looked = ModelWatch([])
         self.losses = losses
         self.outcome = Outcome(Progress())
         self._plan = plan
@@ -104,11 +104,11 @@ class PreflightTrial(Trial):
     @property
     def n_updates(self) -> int:
         """Steps of the optimizers; without one, calls of the loss, or else epochs."""
-        return self.watch.n_updates if self.watch.has_optimizer else self.outcome.progress.n_updates
+        return self.looked.n_updates if self.looked.has_optimizer else self.outcome.progress.n_updates
 
     def close(self) -> None:
         """Take all hooks away."""
-        self.watch.close()
+        self.looked.close()
 
     def save_state(self) -> Path | None:
         """Write what the function passed to `epochs`; None where that is nothing. Raises CheckpointError."""
@@ -124,10 +124,10 @@ class PreflightTrial(Trial):
 
     def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
         self._stateful = stateful
-        self.watch = ModelWatch(stateful.values())
+        self.looked = ModelWatch(stateful.values())
         self._reload()
         if self._plan.is_blind:
-            self.watch.blind()
+            self.looked.blind()
         for step in range(count):
             self._step = step
             yield step
@@ -147,9 +147,9 @@ class PreflightTrial(Trial):
         except CheckpointError as error:
             self.outcome.fault = str(error)
             return
-        self.watch.example = self._plan.reload[1]
-        self.outcome.reloaded = self.watch.outputs()
-        self.watch.example = None
+        self.looked.example = self._plan.reload[1]
+        self.outcome.reloaded = self.looked.outputs()
+        self.looked.example = None
         load_checkpoint(fresh, objects=self._stateful)
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
@@ -166,7 +166,7 @@ class PreflightTrial(Trial):
         self.outcome.n_trained = max(self.outcome.n_trained, trained.n)
         if judged.n:
             self.outcome.judged = judged
-        self.outcome.progress.add(trained, self.outcome.metrics, start=self.losses.start, updates=self.watch.n_updates)
+        self.outcome.progress.add(trained, self.outcome.metrics, start=self.losses.start, updates=self.looked.n_updates)
 
     def _has_enough(self) -> bool:
         is_broken = not self.losses.is_finite or any(not math.isfinite(it) for it in self.outcome.metrics.values())
