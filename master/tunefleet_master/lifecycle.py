@@ -5,6 +5,7 @@ running -> waiting     its lease expired, or its worker gave it back, or it fail
 running -> paused      its pruner lets it wait until it is among the best
 paused  -> waiting     it was promoted
 paused  -> pruned      no more trials come that could promote it
+waiting -> pruned      other folds of its configuration showed that it is worse than the best
 waiting, paused -> cancelled   its study was stopped
 failed  -> waiting     somebody asked to run it again
 """
@@ -20,7 +21,7 @@ from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
 from tunefleet.spec import Retry
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
-    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.CANCELLED}),
+    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.PRUNED, TrialState.CANCELLED}),
     TrialState.RUNNING: frozenset(
         {
             TrialState.WAITING,

@@ -29,7 +29,8 @@ class LocalTrial(Trial):
         steps: how many steps `epochs` counts.
         seed: for the generators of random, numpy and torch, as far as they are imported.
         params: what `trial.params` should hold, for functions that read it.
-        data: how the data is divided; the defaults of a study if not given.
+        data: how the data is divided; the defaults of a study if not given. With folds the trial is on the first one;
+            set its `fold` for another.
         options: of a built-in task, the keys beside `task`.
         folder: where saved files go; without one, a temporary folder that lives as long as the trial.
 
@@ -49,7 +50,7 @@ class LocalTrial(Trial):
         folder: Path | str | None = None,
     ) -> None:
         super().__init__(
-            Assignment(params=params, seed=seed, steps=steps, data=data or DataSpec(), options=options),
+            _assignment(params, seed=seed, steps=steps, data=data or DataSpec(), options=options),
             device=_device(),
             folder=self._temporary_folder() if folder is None else Path(folder),
         )
@@ -93,6 +94,10 @@ class LocalTrial(Trial):
                 of = f"/{self.steps}" if self.steps else ""
                 print(f"step {step + 1}{of}  " + "  ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         self._n_printed = max(self._n_printed, until)
+
+
+def _assignment(params: Mapping[str, JsonValue], *, data: DataSpec, **others: Any) -> Assignment:
+    return Assignment(params=params, data=data, fold=0 if data.folds > 1 else None, **others)
 
 
 def _device() -> Literal["cpu", "cuda"]:

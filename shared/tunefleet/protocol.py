@@ -10,7 +10,10 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
+from tunefleet.configurations import ConfigurationView as ConfigurationView  # a message, too
+from tunefleet.configurations import FoldView as FoldView
 from tunefleet.findings import StudyFindings as StudyFindings  # a message, too
+from tunefleet.lineage import SegmentView as SegmentView
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId
 from tunefleet.plain import FreeText, Plain, PlainText
@@ -77,6 +80,8 @@ class Lease(Model):
     steps: int | None
     run: Run
     data: DataSpec
+    fold: int | None = None
+    """Which of the study's folds the trial is validated on, from 0; None where it has none."""
     objective: Objective
     """Of several, the first."""
     result_metrics: tuple[MetricName, ...] = ()
@@ -213,6 +218,10 @@ class TrialView(Model):
     seed: int
     value: float | None
     """With several objectives that of the first."""
+    fold: int | None = None
+    """Which of the study's folds it is validated on, from 0; None where it has none."""
+    standard_error: float | None = None
+    """Of a configuration's mean over its folds, where that is the value; None elsewhere."""
     values: tuple[float, ...] | None = None
     """With several objectives one for each, as the last report that has all of them gives them; None without one."""
     broken_outcomes: tuple[str, ...] = ()
@@ -258,21 +267,6 @@ class Point(Model):
     metrics: dict[str, float]
 
 
-class SegmentView(Model):
-    """A part of a training in which several trials went on from each other's checkpoints."""
-
-    id: TrialId
-    number: int
-    member: int
-    """Of the population, whose training it is; another one than its parent's where it took the other's checkpoint."""
-    params: Configuration
-    first_step: int
-    last_step: int | None
-    """The last that was reported."""
-    state: TrialState
-    value: float | None
-
-
 class TrialDetail(TrialView):
     """A trial with its curve, its attempts and its files."""
 
@@ -280,6 +274,8 @@ class TrialDetail(TrialView):
     """The newest attempt's report for each step; long curves are thinned out."""
     attempts: list[AttemptView]
     artifacts: list[ArtifactRef]
+    configuration: ConfigurationView | None = None
+    """With all folds of the configuration, where the study has folds."""
     lineage: list[SegmentView] = Field(default_factory=list)
     """Of a trial of a population: all that led to it, from the one that began anew to itself; their curves join."""
 
@@ -298,9 +294,13 @@ class StudyView(Model):
     sampler: str
     sampler_reason: str
     trials: dict[TrialState, int]
+    """How many are in each state; with folds, each fold of a configuration is one."""
+    folds: int = 1
+    """How many trials a configuration is; the budget counts configurations."""
     budget: Budget
     priority: int
     best: TrialView | None
+    """With folds, the first trial of the best configuration, with the mean over its folds in the place of its value."""
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     elapsed_s: float
@@ -308,6 +308,11 @@ class StudyView(Model):
     """What has become of its preflight; None: it has none."""
     unclaimed: str = ""
     """Why no worker takes its trials; empty while one does, and while it has none to give."""
+
+    @property
+    def most_trials(self) -> int | None:
+        """How many trials its budget is; None: there is no limit."""
+        return None if self.budget.trials is None else self.budget.trials * self.folds
 
 
 class StudyDetail(StudyView):

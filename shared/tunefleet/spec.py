@@ -153,7 +153,11 @@ class DataSpec(Model):
     """The column of when it was; validation is later than training, and the test part later than both."""
     subset: float = Field(default=1.0, gt=0, le=1)
     """The share of the training part that is used; smaller shares lie within larger ones."""
-    folds: int = Field(default=1, ge=1, le=50)
+    folds: int = Field(default=1, ge=1, le=200)
+    """Into how many parts the samples are dealt for cross-validation: each configuration is trained once for each, and
+    validated on it. 1: there is none, and `split` says what is held out."""
+    race: bool = True
+    """Whether a configuration gets no further folds when a paired test says that it is worse than the best one."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     probe: int = Field(default=256, ge=0)
     """How many samples of the validation part a trial keeps its predictions of, to look at; all, where it has fewer."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -16,6 +17,7 @@ from tunefleet.event_stream import follow
 from tunefleet.looks import LabelLook, StudyLook, TrialLook
 from tunefleet.protocol import (
     MAX_WAIT_S,
+    ConfigurationView,
     EnqueueRequest,
     Event,
     Failure,
@@ -43,6 +45,8 @@ CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study i
 LOG_NAME = "log.txt"
 NOT_MODELS = ("checkpoint", "log", "telemetry")
 """What the names of files begin with that belong to the running, and not to the result, of a trial."""
+
+T = TypeVar("T")
 
 
 class Study:
@@ -119,15 +123,15 @@ class Study:
         Raises:
             Conflict: the study has one objective.
         """
-        found: list[TrialView] = []
-        cursor: str | None = None
-        while True:
-            query = {"cursor": cursor, "limit": PAGE_SIZE}
-            page = self._transport.get(f"{self._path}/front", Page[TrialView], query=query)
-            found += page.items
-            cursor = page.next
-            if cursor is None:
-                return found
+        return self._all("front", Page[TrialView])
+
+    def configurations(self) -> list[ConfigurationView]:
+        """With folds: each configuration with its folds and the mean over them, the best of the complete ones first.
+
+        Raises:
+            Conflict: the study has no folds.
+        """
+        return self._all("configurations", Page[ConfigurationView])
 
     def add(self, **params: JsonValue) -> TrialView:
         """Queue a configuration by hand, such as `study.add(lr=0.1)`; it runs before what the sampler proposes.
@@ -276,6 +280,17 @@ class Study:
             trial = take(self._transport, request_for(view.spec, worker=worker, wait_s=CLAIM_WAIT_S))
             if trial is not None:
                 yield trial
+
+    def _all(self, part: str, kind: type[Page[T]]) -> list[T]:
+        """All pages of a list."""
+        found: list[T] = []
+        cursor: str | None = None
+        while True:
+            page = self._transport.get(f"{self._path}/{part}", kind, query={"cursor": cursor, "limit": PAGE_SIZE})
+            found += page.items
+            cursor = page.next
+            if cursor is None:
+                return found
 
     def _patch(self, patch: StudyPatch) -> StudyDetail:
         return self._transport.patch(self._path, patch, answer=StudyDetail)

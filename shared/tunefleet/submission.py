@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tunefleet.branches import branches
 from tunefleet.data.rules import data_problems, data_warnings
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
+from tunefleet.folds import fold_problems
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
 from tunefleet.objectives import objective_problems
@@ -69,6 +70,7 @@ def review(spec: StudySpec) -> Review:
             *objective_problems(spec),
             *data_problems(spec),
             *_preflight_problems(spec),
+            *fold_problems(spec),
         ),
         unavailable=tuple(_unavailable(spec)),
         warnings=(*_budget_warnings(spec), *_space_warnings(spec), *data_warnings(spec)),
@@ -152,7 +154,6 @@ def _preflight_problems(spec: StudySpec) -> Iterator[Problem]:
 _LATER: tuple[tuple[str, Callable[[StudySpec], bool], str], ...] = (
     ("finalists", lambda spec: spec.finalists is not None, "re-running finalists is not available yet"),
     ("ensemble", lambda spec: spec.ensemble is not None, "ensembles are not available yet"),
-    ("data.folds", lambda spec: spec.data.folds > 1, "cross-validation is not available yet; only 1 fold is"),
 )
 
 

@@ -89,6 +89,12 @@ class TaskSignature:
     options: Mapping[str, TaskOption]
     parameters: Mapping[str, TaskParameter]
     metrics: tuple[str, ...]
+    smallest_classes: Mapping[str, int]
+    """By data set: how many samples the smallest class has outside of the test part."""
+
+    def smallest_class(self, options: Mapping[str, Any]) -> int | None:
+        """How many samples its smallest class has that may be trained on; None where that is not known."""
+        return self.smallest_classes.get(str(options.get("dataset")))
 
     def problems(
         self, options: Mapping[str, Any], space: Mapping[str, Parameter], *, metrics: Mapping[str, str]
@@ -205,6 +211,7 @@ TASKS: Mapping[str, TaskSignature] = MappingProxyType(
                 "residual": TaskParameter("flag", False, shapes=True),
             },
             metrics=("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+            smallest_classes={"digits": 139, "mnist1d": 394, "fashion_mnist": 6_000},
         )
     }
 )

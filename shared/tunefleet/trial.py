@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self, SupportsFloat
+from typing import TYPE_CHECKING, Any, Literal, Self, SupportsFloat
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -30,6 +30,10 @@ from tunefleet.protocol import LARGEST_STEP, Lease
 from tunefleet.spec import DataSpec, TaskRun
 from tunefleet.telemetry import Telemetry
 from tunefleet.watched import Watched
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 MAX_METRICS = 200  # of one step; the master refuses more
 
@@ -60,6 +64,7 @@ class Assignment:
     until: int | None = None
     attempt: int = 1
     data: DataSpec = field(default_factory=DataSpec)
+    fold: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -73,6 +78,7 @@ class Assignment:
             until=lease.until,
             attempt=lease.attempt,
             data=lease.data,
+            fold=lease.fold,
             options=lease.run.options if isinstance(lease.run, TaskRun) else {},
         )
 
@@ -87,6 +93,7 @@ class Trial(ABC):
         steps: how many steps (epochs) to run; None when the study does not say.
         attempt: 1, and one more each time that the trial is run again.
         data: how the study wants its data divided.
+        fold: which of `data.folds` folds to validate on, from 0; None where the study has none.
         options: of a built-in task, the keys beside `task`.
         device: `cpu` or `cuda`.
         folder: a folder of the trial's own for whatever it likes; emptied when the trial ends.
@@ -103,6 +110,7 @@ class Trial(ABC):
         self._until = assignment.until  # where this trial ends, and others go on with the steps that are left
         self.attempt = assignment.attempt
         self.data = assignment.data
+        self.fold = assignment.fold
         self.options = MappingProxyType(dict(assignment.options))
         self.device = device
         self.folder = folder
@@ -192,6 +200,31 @@ class Trial(ABC):
     def telemetry(self) -> Telemetry | None:
         """What `watch` has seen so far; None without a watch."""
         return self._watched.telemetry()
+
+    def split(
+        self, labels: ArrayLike, *, groups: ArrayLike | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The samples of this trial's fold: the positions to train on and those to validate on, each ascending.
+
+        `tunefleet.data.folds.fold_indices` gives the same for all folds at once. It needs numpy.
+
+        Args:
+            labels: one for each sample, in the same order in each trial; of a regression, with `stratify: false`.
+            groups: what belongs together, one for each sample; no group is on both sides.
+
+        Raises:
+            InvalidInput: the study has no folds.
+            SplitError: there are fewer samples, groups, or samples of a class, than folds.
+        """
+        if self.fold is None:
+            rule = (
+                "is 1, so that the trial has no fold to validate on; set it in the study's `data`, or split otherwise"
+            )
+            raise InvalidInput([Problem("data.folds", rule)])
+        from tunefleet.data.folds import fold_indices  # imports numpy, which a client need not have
+
+        data = self.data
+        return fold_indices(labels, folds=data.folds, seed=data.seed, groups=groups, stratify=data.stratify)[self.fold]
 
     def save(self, name: str, path: Path | str) -> None:
         """Keep the file at `path` as the trial's artifact `name`; it is copied now and may change afterwards.

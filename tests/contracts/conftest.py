@@ -15,7 +15,7 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.services import claims, endings, planner, promoting, reports, staging, studies, sweeper
+from tunefleet_master.services import claims, endings, planner, promoting, racing, reports, staging, studies, sweeper
 from tunefleet_master.services.endings import Ended
 from tunefleet_master.services.promoting import Promotion
 from tunefleet_master.services.pruning import RungBooks
@@ -100,8 +100,15 @@ class Master:
         """The stages that the planner would begin."""
         return [self.look(partial(staging.plan, study=study)) for study in self.look(planner.agenda).due]
 
+    def retire_losers(self) -> None:
+        """End what is left of configurations that are worse by their folds so far."""
+        for study in self.look(planner.agenda).racing:
+            for loser in self.look(partial(racing.Races().losers, study=study)):
+                self.call(racing.retire, study=study, loser=loser)
+
     def plan(self) -> None:
-        """Promote what is paused and among the best, begin the stages that are due, and fill all queues."""
+        """Promote what is paused and among the best, retire the losers, begin due stages, and fill all queues."""
+        self.retire_losers()
         while promotions := self.promotions():
             for promotion in promotions:
                 self.call(promoting.carry_out, promotion)

@@ -6,6 +6,7 @@ The program's environment has
     TUNEFLEET_PARAMS          the parameters as JSON, and each one as TUNEFLEET_PARAM_NAME
     TUNEFLEET_METRICS         a file; one JSON object a line: {"step": 1, "val_loss": 0.3}; without a step: the next one
     TUNEFLEET_SEED, TUNEFLEET_STEPS, TUNEFLEET_TRIAL, TUNEFLEET_ATTEMPT, TUNEFLEET_FOLDER
+    TUNEFLEET_FOLD, TUNEFLEET_FOLDS: in a cross-validation the fold to validate on, from 0, and how many there are
     TUNEFLEET_URL, TUNEFLEET_TRIAL_ID, TUNEFLEET_TOKEN: the master, and what opens it to this attempt only
 """
 
@@ -65,6 +66,8 @@ def environment(trial: Trial, metrics: Path) -> dict[str, str]:
         "TUNEFLEET_STEPS": "" if trial.steps is None else str(trial.steps),
         "TUNEFLEET_TRIAL": str(trial.number),
         "TUNEFLEET_ATTEMPT": str(trial.attempt),
+        "TUNEFLEET_FOLD": "" if trial.fold is None else str(trial.fold),
+        "TUNEFLEET_FOLDS": str(trial.data.folds),
         "TUNEFLEET_FOLDER": str(trial.folder),
     }
 

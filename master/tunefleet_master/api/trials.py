@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
-from tunefleet.protocol import API, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
+from tunefleet.protocol import API, ConfigurationView, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
@@ -55,6 +55,18 @@ async def enqueue(parts: PartsOf, name: Name, body: EnqueueRequest) -> list[Tria
 async def list_trials(parts: PartsOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
     """One page of trials, filtered and sorted; trials without a value come last."""
     return await parts.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
+
+
+@router.get("/studies/{name}/configurations", summary="List configurations", responses=responses(404, 409))
+@needs(Access.READ)
+async def configurations(
+    parts: PartsOf,
+    name: Name,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> Page[ConfigurationView]:
+    """With `data.folds`: each configuration with its folds and their mean, the best of the complete ones first."""
+    return await parts.database.aread(lambda uow: trials.configurations(uow, name, cursor=cursor, limit=limit))
 
 
 @router.get("/studies/{name}/trials/{number}", summary="Read a trial by its number", responses=responses(404))

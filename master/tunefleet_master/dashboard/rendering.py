@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tunefleet import __version__, drawing
-from tunefleet.protocol import TrialState
-from tunefleet.spec import Budget
+from tunefleet.protocol import StudyView, TrialState
 from tunefleet_master.dashboard import charts, formats
 
 
@@ -47,15 +45,16 @@ def _environment() -> Environment:
 _OPEN = (TrialState.RUNNING, TrialState.PAUSED)
 
 
-def _bar(counts: Mapping[TrialState, int], budget: Budget) -> Bar:
+def _bar(study: StudyView) -> Bar:
+    counts, most = study.trials, study.most_trials
     shown = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED, *_OPEN)
     numbers = {state.value: counts.get(state, 0) for state in shown}
     done = (
         sum(numbers.values()) - numbers["running"] - numbers["paused"] - numbers["cancelled"]
     )  # what a stop cancelled did not run
-    total = max(budget.trials or 0, sum(numbers.values()))
+    total = max(most or 0, sum(numbers.values()))
     text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
-    return Bar(done, budget.trials, charts.shares(numbers, total), text)
+    return Bar(done, most, charts.shares(numbers, total), text)
 
 
 _pages = _environment()

@@ -7,9 +7,10 @@ was proposed can be proposed again by whoever has the events up to the one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,8 @@ class Prior:
 class History:
     """All trials of a study as arrays; row i is trial number i. Values are minimised throughout.
 
+    With folds, what is called a trial here is a configuration, whose value is the mean over its folds.
+
     Attributes:
         axes: of the space that coordinates are in.
         n: how many trials there are.
@@ -93,19 +96,24 @@ class History:
         configurations: what these trials run, to the last digit, which points need not keep.
     """
 
-    def __init__(self, space: Space, *, signs: tuple[float, ...] = (1.0,), stages: Sequence[int] = ()) -> None:
+    def __init__(
+        self, space: Space, *, signs: tuple[float, ...] = (1.0,), stages: Sequence[int] = (), folds: int = 1
+    ) -> None:
         """An empty history.
 
         Args:
             space: that the first trials belong to.
             signs: -1 for each objective that is maximised and 1 for the others.
             stages: the number of the first trial of each stage but the first.
+            folds: how many trials a configuration is, with consecutive numbers.
         """
         self.axes = Axes(space)
         self.n = 0
         self.n_ended = 0
         self.segments: dict[int, Segment] = {}
         self.configurations: dict[int, Configuration] = {}
+        self._folds = folds
+        self._of_folds: dict[int, dict[int, Change]] = {}  # of configurations that are not complete
         self._signs = np.array(signs)
         self._stages = np.array(stages, dtype=np.int64)
         self._points = np.empty((_FIRST_ROOM, self.axes.d))
@@ -199,7 +207,17 @@ class History:
                     self._priors.append(change)
                     self._prior_points.append(self._placed_prior(change))
                 case Change():
-                    self._apply(change)
+                    self._apply(change if self._folds == 1 else self._merged(change))
+
+    def _merged(self, change: Change) -> Change:
+        """What a change of a fold makes of its configuration."""
+        configuration, fold = divmod(change.trial, self._folds)
+        of_folds = self._of_folds.setdefault(configuration, {})
+        of_folds[fold] = change
+        found = merged(configuration, of_folds.values(), folds=self._folds)
+        if found.outcome is Outcome.COMPLETE:
+            del self._of_folds[configuration]
+        return found
 
     def _apply(self, change: Change) -> None:
         i = change.trial
@@ -252,3 +270,23 @@ class History:
         self._steps[self.n : n] = 0
         self._ended[self.n : n] = -1
         self.n = n
+
+
+def merged(configuration: int, of_folds: Collection[Change], *, folds: int) -> Change:
+    """The newest changes of a configuration's folds as one.
+
+    It is pending until all folds have ended. Then it is complete, with the mean of their values, when they all are; it
+    is infeasible when one is; else nothing is known of it when one failed, and it was pruned, with the mean of those
+    that were complete.
+    """
+    params = next((each.params for each in of_folds if each.params is not None), None)
+    outcomes = {each.outcome for each in of_folds}
+    if len(of_folds) < folds or Outcome.PENDING in outcomes:
+        return Change(configuration, Outcome.PENDING, params)
+    steps = max(each.steps for each in of_folds)
+    worst = next((each for each in (Outcome.INFEASIBLE, Outcome.UNKNOWN) if each in outcomes), None)
+    if worst is not None:
+        return Change(configuration, worst, params, steps=steps)
+    outcome = Outcome.PRUNED if Outcome.PRUNED in outcomes else Outcome.COMPLETE
+    counted = [each.values[0] for each in of_folds if each.outcome is Outcome.COMPLETE]
+    return Change(configuration, outcome, params, values=(fmean(counted),) if counted else (), steps=steps)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tunefleet.folds import fold_of
 from tunefleet.names import TrialId
 from tunefleet.protocol import ArtifactRef, ClaimRequest, Lease, TrialState, WorkerFacts
 from tunefleet.spec import TaskRun
@@ -180,6 +181,7 @@ def _lease(trial: Trial, study: Study, beginning: _Beginning | None) -> Lease:
         steps=steps_of(study.spec, trial.number),
         run=study.spec.run,
         data=study.spec.data,
+        fold=fold_of(study.spec, trial.number),
         objective=study.spec.objective,
         result_metrics=study.spec.result_metrics if study.spec.several_objectives else (),
         trial_timeout_s=study.spec.trial_timeout,

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from tunefleet.folds import fold_of, numbers_of
 from tunefleet.space import Configuration, configuration_hash
 from tunefleet_master.search.seeds import trial_seed
 from tunefleet_master.search.segment import Segment
 from tunefleet_master.services.transitions import announce_new
-from tunefleet_master.storage import segments, studies, trials
+from tunefleet_master.storage import folds, segments, studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import NewTrial, Study, Trial
 
@@ -49,8 +50,13 @@ def identity(params: Configuration, position: int | None) -> str:
     return config_hash if position is None else hashlib.sha256(f"{config_hash}:{position}".encode()).hexdigest()
 
 
+def fold_identity(config_hash: str, fold: int | None) -> str:
+    """What no two trials of a study share where a configuration has folds: its hash for the first of them."""
+    return hashlib.sha256(f"{config_hash}:fold {fold}".encode()).hexdigest() if fold else config_hash
+
+
 def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | None:
-    """The number of the study's trial that has this configuration, None when there is none."""
+    """The number of the study's trial that has this configuration, with folds of the first; None when there is none."""
     config_hash = configuration_hash(params)
     return trials.numbers_with(uow.connection, study.id, [config_hash]).get(config_hash)
 
@@ -77,8 +83,7 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
         return 0, left_at
     new = [
         replace(
-            _new(study, study.n_created + i, proposal.params),
-            config_hash=proposal.identity,
+            trial,
             origin=proposal.sampler,
             position=proposal.position,
             batch=proposal.batch,
@@ -87,6 +92,7 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
             **(asdict(proposal.segment) if proposal.segment else {}),
         )
         for i, proposal in enumerate(fresh[:n])
+        for trial in _new(study, study.n_configurations + i, proposal.params, config_hash=proposal.identity)
     ]
     trials.add(uow.connection, study.id, new, now=uow.now)
     places = {study.n_created + i: it.segment for i, it in enumerate(fresh[:n]) if it.segment}
@@ -100,9 +106,8 @@ def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[tuple[C
     for params, origin in configurations:
         first.setdefault(configuration_hash(params), (params, origin))
     n = studies.take_numbers(uow.connection, study, len(first))
-    new = [
-        replace(_new(study, i, params), origin=origin) for i, (params, origin) in enumerate(list(first.values())[:n])
-    ]
+    chosen = enumerate(list(first.values())[:n])
+    new = [replace(it, origin=origin) for i, (params, origin) in chosen for it in _new(study, i, params)]
     if new:
         trials.add(uow.connection, study.id, new, now=uow.now)
         announce_new(uow, study, {trial.number: trial.params for trial in new})
@@ -133,26 +138,30 @@ def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Tria
         params: a configuration of its space.
     """
     if studies.take_numbers(uow.connection, study, 1):
-        new = _new(study, study.n_created, params)
-        trials.add(uow.connection, study.id, [new], now=uow.now)
-        trial = trials.by_number(uow.connection, study, new.number)
-    else:
-        config_hash = configuration_hash(params)
-        trial_id = trials.displace(uow.connection, study.id, params, config_hash=config_hash, now=uow.now)
-        if trial_id is None:
-            return None
-        trial = trials.get(uow.connection, trial_id)
-    announce_new(uow, study, {trial.number: params})
-    return trial
+        new = _new(study, study.n_configurations, params)
+        trials.add(uow.connection, study.id, new, now=uow.now)
+        announce_new(uow, study, {trial.number: params for trial in new})
+        return trials.by_number(uow.connection, study, new[0].number)
+    replaced = folds.last_untouched(uow.connection, study)
+    for trial in replaced:
+        config_hash = fold_identity(configuration_hash(params), fold_of(study.spec, trial.number))
+        trials.put_by_hand(uow.connection, trial, params, config_hash=config_hash, now=uow.now)
+    announce_new(uow, study, {trial.number: params for trial in replaced})
+    return trials.get(uow.connection, replaced[0].id) if replaced else None
 
 
-def _new(study: Study, number: int, params: Configuration) -> NewTrial:
-    return NewTrial(
-        number=number,
-        params=params,
-        config_hash=configuration_hash(params),
-        seed=trial_seed(study.spec.search.seed, number),
-        origin=trials.BY_HAND,
-        position=None,
-        version=study.version,
-    )
+def _new(study: Study, configuration: int, params: Configuration, *, config_hash: str | None = None) -> list[NewTrial]:
+    """The trials of a configuration: one, or one for each fold."""
+    config_hash = config_hash or configuration_hash(params)
+    return [
+        NewTrial(
+            number=number,
+            params=params,
+            config_hash=fold_identity(config_hash, fold_of(study.spec, number)),
+            seed=trial_seed(study.spec.search.seed, number),
+            origin=trials.BY_HAND,
+            position=None,
+            version=study.version,
+        )
+        for number in numbers_of(study.spec, configuration)
+    ]

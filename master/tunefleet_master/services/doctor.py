@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunefleet.errors import NotFound
-from tunefleet_master.services.creation import identity
+from tunefleet.folds import fold_of
+from tunefleet_master.services.creation import fold_identity, identity
 from tunefleet_master.services.promises import Promises, compare
 from tunefleet_master.services.replay import replay
 from tunefleet_master.storage import audit
@@ -56,7 +57,8 @@ def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
         numbers: dict[str, int] = {}
         for proposal in audit.proposals(uow.connection, study.id):
             name = f"study {study.name}, trial {proposal.trial}"
-            config_hash = identity(proposal.params, None if proposal.member is None else proposal.position)
+            of_configuration = identity(proposal.params, None if proposal.member is None else proposal.position)
+            config_hash = fold_identity(of_configuration, fold_of(study.spec, proposal.trial))
             if config_hash != proposal.config_hash:
                 yield f"{name}: its configuration is not the one that was hashed"
             if config_hash in numbers:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import groupby
 
 from pydantic import JsonValue
 
 from tunefleet.errors import Conflict, InvalidInput, Problem
+from tunefleet.folds import configuration_of, fold_of
 from tunefleet.model import did_you_mean
 from tunefleet.protocol import TrialState
 from tunefleet.space import Configuration, Space, configuration_hash
 from tunefleet.spec import StudySpec
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.services import histories
+from tunefleet_master.services.creation import fold_identity
 from tunefleet_master.services.transitions import announce, announce_new
 from tunefleet_master.services.wakeups import PLANNER, events_of
 from tunefleet_master.storage import studies, trials
@@ -98,18 +102,29 @@ def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
     """
     drawn = _fresh(uow, study, at=study.position)
     position = study.position
-    for trial in waiting:
-        is_free = trial.attempt == 0 and trial.origin != trials.BY_HAND and trial.member is None
-        found = next(drawn, None) if is_free else None
+    for _, group in groupby(waiting, key=lambda trial: configuration_of(study.spec, trial.number)):
+        of_folds = list(group)
+        found = next(drawn, None) if len(of_folds) == study.folds and all(map(_is_free, of_folds)) else None
         if found is None:
-            message = "its configuration no longer lies in the space of the study"
-            trials.cancel(uow.connection, trial, message=message, now=uow.now)
-            announce(uow, study, trial, state=TrialState.CANCELLED, message=message)
+            _cancel(uow, study, of_folds)
             continue
         position = found.position + 1
-        trials.replace_waiting(uow.connection, trial, found, version=study.version, now=uow.now)
-        announce_new(uow, study, {trial.number: found.params})
+        for trial in of_folds:
+            own = replace(found, config_hash=fold_identity(found.config_hash, fold_of(study.spec, trial.number)))
+            trials.replace_waiting(uow.connection, trial, own, version=study.version, now=uow.now)
+        announce_new(uow, study, {trial.number: found.params for trial in of_folds})
     studies.set_position(uow.connection, study.id, position=position, exhausted=False)
+
+
+def _is_free(trial: Trial) -> bool:
+    return trial.attempt == 0 and trial.origin != trials.BY_HAND and trial.member is None
+
+
+def _cancel(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
+    message = "its configuration no longer lies in the space of the study"
+    for trial in waiting:
+        trials.cancel(uow.connection, trial, message=message, now=uow.now)
+        announce(uow, study, trial, state=TrialState.CANCELLED, message=message)
 
 
 def _fresh(uow: UnitOfWork, study: Study, *, at: int) -> Iterator[Replacement]:

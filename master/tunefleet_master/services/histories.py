@@ -49,7 +49,8 @@ def signs(*objectives: Objective) -> tuple[float, ...]:
 
 def empty(spec: StudySpec) -> History:
     """The history of a study that has just been submitted with this spec."""
-    return History(spec.search_space, signs=signs(*spec.objectives), stages=stages.ends(spec)[:-1])
+    first_of_stages = stages.ends(spec)[:-1]
+    return History(spec.search_space, signs=signs(*spec.objectives), stages=first_of_stages, folds=spec.data.folds)
 
 
 def first_spec(connection: Connection, study: Study) -> StudySpec:

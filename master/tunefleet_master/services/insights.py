@@ -108,6 +108,7 @@ def subject(uow: UnitOfWork, name: str) -> Subject:
     counts = studies.counts(uow.connection, [study.id])[study.id]
     n_ended = sum(counts.get(state, 0) for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED))
     n_open = sum(counts.get(state, 0) for state in UNFINISHED)
+    n_ended, n_open = n_ended // study.folds, -(-n_open // study.folds)  # configurations are what is compared
     n_to_create = 0 if study.exhausted else study.trials_left
     n_more = None if n_to_create is None else n_to_create + n_open
     search = study.spec.search.model_copy(update={"sampler": study.sampler})

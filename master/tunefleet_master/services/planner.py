@@ -19,7 +19,7 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import StudyState
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.services import histories, promoting, retention, staging
+from tunefleet_master.services import histories, promoting, racing, retention, staging
 from tunefleet_master.services.claims import may_have
 from tunefleet_master.services.creation import Proposal, create_proposed
 from tunefleet_master.services.learning import Batch, Need, NewestResults
@@ -72,19 +72,23 @@ class Agenda:
 
     Attributes:
         paused: studies with trials that wait for their promotion.
+        racing: studies that race their configurations over folds.
         due: studies whose next stage begins now.
         needs: what studies lack.
     """
 
     paused: Sequence[Study]
+    racing: Sequence[Study]
     due: Sequence[Study]
     needs: Sequence[Need]
 
 
 def agenda(uow: UnitOfWork) -> Agenda:
     """What there is to do, in one reading."""
+    running = studies.running(uow.connection)
     return Agenda(
-        paused=[study for study in studies.running(uow.connection) if promoting.has_paused(uow, study)],
+        paused=[study for study in running if promoting.has_paused(uow, study)],
+        racing=[study for study in running if racing.is_raced(study)],
         due=[study for study in _served(uow) if staging.is_due(uow, study)],
         needs=needs(uow),
     )
@@ -102,8 +106,9 @@ def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
     return Need(study, n) if n > 0 else None
 
 
-def _at_most(study: Study, n: int) -> int:
-    """As many as the budget and the stage have left."""
+def _at_most(study: Study, n_trials: int) -> int:
+    """As many configurations as so many trials are, and the budget and the stage have left."""
+    n = -(-n_trials // study.folds)
     return min([n, *(left for left in (study.trials_left, study.stage_left) if left is not None)])
 
 
@@ -200,6 +205,7 @@ class Planner:
         self._locks = StudyLocks(database.engine)
         self._newest = NewestResults(database)
         self._books = RungBooks()
+        self._races = racing.Races()
         self._samplers: dict[tuple[int, int], Sampler] = {}
         self._misses: dict[int, int] = {}
 
@@ -221,6 +227,7 @@ class Planner:
         """
         todo = await self._database.aread(agenda)
         moved = [await self._tried(study, self._promote(study)) for study in todo.paused]
+        moved += [await self._tried(study, self._race(study)) for study in todo.racing]
         moved += [await self._tried(study, self._begin_stage(study)) for study in todo.due]
         if any(moved):
             return True  # what studies lack is another thing now
@@ -247,6 +254,12 @@ class Planner:
         for promotion in found:
             await self._database.awrite(partial(promoting.carry_out, promotion=promotion))
         return bool(found)
+
+    async def _race(self, study: Study) -> bool:
+        """Any master may: of two that come to it at once, one finds that nothing is left to end."""
+        losers = await self._database.aread(lambda uow: self._races.losers(uow, study))
+        ended = [await self._database.awrite(partial(racing.retire, study=study, loser=loser)) for loser in losers]
+        return any(ended)
 
     async def _begin_stage(self, study: Study) -> bool:
         """Any master may: of two that come to it at once, one finds that the study has moved on."""

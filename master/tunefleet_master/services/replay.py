@@ -8,6 +8,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
+from tunefleet.folds import fold_of
 from tunefleet.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import History
@@ -45,7 +46,7 @@ def replay(uow: UnitOfWork, study: Study, *, progress: Progress = lambda done, t
 
     How many workers there were, and when they came, does not matter: what a proposal saw is kept with it.
     """
-    proposals = list(audit.proposals(uow.connection, study.id))
+    proposals = [it for it in audit.proposals(uow.connection, study.id) if not fold_of(study.spec, it.trial)]
     asked = [proposal for proposal in proposals if proposal.position is not None]
     stage = _Stage(uow.connection, study)
     n_same = 0

@@ -132,8 +132,9 @@ def _check(uow: UnitOfWork, spec: StudySpec) -> None:
 def _edit(uow: UnitOfWork, study: Study, change: StudyPatch) -> Study:
     _refuse_stopped(study)
     budget = change.budget
-    if budget is not None and budget.trials is not None and budget.trials < study.n_created:
-        rule = f"is below the {study.n_created} trials that the study has"
+    if budget is not None and budget.trials is not None and budget.trials < study.n_configurations:
+        what = "trials" if study.folds == 1 else "configurations"
+        rule = f"is below the {study.n_configurations} {what} that the study has"
         raise InvalidInput([Problem("budget.trials", rule, str(budget.trials))])
     stored.change(uow.connection, study.id, budget=budget, priority=change.priority)
     study = stored.by_id(uow.connection, study.id)

@@ -75,8 +75,8 @@ def end_attempt(
     announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
     if verdict.end.state is TrialState.WAITING:
         uow.signal(CLAIMS)
-    elif verdict.end.state is TrialState.PAUSED or trial.member is not None:
-        uow.signal(PLANNER)  # its study may go on otherwise, or its member, and somebody may wait for that
+    elif verdict.end.state is TrialState.PAUSED or trial.member is not None or study.folds > 1:
+        uow.signal(PLANNER)  # its study may go on otherwise, or its member or configuration, and somebody may wait
     if trial.is_preflight:
         return _settle_preflight(uow, study, verdict=verdict, report=report)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
@@ -227,10 +227,11 @@ def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report
 
 def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
     exception = verdict.exception or ""
-    if trials.n_with_exception(uow.connection, study.id, exception, since=study.started_at) < SAME_EXCEPTION_LIMIT:
+    if trials.n_with_exception(uow.connection, study, exception, since=study.started_at) < SAME_EXCEPTION_LIMIT:
         return study
+    what = "trials" if study.folds == 1 else "configurations"
     message = (
-        f"the same exception in {SAME_EXCEPTION_LIMIT} trials: {exception}: {verdict.message.rstrip('. ')}. "
+        f"the same exception in {SAME_EXCEPTION_LIMIT} {what}: {exception}: {verdict.message.rstrip('. ')}. "
         f"If the code is at fault, mend it and submit it under another name, or `tunefleet rm {study.name}` first; "
         f"if not, `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
     )
@@ -239,7 +240,8 @@ def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
 
 def _why_done(uow: UnitOfWork, study: Study) -> str:
     if study.trials_left == 0:
-        return f"the budget of {study.budget.trials} trials is spent"
+        each = f" of {study.folds} folds each" if study.folds > 1 else ""
+        return f"the budget of {study.budget.trials} {'configurations' if each else 'trials'}{each} is spent"
     if out_of_time(uow, study):
         return f"the budget of {study.budget.hours:g} hours is spent"
     return f"the {study.sampler} sampler has no further configuration"

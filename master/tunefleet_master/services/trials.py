@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tunefleet.errors import BudgetTaken, Conflict, DuplicateConfiguration
+from tunefleet.folds import configuration_of
 from tunefleet.names import TrialId
 from tunefleet.protocol import (
+    ConfigurationView,
     EnqueueRequest,
     Page,
     RetryRequest,
@@ -19,11 +21,11 @@ from tunefleet.space import Configuration
 from tunefleet_master.search.registry import POPULATIONS
 from tunefleet_master.services.creation import create_by_hand, number_with
 from tunefleet_master.services.transitions import announce, change_study
-from tunefleet_master.services.views import segment_view, trial_view
+from tunefleet_master.services.views import configuration_view, segment_view, trial_view
 from tunefleet_master.services.wakeups import CLAIMS
-from tunefleet_master.storage import artifacts, attempts, reports, segments, studies, trial_pages
+from tunefleet_master.storage import artifacts, attempts, folds, reports, segments, studies, trial_pages
 from tunefleet_master.storage import trials as stored
-from tunefleet_master.storage.trial_pages import TrialQuery
+from tunefleet_master.storage.trial_pages import TrialQuery, offset_of
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
@@ -51,6 +53,22 @@ def page(uow: UnitOfWork, name: str, query: TrialQuery) -> Page[TrialView]:
     study = studies.get(uow.connection, name)
     found, more, total = trial_pages.page(uow.connection, study, query)
     return Page[TrialView](items=[trial_view(trial, study) for trial in found], next=more, total=total)
+
+
+def configurations(uow: UnitOfWork, name: str, *, cursor: str | None, limit: int) -> Page[ConfigurationView]:
+    """A page of the configurations of a study with folds, the complete ones with the best means first.
+
+    Raises:
+        NotFound, InvalidInput. Conflict: the study has no folds.
+    """
+    study = studies.get(uow.connection, name)
+    if study.folds == 1:
+        raise Conflict(f"study {name!r} has no folds.", hint="Each of its trials is a configuration: GET its trials.")
+    offset = offset_of(TrialQuery(cursor=cursor, limit=limit))
+    found, total = folds.page(uow.connection, study, offset=offset, limit=limit)
+    end = offset + len(found)
+    items = [configuration_view(of_folds, study) for of_folds in found]
+    return Page[ConfigurationView](items=items, next=str(end) if end < total else None, total=total)
 
 
 def read(uow: UnitOfWork, trial_id: TrialId, *, max_points: int = 1_000) -> TrialDetail:
@@ -105,7 +123,7 @@ def _add(uow: UnitOfWork, study_id: int, params: Configuration) -> Trial:
         raise DuplicateConfiguration(f"trial {known} of study {study.name!r} has this configuration already.")
     trial = create_by_hand(uow, study, params)
     if trial is None:
-        hint = f"Raise it: `tunefleet edit {study.name} --trials {study.n_created + 1}`."
+        hint = f"Raise it: `tunefleet edit {study.name} --trials {study.n_configurations + 1}`."
         raise BudgetTaken(f"the budget of study {study.name!r} has no trial left.", hint=hint)
     return trial
 
@@ -116,8 +134,17 @@ def _detail(uow: UnitOfWork, trial: Trial, study: Study, *, max_points: int) -> 
         curve=list(reports.curve(uow.connection, trial.id, max_points=max_points)),
         attempts=attempts.of_trial(uow.connection, trial.id),
         artifacts=artifacts.of_trials(uow.connection, [trial.id])[trial.id],
+        configuration=_configuration(uow, trial, study),
         lineage=_lineage(uow, trial),
     )
+
+
+def _configuration(uow: UnitOfWork, trial: Trial, study: Study) -> ConfigurationView | None:
+    """With all its folds; None where the study has none."""
+    if study.folds == 1:
+        return None
+    number = configuration_of(study.spec, trial.number)
+    return configuration_view(folds.of_configurations(uow.connection, study, [number])[number], study)
 
 
 def _lineage(uow: UnitOfWork, trial: Trial) -> list[SegmentView]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from tunefleet.folds import configuration_of, fold_of, mean_of, standard_error_of, state_of
 from tunefleet.protocol import (
+    ConfigurationView,
+    FoldView,
     PreflightReport,
     SegmentView,
     SpaceEdit,
@@ -16,10 +19,11 @@ from tunefleet.protocol import (
     TrialView,
 )
 from tunefleet.space import describe
+from tunefleet_master.lifecycle import FINISHED
 from tunefleet_master.services import histories
 from tunefleet_master.services.curves import values_of
 from tunefleet_master.services.staffing import Fleet
-from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage import folds, studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
@@ -31,6 +35,7 @@ def trial_view(trial: Trial, study: Study) -> TrialView:
         id=trial.id,
         study=trial.study,
         number=trial.number,
+        fold=fold_of(study.spec, trial.number),
         state=trial.state,
         attempt=trial.attempt,
         params=trial.params,
@@ -103,7 +108,7 @@ def _edits(uow: UnitOfWork, study: Study) -> list[SpaceEdit]:
 
 
 def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *, fleet: Fleet) -> StudyView:
-    best = None if study.spec.several_objectives else trials.best(uow.connection, study)
+    best = None if study.spec.several_objectives else _best(uow, study)
     return StudyView(
         name=study.name,
         state=study.state,
@@ -114,14 +119,52 @@ def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *,
         sampler=study.sampler,
         sampler_reason=study.sampler_reason,
         trials=counts,
+        folds=study.folds,
         budget=study.budget,
         priority=study.priority,
-        best=None if best is None else trial_view(best, study),
+        best=best,
         created_at=study.created_at,
         finished_at=study.finished_at,
         elapsed_s=study.elapsed_s(uow.now),
         preflight=study.preflight,
         unclaimed=fleet.why_unclaimed(study, counts),
+    )
+
+
+def _best(uow: UnitOfWork, study: Study) -> TrialView | None:
+    """The best trial; with folds the first of the best configuration, with its mean in the place of the value."""
+    if study.folds == 1:
+        best = trials.best(uow.connection, study)
+        return None if best is None else trial_view(best, study)
+    of_folds = folds.best(uow.connection, study)
+    if not of_folds:
+        return None
+    whole = configuration_view(of_folds, study)
+    changes = {"fold": None, "value": whole.value, "standard_error": whole.standard_error}
+    return trial_view(of_folds[0], study).model_copy(update=changes)
+
+
+def configuration_view(of_folds: Sequence[Trial], study: Study) -> ConfigurationView:
+    """A configuration of a study with folds, given the trials of its folds."""
+    values = [trial.value for trial in of_folds if trial.state is TrialState.COMPLETE and trial.value is not None]
+    return ConfigurationView(
+        number=configuration_of(study.spec, of_folds[0].number),
+        state=state_of([trial.state for trial in of_folds]),
+        params=of_folds[0].params,
+        value=mean_of(values) if values else None,
+        standard_error=standard_error_of(values),
+        message=next((it.message for it in of_folds if it.message and it.state in FINISHED), ""),
+        folds=[
+            FoldView(
+                id=trial.id,
+                number=trial.number,
+                fold=trial.number % study.folds,
+                state=trial.state,
+                value=trial.value,
+                worker=trial.worker,
+            )
+            for trial in of_folds
+        ],
     )
 
 

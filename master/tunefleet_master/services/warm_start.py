@@ -12,7 +12,7 @@ from tunefleet.space import Configuration, Space
 from tunefleet.spec import StudySpec
 from tunefleet_master.search.history import Prior
 from tunefleet_master.services import histories
-from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage import folds, studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
@@ -60,7 +60,8 @@ def _check_same_purpose(spec: StudySpec, other: Study) -> None:
 
 def _prior(uow: UnitOfWork, spec: StudySpec, other: Study) -> Prior:
     space = spec.search_space
-    ranked = _distinct(space, trials.complete_params(uow.connection, other))
+    complete = folds.complete_params if other.folds > 1 else trials.complete_params
+    ranked = _distinct(space, complete(uow.connection, other))
     if not ranked:
         rule = f"no complete trial of study {other.name!r} lies in the space; leave it out, or widen the space"
         raise InvalidInput([Problem("warm_start", rule)])

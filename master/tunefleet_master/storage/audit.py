@@ -174,17 +174,19 @@ def overdrawn_budgets(connection: Connection) -> list[str]:
     )
     n = func.count(TrialRow.id)
     query = (
-        select(StudyRow.name, StudyRow.state, StudyRow.budget_trials, n.label("n"), finished.label("n_finished"))
+        select(*StudyRow.__table__.columns, by_budget.label("by_budget"), n.label("n"), finished.label("n_finished"))
         .join(TrialRow, and_(TrialRow.study_id == StudyRow.id, IS_TRIAL))
         .where(StudyRow.budget_trials.is_not(None))
         .group_by(StudyRow.id)
-        .having(or_(n > StudyRow.budget_trials, and_(by_budget, finished != StudyRow.budget_trials)))
     )
-    return [
-        f"study {row.name}: {row.state} with {row.n_finished} finished of {row.n} trials; its budget is "
-        f"{row.budget_trials}"
-        for row in connection.execute(query)
-    ]
+    found = []
+    for row in connection.execute(query):
+        most = row.budget_trials * study_of(row).folds
+        if row.n > most or (row.by_budget and row.n_finished != most):
+            found.append(
+                f"study {row.name}: {row.state} with {row.n_finished} finished of {row.n} trials; its budget is {most}"
+            )
+    return found
 
 
 def trials_past_their_crashes(connection: Connection) -> list[str]:

@@ -175,18 +175,19 @@ def begin_stage(connection: Connection, study: Study, *, box: str) -> None:
 
 
 def take_numbers(connection: Connection, study: Study, n: int) -> int:
-    """Take up to `n` trials from the budget, whose numbers go on from `study.n_created`; returns how many.
+    """Take up to `n` configurations from the budget; returns how many.
 
-    One guarded statement, so that no two takers get the same trial however many there are: 0 when another has taken
-    some since the study was read, or the budget has none left.
+    Their trials, one for each fold, have the numbers from `study.n_created` on. One guarded statement, so that no two
+    takers get the same one however many there are: 0 when another has taken some since the study was read, or the
+    budget has none left.
     """
     n = n if study.trials_left is None else min(n, study.trials_left)
     if n == 0:
         return 0
-    total = study.n_created + n
+    total = study.n_configurations + n
     left = or_(StudyRow.budget_trials.is_(None), StudyRow.budget_trials >= total)
     query = update(StudyRow).where(StudyRow.id == study.id, StudyRow.n_created == study.n_created, left)
-    return n if connection.execute(query.values(n_created=total)).rowcount == 1 else 0
+    return n if connection.execute(query.values(n_created=total * study.folds)).rowcount == 1 else 0
 
 
 def end_preflight(

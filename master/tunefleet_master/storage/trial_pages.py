@@ -53,7 +53,7 @@ def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[
     Raises:
         InvalidInput: the sort key, the cursor or the limit is not one.
     """
-    offset = _offset(query)
+    offset = offset_of(query)
     where = [TrialRow.study_id == study.id, IS_TRIAL]
     if query.state is not None:
         where.append(TrialRow.state == query.state)
@@ -68,7 +68,8 @@ def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[
     return trials, str(end) if end < total else None, total
 
 
-def _offset(query: TrialQuery) -> int:
+def offset_of(query: TrialQuery) -> int:
+    """Where the page begins; raises InvalidInput."""
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_LIMIT}", str(query.limit))])
     if query.cursor is None:

@@ -125,29 +125,15 @@ def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: 
     _ADD.execute(connection, rows)
 
 
-def displace(
-    connection: Connection, study_id: int, params: Configuration, *, config_hash: str, now: datetime
-) -> TrialId | None:
-    """Put a configuration in the place of the last proposal that waits and never ran, number and seed kept.
+def put_by_hand(
+    connection: Connection, trial: Trial, params: Configuration, *, config_hash: str, now: datetime
+) -> None:
+    """Put a configuration in the place of a proposal that waits and never ran, number and seed kept.
 
-    None when no proposal waits.
+    This transaction has locked it.
     """
-    last = (
-        select(TrialRow.id)
-        .where(
-            TrialRow.study_id == study_id,
-            TrialRow.state == TrialState.WAITING,
-            TrialRow.attempt == 0,
-            TrialRow.position.is_not(None),
-        )
-        .order_by(TrialRow.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     values = {"params": params, "config_hash": config_hash, "position": None, "rank": 0, "updated_at": now}
-    query = update(TrialRow).where(TrialRow.id == last, TrialRow.attempt == 0).values(**values, origin=BY_HAND)
-    trial_id = connection.execute(query.returning(TrialRow.id)).scalar_one_or_none()
-    return None if trial_id is None else TrialId(trial_id)
+    connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**values, origin=BY_HAND))
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,13 +296,13 @@ def _move_paused(
     return sorted((trial_of(row, study.name) for row in rows), key=lambda trial: trial.number)
 
 
-def n_with_exception(connection: Connection, study_id: int, exception: str, *, since: datetime) -> int:
-    """How many trials of the study have last failed with this exception since a time."""
+def n_with_exception(connection: Connection, study: Study, exception: str, *, since: datetime) -> int:
+    """How many configurations of the study have last failed with this exception since a time."""
     query = (
-        select(func.count())
+        select(func.count(func.distinct(TrialRow.number // study.folds)))
         .select_from(TrialRow)
         .where(
-            TrialRow.study_id == study_id,
+            TrialRow.study_id == study.id,
             TrialRow.exception == exception,
             TrialRow.updated_at >= since,
         )

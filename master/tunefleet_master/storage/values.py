@@ -58,10 +58,20 @@ class Study:
         return self.preflight is not PreflightState.PENDING
 
     @property
+    def folds(self) -> int:
+        """How many trials a configuration is: one for each fold."""
+        return self.spec.data.folds
+
+    @property
+    def n_configurations(self) -> int:
+        """How many configurations have been created."""
+        return self.n_created // self.folds
+
+    @property
     def stage_left(self) -> int | None:
-        """How many trials of the stage may still be created; None where no other stage follows."""
+        """How many configurations of the stage may still be created; None where no other stage follows."""
         ends = stages.ends(self.spec)[:-1]
-        return max(0, ends[self.stage] - self.n_created) if self.stage < len(ends) else None
+        return max(0, ends[self.stage] - self.n_configurations) if self.stage < len(ends) else None
 
     def elapsed_s(self, now: datetime) -> float:
         """Seconds that the study has run, pauses and its preflight left out."""
@@ -73,8 +83,8 @@ class Study:
 
     @property
     def trials_left(self) -> int | None:
-        """How many trials may still be created; None without a limit."""
-        return None if self.budget.trials is None else max(0, self.budget.trials - self.n_created)
+        """How many configurations may still be created; None without a limit."""
+        return None if self.budget.trials is None else max(0, self.budget.trials - self.n_configurations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tunefleet.errors import TunefleetError
-    from tunefleet.protocol import TrialView
+    from tunefleet.protocol import StudyView, TrialView
 
 PIPE_WIDTH = 100_000  # columns; a file has no edge at which a table would have to be folded
 NOTE_WIDTH = 80  # columns on a terminal, where a longer note would bury the table
@@ -59,6 +59,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for row in kept:
         made.add_row(*(cell(value) for value in row))
     return made
+
+
+def best_text(view: StudyView) -> str:
+    """The best value and whose it is, where there is one: `0.981 (trial 3)`, `0.978 ± 0.011 (trials 35 to 39)`."""
+    if view.best is None:
+        return EMPTY
+    first, last = view.best.number, view.best.number + view.folds - 1
+    if view.best.standard_error is None:
+        return f"{cell(view.best.value)} (trial {first})"
+    return f"{mean_text(view.best.value, view.best.standard_error)} (trials {first} to {last})"
+
+
+def mean_text(mean: float | None, standard_error: float | None) -> str:
+    """`0.978 ± 0.011`."""
+    return cell(mean) if standard_error is None else f"{cell(mean)} ± {standard_error:.2g}"
 
 
 def cell(value: object) -> str:

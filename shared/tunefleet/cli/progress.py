@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tunefleet.cli.output import cell, params_text
+from tunefleet.cli.output import best_text, cell, params_text
 from tunefleet.durations import spoken
 from tunefleet.protocol import PreflightState, StudyState, StudyView, TrialState, TrialView
 
@@ -36,8 +36,8 @@ def left_s(view: StudyView) -> float | None:
     """How long the study still takes at its pace so far; None when no trial has ended yet, or nothing bounds it."""
     bounds: list[float] = []
     done = n_done(view)
-    if view.budget.trials is not None and done:
-        bounds.append(view.elapsed_s / done * max(0, view.budget.trials - done))
+    if view.most_trials is not None and done:
+        bounds.append(view.elapsed_s / done * max(0, view.most_trials - done))
     if view.budget.hours is not None:
         bounds.append(max(0.0, view.budget.hours * 3600 - view.elapsed_s))
     return min(bounds, default=None)
@@ -45,7 +45,7 @@ def left_s(view: StudyView) -> float | None:
 
 def line(view: StudyView) -> str:
     """`digits: 5/12 trials, 2 running, best val_accuracy 0.981 (trial 3), 12 s left`."""
-    of = f"/{view.budget.trials}" if view.budget.trials else ""
+    of = f"/{view.most_trials}" if view.most_trials else ""
     parts = [f"{view.name}: {n_done(view)}{of} trials"]
     if view.state is StudyState.RUNNING:
         is_early = view.preflight is PreflightState.PENDING
@@ -60,7 +60,7 @@ def line(view: StudyView) -> str:
     if failed and view.state is not StudyState.COMPLETE:  # the message of a complete one tells it
         parts.append(f"{failed} failed")
     if view.best is not None:
-        parts.append(f"best {view.metric} {cell(view.best.value)} (trial {view.best.number})")
+        parts.append(f"best {view.metric} {best_text(view)}")
     left = left_s(view)
     if view.state is StudyState.RUNNING and left is not None:
         parts.append(f"about {spoken(left)} left")
@@ -75,9 +75,9 @@ def unclaimed_text(view: StudyView) -> str:
 def picture(view: StudyView, running: Sequence[TrialView], *, steps: Callable[[int], int | None]) -> RenderableType:
     """The line, a bar, the best configuration and what runs now."""
     parts: list[RenderableType] = [Text(line(view))]
-    if view.budget.trials is not None:
+    if view.most_trials is not None:
         bar = Table.grid()  # a bar alone would not end its line
-        bar.add_row(ProgressBar(total=view.budget.trials, completed=n_done(view), width=BAR_WIDTH))
+        bar.add_row(ProgressBar(total=view.most_trials, completed=n_done(view), width=BAR_WIDTH))
         parts.append(bar)
     if view.best is not None:
         parts.append(Text(f"best: {params_text(view.best.params)}", style="green"))

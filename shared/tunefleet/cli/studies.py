@@ -112,7 +112,7 @@ def did_well(view: StudyDetail) -> bool:
 def _row(view: StudyView) -> list[object]:
     from tunefleet.cli.progress import n_done, n_running
 
-    of = f"/{view.budget.trials}" if view.budget.trials else ""
+    of = f"/{view.most_trials}" if view.most_trials else ""
     best = None if view.best is None else view.best.value
     return [
         view.name,
@@ -160,7 +160,7 @@ def _best(view: StudyDetail) -> str:
         return f"several objectives have a front: tunefleet front {view.name}"
     if view.best is None:
         return output.EMPTY
-    return f"{output.cell(view.best.value)} by trial {view.best.number}: {output.params_text(view.best.params)}"
+    return f"{output.best_text(view)}: {output.params_text(view.best.params)}"
 
 
 def _stages(view: StudyDetail) -> list[list[object]]:

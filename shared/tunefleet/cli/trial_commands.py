@@ -139,6 +139,32 @@ def front(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
     output.console().print(output.trial_table(found, metrics=metrics))
 
 
+@app.command(epilog=examples("tunefleet folds wine", "tunefleet folds wine --json"))
+def folds(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show the configurations of a cross-validation with their folds.
+
+    Each has the mean of its complete folds and the standard error of the mean; the best come first.
+    """
+    with connected(url, token) as client:
+        found = client.study(study).configurations()
+    if as_json:
+        output.print_json(found)
+        return
+    k = max((len(each.folds) for each in found), default=0)
+    rows = [
+        [
+            each.number,
+            each.state.value,
+            output.mean_text(each.value, each.standard_error),
+            *(output.cell(fold.value) if fold.value is not None else fold.state.value for fold in each.folds),
+            output.params_text(each.params),
+        ]
+        for each in found
+    ]
+    columns = ["configuration", "state", "mean ± s.e.", *(f"fold {fold}" for fold in range(k)), "parameters"]
+    output.console().print(output.table(columns, rows))
+
+
 @app.command(epilog=examples("tunefleet logs digits 3 -f"))
 def logs(
     study: StudyName,

@@ -97,7 +97,6 @@ def test_a_grid_that_nobody_can_walk_is_refused() -> None:
     [
         ({"finalists": {}}, "finalists"),
         ({"ensemble": {}}, "ensemble"),
-        ({"data": {"folds": 5}}, "data.folds"),
     ],
 )
 def test_what_this_version_cannot_run_is_not_available_yet(changes: dict[str, Any], field: str) -> None:

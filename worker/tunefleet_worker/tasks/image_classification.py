@@ -94,7 +94,7 @@ def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice
     if name is None:
         raise InvalidInput([Problem("run.dataset", f"is required by the task {NAME}")])
     place = folder if folder is not None else trial.options.get("folder")
-    return DataChoice.parse({"dataset": name, "folder": place, "spec": trial.data}, field="run")
+    return DataChoice.parse({"dataset": name, "folder": place, "spec": trial.data, "fold": trial.fold}, field="run")
 
 
 def _model_config(parts: TrainingParts, given: Mapping[str, Any]) -> ModelConfig:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tunefleet.data.folds import fold_indices
+from tunefleet.data.order import random_order, stratified_order
 from tunefleet.data.seal import log_opening
 from tunefleet.model import Model, did_you_mean
 from tunefleet.spec import DataSpec
@@ -46,6 +49,8 @@ class DataChoice(Model):
     folder: str | None = None
     """Where its files are, for the data sets that are files."""
     spec: DataSpec = DataSpec()
+    fold: int | None = None
+    """The fold that is held out, of `spec.folds`; None: there are none, and the share that `spec.split` says is."""
 
 
 class Standardisation(Model):
@@ -89,7 +94,7 @@ def load_training_parts(choice: DataChoice) -> TrainingParts:
     """
     source = _source(choice)
     raw = _opened(source)
-    split = _split(source, raw, choice.spec)
+    split = _split(source, raw, choice)
     train = raw.take(split.train)
     return TrainingParts(
         train=train,
@@ -112,11 +117,24 @@ def open_test_part(choice: DataChoice) -> Samples:
     if source.open_test is not None:
         return source.open_test().all()
     raw = _opened(source)
-    return raw.take(_split(source, raw, choice.spec).test)
+    return raw.take(_split(source, raw, choice).test)
 
 
-def _split(source: Source, raw: Raw, spec: DataSpec) -> Split:
-    return split_indices(raw.labels, spec, test=TEST_SHARE if source.open_test is None else 0.0)
+def _split(source: Source, raw: Raw, choice: DataChoice) -> Split:
+    split = split_indices(raw.labels, choice.spec, test=TEST_SHARE if source.open_test is None else 0.0)
+    return split if choice.fold is None else _folded(split, raw, choice.spec, fold=choice.fold)
+
+
+def _folded(split: Split, raw: Raw, spec: DataSpec, *, fold: int) -> Split:
+    """The same test part, and one fold of all other samples held out; a smaller subset lies within a larger one."""
+    labels = raw.labels.numpy()
+    rest = np.setdiff1d(np.arange(len(labels)), split.test.numpy())
+    folds = fold_indices(labels[rest], folds=spec.folds, seed=spec.seed, stratify=spec.stratify)
+    train, validation = (rest[positions] for positions in folds[fold])
+    if spec.subset < 1:
+        order = stratified_order(labels[train], spec.seed) if spec.stratify else random_order(len(train), spec.seed)
+        train = train[order[: max(1, round(spec.subset * len(train)))]]
+    return Split(train=torch.from_numpy(train), validation=torch.from_numpy(validation), test=split.test)
 
 
 def _source(choice: DataChoice) -> Source:

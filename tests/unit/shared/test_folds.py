@@ -1,0 +1,115 @@
+"""Which trials are whose folds, and what does not go with folds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tunefleet import LocalTrial
+from tunefleet.data.folds import fold_indices
+from tunefleet.errors import InvalidInput
+from tunefleet.folds import configuration_of, fold_of, fold_problems, numbers_of, standard_error_of, state_of
+from tunefleet.spec import DataSpec, StudySpec
+from tunefleet.states import TrialState as S
+from tunefleet.submission import review
+
+
+def spec_of(**changes: Any) -> StudySpec:
+    return StudySpec.parse(
+        {
+            "name": "s",
+            "objective": {"metric": "val_loss", "goal": "minimize"},
+            "run": {"task": "image_classification", "dataset": "digits"},
+            "space": {"lr": {"log": [1e-4, 1e-1]}},
+            "steps": 3,
+            "budget": {"trials": 20},
+            "data": {"folds": 5},
+            **changes,
+        }
+    )
+
+
+def test_trial_numbers_run_through_the_folds_of_one_configuration_after_the_other() -> None:
+    spec, plain = spec_of(), spec_of(data={})
+    assert [(configuration_of(spec, n), fold_of(spec, n)) for n in (0, 4, 5, 12)] == [(0, 0), (0, 4), (1, 0), (2, 2)]
+    assert list(numbers_of(spec, 2)) == [10, 11, 12, 13, 14]
+    assert (configuration_of(plain, 12), fold_of(plain, 12), list(numbers_of(plain, 12))) == (12, None, [12])
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        ((S.WAITING, S.WAITING), S.WAITING),
+        ((S.COMPLETE, S.WAITING), S.RUNNING),
+        ((S.FAILED, S.RUNNING), S.RUNNING),
+        ((S.COMPLETE, S.COMPLETE), S.COMPLETE),
+        ((S.COMPLETE, S.PRUNED, S.FAILED), S.FAILED),
+        ((S.COMPLETE, S.PRUNED, S.CANCELLED), S.PRUNED),
+        ((S.COMPLETE, S.CANCELLED), S.CANCELLED),
+    ],
+)
+def test_a_configuration_is_in_the_state_that_its_folds_make(states: tuple[S, ...], state: S) -> None:
+    assert state_of(states) is state
+
+
+def test_one_value_has_no_standard_error() -> None:
+    assert standard_error_of([1.0]) is None
+    assert standard_error_of([1.0, 3.0]) == 1.0
+
+
+def test_a_study_with_folds_is_accepted_and_its_budget_counts_configurations() -> None:
+    found = review(spec_of())
+    assert (found.problems, found.unavailable, found.warnings) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "rule"),
+    [
+        ({"data": {"folds": 140}}, "data.folds", "is above the 139 samples of the smallest class of digits"),
+        ({"data": {"folds": 5, "split": {"validation": 0.3, "train": 0.7}}}, "data.split", "is not read"),
+        ({"data": {"race": False}}, "data.race", "`data.folds` is 1"),
+        ({"search": {"sampler": "pbt", "interval": 1}}, "search.sampler", "trains a population"),
+        ({"stages": [{"trials": 20, "steps": 3}]}, "stages", "is not for cross-validation"),
+        ({"pruning": {"pruner": "asha"}}, "pruning.pruner", "data.race"),
+        (
+            {
+                "objective": None,
+                "objectives": [
+                    {"metric": "val_loss", "goal": "minimize"},
+                    {"metric": "val_accuracy", "goal": "maximize"},
+                ],
+            },
+            "data.folds",
+            "is for one objective",
+        ),
+    ],
+)
+def test_what_does_not_go_with_folds_is_refused_with_its_field(changes: dict[str, Any], field: str, rule: str) -> None:
+    [problem] = fold_problems(spec_of(**changes))
+    assert problem.field == field
+    assert rule in problem.rule
+
+
+def test_without_strata_a_class_may_be_smaller_than_the_folds() -> None:
+    assert not list(fold_problems(spec_of(data={"folds": 140, "stratify": False})))
+
+
+def test_a_trial_splits_as_the_folds_of_its_study_do() -> None:
+    labels = np.repeat([0, 1, 2], 20)
+    trial = LocalTrial(data=DataSpec(folds=4, seed=7))
+    for fold, parts in enumerate(fold_indices(labels, folds=4, seed=7)):
+        trial.fold = fold
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(trial.split(labels), parts, strict=True))
+
+
+def test_a_trial_keeps_groups_together() -> None:
+    groups = np.arange(30) // 3
+    train, validation = LocalTrial(data=DataSpec(folds=3)).split(np.arange(30) % 2, groups=groups)
+    assert not set(groups[train]) & set(groups[validation])
+
+
+def test_a_trial_without_folds_says_so() -> None:
+    with pytest.raises(InvalidInput, match=r"data\.folds"):
+        LocalTrial().split([0, 1])
