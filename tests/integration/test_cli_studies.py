@@ -371,3 +371,18 @@ def test_a_wrong_option_is_told_and_the_version_is_printed(cli: Cli) -> None:
     assert cli("ls", "--jsno").code == 2
     assert cli("--version").out.strip() == tunefleet.__version__
     assert "Exit codes:" in cli("--help").out
+
+
+def test_folds_are_shown_with_their_mean_and_its_standard_error(cli: Cli, client: Client, file: Path) -> None:
+    file.write_text(file.read_text() + "data: {folds: 2, race: false}\n")
+    study = client.submit(file)
+    for trial in study.claims():
+        with trial:
+            trial.report(loss=1.0 + 2.0 * (trial.fold or 0) + trial.number // 2)
+    out = cli("folds", study.name).out
+    assert [line.split()[:6] for line in out.splitlines() if "complete" in line] == [
+        [str(i), "complete", f"{2 + i}", "±", "1", f"{1 + i}"] for i in range(3)
+    ]
+    assert [found["value"] for found in cli("folds", study.name, "--json").json] == [2.0, 3.0, 4.0]
+    assert "6/6" in cli("ls").out
+    assert "2 ± 1 (trials 0 to 1)" in cli("show", study.name).out

@@ -235,3 +235,27 @@ def test_only_the_evaluation_opens_the_test_part() -> None:
         if "open_test_part" in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
     }
     assert naming == {"tasks/datasets/parts.py", "tasks/evaluation.py"}
+
+
+def test_folds_share_out_everything_but_the_test_part_which_stays_as_it_is() -> None:
+    folded = [DataChoice(dataset="digits", spec=DataSpec(folds=5), fold=fold) for fold in range(5)]
+    parts = [load_training_parts(choice) for choice in folded]
+    assert torch.equal(open_test_part(folded[3]).inputs, open_test_part(DIGITS).inputs)
+    plain = load_training_parts(DIGITS)
+    n = len(plain.train.labels) + len(plain.validation.labels)
+    assert [len(it.train.labels) + len(it.validation.labels) for it in parts] == [n] * 5
+    held_out = torch.cat([it.validation.inputs for it in parts])
+    everything = torch.cat([plain.train.inputs, plain.validation.inputs])
+    assert sorted(row.numpy().tobytes() for row in held_out) == sorted(row.numpy().tobytes() for row in everything)
+    counts = torch.stack([torch.bincount(it.validation.labels, minlength=10) for it in parts])
+    assert int((counts.amax(0) - counts.amin(0)).max()) <= 1
+
+
+def test_a_smaller_subset_of_a_fold_lies_within_a_larger_one_and_is_validated_on_the_same() -> None:
+    small, large = (
+        load_training_parts(DataChoice(dataset="digits", spec=DataSpec(folds=5, subset=share), fold=1))
+        for share in (0.25, 0.5)
+    )
+    assert len(small.train.labels) * 2 == pytest.approx(len(large.train.labels), abs=1)
+    assert rows(small.train) <= rows(large.train)
+    assert torch.equal(small.validation.inputs, large.validation.inputs)
