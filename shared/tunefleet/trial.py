@@ -204,27 +204,32 @@ class Trial(ABC):
     def split(
         self, labels: ArrayLike, *, groups: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The samples of this trial's fold: the positions to train on and those to validate on, each ascending.
+        """The positions of the samples to train on, and of those to validate on: of this trial's fold, if any.
 
-        `tunefleet.data.folds.fold_indices` gives the same for all folds at once. It needs numpy.
+        The same labels give the same in each trial of the study, on every worker. It needs numpy.
 
         Args:
             labels: one for each sample, in the same order in each trial; of a regression, with `stratify: false`.
             groups: what belongs together, one for each sample; no group is on both sides.
 
         Raises:
-            InvalidInput: the study has no folds.
-            SplitError: there are fewer samples, groups, or samples of a class, than folds.
+            InvalidInput: the study names a `data.group`, and no groups are given.
+            SplitError: there are fewer samples, groups, or samples of a class, than folds; or as `split_indices` says.
         """
-        if self.fold is None:
-            rule = (
-                "is 1, so that the trial has no fold to validate on; set it in the study's `data`, or split otherwise"
-            )
-            raise InvalidInput([Problem("data.folds", rule)])
-        from tunefleet.data.folds import fold_indices  # imports numpy, which a client need not have
+        from tunefleet.data.one_fold import split_for_fold  # these import numpy, which a client need not have
+        from tunefleet.data.split import split_indices
 
-        data = self.data
-        return fold_indices(labels, folds=data.folds, seed=data.seed, groups=groups, stratify=data.stratify)[self.fold]
+        if self.data.group is not None and groups is None:
+            rule = f"is required, since the study keeps together what has the same {self.data.group} (data.group)"
+            raise InvalidInput([Problem("groups", rule)])
+        if self.fold is not None:
+            return split_for_fold(labels, self.data, self.fold, groups=groups)
+        if groups is None:
+            parts = split_indices(labels, self.data)
+        else:
+            by_group = self.data.model_copy(update={"group": "groups"})
+            parts = split_indices(labels, by_group, columns={"groups": groups})
+        return parts.train, parts.validation
 
     def save(self, name: str, path: Path | str) -> None:
         """Keep the file at `path` as the trial's artifact `name`; it is copied now and may change afterwards.

@@ -9,6 +9,7 @@ import pytest
 
 from tunefleet import LocalTrial
 from tunefleet.data.folds import fold_indices
+from tunefleet.data.split import split_indices
 from tunefleet.errors import InvalidInput
 from tunefleet.folds import configuration_of, fold_of, fold_problems, numbers_of, standard_error_of, state_of
 from tunefleet.spec import DataSpec, StudySpec
@@ -110,6 +111,24 @@ def test_a_trial_keeps_groups_together() -> None:
     assert not set(groups[train]) & set(groups[validation])
 
 
-def test_a_trial_without_folds_says_so() -> None:
-    with pytest.raises(InvalidInput, match=r"data\.folds"):
-        LocalTrial().split([0, 1])
+def test_a_trial_without_folds_splits_as_its_study_says() -> None:
+    labels = np.repeat([0, 1], 20)
+    parts = split_indices(labels, DataSpec(seed=3))
+    train, validation = LocalTrial(data=DataSpec(seed=3)).split(labels)
+    assert np.array_equal(train, parts.train)
+    assert np.array_equal(validation, parts.validation)
+
+
+def test_a_group_split_without_groups_is_refused() -> None:
+    for folds in (1, 3):
+        with pytest.raises(InvalidInput, match=r"keeps together what has the same patient \(data\.group\)"):
+            LocalTrial(data=DataSpec(folds=folds, group="patient")).split([0, 1] * 9)
+
+
+def test_a_subset_is_taken_of_the_training_part_of_a_fold() -> None:
+    labels = np.repeat([0, 1], 50)
+    train, validation = LocalTrial(data=DataSpec(folds=5)).split(labels)
+    some, same = LocalTrial(data=DataSpec(folds=5, subset=0.5)).split(labels)
+    assert set(some) < set(train)
+    assert (len(some), np.bincount(labels[some]).tolist()) == (40, [20, 20])
+    assert np.array_equal(validation, same)

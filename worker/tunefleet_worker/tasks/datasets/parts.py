@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunefleet.data.folds import fold_indices
-from tunefleet.data.order import random_order, stratified_order
+from tunefleet.data.one_fold import split_for_fold
 from tunefleet.data.seal import log_opening
 from tunefleet.model import Model, did_you_mean
 from tunefleet.spec import DataSpec
@@ -129,11 +128,7 @@ def _folded(split: Split, raw: Raw, spec: DataSpec, *, fold: int) -> Split:
     """The same test part, and one fold of all other samples held out; a smaller subset lies within a larger one."""
     labels = raw.labels.numpy()
     rest = np.setdiff1d(np.arange(len(labels)), split.test.numpy())
-    folds = fold_indices(labels[rest], folds=spec.folds, seed=spec.seed, stratify=spec.stratify)
-    train, validation = (rest[positions] for positions in folds[fold])
-    if spec.subset < 1:
-        order = stratified_order(labels[train], spec.seed) if spec.stratify else random_order(len(train), spec.seed)
-        train = train[order[: max(1, round(spec.subset * len(train)))]]
+    train, validation = (rest[positions] for positions in split_for_fold(labels[rest], spec, fold))
     return Split(train=torch.from_numpy(train), validation=torch.from_numpy(validation), test=split.test)
 
 

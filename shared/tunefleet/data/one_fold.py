@@ -1,0 +1,30 @@
+"""The training and the validation part of one fold, as a study's `data` says."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tunefleet.data.columns import Positions
+from tunefleet.data.folds import fold_indices
+from tunefleet.data.order import random_order, stratified_order
+from tunefleet.spec import DataSpec
+
+
+def split_for_fold(
+    labels: ArrayLike, spec: DataSpec, fold: int, *, groups: ArrayLike | None = None
+) -> tuple[Positions, Positions]:
+    """The positions to train on and those to validate on, each ascending; `fold` is from 0.
+
+    Of the training part the share `spec.subset` is kept; a smaller one lies within a larger one.
+
+    Raises:
+        SplitError: there are fewer samples, groups, or samples of a class, than folds.
+    """
+    parts = fold_indices(labels, folds=spec.folds, seed=spec.seed, groups=groups, stratify=spec.stratify)
+    train, validation = parts[fold]
+    if spec.subset < 1:
+        column = np.asarray(labels)[train]
+        order = stratified_order(column, spec.seed) if spec.stratify else random_order(len(train), spec.seed)
+        train = np.sort(train[order[: max(1, round(spec.subset * len(train)))]])
+    return train, validation
