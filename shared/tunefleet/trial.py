@@ -223,7 +223,7 @@ class Trial(ABC):
             rule = f"is required, since the study keeps together what has the same {self.data.group} (data.group)"
             raise InvalidInput([Problem("groups", rule)])
         if self.fold is not None:
-            return split_for_fold(labels, self.data, self.fold, groups=groups)
+            return split_for_fold(labels, self.data, fold=self.fold, groups=groups)
         if groups is None:
             parts = split_indices(labels, self.data)
         else:

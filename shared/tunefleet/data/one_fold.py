@@ -12,7 +12,7 @@ from tunefleet.spec import DataSpec
 
 
 def split_for_fold(
-    labels: ArrayLike, spec: DataSpec, fold: int, *, groups: ArrayLike | None = None
+    labels: ArrayLike, spec: DataSpec, *, fold: int, groups: ArrayLike | None = None
 ) -> tuple[Positions, Positions]:
     """The positions to train on and those to validate on, each ascending; `fold` is from 0.
 

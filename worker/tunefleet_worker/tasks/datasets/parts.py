@@ -128,7 +128,7 @@ def _folded(split: Split, raw: Raw, spec: DataSpec, *, fold: int) -> Split:
     """The same test part, and one fold of all other samples held out; a smaller subset lies within a larger one."""
     labels = raw.labels.numpy()
     rest = np.setdiff1d(np.arange(len(labels)), split.test.numpy())
-    train, validation = (rest[positions] for positions in split_for_fold(labels[rest], spec, fold))
+    train, validation = (rest[positions] for positions in split_for_fold(labels[rest], spec, fold=fold))
     return Split(train=torch.from_numpy(train), validation=torch.from_numpy(validation), test=split.test)
 
 
