@@ -26,8 +26,8 @@ def configuration_of(spec: StudySpec, number: int) -> int:
 
 
 def fold_of(spec: StudySpec, number: int) -> int | None:
-    """The fold that a trial is validated on, from 0; None where the study has no folds."""
-    return number % spec.data.folds if spec.data.folds > 1 else None
+    """The fold that a trial is validated on, from 0; None where the study has no folds. A preflight's is the first."""
+    return max(number, 0) % spec.data.folds if spec.data.folds > 1 else None
 
 
 def numbers_of(spec: StudySpec, configuration: int) -> range:

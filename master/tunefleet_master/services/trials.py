@@ -141,7 +141,7 @@ def _detail(uow: UnitOfWork, trial: Trial, study: Study, *, max_points: int) -> 
 
 def _configuration(uow: UnitOfWork, trial: Trial, study: Study) -> ConfigurationView | None:
     """With all its folds; None where the study has none."""
-    if study.folds == 1:
+    if study.folds == 1 or trial.is_preflight:
         return None
     number = configuration_of(study.spec, trial.number)
     return configuration_view(folds.of_configurations(uow.connection, study, [number])[number], study)

@@ -13,7 +13,7 @@ from tunefleet.folds import numbers_of
 from tunefleet.protocol import StopReason, TrialState
 from tunefleet.space import Configuration
 from tunefleet_master.lifecycle import check_transition
-from tunefleet_master.storage.tables import TrialRow
+from tunefleet_master.storage.tables import IS_TRIAL, TrialRow
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
 
@@ -49,7 +49,7 @@ def page(
     ascending = study.spec.objective.goal == "minimize"
     mean = case((_n_complete == study.folds, _mean))
     order = (mean.asc() if ascending else mean.desc()).nulls_last()
-    query = select(configuration.label("c")).where(TrialRow.study_id == study.id).group_by(configuration)
+    query = select(configuration.label("c")).where(TrialRow.study_id == study.id, IS_TRIAL).group_by(configuration)
     if only_complete:
         query = query.where(_is_complete).having(_n_complete == study.folds)
     numbers = connection.execute(query.order_by(order, configuration).offset(offset).limit(limit)).scalars().all()
