@@ -85,8 +85,9 @@ def image_classification(
         training.end_epoch(judged.loss)
         if not (trained.is_finite and judged.is_finite):
             break
-    probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
-    keep_predictions(trial, training.judged, held_out=probe, classes=parts.classes)
+    if trial.limit_data is None:
+        probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
+        keep_predictions(trial, training.judged, held_out=probe, classes=parts.classes)
 
 
 def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:
