@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from pydantic import JsonValue
 from tunefleet.parameters import Choice, IntRange, Parameter, RealRange
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, as_written, shown, with_bounds
+from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
 
 LEAST_TRIALS = 8
 MOST_FAILING = 0.25
@@ -20,7 +20,6 @@ MOST_CUTS = 100  # of a number's axis; with thousands of trials the bound is the
 CHANCE = 0.01  # that one of all the regions that are looked at fails so often by luck
 
 EDGE_FACTOR = 3.0  # so far below the first rate that fails, the best one is at the edge of stability
-LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
 
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 

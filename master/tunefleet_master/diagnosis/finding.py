@@ -46,3 +46,8 @@ class Finding:
     source: str
     evidence: Mapping[str, JsonValue]
     edit: Mapping[str, JsonValue] | None = None
+
+
+def shown(value: float) -> str:
+    """A number as a sentence has it."""
+    return f"{value:.3g}"

@@ -9,7 +9,9 @@ from tunefleet_master.diagnosis.edges import edges
 from tunefleet_master.diagnosis.effects import idle_parameters
 from tunefleet_master.diagnosis.failures import failing_regions, many_failures, rates_at_the_edge
 from tunefleet_master.diagnosis.finding import Finding
+from tunefleet_master.diagnosis.noise import disagreements, ties
 from tunefleet_master.diagnosis.scales import adam_extras, few_trials, linear_scales
+from tunefleet_master.diagnosis.shared_findings import shared_findings
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.diagnosis.worth import not_worth_going_on
 from tunefleet_master.search.history import History
@@ -20,12 +22,15 @@ Rule = Callable[[StudyView], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     many_failures,
     failing_regions,
+    shared_findings,
+    disagreements,
     edges,
     few_trials,
     linear_scales,
     rates_at_the_edge,
     adam_extras,
     idle_parameters,
+    ties,
     not_worth_going_on,
 )
 """What costs a study most comes first."""

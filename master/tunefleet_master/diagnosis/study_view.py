@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,9 @@ from pydantic import JsonValue
 
 from tunefleet.parameters import Conditional, IntRange, Parameter, RealRange
 from tunefleet.spec import StudySpec
+from tunefleet_master.diagnosis.finding import shown as shown  # what rules over studies say, they say of a view
 from tunefleet_master.diagnosis.importance import Importance, importance
+from tunefleet_master.diagnosis.reported import Reported
 from tunefleet_master.search.axes import Mask, Points
 from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Outcome, Values
@@ -25,11 +27,13 @@ class StudyView:
         history: all that has happened.
         spec: the study as it stands.
         n_more: how many trials are to come; None: what the budget has left.
+        reported: what the trials reported; empty: nobody has read it.
     """
 
     history: History
     spec: StudySpec
     n_more: int | None = None
+    reported: Reported = field(default_factory=Reported)
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -85,8 +89,3 @@ def with_bounds(parameter: RealRange | IntRange, bounds: tuple[float, float]) ->
     """A range as a user would write it, with other bounds."""
     key = type(parameter).model_fields["bounds"].alias or "bounds"
     return {**as_written(parameter), key: list(bounds)}
-
-
-def shown(value: float) -> str:
-    """A number as a sentence has it."""
-    return f"{value:.3g}"

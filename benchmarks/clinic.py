@@ -1,0 +1,106 @@
+"""How well the doctor reads curves: trainings with a planted fault, and healthy ones beside them.
+
+Sixteen faults, five seeds each, and forty healthy trainings, of small networks on four data sets. Thresholds were set
+on the development half, mnist1d and made-up waves with two architectures; the heldout half is digits and Fashion-MNIST
+(14 x 14) with two others. Printed for each fault: how often any alarm was raised, and one that names it; for each rule:
+how often it alarms where it should and among healthy runs. An alarm is a finding that is a warning or graver. The
+intervals are Wilson's of 95 %.
+
+Fashion-MNIST is read as the built-in tasks read it (apt-get install dataset-fashion-mnist, or TUNEFLEET_DATA).
+
+python benchmarks/clinic.py [--half heldout|development] [--seeds N] [--jobs N] [--cache FOLDER] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.patients.faults import FAULTS
+from benchmarks.patients.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
+from benchmarks.patients.patient import Half, healthy, sick
+from benchmarks.patients.wards import charts
+
+from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
+
+LEAST_DETECTED, MOST_FALSE_ALARMS = 0.9, 0.05
+
+
+def examined(half: Half, *, n_seeds: int, folder: Path, jobs: int) -> list[Diagnosis]:
+    """Every patient of a half, trained where that was not done before, and what the doctor says."""
+    patients = [*healthy(half, n_seeds), *sick(half, tuple(FAULTS), n_seeds=n_seeds)]
+    return [diagnosed(chart) for chart in charts(patients, folder, jobs=jobs)]
+
+
+def printed(found: Sequence[Diagnosis]) -> None:
+    """Tables for people."""
+    print(f"{'fault':30} {'any alarm':24} {'named':24} by")
+    for row in fault_figures(found):
+        said = ", ".join(f"{code} {n}" for code, n in sorted(row.said.items(), key=lambda item: -item[1]))
+        print(f"{row.fault:30} {row.detected!s:24} {row.named!s:24} {said}")
+    print(f"\n{'rule':28} {'detects what it should':24} {'false alarms':24} {'notes on healthy':24}")
+    for rule in rule_figures(found):
+        print(f"{rule.code:28} {rule.detected!s:24} {rule.false_alarms!s:24} {rule.notes!s:24}")
+    detected, alarmed = overall(found)
+    print(f"\nsick runs with an alarm: {detected}; healthy runs with one: {alarmed}")
+    print(f"CPU of all trainings: {sum(each.chart.cpu_s for each in found) / 60:.1f} min")
+
+
+def plain(found: Sequence[Diagnosis]) -> dict[str, Any]:
+    """The same for programs."""
+    detected, alarmed = overall(found)
+    return {
+        "detected": _plain(detected),
+        "false_alarms": _plain(alarmed),
+        "faults": {
+            row.fault: {"detected": _plain(row.detected), "named": _plain(row.named), "said": row.said}
+            for row in fault_figures(found)
+        },
+        "rules": {
+            row.code: {
+                "faults": row.faults,
+                "detected": _plain(row.detected),
+                "false_alarms": _plain(row.false_alarms),
+                "notes": _plain(row.notes),
+            }
+            for row in rule_figures(found)
+        },
+        "runs": {each.chart.patient.key: [finding.code for finding in each.findings] for each in found},
+        "cpu_s": sum(each.chart.cpu_s for each in found),
+    }
+
+
+def _plain(share: Share) -> dict[str, Any]:
+    return {"n": share.n, "of": share.of, "interval": share.interval}
+
+
+def main() -> None:
+    """Train, judge and print; the exit code is 1 where the doctor is worse than promised."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half", choices=["development", "heldout"], default="heldout")
+    parser.add_argument(
+        "--seeds", type=int, default=5, help="of each fault; twice as many healthy runs of each network"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, of one thread each")
+    parser.add_argument("--cache", type=Path, default=cache_folder(os.environ) / "clinic", help="of finished trainings")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    found = examined(options.half, n_seeds=options.seeds, folder=options.cache, jobs=options.jobs)
+    if options.json:
+        print(json.dumps(plain(found), indent=2))
+    else:
+        printed(found)
+    detected, alarmed = overall(found)
+    if detected.n < LEAST_DETECTED * detected.of or alarmed.n > MOST_FALSE_ALARMS * alarmed.of:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""One training: what is trained on what, with which settings, and which fault is planted in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+Half = Literal["development", "heldout"]
+
+VERSION = 1  # of the training; raised when a cached run is not what would be trained now
+HEALTHY_SEEDS_FACTOR = 2  # healthy runs of a data set and network for each sick run of a fault
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a network is trained."""
+
+    kind: Literal["mlp", "cnn"]
+    depth: int
+    width: int
+    activation: Literal["relu", "gelu"]
+    normalization: Literal["none", "batch", "layer"]
+    dropout: float
+    optimizer: Literal["adamw", "sgd"]
+    lr: float
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    anneals: bool
+    """Whether the rate falls to 0 along half a cosine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A training; `fault` is None for a healthy one."""
+
+    half: Half
+    dataset: str
+    network: str
+    fault: str | None
+    seed: int
+    settings: Settings
+
+    @property
+    def key(self) -> str:
+        """What the cache knows it by."""
+        return f"{self.half}-{self.dataset}-{self.network}-{self.fault or 'healthy'}-{self.seed}"
+
+    def plain(self) -> dict[str, object]:
+        """All that its training depends on."""
+        return {"version": VERSION, **asdict(self)}
+
+
+NETWORKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "mlp": {"kind": "mlp", "depth": 2, "width": 64, "activation": "relu", "normalization": "none", "dropout": 0.2},
+        "cnn_batch": {
+            **{"kind": "cnn", "depth": 3, "width": 12, "activation": "relu", "normalization": "batch"},
+            "dropout": 0.0,
+        },
+        "mlp_layer": {
+            **{"kind": "mlp", "depth": 4, "width": 48, "activation": "gelu", "normalization": "layer"},
+            "dropout": 0.1,
+        },
+        "cnn_plain": {
+            **{"kind": "cnn", "depth": 2, "width": 12, "activation": "relu", "normalization": "none"},
+            "dropout": 0.2,
+        },
+    }
+)
+DATASETS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
+    {"development": ("mnist1d", "waves"), "heldout": ("digits", "fashion_mnist")}
+)
+NETWORKS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
+    {"development": ("mlp", "cnn_batch"), "heldout": ("mlp_layer", "cnn_plain")}
+)
+
+RATES = MappingProxyType({"adamw": 2e-3, "sgd": 0.05})
+EPOCHS = MappingProxyType(
+    {
+        ("mnist1d", "mlp"): 24,
+        ("mnist1d", "cnn_batch"): 16,
+        ("waves", "mlp"): 24,
+        ("waves", "cnn_batch"): 16,
+        ("digits", "mlp_layer"): 16,
+        ("digits", "cnn_plain"): 30,
+        ("fashion_mnist", "mlp_layer"): 12,
+        ("fashion_mnist", "cnn_plain"): 24,
+    }
+)
+
+
+def healthy(half: Half, n_seeds: int) -> Iterator[Patient]:
+    """So many of each data set with each network: settings as somebody chooses them who knows what works."""
+    for dataset in DATASETS_OF[half]:
+        for network in NETWORKS_OF[half]:
+            for seed in range(HEALTHY_SEEDS_FACTOR * n_seeds):
+                yield _patient(half, (dataset, network), fault=None, seed=seed)
+
+
+def sick(half: Half, faults: tuple[str, ...], *, n_seeds: int) -> Iterator[Patient]:
+    """Each fault so many times, in turn on each data set with each network."""
+    places = [(dataset, network) for dataset in DATASETS_OF[half] for network in NETWORKS_OF[half]]
+    for i, fault in enumerate(faults):
+        for seed in range(n_seeds):
+            yield _patient(half, places[(i + seed) % len(places)], fault=fault, seed=1_000 + seed)
+
+
+def _patient(half: Half, place: tuple[str, str], *, fault: str | None, seed: int) -> Patient:
+    dataset, network = place
+    drawn = random.Random(f"{half}-{dataset}-{network}-{fault}-{seed}")
+    optimizer: Literal["adamw", "sgd"] = "adamw" if drawn.random() < 2 / 3 else "sgd"
+    settings = Settings(
+        **NETWORKS[network],  # type: ignore[arg-type]
+        optimizer=optimizer,
+        lr=RATES[optimizer] * 2 ** drawn.uniform(-1, 1),
+        weight_decay=drawn.choice([1e-4, 1e-3]),
+        batch_size=drawn.choice([64, 128]),
+        epochs=EPOCHS[place],
+        anneals=optimizer == "sgd" or drawn.random() < 0.5,
+    )
+    return Patient(half, dataset, network, fault, seed, settings)
+
+
+def changed(patient: Patient, **changes: object) -> Patient:
+    """The patient with other settings."""
+    return replace(patient, settings=replace(patient.settings, **changes))  # type: ignore[arg-type]

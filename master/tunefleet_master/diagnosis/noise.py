@@ -1,0 +1,161 @@
+"""What cannot be told apart, since validation is noisy; and metrics that do not agree on what is good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from tunefleet.parameters import Choice
+from tunefleet_master.diagnosis.finding import Finding, Severity
+from tunefleet_master.diagnosis.study_view import StudyView, shown
+from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.generalising import jitter
+from tunefleet_master.diagnosis.training.series import is_accuracy, lower_is_better, sample_size, side_of
+from tunefleet_master.search.history import Outcome, Values
+
+ERRORS = 2.0  # standard errors within which trials are not told apart
+LEAST_TIED = 3  # beside the best
+LEAST_OF_OPTION = 3  # trials with a value of a choice
+LEAST_RANKED = 20  # trials whose metrics are compared: a correlation of .5 is then known to lie between .1 and .8
+AGREEING = 0.7  # rank correlation that the true one is surely below
+Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How far a value is off by chance.
+
+    Attributes:
+        error: a standard error, in the objective's unit.
+        samples: of the validation part, where it is known; the error is then that of a share of them.
+    """
+
+    error: float
+    samples: int | None
+
+
+def noise(view: StudyView) -> Noise | None:
+    """Of the objective: the error of a share of samples, or else how the best curves jump; None: neither is known."""
+    curves = [curve for curve in view.reported.curves if shaped(curve.objective, least=3) is not None]
+    if not curves:
+        return None
+    found = _of_a_share(view, curves[0])
+    if found is not None:
+        return found
+    jumps = [jitter(curve.objective.finest.values[len(curve.objective) // 2 :]) for curve in curves]
+    error = float(np.median(jumps))
+    return Noise(error, None) if error > 0 else None
+
+
+def _of_a_share(view: StudyView, best: TrialCurve) -> Noise | None:
+    if not is_accuracy(view.spec.objective.metric):
+        return None
+    shares = best.objective.finest.values
+    if not np.all((shares >= 0) & (shares <= 1)) or (size := sample_size(shares)) is None:
+        return None
+    top = float(shares.max())
+    return Noise(math.sqrt(max(top * (1 - top), 0.25 / size) / size), size)
+
+
+def ties(view: StudyView) -> Iterator[Finding]:
+    """Trials that are as good as the best one, for all that is known; and choices that make no difference beyond it."""
+    chance = noise(view)
+    values = _complete(view)
+    if chance is None or len(values) < 2:
+        return
+    best = min(values.values())
+    margin = ERRORS * chance.error
+    tied = [number for number, value in values.items() if value <= best + margin]
+    of = f" of {chance.samples} validation samples" if chance.samples else " of the best curves"
+    if len(tied) > LEAST_TIED:
+        yield Finding(
+            code="within_noise",
+            severity=Severity.NOTE,
+            sentence=f"{len(tied) - 1} trials are within {shown(margin)} of the best one, two standard errors{of}: "
+            "they "
+            "cannot be told apart.",
+            remedy="Train the best of them again with three fresh seeds, or by five-fold cross-validation, and "
+            "compare the "
+            "means; a larger validation part tells more.",
+            source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
+            evidence={"standard_error": chance.error, "samples": chance.samples, "n_within": len(tied) - 1},
+        )
+    yield from _idle_choices(view, values, margin)
+
+
+def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -> Iterator[Finding]:
+    """Choices of which every value has a trial that is as good as the best one."""
+    points = view.history.points
+    for j, name, parameter in view.tuned():
+        if not isinstance(parameter, Choice) or parameter.when is not None:
+            continue
+        best: dict[str, float] = {}
+        for option in parameter.choice:
+            having = [value for number, value in values.items() if points[number, j] == parameter.to_unit(option)]
+            if len(having) >= LEAST_OF_OPTION:
+                best[str(option)] = min(having)
+        apart = max(best.values(), default=0.0) - min(best.values(), default=0.0)
+        if len(best) < len(parameter.choice) or apart > margin:
+            continue
+        evidence: dict[str, JsonValue] = {"apart": apart, "margin": margin}
+        yield Finding(
+            code="effect_within_noise",
+            severity=Severity.NOTE,
+            sentence=f"The best trials with {' and '.join(f'{name} = {option}' for option in best)} differ by "
+            f"{shown(apart)} "
+            f"only, less than the noise of {shown(margin)}.",
+            remedy=f"Take for {name} what is cheapest, and spend the trials on the rest; only fresh seeds can tell "
+            "more.",
+            source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
+            evidence=evidence,
+        )
+
+
+def _complete(view: StudyView) -> dict[int, float]:
+    """The minimised values of the trials of the last stage that ran in full, by number."""
+    history = view.history
+    chosen = history.with_outcome(Outcome.COMPLETE)
+    chosen = chosen[history.stages[chosen] == history.n_stages - 1]
+    return {int(i): float(history.values[i, 0]) for i in chosen if math.isfinite(history.values[i, 0])}
+
+
+def disagreements(view: StudyView) -> Iterator[Finding]:
+    """Another metric of validation ranks the trials otherwise than the objective does."""
+    metric = view.spec.objective.metric
+    results = {number: found for number, found in view.reported.results.items() if metric in found}
+    names = dict.fromkeys(name for found in results.values() for name in found)
+    for name in names:
+        lower = lower_is_better(name)
+        if name == metric or lower is None or side_of(name)[0] != "validation":
+            continue
+        both = {number: found for number, found in results.items() if name in found}
+        pairs = np.array([[view.sign * found[metric], found[name]] for found in both.values()])
+        if len(pairs) >= LEAST_RANKED and np.isfinite(pairs).all() and (np.ptp(pairs, axis=0) > 0).all():
+            other = pairs[:, 1] if lower else -pairs[:, 1]
+            yield from _disagreement(name, list(both), pairs[:, 0], other=other, metric=metric)
+
+
+def _disagreement(name: str, numbers: list[int], judged: Values, *, other: Values, metric: str) -> Iterator[Finding]:
+    """A finding where the correlation of the ranks is surely low, by Fisher's interval."""
+    from scipy.stats import spearmanr  # takes two seconds to import, which a master that starts need not wait for
+
+    correlation = float(spearmanr(judged, other).statistic)
+    high = math.tanh(math.atanh(min(correlation, 1 - 1e-9)) + Z / math.sqrt(len(numbers) - 3))
+    if high >= AGREEING:
+        return
+    best = int(other.argmin())
+    place = int((judged < judged[best]).sum()) + 1
+    yield Finding(
+        code="metrics_disagree",
+        severity=Severity.WARNING,
+        sentence=f"{metric} and {name} rank {len(numbers)} trials differently (rank correlation {correlation:.2f}): "
+        "trial "
+        f"{numbers[best]}, the best by {name}, is number {place} by {metric}.",
+        remedy="Decide which of the two you mean, or search for the front of both with `objectives`.",
+        source="Google tuning playbook, on choosing the objective; .7 is our threshold, for Fisher's 95 % interval.",
+        evidence={"correlation": correlation, "upper": high, "trials": len(numbers), "place": place},
+    )

@@ -1,0 +1,1 @@
+"""What an expert reads in the curves of one training. Pure: no database, no web, no clock."""

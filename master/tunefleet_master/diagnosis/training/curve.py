@@ -1,0 +1,143 @@
+"""A trial as its rules see it: what it reported, what it was asked for, and what `trial.watch` saw inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tunefleet.space import Configuration
+from tunefleet_master.diagnosis.training.series import (
+    TRAIN,
+    VALIDATION,
+    Series,
+    is_accuracy,
+    is_loss,
+    side_of,
+)
+
+LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
+
+LEAST_EVALUATIONS = 5  # below which a curve has no shape
+
+REGULARISERS = frozenset(
+    {
+        "dropout",
+        "droppath",
+        "drop",
+        "smoothing",
+        "mixup",
+        "cutmix",
+        "cutout",
+        "augment",
+        "augmentation",
+        "noise",
+        "jitter",
+    }
+)
+"""Words in the names of parameters that make training harder than validation."""
+
+
+@dataclass(frozen=True)
+class TrialCurve:
+    """What rules ask of one trial; what is costly is computed once.
+
+    Attributes:
+        points: step and metrics of each report, by step.
+        metric: of the study's (first) objective.
+        maximised: whether it is to be large.
+        steps: how many a full trial runs; None: the study does not say.
+        is_whole: whether the trial has run all that it was to run, and was neither stopped early nor still runs.
+        params: its configuration.
+        update_ratios: the typical size of a step as a share of the weights, by weight tensor; empty: nobody watched.
+    """
+
+    points: Sequence[tuple[int, Mapping[str, float]]]
+    metric: str
+    maximised: bool
+    steps: int | None = None
+    is_whole: bool = True
+    params: Configuration = field(default_factory=dict)
+    update_ratios: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All metrics that were reported, in the order in which they came."""
+        return list(dict.fromkeys(name for _, metrics in self.points for name in metrics))
+
+    def series(self, name: str) -> Series:
+        """One metric."""
+        return Series.of(name, self.points)
+
+    @cached_property
+    def objective(self) -> Series:
+        """The metric that the study is about."""
+        return self.series(self.metric)
+
+    @cached_property
+    def train_loss(self) -> Series | None:
+        """What training minimises; None: it is not reported."""
+        return self._found(TRAIN, is_loss)
+
+    @cached_property
+    def val_loss(self) -> Series | None:
+        """The same of validation; of a metric without `train_` or `val_` where it is the objective."""
+        return self._found(VALIDATION, is_loss)
+
+    @cached_property
+    def train_accuracy(self) -> Series | None:
+        """The share that is classified right in training."""
+        return self._found(TRAIN, is_accuracy)
+
+    @cached_property
+    def val_accuracy(self) -> Series | None:
+        """The same of validation."""
+        return self._found(VALIDATION, is_accuracy)
+
+    @property
+    def loss(self) -> Series | None:
+        """The training loss, else the validation loss: what says whether anything is learnt."""
+        return self.train_loss if self.train_loss is not None else self.val_loss
+
+    @cached_property
+    def judged(self) -> Series:
+        """The objective, turned so that it is minimised."""
+        sign = -1.0 if self.maximised else 1.0
+        return Series(self.metric, self.objective.steps, sign * self.objective.values)
+
+    @property
+    def rate(self) -> tuple[str, float] | None:
+        """The learning rate: its name and its value; None where the configuration has none."""
+        for name, value in self.params.items():
+            if LEARNING_RATE.search(name) and isinstance(value, int | float) and value > 0:
+                return name, float(value)
+        return None
+
+    @cached_property
+    def regularisers(self) -> list[str]:
+        """Parameters that make training harder than validation, and are on."""
+        words = {name: set(name.lower().replace("-", "_").split("_")) for name in self.params}
+        return [name for name, said in words.items() if said & REGULARISERS and self.params[name]]
+
+    def _found(self, side: str, fits: Callable[[str], bool]) -> Series | None:
+        """Of the metrics of a side that fit, the one with the shortest name; `val_loss` goes before `val_aux_loss`."""
+        fitting = [name for name in self.names if fits(name) and self._side(name) == side]
+        return self.series(min(fitting, key=len)) if fitting else None
+
+    def _side(self, name: str) -> str:
+        side, _ = side_of(name)
+        if side is not None:
+            return side
+        if name.lower().startswith("test"):
+            return "test"
+        # Keras calls what it trains on `loss`, beside `val_loss`; a single `loss` that is the objective is the judge.
+        has_sides = any(side_of(other)[0] == VALIDATION for other in self.names)
+        return TRAIN if has_sides or name != self.metric else VALIDATION
+
+
+def shaped(series: Series | None, *, least: int = LEAST_EVALUATIONS) -> Series | None:
+    """The numbers of a series, if they are enough to have a shape."""
+    if series is None or len(series.numbers) < least:
+        return None
+    return series.numbers

@@ -1,0 +1,116 @@
+"""What `trial.watch` saw inside: how far each step moves the weights, and which units are dead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tunefleet_master.diagnosis.finding import Finding, Severity, shown
+from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.rule import CALIBRATED
+
+UPDATE_RATIO, DEAD_UNITS = "watch.update_ratio", "watch.dead_units"
+SATURATED_UNITS = "watch.saturated_units"
+LECTURE = "The lecture, on the ratio of updates to weights: about 1e-3"
+BENGIO = "Bengio 2012, section 3.2 (arXiv:1206.5533)"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRatio:
+    """Steps are too large or too small for the weights that they move."""
+
+    low: float = 1e-4
+    high: float = 3e-2
+
+    code: ClassVar[str] = "update_ratio"
+    source: ClassVar[str] = f"{LECTURE}; the band is METHODS's, measured."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """In the second and third epoch, of the median over the weight tensors."""
+        series = shaped(curve.series(UPDATE_RATIO), least=1)
+        if series is None:
+            return None
+        ratio = float(np.median(series.values[1:3] if len(series) > 1 else series.values))
+        if self.low <= ratio <= self.high:
+            return None
+        is_large = ratio > self.high
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"A step moves the weights by {shown(ratio)} of their norm, where {shown(self.low)} to "
+            f"{shown(self.high)} is usual.",
+            remedy="Lower the learning rate, or warm it up." if is_large else "Raise the learning rate.",
+            source=self.source,
+            evidence={"ratio": ratio, "low": self.low, "high": self.high},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LayersApart:
+    """One weight tensor moves a hundred times as fast as another, or not at all."""
+
+    apart: float = 100.0
+
+    code: ClassVar[str] = "layers_apart"
+    source: ClassVar[str] = f"{LECTURE}; a factor of 100 is METHODS's."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Of trainable tensors: what is frozen on purpose is not among them."""
+        ratios = curve.update_ratios
+        if len(ratios) < 2:
+            return None
+        slow, fast = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+        if ratios[fast] <= self.apart * ratios[slow]:
+            return None
+        still = [name for name, ratio in ratios.items() if ratio == 0]
+        named = ", ".join(still[:3]) + (", …" if len(still) > 3 else "")
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{len(still)} of {len(ratios)} weight tensors never change: {named}."
+            if still
+            else f"A step moves {fast} by {shown(ratios[fast])} of its norm and {slow} by {shown(ratios[slow])}.",
+            remedy="See that the optimizer has these tensors and that no detach stands between them and the loss; mark "
+            "those that are not to be trained with requires_grad=False."
+            if still
+            else "Look at how these two are initialised and normalised, or give them rates of their own.",
+            source=self.source,
+            evidence={"slowest": ratios[slow], "fastest": ratios[fast], "n_still": len(still)},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadUnits:
+    """Many hidden units let nothing through, or are at the ends of their range."""
+
+    dead: float = 0.4
+    saturated: float = 0.5
+
+    code: ClassVar[str] = "dead_units"
+    source: ClassVar[str] = f"{BENGIO}, on saturation; 40 % and 50 % are METHODS's; {CALIBRATED}."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """In the last three looks."""
+        for name, most, are in (
+            (DEAD_UNITS, self.dead, "are zero"),
+            (SATURATED_UNITS, self.saturated, "are saturated"),
+        ):
+            series = shaped(curve.series(name), least=1)
+            share = 0.0 if series is None else float(np.median(series.values[-3:]))
+            if share > most:
+                return self._finding(share, most, are)
+        return None
+
+    def _finding(self, share: float, most: float, are: str) -> Finding:
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{share:.0%} of the hidden units {are} for a whole batch; {most:.0%} is much.",
+            remedy="Lower the learning rate, standardise inputs, initialise as He et al. 2015 do, or normalise; a "
+            "leaky "
+            "activation does not die.",
+            source=self.source,
+            evidence={"share": share, "most": most},
+        )

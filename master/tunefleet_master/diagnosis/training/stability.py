@@ -1,0 +1,133 @@
+"""Whether training holds together: losses that are no numbers, that fall below zero, or that jump."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tunefleet_master.diagnosis.finding import Finding, Severity, shown
+from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.rule import CALIBRATED
+from tunefleet_master.diagnosis.training.series import Series
+
+PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
+
+
+def lower_the_rate(curve: TrialCurve, factor: float = 10.0) -> str:
+    """What to do about a rate that is too high, with the rate where it is known."""
+    if curve.rate is None:
+        return f"Lower the learning rate, first by a factor of {factor:g}, or warm it up."
+    name, rate = curve.rate
+    return f"Lower {name} from {shown(rate)} to {shown(rate / factor)} or below, or warm it up."
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """A metric is NaN or infinite, or the training loss ends above where it began."""
+
+    rise: float = 1.5  # of the last loss over the first one; a run that learns nothing ends at about 1
+
+    code: ClassVar[str] = "diverged"
+    source: ClassVar[str] = f"{PLAYBOOK}: a trial is infeasible whose loss ends above its beginning; {CALIBRATED}."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Any report will do, however few there are."""
+        for step, metrics in curve.points:
+            for name, value in metrics.items():
+                if not math.isfinite(value):
+                    return self._finding(curve, f"{name} was {value} at step {step}", {"step": step})
+        loss = curve.loss
+        if loss is None or len(loss.numbers) < 3 or curve.train_loss is None:
+            return None
+        first, last = float(loss.numbers.values[0]), float(np.median(loss.numbers.values[-3:]))
+        if first <= 0 or last <= self.rise * first:
+            return None
+        said = f"{loss.name} began at {shown(first)} and has come to {shown(last)}"
+        return self._finding(curve, said, {"first": first, "last": last})
+
+    def _finding(self, curve: TrialCurve, said: str, evidence: dict[str, float | int]) -> Finding:
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"Training diverged: {said}.",
+            remedy=f"{lower_the_rate(curve)} If it stays, clip gradients, and look for a division by 0 or the "
+            "logarithm "
+            "of one in the loss.",
+            source=self.source,
+            evidence=dict(evidence),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeLoss:
+    """The loss of a classifier, which cannot be below 0, is."""
+
+    code: ClassVar[str] = "negative_loss"
+    source: ClassVar[str] = "A cross-entropy and a sum of squares are 0 or more."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Only where accuracies are reported: the likelihood of a density may be any number."""
+        if curve.train_accuracy is None and curve.val_accuracy is None:
+            return None
+        for loss in (curve.train_loss, curve.val_loss):
+            if loss is not None and (loss.finest.values < 0).any():
+                return self._finding(loss, int((loss.finest.values < 0).argmax()))
+        return None
+
+    def _finding(self, loss: Series, at: int) -> Finding:
+        step, lowest = int(loss.finest.steps[at]), float(loss.finest.values.min())
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{loss.name} is below 0 from step {step} on, at lowest {shown(lowest)}, though a classifier's "
+            "loss "
+            "cannot be.",
+            remedy="Look for a penalty with the wrong sign, or a logarithm without its minus; what is minimised has no "
+            "lower end.",
+            source=self.source,
+            evidence={"step": step, "lowest": lowest},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RateTooHigh:
+    """The training loss jumps up again and again, or far above where it began."""
+
+    jump: float = 0.1  # of the loss before it
+    share: float = 0.15  # of the steps that are such jumps
+    least_jumps: int = 2
+    peak: float = 1.5  # times the first loss
+    small: float = 0.1  # of the first loss, below which jumps are no matter
+
+    code: ClassVar[str] = "rate_too_high"
+    source: ClassVar[str] = f"{PLAYBOOK}; {CALIBRATED}."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Of the training loss; validation jumps for other reasons, too."""
+        loss = shaped(curve.train_loss)
+        if loss is None or loss.values[0] <= 0:
+            return None
+        first, values = float(loss.values[0]), np.maximum(loss.values, 0)
+        rises = np.diff(values) > self.jump * np.maximum(values[:-1], self.small * first)
+        n_jumps, n_steps = int(rises.sum()), len(rises)
+        peak = float(values.max()) / first
+        jumps = n_jumps >= self.least_jumps and n_jumps >= self.share * n_steps
+        if not jumps and peak < self.peak:
+            return None
+        sentence = (
+            f"{loss.name} rose by more than {self.jump:.0%} in {n_jumps} of {n_steps} steps between evaluations"
+            if jumps
+            else f"{loss.name} rose to {shown(peak)} times its first value"
+        )
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{sentence}: the learning rate is too high.",
+            remedy=f"{lower_the_rate(curve, 3.0)} If a lower rate jumps as well, see that gradients are zeroed in each "
+            "step and that samples are shuffled.",
+            source=self.source,
+            evidence={"n_jumps": n_jumps, "n_steps": n_steps, "peak": peak},
+        )
