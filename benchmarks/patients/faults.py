@@ -18,8 +18,8 @@ RATE_TOO_HIGH, RATE_TOO_LOW = 30.0, 0.01
 TINY = 60  # training samples
 PENALTY = 1e-2  # times the sum of squares, with the wrong sign
 INPUT_SCALE, INPUT_SHIFT = 100.0, 100.0
-DEAD_BIAS = -3.0  # of hidden units, whose inputs before it have a deviation of about 1
-STRONG_DECAY = 1e3  # times the healthy one, which is 1e-4 or 1e-3, and then at least 3
+DEAD_BIAS = -10.0  # of hidden units, whose inputs before it have a deviation of about 1: at -3 they come back
+STRONG_DECAY = 10.0  # the healthy ones are 1e-4 and 1e-3
 
 Loss = Callable[[Tensor, Tensor, nn.Module], Tensor]
 """Of logits and labels of a batch, and of the network."""
@@ -158,15 +158,13 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             data=lambda data, _generator: data.with_parts(data.train, _raw(data.validation)),
         ),
         "not_shuffled": Fault(
-            signs=("rate_too_high", "noisy_validation", "nothing_carries_over"),
+            signs=("not_shuffled", "rate_too_high", "validation_below_training"),
             data=lambda data, _generator: data.with_parts(_sorted(data.train), data.validation),
             shuffles=False,
         ),
         "decay_too_strong": Fault(
             signs=("underfit", "nothing_learned"),
-            settings=lambda patient: changed(
-                patient, weight_decay=max(3.0, STRONG_DECAY * patient.settings.weight_decay)
-            ),
+            settings=lambda patient: changed(patient, weight_decay=STRONG_DECAY),
         ),
     }
 )

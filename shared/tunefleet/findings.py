@@ -1,4 +1,4 @@
-"""What a study shows, as it crosses the wire; messages of the protocol."""
+"""What studies and trials show, as it crosses the wire; messages of the protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunefleet.names import Name, ParameterName
 
 
 class FindingView(Model):
-    """One thing that is to be said of a study."""
+    """One thing that is to be said of a study or of a trial."""
 
     code: str
     """Which rule found it; stable."""
@@ -93,5 +93,18 @@ class StudyFindings(Model):
     """The gravest first."""
     importance: ImportanceView | None = None
     gain: GainView | None = None
+    unknown: list[str] = Field(default_factory=list)
+    """A sentence for each thing that cannot be said, with what it takes."""
+
+
+class TrialFindings(Model):
+    """What the curves of one trial show."""
+
+    study: Name
+    number: int
+    n_reports: int
+    """How many reports it was read from."""
+    findings: list[FindingView] = Field(default_factory=list)
+    """The gravest first."""
     unknown: list[str] = Field(default_factory=list)
     """A sentence for each thing that cannot be said, with what it takes."""

@@ -10,9 +10,10 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field, JsonValue, StringConstraints
 
-from tunefleet.configurations import ConfigurationView as ConfigurationView  # a message, too
+from tunefleet.configurations import ConfigurationView as ConfigurationView  # messages, too
 from tunefleet.configurations import FoldView as FoldView
-from tunefleet.findings import StudyFindings as StudyFindings  # a message, too
+from tunefleet.findings import StudyFindings as StudyFindings
+from tunefleet.findings import TrialFindings as TrialFindings
 from tunefleet.lineage import SegmentView as SegmentView
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Hash, MetricName, Name, ParameterName, TrialId

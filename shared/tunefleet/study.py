@@ -30,6 +30,7 @@ from tunefleet.protocol import (
     StudyState,
     StudyView,
     TrialDetail,
+    TrialFindings,
     TrialState,
     TrialView,
 )
@@ -114,6 +115,10 @@ class Study:
             NotFound: no complete trial has stored predictions.
         """
         return self._transport.get(f"{self._path}/labels", LabelLook, query={"count": count})
+
+    def trial_findings(self, number: int) -> TrialFindings:
+        """What the curves of one trial show: whether it diverged, overfits, was too short, and what to do."""
+        return self._transport.get(route("trials", self.trial(number).id, "findings"), TrialFindings)
 
     def front(self) -> list[TrialView]:
         """With several objectives: the trials that no other one betters in all of them, and that break no outcome.

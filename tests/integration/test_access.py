@@ -61,6 +61,7 @@ OPENED_BY = {
     "POST /api/v1/heartbeats": WORK,
     "GET /api/v1/trials/{trial_id}": f"{FETCH} attempt",
     "GET /api/v1/trials/{trial_id}/telemetry": LOOK,
+    "GET /api/v1/trials/{trial_id}/findings": LOOK,
     "GET /api/v1/trials/{trial_id}/artifacts/{name}": f"{FETCH} attempt",
     "PUT /api/v1/trials/{trial_id}/artifacts/{name}": f"{WORK} attempt",
     "HEAD /api/v1/trials/{trial_id}/artifacts/{name}": f"{WORK} attempt",

@@ -9,11 +9,20 @@ from pydantic import AwareDatetime, Field
 
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
-from tunefleet.protocol import API, ConfigurationView, EnqueueRequest, Page, TrialDetail, TrialState, TrialView
+from tunefleet.protocol import (
+    API,
+    ConfigurationView,
+    EnqueueRequest,
+    Page,
+    TrialDetail,
+    TrialFindings,
+    TrialState,
+    TrialView,
+)
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import trials
+from tunefleet_master.services import diagnoses, trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
 router = APIRouter(prefix=API, tags=["trials"])
@@ -83,3 +92,15 @@ async def read(
 ) -> TrialDetail:
     """The trial with its learning curve (thinned out to `max_points`), its attempts and its files."""
     return await parts.database.aread(lambda uow: trials.read(uow, trial_id, max_points=max_points))
+
+
+@router.get("/trials/{trial_id}/findings", summary="Read what a trial's curves show", responses=responses(404))
+@needs(Access.READ)
+async def read_findings(parts: PartsOf, trial_id: Id) -> TrialFindings:
+    """Findings of one training so far, with their evidence and what to do, as the doctor reads its curves.
+
+    It diverged, learns too slowly, overfits from some step on, was too short, and the like; `unknown` says what it
+    takes
+    to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
+    """
+    return await parts.database.aread(lambda uow: diagnoses.of_trial(uow, trial_id))

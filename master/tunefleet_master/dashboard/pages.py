@@ -28,7 +28,7 @@ from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.dashboard.telemetry_charts import telemetry_charts
 from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import fronts, looks, status, studies, trials, watching, workers
+from tunefleet_master.services import diagnoses, fronts, looks, status, studies, trials, watching, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -118,11 +118,12 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
 @router.get("/trials/{trial_id}")
 @needs(Access.READ)
 async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LARGEST_ID)]) -> HTMLResponse:
-    """A trial's configuration, curves, attempts and files."""
+    """A trial's configuration, what its curves show, curves, attempts and files."""
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
         found = trials.read(uow, trial_id, max_points=MAX_POINTS)
-        return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
+        diagnosis = diagnoses.of_trial(uow, trial_id)
+        return {"trial": found, "study": studies.read(uow, found.study), "diagnosis": diagnosis, "now": uow.now}
 
     found = await parts.database.aread(read)
     look, inside = await _look_at(parts, found["trial"]), await _inside(parts, found["trial"])

@@ -45,6 +45,7 @@ SIZE = re.compile(r"(^|_)(width|depth|units|hidden|layers|channels|n_layers|n_un
 MEANINGS = {
     "diverged": _Meaning("diverged on their way", LEARNING_RATE, upper=False),
     "negative_loss": _Meaning("have a loss below 0"),
+    "not_shuffled": _Meaning("began below the accuracy of a guess, as with samples that are not shuffled"),
     "nothing_learned": _Meaning("learnt nothing"),
     "nothing_carries_over": _Meaning("learnt nothing that carries over to validation"),
     "rate_too_high": _Meaning("jump, as at too high a learning rate", LEARNING_RATE, upper=False),
@@ -60,7 +61,7 @@ MEANINGS = {
     "plateau": _Meaning("stood still for the last half of their training", severity=Severity.NOTE),
     "budget_too_short": _Meaning("were still getting better at their end"),
     "budget_too_long": _Meaning("were best in the first tenth of their steps"),
-    "overconfident": _Meaning("are surer than they are right", severity=Severity.NOTE),
+    "miscalibrated": _Meaning("give probabilities that are off by a tenth or more", severity=Severity.NOTE),
 }
 
 

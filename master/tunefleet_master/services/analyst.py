@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from tunefleet.errors import TunefleetError
 from tunefleet.spec import StudySpec
 from tunefleet_master.diagnosis.insight import Insight, insight
+from tunefleet_master.diagnosis.reported import Reported
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.services.informed import Desk, InformedProcess
 
@@ -32,11 +33,13 @@ class Question:
         study_id: one that was told of.
         spec: the study as it stands.
         n_more: how many trials are to come; None: there is no limit.
+        reported: what its trials reported.
     """
 
     study_id: int
     spec: StudySpec
     n_more: int | None
+    reported: Reported = field(default_factory=Reported)
 
 
 class Analyst(InformedProcess):
@@ -69,4 +72,5 @@ class _Desk(Desk):
 
     def answer(self, question: object) -> object:
         assert isinstance(question, Question)
-        return insight(StudyView(self.histories[question.study_id], question.spec, question.n_more))
+        history = self.histories[question.study_id]
+        return insight(StudyView(history, question.spec, question.n_more, question.reported))

@@ -19,6 +19,7 @@ from tunefleet.protocol import StudyState, TrialState
 from tunefleet.spec import StudySpec
 from tunefleet_master.diagnosis.insight import Insight
 from tunefleet_master.lifecycle import UNFINISHED
+from tunefleet_master.services import diagnoses
 from tunefleet_master.services.analyst import Analyst, Question
 from tunefleet_master.services.telling import catch_up
 from tunefleet_master.services.wakeups import Wakeups
@@ -229,7 +230,8 @@ class Insights:
 
     def _ask(self, asked: Subject) -> tuple[int, Insight]:
         event = catch_up(self._analyst, asked.study, database=self._database)
-        return event, self._analyst.ask(Question(asked.study.id, asked.basis.spec, asked.basis.n_more))
+        reported = self._database.read(lambda uow: diagnoses.of_study(uow, asked.study))
+        return event, self._analyst.ask(Question(asked.study.id, asked.basis.spec, asked.basis.n_more, reported))
 
 
 def answer(asked: Subject, known: Known | None, *, renewing: bool) -> StudyFindings:

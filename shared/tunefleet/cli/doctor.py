@@ -1,4 +1,4 @@
-"""`tunefleet doctor`: how this machine and its master get on, and whether what the master has stored is sound."""
+"""`tunefleet doctor`: what a study shows, and its edits; without a study, how this machine and its master get on."""
 
 from __future__ import annotations
 
@@ -19,11 +19,26 @@ app = typer.Typer()
 
 @app.command(
     epilog=examples(
-        "tunefleet doctor",
+        "tunefleet doctor digits                       what the study and its trials show",
+        "tunefleet doctor digits --trial 7             what the curves of a trial show",
+        "tunefleet doctor digits --apply edge          make the edits that the findings `edge` propose",
+        "tunefleet doctor                              whether the master can be reached",
         "tunefleet doctor --verify --data ~/.local/share/tunefleet       on the master's machine",
     )
 )
 def doctor(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="The study; without it, this machine.", show_default=False),
+    ] = None,
+    apply: Annotated[
+        str | None,
+        typer.Option(
+            "--apply", metavar="CODE", help="Make the edits that findings of a code propose.", show_default=False
+        ),
+    ] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="Read the curves of this trial.", show_default=False)] = None,
+    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the newest answer.")] = 120.0,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check everything that the master has stored; on the master's machine.")
     ] = False,
@@ -37,7 +52,18 @@ def doctor(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Tell whether the master can be reached and fits this version; with --verify, whether its promises are kept."""
+    """Read a study, or one of its trials, and mend its space; without a study, look at the installation.
+
+    Without a study: whether the master can be reached and fits this version; with --verify, whether its promises are
+    kept.
+    """
+    if study is not None:
+        from tunefleet.cli.treating import examine
+
+        with connected(url, token) as client:
+            examine(client.study(study), apply=apply, trial=trial, wait_s=wait, as_json=as_json)
+        return
+    _refuse_without_study(apply=apply, trial=trial)
     if verify:
         raise typer.Exit(_verify(journal or [], data=data, database=database, as_json=as_json))
     with connected(url, token) as client:
@@ -46,6 +72,14 @@ def doctor(
         output.print_json(found)
         return
     output.console().print(output.table(["what", "found"], list(found.items())))
+
+
+def _refuse_without_study(*, apply: str | None, trial: int | None) -> None:
+    from tunefleet.errors import InvalidInput, Problem
+
+    named = "--apply" if apply is not None else "--trial" if trial is not None else None
+    if named is not None:
+        raise InvalidInput([Problem(named, "is of a study; name it: tunefleet doctor STUDY")])
 
 
 def _verify(journals: list[Path], *, data: Path | None, database: str | None, as_json: bool) -> int:

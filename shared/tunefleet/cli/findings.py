@@ -14,8 +14,9 @@ from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, exam
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from tunefleet.findings import ImportanceView, StudyFindings
+    from tunefleet.findings import FindingView, ImportanceView, StudyFindings
     from tunefleet.protocol import StudyState
+    from tunefleet.study import Study
 
 app = typer.Typer()
 
@@ -30,12 +31,16 @@ def findings(
 ) -> None:
     """Show what a study has found out: what is wrong with it, which parameters matter, whether it is worth going on."""
     with connected(url, token) as client:
-        asked = client.study(study)
-        found = asked.findings(timeout_s=wait)
-        state = asked.view().state
+        show_findings(client.study(study), wait_s=wait, as_json=as_json)
+
+
+def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
+    """Print what a study shows."""
+    found = study.findings(timeout_s=wait_s)
     if as_json:
         output.print_json(found)
         return
+    state = study.view().state
     if found.n_ended:
         output.say(_basis(found))
     out = output.console()
@@ -44,6 +49,17 @@ def findings(
     if found.importance is not None:
         out.print()
         out.print(_importance_table(found.importance))
+
+
+def finding_lines(finding: FindingView, *, edit: str | None = None) -> Iterator[str]:
+    """A finding with what to do, its numbers and its source; `edit` is the command that makes its edit."""
+    yield f"{finding.severity}: {finding.sentence}"
+    yield f"  do:       {finding.remedy}"
+    if edit is not None:
+        yield f"  edit:     {edit}"
+    yield f"  evidence: {output.params_text(dict(_numbers(finding.evidence)))}"
+    yield f"  source:   {finding.source}"
+    yield ""
 
 
 def _basis(found: StudyFindings) -> str:
@@ -55,13 +71,8 @@ def _basis(found: StudyFindings) -> str:
 
 def _lines(found: StudyFindings, state: StudyState) -> Iterator[str]:
     for finding in found.findings:
-        yield f"{finding.severity}: {finding.sentence}"
-        yield f"  do:       {finding.remedy}"
-        if finding.edit is not None:
-            yield f"  edit:     {_edit(found.study, finding.edit, state)}"
-        yield f"  evidence: {output.params_text(dict(_numbers(finding.evidence)))}"
-        yield f"  source:   {finding.source}"
-        yield ""
+        edit = None if finding.edit is None else _edit(found.study, finding.edit, state)
+        yield from finding_lines(finding, edit=edit)
     if not found.findings and found.n_ended:
         yield "Nothing is found to be wrong."
     if found.gain is not None:
@@ -82,14 +93,14 @@ def _edit(study: str, edit: Mapping[str, JsonValue], state: StudyState) -> str:
     """The command that makes the edit; what to write into the next study's file where this one was stopped."""
     from tunefleet.protocol import StudyState
 
-    changes = {name: _flow(parameter) for name, parameter in edit.items()}
+    changes = {name: flow(parameter) for name, parameter in edit.items()}
     if state is StudyState.STOPPED:
         return "in the next study's space, " + ", ".join(f"{name}: {written}" for name, written in changes.items())
     options = " ".join(f"--set {shlex.quote(f'{name}={written}')}" for name, written in changes.items())
     return f"tunefleet edit {study} {options}"
 
 
-def _flow(parameter: JsonValue) -> str:
+def flow(parameter: JsonValue) -> str:
     """A parameter as YAML on one line."""
     import yaml
 

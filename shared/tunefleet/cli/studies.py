@@ -12,6 +12,7 @@ from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url
 
 if TYPE_CHECKING:
     from tunefleet.protocol import StudyDetail, StudyView
+    from tunefleet.study import Study
 
 app = typer.Typer()
 
@@ -68,9 +69,21 @@ def list_studies(as_json: AsJson = False, url: Url = None, token: Token = None) 
     )
 
 
-@app.command(epilog=examples("tunefleet show digits"))
-def show(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show one study: state, trials, best trial, spec."""
+@app.command(epilog=examples("tunefleet show digits", "tunefleet show digits 7"))
+def show(
+    study: StudyName,
+    number: Annotated[
+        int | None, typer.Argument(metavar="[TRIAL]", min=0, help="A trial's number.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show one study: state, trials, best trial, spec; or one trial, and what its curves show."""
+    if number is not None:
+        with connected(url, token) as client:
+            _show_trial(client.study(study), number, as_json=as_json)
+        return
     with connected(url, token) as client:
         view = client.study(study).view()
     if as_json:
@@ -99,6 +112,19 @@ def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
         output.print_json(view)
     if not did_well(view):
         raise typer.Exit(1)
+
+
+def _show_trial(study: Study, number: int, *, as_json: bool) -> None:
+    from tunefleet.cli.treating import show_trial_findings
+
+    trial = study.trial(number)
+    if as_json:
+        output.print_json({**output.plain(trial), "findings": output.plain(study.trial_findings(number).findings)})
+        return
+    output.console().print(output.trial_table([trial]))
+    if trial.metrics:
+        output.console().print(f"At step {trial.best_step}: {output.params_text(trial.metrics)}\n", markup=False)
+    show_trial_findings(study, number)
 
 
 def did_well(view: StudyDetail) -> bool:

@@ -11,10 +11,11 @@ import numpy as np
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
 from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
-from tunefleet_master.diagnosis.training.series import side_of
+from tunefleet_master.diagnosis.training.series import Values, side_of
 
 GUO = "Guo et al. 2017 (arXiv:1706.04599)"
-MOST_CLASSES = 1_000  # that a classifier is taken to have, where nobody says; with fewer the bound is lower
+LEAST_CLASSES, MOST_CLASSES = 10, 1_000
+"""That a classifier is taken to have: as many as a guess that loses what it lost at first, and never fewer or more."""
 
 
 def fano_bound(accuracy: float, classes: int) -> float:
@@ -28,12 +29,18 @@ def fano_bound(accuracy: float, classes: int) -> float:
     return coin + error * math.log(max(1, classes - 1))
 
 
+def classes_of(first_loss: float) -> int:
+    """How many classes a model has that began with this loss, as a guess does; from 10 to 1000."""
+    return round(math.exp(min(max(first_loss, math.log(LEAST_CLASSES)), math.log(MOST_CLASSES))))
+
+
 @dataclass(frozen=True, slots=True)
 class LossBesideAccuracy:
     """The training loss is higher than the training accuracy allows."""
 
-    margin: float = 0.5  # nats
-    classes: int = MOST_CLASSES
+    margin: float = 0.05  # nats, at the end
+    high: float = 0.5  # of the first loss, that it must still be: a small one may hold a penalty
+    margin_at_first: float = 0.5  # nats, before anything is learnt, and whatever the classes
 
     code: ClassVar[str] = "loss_beside_accuracy"
     source: ClassVar[str] = f"Fano's inequality, Cover and Thomas 2006; {CALIBRATED}."
@@ -47,12 +54,11 @@ class LossBesideAccuracy:
             "smooth" in name for name in curve.params
         ):
             return None
-        bounds = np.array([fano_bound(float(share), self.classes) for share in accuracy.values])
-        over = loss.values - bounds - self.margin
-        at = -1 if np.median(over[-3:]) > 0 else 0
-        if over[at] <= 0:
+        at = self._place(loss.values, accuracy.values)
+        if at is None:
             return None
-        value, share, bound = float(loss.values[at]), float(accuracy.values[at]), float(bounds[at])
+        value, share = float(loss.values[at]), float(accuracy.values[at])
+        bound = fano_bound(share, classes_of(float(loss.values[0])))
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
@@ -63,6 +69,15 @@ class LossBesideAccuracy:
             source=self.source,
             evidence={"loss": value, "accuracy": share, "bound": bound},
         )
+
+    def _place(self, loss: Values, accuracy: Values) -> int | None:
+        """-1 where the last three evaluations are too high, 0 where the first is, None where neither is."""
+        classes = classes_of(float(loss[0]))
+        over = [float(lost) - fano_bound(float(share), classes) for lost, share in zip(loss, accuracy, strict=True)]
+        if float(np.median(over[-3:])) > self.margin and loss[-1] >= self.high * loss[0]:
+            return -1
+        at_first = float(loss[0]) - fano_bound(float(accuracy[0]), MOST_CLASSES)
+        return 0 if at_first > self.margin_at_first else None
 
     def _remedy(self, *, at_end: bool) -> str:
         if at_end:
@@ -75,13 +90,13 @@ class LossBesideAccuracy:
 
 
 @dataclass(frozen=True, slots=True)
-class Overconfident:
+class Miscalibrated:
     """Probabilities of validation are off by more than a few percent."""
 
     error: float = 0.1  # expected calibration error
     severe: float = 0.2
 
-    code: ClassVar[str] = "overconfident"
+    code: ClassVar[str] = "miscalibrated"
     source: ClassVar[str] = f"{GUO}; the thresholds are ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
@@ -93,7 +108,7 @@ class Overconfident:
         return Finding(
             code=self.code,
             severity=Severity.NOTE,
-            sentence=f"Probabilities are off by {error:.2f} on average ({name}): the model is surer than it is right.",
+            sentence=f"Probabilities are off by {error:.2f} on average ({name}).",
             remedy="Divide the logits by a temperature that is fitted on validation, and report both; accuracy stays "
             "what it is. Less training, label smoothing or mixup help as well.",
             source=self.source,
@@ -110,5 +125,5 @@ class Overconfident:
             confidence = shaped(curve.series(names["confidence"]), least=1)
             if confidence is not None:
                 gap = float(np.median(confidence.values[-3:]) - np.median(accuracy.values[-3:]))
-                return f"{names['confidence']} against {accuracy.name}", gap
+                return f"{names['confidence']} against {accuracy.name}", abs(gap)
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.training.budget import BudgetTooLong, BudgetTooShort
-from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, Overconfident
+from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, Miscalibrated
 from tunefleet_master.diagnosis.training.curve import LEAST_EVALUATIONS, TrialCurve
 from tunefleet_master.diagnosis.training.generalising import NoisyValidation, Overfit, ValidationBelowTraining
 from tunefleet_master.diagnosis.training.inside import DeadUnits, LayersApart, UpdateRatio
@@ -16,11 +16,12 @@ from tunefleet_master.diagnosis.training.progress import (
     Underfit,
 )
 from tunefleet_master.diagnosis.training.rule import TrialRule
-from tunefleet_master.diagnosis.training.stability import Diverged, NegativeLoss, RateTooHigh
+from tunefleet_master.diagnosis.training.stability import Diverged, NegativeLoss, NotShuffled, RateTooHigh
 
 TRIAL_RULES: tuple[TrialRule, ...] = (
     Diverged(),
     NegativeLoss(),
+    NotShuffled(),
     NothingLearned(),
     NothingCarriesOver(),
     RateTooHigh(),
@@ -36,17 +37,19 @@ TRIAL_RULES: tuple[TrialRule, ...] = (
     Plateau(),
     BudgetTooShort(),
     BudgetTooLong(),
-    Overconfident(),
+    Miscalibrated(),
 )
 """What explains the others comes first."""
 
 EXPLAINED = {
     "diverged": frozenset({"rate_too_high", "overfit", "noisy_validation", "budget_too_long", "plateau"}),
     "nothing_learned": frozenset({"underfit", "plateau", "budget_too_long", "rate_too_low"}),
-    "nothing_carries_over": frozenset({"overfit", "budget_too_long"}),
+    "nothing_carries_over": frozenset({"overfit", "budget_too_long", "rate_too_low"}),
     "rate_too_low": frozenset({"underfit", "budget_too_short"}),
-    "rate_too_high": frozenset({"noisy_validation"}),
+    "rate_too_high": frozenset({"noisy_validation", "rate_too_low"}),
     "overfit": frozenset({"budget_too_long"}),
+    "not_shuffled": frozenset({"validation_below_training"}),
+    "loss_beside_accuracy": frozenset({"underfit", "miscalibrated"}),
 }
 """What is not said beside a finding that it follows from."""
 

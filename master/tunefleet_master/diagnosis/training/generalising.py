@@ -96,7 +96,8 @@ class ValidationBelowTraining:
 
     errors: float = 2.0  # standard errors of the validation accuracy
     below: float = 0.9  # of the training loss, where nobody knows the standard error
-    far_below: float = 0.5  # of it: more than dropout does
+    of_dropout: float = 0.5  # of its probability, that dropout may take off the ratio of the losses
+    of_others: float = 0.5  # of the training loss, that mixup or augmentation may
     memorised: float = 0.1  # of the first loss: so far down training must have left validation behind
 
     code: ClassVar[str] = "validation_below_training"
@@ -115,7 +116,7 @@ class ValidationBelowTraining:
         if not (is_memorised or is_better):
             return None
         ratio = float(np.median(ratios))
-        excused = curve.regularisers if ratio > self.far_below and not is_memorised else []
+        excused = curve.regularisers if ratio > self._excuse(curve) and not is_memorised else []
         return Finding(
             code=self.code,
             severity=Severity.NOTE if excused else Severity.WARNING,
@@ -135,6 +136,14 @@ class ValidationBelowTraining:
         ahead = float(np.median((accuracy.values - between(train, accuracy))[-n:]))
         mean = float(accuracy.values[-n:].mean())
         return ahead > self.errors * math.sqrt(max(mean * (1 - mean), 0.25 / size) / size)
+
+    def _excuse(self, curve: TrialCurve) -> float:
+        """The ratio of the losses down to which what makes training harder accounts for it."""
+        shares = [curve.params[name] for name in curve.regularisers if "drop" in name]
+        known = [float(share) for share in shares if isinstance(share, int | float) and 0 < share < 1]
+        if len(known) < len(curve.regularisers):
+            return self.of_others
+        return 1 - self.of_dropout * max(known, default=0.0)
 
     def _remedy(self, excused: Sequence[str]) -> str:
         if excused:

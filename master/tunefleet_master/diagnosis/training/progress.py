@@ -56,7 +56,7 @@ class NothingLearned:
 class NothingCarriesOver:
     """Training gets better, and validation is never better than at its first look."""
 
-    fall: float = 0.1  # of the training loss, from which on something is learnt
+    fall: float = 0.05  # of the training loss, from which on something is learnt
     carried: float = 0.02  # of the validation loss, from which on something carries over
     gain: float = 0.05  # of accuracy, the same
     good: float = 0.5  # accuracy of a model that had learnt most before its first look
@@ -96,6 +96,7 @@ class RateTooLow:
     high: float = 0.5  # of the first loss
     last_quarter: float = 0.15  # of the whole fall; a straight line has a quarter
     least_fall: float = 0.01  # of the first loss, below which it does not fall at all
+    most_rises: float = 0.35  # of the steps; a loss that jumps falls slowly for another reason
 
     code: ClassVar[str] = "rate_too_low"
     source: ClassVar[str] = f"Bengio 2012, section 3.1 (arXiv:1206.5533); {CALIBRATED}."
@@ -109,6 +110,8 @@ class RateTooLow:
         first, last = float(values[0]), float(values[-1])
         fall = first - last
         if last < self.high * first or fall < self.least_fall * first:
+            return None
+        if np.mean(np.diff(values) > 0) > self.most_rises:
             return None
         quarter = float(np.interp(0.75, np.linspace(0, 1, len(values)), values)) - last
         if quarter < self.last_quarter * fall:

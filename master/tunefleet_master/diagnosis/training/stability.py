@@ -13,6 +13,8 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series
 
+MOST_NATS = 7.0  # that a guess loses, among a thousand classes
+
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 
 
@@ -96,8 +98,8 @@ class NegativeLoss:
 class RateTooHigh:
     """The training loss jumps up again and again, or far above where it began."""
 
-    jump: float = 0.1  # of the loss before it
-    share: float = 0.15  # of the steps that are such jumps
+    jump: float = 0.07  # of the loss before it
+    share: float = 0.1  # of the steps that are such jumps
     least_jumps: int = 2
     peak: float = 1.5  # times the first loss
     small: float = 0.1  # of the first loss, below which jumps are no matter
@@ -130,4 +132,35 @@ class RateTooHigh:
             "step and that samples are shuffled.",
             source=self.source,
             evidence={"n_jumps": n_jumps, "n_steps": n_steps, "peak": peak},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotShuffled:
+    """Training accuracy is below that of a guess at first: batches hold what the model has not seen for long."""
+
+    share: float = 0.5  # of the accuracy of a guess
+    unlearned: float = 1.5  # nats of the first validation loss, below which it is no more that of a guess
+
+    code: ClassVar[str] = "not_shuffled"
+    source: ClassVar[str] = f"Bengio 2012, section 3.1 (arXiv:1206.5533), on the order of samples; {CALIBRATED}."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Of the first evaluation; a guess that loses v nats is right with probability exp(-v)."""
+        accuracy, validation = shaped(curve.train_accuracy), shaped(curve.val_loss)
+        if accuracy is None or validation is None:
+            return None
+        first, lost = float(accuracy.values[0]), float(validation.values[0])
+        guess = math.exp(-lost)
+        if not self.unlearned <= lost <= MOST_NATS or not 0 <= first < self.share * guess:
+            return None
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{accuracy.name} is {shown(first)} at first, less than guessing gives, about {shown(guess)}: "
+            "batches "
+            "are no mix of the classes.",
+            remedy="Shuffle the training samples anew in each epoch; files are often sorted by class.",
+            source=self.source,
+            evidence={"first": first, "guess": guess},
         )

@@ -1,0 +1,69 @@
+"""What rules over trials read: curves, and the metrics of many trials; and what they say of one trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from tunefleet.findings import FindingView
+from tunefleet.names import TrialId
+from tunefleet.protocol import Point, TrialFindings, TrialState
+from tunefleet_master.diagnosis.reported import MOST_CURVES, MOST_RESULTS, Reported
+from tunefleet_master.diagnosis.training.curve import TrialCurve
+from tunefleet_master.diagnosis.training.findings import lacking, trial_findings
+from tunefleet_master.storage import reports, studies, trial_pages
+from tunefleet_master.storage import trials as stored
+from tunefleet_master.storage.trial_pages import TrialQuery
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+MOST_POINTS = 10_000  # of a curve; a longer one is thinned out evenly
+
+
+def of_trial(uow: UnitOfWork, trial_id: TrialId) -> TrialFindings:
+    """What the curves of a trial show so far; a few milliseconds. Raises NotFound."""
+    trial = stored.get(uow.connection, trial_id)
+    study = studies.by_id(uow.connection, trial.study_id)
+    points = reports.curve(uow.connection, trial.id, max_points=MOST_POINTS)
+    curve = curve_of(study, trial, points, update_ratios=_update_ratios(uow, trial))
+    return TrialFindings(
+        study=study.name,
+        number=trial.number,
+        n_reports=len(points),
+        findings=[FindingView(**asdict(finding)) for finding in trial_findings(curve)],
+        unknown=lacking(curve),
+    )
+
+
+def of_study(uow: UnitOfWork, study: Study) -> Reported:
+    """The curves of the best trials that ran to their end, and the metrics of the newest thousand of them."""
+    complete = TrialState.COMPLETE
+    best = trial_pages.page(uow.connection, study, TrialQuery(complete, sort="value", limit=MOST_CURVES))[0]
+    newest = trial_pages.page(uow.connection, study, TrialQuery(complete, descending=True, limit=MOST_RESULTS))[0]
+    curves = reports.curves(uow.connection, [trial.id for trial in best])
+    return Reported(
+        best={trial.number: curve_of(study, trial, reports.evenly(curves[trial.id], MOST_POINTS)) for trial in best},
+        results={trial.number: dict(trial.metrics) for trial in newest},
+    )
+
+
+def curve_of(
+    study: Study, trial: Trial, points: Sequence[Point], *, update_ratios: Mapping[str, float] | None = None
+) -> TrialCurve:
+    """A trial as rules see it."""
+    objective = study.spec.objective
+    return TrialCurve(
+        points=[(point.step, point.metrics) for point in points],
+        metric=objective.metric,
+        maximised=objective.goal == "maximize",
+        steps=study.spec.steps,
+        # A segment of a population's training is no whole one: its best step is mostly its last.
+        is_whole=trial.state is TrialState.COMPLETE and trial.member is None,
+        params=trial.params,
+        update_ratios=update_ratios or {},
+    )
+
+
+def _update_ratios(uow: UnitOfWork, trial: Trial) -> Mapping[str, float]:
+    """By weight tensor; empty where nobody watched."""
+    return {}
