@@ -151,7 +151,9 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "tiny_data_huge_net": Fault(signs=("overfit",), settings=_huge, data=_few),
         "penalty_wrong_sign": Fault(signs=("negative_loss", "diverged"), loss=_rewarded),
         "evaluation_in_train_mode": Fault(
-            signs=("noisy_validation",), settings=lambda patient: changed(patient, dropout=0.5), evaluates=False
+            signs=("dropout_in_validation", "noisy_validation"),
+            settings=lambda patient: changed(patient, dropout=0.5),
+            evaluates=False,
         ),
         "validation_not_standardised": Fault(
             signs=("overfit", "nothing_carries_over"),

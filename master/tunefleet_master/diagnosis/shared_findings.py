@@ -56,6 +56,7 @@ MEANINGS = {
     "update_ratio": _Meaning("take steps that are too large or too small for their weights"),
     "overfit": _Meaning("overfit", REGULARISERS),
     "validation_below_training": _Meaning("are better in validation than in training"),
+    "dropout_in_validation": _Meaning("are no better in validation than with dropout"),
     "underfit": _Meaning("underfit", SIZE),
     "noisy_validation": _Meaning("jump in validation from one evaluation to the next"),
     "plateau": _Meaning("stood still for the last half of their training", severity=Severity.NOTE),

@@ -6,7 +6,12 @@ from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.training.budget import BudgetTooLong, BudgetTooShort
 from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, Miscalibrated
 from tunefleet_master.diagnosis.training.curve import LEAST_EVALUATIONS, TrialCurve
-from tunefleet_master.diagnosis.training.generalising import NoisyValidation, Overfit, ValidationBelowTraining
+from tunefleet_master.diagnosis.training.generalising import (
+    DropoutInValidation,
+    NoisyValidation,
+    Overfit,
+    ValidationBelowTraining,
+)
 from tunefleet_master.diagnosis.training.inside import DeadUnits, LayersApart, UpdateRatio
 from tunefleet_master.diagnosis.training.progress import (
     NothingCarriesOver,
@@ -32,6 +37,7 @@ TRIAL_RULES: tuple[TrialRule, ...] = (
     UpdateRatio(),
     Overfit(),
     ValidationBelowTraining(),
+    DropoutInValidation(),
     Underfit(),
     NoisyValidation(),
     Plateau(),

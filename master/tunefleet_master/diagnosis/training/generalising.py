@@ -191,3 +191,37 @@ def jitter(values: Values) -> float:
         return 0.0
     second = values[:-2] - 2 * values[1:-1] + values[2:]
     return float(1.4826 * np.median(np.abs(second)) / math.sqrt(6))
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutInValidation:
+    """Much dropout, and validation is no better than training while both still learn."""
+
+    least: float = 0.4  # probability
+    ratio: float = 0.98  # of validation to training, on average; healthy runs were at .97 and below
+
+    code: ClassVar[str] = "dropout_in_validation"
+    source: ClassVar[str] = f"{LECTURE}: dropout is off in validation; {CALIBRATED}, with few runs."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """The first half decides, before a model may overfit."""
+        train, validation = shaped(curve.train_loss, least=8), shaped(curve.val_loss, least=8)
+        shares = [curve.params[name] for name in curve.regularisers if "dropout" in name]
+        dropout = max((float(share) for share in shares if isinstance(share, int | float)), default=0.0)
+        if train is None or validation is None or dropout < self.least:
+            return None
+        n = len(validation) // 2
+        trained, judged = between(train, validation)[:n], validation.values[:n]
+        if (trained <= 0).any() or judged[-1] > judged[0] or (ratio := float((judged / trained).mean())) < self.ratio:
+            return None
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"{validation.name} is {shown(ratio)} times {train.name} in the first half, though a dropout of "
+            f"{shown(dropout)} should make training the harder of the two.",
+            remedy="See that the model is in evaluation mode when it is validated (model.eval() in torch), and in "
+            "training "
+            "mode when it learns.",
+            source=self.source,
+            evidence={"ratio": ratio, "dropout": dropout},
+        )

@@ -1,0 +1,96 @@
+"""What is said of a study from what its trials reported: common findings, ties, and metrics that disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from tests.unit.master.diagnosis.curves import curve, falling
+from tests.unit.master.diagnosis.studied import spec_of, studied, with_edit
+
+from tunefleet_master.diagnosis.noise import disagreements, noise, ties
+from tunefleet_master.diagnosis.reported import Reported
+from tunefleet_master.diagnosis.shared_findings import MEANINGS, shared_findings
+from tunefleet_master.diagnosis.study_view import StudyView
+from tunefleet_master.diagnosis.training.curve import TrialCurve
+from tunefleet_master.diagnosis.training.findings import TRIAL_RULES
+from tunefleet_master.diagnosis.training.series import sample_size
+
+SPACE: dict[str, Any] = {"lr": {"log": [1e-4, 1e-1]}, "dropout": {"float": [0, 0.3]}, "act": ["relu", "gelu"]}
+OVERFIT = [*falling(2.0, 0.5, n=6), *np.linspace(0.52, 0.9, 14).tolist()]
+
+
+def view_of(curves: list[TrialCurve], **more: Any) -> StudyView:
+    view = studied(spec_of(SPACE), lambda params: float(params["lr"]), 40)
+    return replace(view, reported=Reported(best=dict(enumerate(curves)), **more))
+
+
+def test_what_half_of_the_best_trials_do_is_said_once_with_an_edit_that_can_be_made() -> None:
+    view = view_of([curve(val_loss=OVERFIT)] * 9 + [curve()] * 3)
+    (found,) = shared_findings(view)
+    assert found.sentence == "9 of the 12 best trials overfit from step 5 on, in the median."
+    assert found.edit == {"dropout": {"float": [0.0, 0.45]}}
+    with_edit(view.spec, found.edit)
+
+
+def test_what_few_of_the_best_trials_do_is_not_said() -> None:
+    assert list(shared_findings(view_of([curve(val_loss=OVERFIT)] * 5 + [curve()] * 7))) == []
+    assert list(shared_findings(view_of([curve(val_loss=OVERFIT)] * 2))) == []
+
+
+def test_budgets_are_findings_of_the_study_only() -> None:
+    short = curve(val_accuracy=np.linspace(0.3, 0.9, 20).tolist())
+    (found,) = shared_findings(view_of([short] * 4))
+    assert (found.code, found.severity, found.edit) == ("budget_too_short", "warning", None)
+
+
+def test_every_rule_over_trials_has_a_meaning_for_the_study() -> None:
+    assert {rule.code for rule in TRIAL_RULES} == set(MEANINGS)
+
+
+def accurate(view_noise: float) -> StudyView:
+    """Forty trials whose accuracies are shares of 500 samples and differ by about so much."""
+    generator = np.random.default_rng(0)
+    spec = spec_of(SPACE, goal="maximize")
+    spec = type(spec).parse({**spec.to_json(), "objective": {"metric": "val_accuracy", "goal": "maximize"}})
+    view = studied(spec, lambda _params: round(500 * (0.1 + view_noise * generator.random())) / 500, 40)
+    shares = [round(500 * share) / 500 for share in falling(0.3, 0.9)]
+    return replace(view, reported=Reported(best={0: curve(val_accuracy=shares)}))
+
+
+def test_trials_within_two_standard_errors_of_the_best_are_not_told_apart() -> None:
+    view = accurate(0.05)
+    found = {each.code: each for each in ties(view)}
+    assert found["within_noise"].evidence["samples"] == 500
+    assert "act = relu" in found["effect_within_noise"].sentence
+    measured = noise(view)
+    assert measured is not None
+    assert abs(measured.error - np.sqrt(0.9 * 0.1 / 500)) < 1e-3
+
+
+def test_without_curves_nothing_is_known_of_noise() -> None:
+    assert list(ties(replace(accurate(0.05), reported=Reported()))) == []
+
+
+def test_a_validation_part_is_known_by_its_shares() -> None:
+    assert sample_size(np.array([0.26, 0.5, 0.98])) == 50
+    assert sample_size(np.array([1 / 3, 2 / 7])) == 21
+    assert sample_size(np.array([0.123456789123, 0.5, np.pi / 4])) is None
+    assert sample_size(np.array([0.5, 0.5])) is None
+
+
+def results(second: Callable[[float], float]) -> dict[int, dict[str, float]]:
+    return {i: {"val_loss": i / 40, "val_accuracy": second(i / 40), "train_loss": 1 - i / 40} for i in range(40)}
+
+
+def test_metrics_that_rank_trials_otherwise_are_named_with_the_trial_that_is_the_best_by_the_other() -> None:
+    (found,) = disagreements(view_of([], results=results(lambda loss: loss)))
+    assert found.code == "metrics_disagree"
+    assert found.evidence["place"] == 40
+    assert "trial 39, the best by val_accuracy" in found.sentence
+
+
+def test_metrics_that_agree_and_those_of_training_are_not_named() -> None:
+    assert list(disagreements(view_of([], results=results(lambda loss: 1 - loss)))) == []
