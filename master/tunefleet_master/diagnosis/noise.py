@@ -23,6 +23,7 @@ LEAST_OF_OPTION = 3  # trials with a value of a choice
 LEAST_RANKED = 20  # trials whose metrics are compared: a correlation of .5 is then known to lie between .1 and .8
 AGREEING = 0.7  # rank correlation that the true one is surely below
 Z = 1.96
+NEARLY_ONE = 1 - 1e-9  # where Fisher's transform still is a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,8 @@ def _disagreement(name: str, numbers: list[int], judged: Values, *, other: Value
     """A finding where the correlation of the ranks is surely low, by Fisher's interval."""
     from scipy.stats import spearmanr  # takes two seconds to import, which a master that starts need not wait for
 
-    correlation = float(spearmanr(judged, other).statistic)
-    high = math.tanh(math.atanh(min(correlation, 1 - 1e-9)) + Z / math.sqrt(len(numbers) - 3))
+    correlation = float(np.clip(spearmanr(judged, other).statistic, -NEARLY_ONE, NEARLY_ONE))
+    high = math.tanh(math.atanh(correlation) + Z / math.sqrt(len(numbers) - 3))
     if high >= AGREEING:
         return
     best = int(other.argmin())

@@ -18,7 +18,9 @@ MOST_WINDOWS = 40
 """A longer series is averaged in so many windows: a loss that is reported for each batch jumps at every report, and
 what a rule asks is whether it jumps from one part of the training to the next."""
 
-LARGEST_PART = 200_000  # samples that a validation part is looked for to have
+LARGEST_PART = 20_000  # samples that a validation part is looked for to have
+LEAST_SHARES = 3  # different ones; two are shares of some number of samples too often by chance
+ROUNDING = 1e-7  # of a share that was computed with 32 bits
 
 TRAIN, VALIDATION = "train", "validation"
 _SIDES = (
@@ -143,16 +145,16 @@ def between(train: Series, validation: Series) -> Values:
 
 
 def sample_size(shares: Values) -> int | None:
-    """The least number of samples that all these shares can be of: 0.26 and 0.5 are of 50; None: of none up to 200 000.
+    """The least number of samples that all these shares can be of: 0.26 and 0.5 are of 50; None: of none up to 20 000.
 
     A share of right answers is a whole number of samples. A mean over batches of unequal size is not, and tells
     nothing.
     """
     distinct = np.unique(shares[(shares > 0) & (shares < 1)])[:MOST_WINDOWS]
-    if len(distinct) < 2:
+    if len(distinct) < LEAST_SHARES:
         return None
     sizes = np.arange(2, LARGEST_PART)
     for share in distinct:
         counts = sizes * share
-        sizes = sizes[np.abs(counts - np.round(counts)) <= 1e-6 + sizes * 1e-8]
+        sizes = sizes[np.abs(counts - np.round(counts)) <= ROUNDING * sizes]
     return int(sizes[0]) if len(sizes) else None

@@ -76,7 +76,7 @@ def test_without_curves_nothing_is_known_of_noise() -> None:
 
 def test_a_validation_part_is_known_by_its_shares() -> None:
     assert sample_size(np.array([0.26, 0.5, 0.98])) == 50
-    assert sample_size(np.array([1 / 3, 2 / 7])) == 21
+    assert sample_size(np.array([1 / 3, 2 / 7, 1 / 21])) == 21
     assert sample_size(np.array([0.123456789123, 0.5, np.pi / 4])) is None
     assert sample_size(np.array([0.5, 0.5])) is None
 
