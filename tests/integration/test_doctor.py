@@ -39,7 +39,7 @@ def study(master_process: MasterProcess) -> Any:
     }
     with Client(master_process.url) as client:
         study = client.submit(spec)
-        for trial, _ in zip(study.claims(), range(4), strict=False):
+        for _, trial in zip(range(4), study.claims(), strict=False):
             with trial:
                 for i in range(N_EPOCHS):
                     trial.report(step=i, **overfitting(i))

@@ -130,7 +130,11 @@ def test_an_overfit_is_told_from_the_step_of_the_lowest_validation_loss() -> Non
 
 
 def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
-    series = {"val_loss": falling(1.8, 0.25), "val_accuracy": falling(0.3, 0.99), "train_loss": falling(2.2, 0.3)}
+    series: dict[str, Any] = {
+        "val_loss": falling(1.8, 0.25),
+        "val_accuracy": falling(0.3, 0.99),
+        "train_loss": falling(2.2, 0.3),
+    }
     alarm = said(curve(**series))["validation_below_training"]
     excused = said(curve(**series, params={"dropout": 0.5}))["validation_below_training"]
     assert (alarm.severity, excused.severity) == (Severity.WARNING, Severity.NOTE)
