@@ -122,11 +122,11 @@ async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LAR
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
         found = trials.read(uow, trial_id, max_points=MAX_POINTS)
-        diagnosis = diagnoses.of_trial(uow, trial_id)
-        return {"trial": found, "study": studies.read(uow, found.study), "diagnosis": diagnosis, "now": uow.now}
+        return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await parts.database.aread(read)
     look, inside = await _look_at(parts, found["trial"]), await _inside(parts, found["trial"])
+    found["diagnosis"] = await diagnoses.read(parts.database, parts.blobs, trial_id)
     drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
     return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, **found)
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
+from tunefleet.errors import NotFound
 from tunefleet.findings import FindingView
 from tunefleet.names import TrialId
 from tunefleet.protocol import Point, TrialFindings, TrialState
+from tunefleet.telemetry import Telemetry
 from tunefleet_master.diagnosis.reported import MOST_CURVES, MOST_RESULTS, Reported
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 from tunefleet_master.diagnosis.training.findings import lacking, trial_findings
+from tunefleet_master.services import watching
 from tunefleet_master.storage import reports, studies, trial_pages
 from tunefleet_master.storage import trials as stored
+from tunefleet_master.storage.blobs import BlobStore
+from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
@@ -20,12 +26,26 @@ from tunefleet_master.storage.values import Study, Trial
 MOST_POINTS = 10_000  # of a curve; a longer one is thinned out evenly
 
 
-def of_trial(uow: UnitOfWork, trial_id: TrialId) -> TrialFindings:
-    """What the curves of a trial show so far; a few milliseconds. Raises NotFound."""
+async def read(database: Database, blobs: BlobStore, trial_id: TrialId) -> TrialFindings:
+    """What the curves of a trial show so far, and what its watch saw; a few milliseconds. Raises NotFound."""
+    ratios: dict[str, float] = {}
+    with suppress(NotFound):  # nobody watched it, or there is no such trial, which is said below
+        ratios = typical_ratios(await watching.read(database, blobs, trial_id))
+    return await database.aread(lambda uow: of_trial(uow, trial_id, update_ratios=ratios))
+
+
+def typical_ratios(telemetry: Telemetry) -> dict[str, float]:
+    """The update-to-weight ratio of each weight tensor in the second and the third epoch."""
+    typical = {tensor.name: telemetry.typical(tensor.update_ratio) for tensor in telemetry.weights}
+    return {name: ratio for name, ratio in typical.items() if ratio is not None}
+
+
+def of_trial(uow: UnitOfWork, trial_id: TrialId, *, update_ratios: Mapping[str, float]) -> TrialFindings:
+    """The same of what was watched; raises NotFound."""
     trial = stored.get(uow.connection, trial_id)
     study = studies.by_id(uow.connection, trial.study_id)
     points = reports.curve(uow.connection, trial.id, max_points=MOST_POINTS)
-    curve = curve_of(study, trial, points, update_ratios=_update_ratios(uow, trial))
+    curve = curve_of(study, trial, points, update_ratios=update_ratios)
     return TrialFindings(
         study=study.name,
         number=trial.number,
@@ -62,8 +82,3 @@ def curve_of(
         params=trial.params,
         update_ratios=update_ratios or {},
     )
-
-
-def _update_ratios(uow: UnitOfWork, trial: Trial) -> Mapping[str, float]:
-    """By weight tensor; empty where nobody watched."""
-    return {}

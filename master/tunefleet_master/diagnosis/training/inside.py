@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from tunefleet.telemetry import DEAD_UNITS, RATIO_BAND, SATURATED_UNITS, UPDATE_RATIO
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
 from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 
-UPDATE_RATIO, DEAD_UNITS = "watch.update_ratio", "watch.dead_units"
-SATURATED_UNITS = "watch.saturated_units"
 LECTURE = "The lecture, on the ratio of updates to weights: about 1e-3"
 BENGIO = "Bengio 2012, section 3.2 (arXiv:1206.5533)"
 
@@ -21,8 +20,8 @@ BENGIO = "Bengio 2012, section 3.2 (arXiv:1206.5533)"
 class UpdateRatio:
     """Steps are too large or too small for the weights that they move."""
 
-    low: float = 1e-4
-    high: float = 3e-2
+    low: float = RATIO_BAND[0]
+    high: float = RATIO_BAND[1]
 
     code: ClassVar[str] = "update_ratio"
     source: ClassVar[str] = f"{LECTURE}; the band is METHODS's, measured."
