@@ -25,7 +25,7 @@ Loss = Callable[[Tensor, Tensor, nn.Module], Tensor]
 """Of logits and labels of a batch, and of the network."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, _network: nn.Module) -> Tensor:
+def _cross_entropy(logits: Tensor, labels: Tensor, _network: nn.Module) -> Tensor:
     """As it should be."""
     return functional.cross_entropy(logits, labels)
 
@@ -46,7 +46,7 @@ class Fault:
     settings: Callable[[Patient], Patient] = lambda patient: patient
     data: Callable[[Data, torch.Generator], Data] = lambda data, _generator: data
     network: Callable[[nn.Sequential], nn.Module] = lambda network: network
-    loss: Loss = cross_entropy
+    loss: Loss = _cross_entropy
     forgets: bool = False
     clears_gradients: bool = True
     shuffles: bool = True

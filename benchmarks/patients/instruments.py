@@ -54,12 +54,12 @@ def dead_share(network: nn.Module, inputs: Tensor) -> float | None:
     """The share of ReLU units that are 0 on all inputs; None without such units."""
     n_dead, n_units = 0, 0
 
-    def look(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _look(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal n_dead, n_units
         largest = output.transpose(0, 1).flatten(1).amax(dim=1)
         n_dead, n_units = n_dead + int((largest <= 0).sum()), n_units + len(largest)
 
-    hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, nn.ReLU)]
+    hooks = [layer.register_forward_hook(_look) for layer in network.modules() if isinstance(layer, nn.ReLU)]
     network.eval()
     network(inputs)
     for hook in hooks:

@@ -103,4 +103,4 @@ async def read_findings(parts: PartsOf, trial_id: Id) -> TrialFindings:
     takes
     to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
     """
-    return await diagnoses.read(parts.database, parts.blobs, trial_id)
+    return await diagnoses.read(parts.database, parts.blobs, trial_id=trial_id)

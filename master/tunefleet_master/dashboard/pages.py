@@ -126,7 +126,7 @@ async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LAR
 
     found = await parts.database.aread(read)
     look, inside = await _look_at(parts, found["trial"]), await _inside(parts, found["trial"])
-    found["diagnosis"] = await diagnoses.read(parts.database, parts.blobs, trial_id)
+    found["diagnosis"] = await diagnoses.read(parts.database, parts.blobs, trial_id=trial_id)
     drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
     return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, **found)
 

@@ -26,7 +26,7 @@ from tunefleet_master.storage.values import Study, Trial
 MOST_POINTS = 10_000  # of a curve; a longer one is thinned out evenly
 
 
-async def read(database: Database, blobs: BlobStore, trial_id: TrialId) -> TrialFindings:
+async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> TrialFindings:
     """What the curves of a trial show so far, and what its watch saw; a few milliseconds. Raises NotFound."""
     ratios: dict[str, float] = {}
     with suppress(NotFound):  # nobody watched it, or there is no such trial, which is said below
@@ -45,7 +45,7 @@ def of_trial(uow: UnitOfWork, trial_id: TrialId, *, update_ratios: Mapping[str, 
     trial = stored.get(uow.connection, trial_id)
     study = studies.by_id(uow.connection, trial.study_id)
     points = reports.curve(uow.connection, trial.id, max_points=MOST_POINTS)
-    curve = curve_of(study, trial, points, update_ratios=update_ratios)
+    curve = curve_of(study, trial, points=points, update_ratios=update_ratios)
     return TrialFindings(
         study=study.name,
         number=trial.number,
@@ -62,13 +62,15 @@ def of_study(uow: UnitOfWork, study: Study) -> Reported:
     newest = trial_pages.page(uow.connection, study, TrialQuery(complete, descending=True, limit=MOST_RESULTS))[0]
     curves = reports.curves(uow.connection, [trial.id for trial in best])
     return Reported(
-        best={trial.number: curve_of(study, trial, reports.evenly(curves[trial.id], MOST_POINTS)) for trial in best},
+        best={
+            trial.number: curve_of(study, trial, points=reports.evenly(curves[trial.id], MOST_POINTS)) for trial in best
+        },
         results={trial.number: dict(trial.metrics) for trial in newest},
     )
 
 
 def curve_of(
-    study: Study, trial: Trial, points: Sequence[Point], *, update_ratios: Mapping[str, float] | None = None
+    study: Study, trial: Trial, *, points: Sequence[Point], update_ratios: Mapping[str, float] | None = None
 ) -> TrialCurve:
     """A trial as rules see it."""
     objective = study.spec.objective
