@@ -33,9 +33,9 @@ from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
 LEAST_DETECTED, MOST_FALSE_ALARMS = 0.9, 0.05
 
 
-def examined(half: Half, *, n_seeds: int, folder: Path, jobs: int) -> list[Diagnosis]:
+def examined(half: Half, *, seeds: range, folder: Path, jobs: int) -> list[Diagnosis]:
     """Every patient of a half, trained where that was not done before, and what the doctor says."""
-    patients = [*healthy(half, n_seeds), *sick(half, tuple(FAULTS), n_seeds=n_seeds)]
+    patients = [*healthy(half, seeds), *sick(half, tuple(FAULTS), seeds=seeds)]
     return [diagnosed(chart) for chart in charts(patients, folder, jobs=jobs)]
 
 
@@ -88,11 +88,13 @@ def main() -> None:
     parser.add_argument(
         "--seeds", type=int, default=5, help="of each fault; twice as many healthy runs of each network"
     )
+    parser.add_argument("--first-seed", type=int, default=0, help="another one gives trainings that nobody has seen")
     parser.add_argument("--jobs", type=int, default=1, help="trainings side by side, of one thread each")
     parser.add_argument("--cache", type=Path, default=cache_folder(os.environ) / "clinic", help="of finished trainings")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = examined(options.half, n_seeds=options.seeds, folder=options.cache, jobs=options.jobs)
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    found = examined(options.half, seeds=seeds, folder=options.cache, jobs=options.jobs)
     if options.json:
         print(json.dumps(plain(found), indent=2))
     else:

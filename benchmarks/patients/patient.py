@@ -93,19 +93,19 @@ EPOCHS = MappingProxyType(
 )
 
 
-def healthy(half: Half, n_seeds: int) -> Iterator[Patient]:
-    """So many of each data set with each network: settings as somebody chooses them who knows what works."""
+def healthy(half: Half, seeds: range) -> Iterator[Patient]:
+    """Two for each seed, of each data set with each network: settings as somebody chooses them who knows what works."""
     for dataset in DATASETS_OF[half]:
         for network in NETWORKS_OF[half]:
-            for seed in range(HEALTHY_SEEDS_FACTOR * n_seeds):
+            for seed in range(HEALTHY_SEEDS_FACTOR * seeds.start, HEALTHY_SEEDS_FACTOR * seeds.stop):
                 yield _patient(half, (dataset, network), fault=None, seed=seed)
 
 
-def sick(half: Half, faults: tuple[str, ...], *, n_seeds: int) -> Iterator[Patient]:
-    """Each fault so many times, in turn on each data set with each network."""
+def sick(half: Half, faults: tuple[str, ...], *, seeds: range) -> Iterator[Patient]:
+    """Each fault once for each seed, in turn on each data set with each network."""
     places = [(dataset, network) for dataset in DATASETS_OF[half] for network in NETWORKS_OF[half]]
     for i, fault in enumerate(faults):
-        for seed in range(n_seeds):
+        for seed in seeds:
             yield _patient(half, places[(i + seed) % len(places)], fault=fault, seed=1_000 + seed)
 
 

@@ -30,7 +30,7 @@ async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> Tr
     """What the curves of a trial show so far, and what its watch saw; a few milliseconds. Raises NotFound."""
     ratios: dict[str, float] = {}
     with suppress(NotFound):  # nobody watched it, or there is no such trial, which is said below
-        ratios = typical_ratios(await watching.read(database, blobs, trial_id))
+        ratios = typical_ratios(await watching.read(database, blobs, trial_id=trial_id))
     return await database.aread(lambda uow: of_trial(uow, trial_id, update_ratios=ratios))
 
 

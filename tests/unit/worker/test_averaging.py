@@ -19,6 +19,10 @@ def samples(n: int = 700) -> Samples:
     return Samples(torch.randn(n, 3, generator=torch.Generator().manual_seed(1)), torch.zeros(n, dtype=torch.int64))
 
 
+def layer(model: nn.Module, index: int) -> nn.Module:
+    return model.get_submodule(str(index))
+
+
 def weights_at(model: nn.Sequential, value: float) -> nn.Sequential:
     for parameter in model.parameters():
         parameter.data.fill_(value)
@@ -44,7 +48,7 @@ def test_swa_is_the_network_until_it_begins_and_then_the_mean_of_the_epochs_ends
         weights_at(model, value)
         average.after_update(model)  # nothing: swa looks at epochs
         average.end_epoch(model, epoch=epoch, train=train)
-        assert average.module[0].weight[0, 0].item() == pytest.approx(means[epoch])
+        assert layer(average.module, 0).get_parameter("weight")[0, 0].item() == pytest.approx(means[epoch])
 
 
 def test_statistics_are_the_whole_training_parts_under_the_averaged_weights() -> None:
@@ -52,9 +56,9 @@ def test_statistics_are_the_whole_training_parts_under_the_averaged_weights() ->
     average = Average(model, "ema")
     average.after_update(model)
     average.end_epoch(model, epoch=0, train=train)
-    hidden = average.module[0](train.inputs).detach()
-    assert torch.allclose(average.module[1].running_mean, hidden.mean(0), atol=1e-6)
-    assert torch.allclose(average.module[1].running_var, hidden.var(0), rtol=1e-4)
+    hidden = layer(average.module, 0)(train.inputs).detach()
+    assert torch.allclose(layer(average.module, 1).get_buffer("running_mean"), hidden.mean(0), atol=1e-6)
+    assert torch.allclose(layer(average.module, 1).get_buffer("running_var"), hidden.var(0), rtol=1e-4)
     assert torch.equal(model[1].get_buffer("running_mean"), torch.zeros(4))
 
 

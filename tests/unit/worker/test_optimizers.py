@@ -128,7 +128,8 @@ def test_lbfgs_solves_rosenbrock_and_beale() -> None:
 
     def beale(p: Tensor) -> Tensor:
         x, y = p
-        return (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+        value: Tensor = (1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2
+        return value
 
     for function, begin, solution in ((rosenbrock, (-1.2, 1.0), (1.0, 1.0)), (beale, (1.0, 0.1), (3.0, 0.5))):
         point = nn.Parameter(torch.tensor(begin, dtype=torch.float64))

@@ -34,8 +34,9 @@ def data() -> Samples:
 
 def begin(**fields: Any) -> Training:
     torch.manual_seed(0)
-    changes = {name: fields.pop(name) for name in ("residual", "kind") if name in fields}
-    config = TrainingConfig.parse({"epochs": EPOCHS, "lr": 0.01, "batch_size": 8, **fields})
+    changes: dict[str, Any] = {name: fields.pop(name) for name in ("residual", "kind") if name in fields}
+    given: dict[str, Any] = {"epochs": EPOCHS, "lr": 0.01, "batch_size": 8}
+    config = TrainingConfig.parse(given | fields)
     return Training(build_model(ModelConfig.parse({**NETWORK, **changes})), config, n_samples=90)
 
 

@@ -60,7 +60,7 @@ def accuracy(model: nn.Module) -> float:
 
 
 def mean(values: Any) -> float:
-    return statistics.mean(values)
+    return float(statistics.mean(values))
 
 
 @pytest.mark.slow
@@ -111,7 +111,8 @@ def test_growing_the_batch_gives_the_losses_of_the_decayed_rate_in_half_the_upda
         "period": 10,
         "decay": 0.25,
     }
-    n_updates, curves = {}, {}
+    n_updates: dict[str, int] = {}
+    curves: dict[str, Any] = {}
     for schedule in ("step", "grow_batch"):
         model = network(seed, kind="mlp", width=64)
         samples = parts()[0]
@@ -282,7 +283,8 @@ def test_warm_restarts_are_better_at_their_restarts_than_a_step_decay_on_its_way
 def probabilities(model: nn.Module, samples: Samples) -> Tensor:
     model.eval()
     with torch.no_grad():
-        return model(samples.inputs).softmax(1)
+        p: Tensor = model(samples.inputs).softmax(1)
+    return p
 
 
 @pytest.mark.slow
@@ -290,7 +292,7 @@ def test_ensemble_of_snapshots_is_better_than_one_run_of_their_cost() -> None:
     gains = []
     for seed in (0, 1):
         samples, held_out = parts()
-        fields = {"lr": 0.05, "optimizer": "sgd", "batch_size": 100, "epochs": 40}
+        fields: dict[str, Any] = {"lr": 0.05, "optimizer": "sgd", "batch_size": 100, "epochs": 40}
         model = network(seed)
         training = Training(
             model, TrainingConfig.parse({**fields, "schedule": "sgdr", "period": 8}), n_samples=len(samples)

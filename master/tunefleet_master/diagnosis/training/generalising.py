@@ -119,7 +119,8 @@ class ValidationBelowTraining:
         excused = curve.regularisers if ratio > self._excuse(curve) and not is_memorised else []
         return Finding(
             code=self.code,
-            severity=Severity.NOTE if excused else Severity.WARNING,
+            # On easy data a network that has learnt everything is as good on both: then it is something to know.
+            severity=Severity.WARNING if is_better and not excused else Severity.NOTE,
             sentence=f"{validation.name} is {shown(ratio)} times {train.name} at the end: validation is better than "
             "training.",
             remedy=self._remedy(excused),
