@@ -49,7 +49,7 @@ def test_the_demo_ends_with_a_model_that_gives_its_test_accuracy_again(tmp_path:
     )
     assert ran.returncode == 0, ran.stderr
     result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    assert set(result) == {"study", "trials", "best", "elapsed_s"}
+    assert set(result) == {"study", "trials", "best", "clinic", "elapsed_s"}
     assert result["trials"]["complete"] >= 12
     best = result["best"]
     assert set(best) == {"number", "params", "val_accuracy", "test_accuracy", "model"}
@@ -59,6 +59,12 @@ def test_the_demo_ends_with_a_model_that_gives_its_test_accuracy_again(tmp_path:
     assert Path(best["model"]).parent == out
     assert "12/12 trials" in ran.stderr
     assert "best configuration" in ran.stderr
+    assert result["clinic"]["preflight_passed"]
+    assert result["clinic"]["findings"]
+    assert result["clinic"]["looked_at"] == 256
+    assert "preflight passed" in ran.stderr
+    assert "samples are wrong" in ran.stderr
+    assert (out / "look.svg").read_text(encoding="utf-8").startswith("<svg")
 
     again = subprocess.run(
         [sys.executable, "-m", "tunefleet_worker", "test", str(out), "--json"],

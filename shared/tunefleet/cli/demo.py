@@ -39,8 +39,9 @@ def demo(
 ) -> None:
     """See it work on this machine, in under a minute.
 
-    A master and a worker are started; twelve small networks are trained on handwritten digits; the best one is
-    scored on pictures that no trial has seen. Nothing keeps running, and no network is needed.
+    A master and a worker are started; it is checked that the networks can learn at all; twelve of them are trained
+    on handwritten digits; what they show and get wrong is told; the best one is scored on pictures that no trial has
+    seen. Nothing keeps running, and no network is needed.
     """
     from tunefleet.cli.processes import Interrupted
 
@@ -76,6 +77,7 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
 def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     """The table, the best trial's model, and its score on the test part, which is read here and nowhere else."""
+    from tunefleet.cli.clinic import show_clinic
     from tunefleet.errors import TunefleetError
 
     view = study.view()
@@ -86,6 +88,7 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     if best is None or best.value is None:
         raise TunefleetError("No trial of the demo came to its end.", hint="Run it with --keep and look into the logs.")
     files = _fetched(study, best, out)
+    seen = show_clinic(study, best.number, out=out, screen=screen)
     score = _test_score(out)
     model = next(path for path in files if path.suffix == ".safetensors")
     facts = [
@@ -106,6 +109,7 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
             "test_accuracy": score,
             "model": str(model.resolve()),
         },
+        "clinic": seen,
     }
 
 

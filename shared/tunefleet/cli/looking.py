@@ -53,7 +53,7 @@ def look(
             tables, drawn, name = _label_tables(found), label_sheet(found), f"look-{study}-labels.svg"
         elif number is not None:
             found = chosen.look_at(number)
-            tables, drawn, name = _trial_tables(found), trial_sheet(found), f"look-{study}-{number}.svg"
+            tables, drawn, name = trial_tables(found), trial_sheet(found), f"look-{study}-{number}.svg"
         else:
             found = chosen.look()
             tables, drawn, name = _study_tables(found), study_sheet(found), f"look-{study}.svg"
@@ -81,7 +81,8 @@ def _save(drawn: str, path: Path) -> None:
     output.say(f"The picture is in {path}")
 
 
-def _trial_tables(found: TrialLook) -> list[object]:
+def trial_tables(found: TrialLook) -> list[object]:
+    """What a trial's model gets wrong, as the terminal shows it."""
     told = f"{found.n_wrong} of {found.n_samples} samples are wrong, by the model of the trial's {found.model} step."
     rows = [
         *_example_rows("confidently wrong", found.confidently_wrong),
