@@ -66,6 +66,7 @@ def _printed(script: str) -> list[str]:
     return str(ran.stdout).splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_through_a_master_and_three_workers_the_curves_are_those_of_a_local_trial(fleet: Any) -> None:
     for index in range(3):

@@ -46,6 +46,7 @@ OPENED_BY = {
     "DELETE /api/v1/studies/{name}": SUBMIT,
     "POST /api/v1/studies/{name}/retry": SUBMIT,
     "GET /api/v1/studies/{name}/events": LOOK,
+    "GET /api/v1/studies/{name}/configurations": LOOK,
     "GET /api/v1/studies/{name}/findings": LOOK,
     "GET /api/v1/studies/{name}/front": LOOK,
     "GET /api/v1/studies/{name}/look": LOOK,

@@ -103,7 +103,7 @@ def test_each_proposal_knows_all_results_that_came_before_it(client: Client, mas
 
 @pytest.mark.parametrize(
     ("sampler", "stages"),
-    [("mylab.nearby", []), ("tpe", []), ("gp", []), ("tpe", [{"trials": 20, "steps": 1}, {"trials": 10, "steps": 2}])],
+    [("mylab.nearby", []), ("gp", []), ("tpe", [{"trials": 20, "steps": 1}, {"trials": 10, "steps": 2}])],
 )
 def test_workers_that_ask_at_once_get_different_configurations_and_the_study_can_be_replayed(
     client: Client, master: MasterProcess, sampler: str, stages: list[dict[str, int]]

@@ -188,9 +188,9 @@ def test_the_command_prints_tables_and_saves_pictures(client: Client, tmp_path: 
 
 
 def test_the_command_explains_what_it_cannot_do(client: Client, tmp_path: Path) -> None:
-    client.submit({**Api.study_of(name="empty"), "budget": {"trials": 1}})
+    waiting = client.submit(Api.study_of(name="empty")).add(lr=0.1, optimizer="sgd")
     with pytest.raises(NotFound, match="has no predictions"):
-        client.study("empty").look_at(0)
+        client.study("empty").look_at(waiting.number)
     assert "leave the trial out" in tunefleet(client, tmp_path, "empty", "0", "--labels").stderr
     nothing = tunefleet(client, tmp_path, "empty")
     assert (nothing.returncode, "hint: Built-in tasks store them" in nothing.stderr) == (2, True)

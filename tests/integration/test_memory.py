@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tests.chaos import amount
 
-N_REQUESTS = amount(3_000, 30_000)
+N_REQUESTS = amount(1_000, 30_000)
 MAY_GROW_BYTES = 8_000_000
 """It is less than 1 MB as a rule; the bodies are 200 MB."""
 

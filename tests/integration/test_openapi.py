@@ -49,7 +49,7 @@ def test_every_call_does_as_the_page_says(page: Any, mode: GenerationMode) -> No
     tried: set[str] = set()
 
     @given(data=st.data())
-    @settings(max_examples=amount(10, 300), suppress_health_check=list(HealthCheck))
+    @settings(max_examples=amount(5, 300), suppress_health_check=list(HealthCheck))
     def check(operation: Any, data: st.DataObject) -> None:
         case: Any = data.draw(operation.as_strategy(generation_mode=mode))
         tried.add(operation.label)

@@ -96,8 +96,6 @@ class ValidationBelowTraining:
 
     errors: float = 2.0  # standard errors of the validation accuracy
     below: float = 0.9  # of the training loss, where nobody knows the standard error
-    of_dropout: float = 0.5  # of its probability, that dropout may take off the ratio of the losses
-    of_others: float = 0.5  # of the training loss, that mixup or augmentation may
     memorised: float = 0.1  # of the first loss: so far down training must have left validation behind
 
     code: ClassVar[str] = "validation_below_training"
@@ -116,7 +114,7 @@ class ValidationBelowTraining:
         if not (is_memorised or is_better):
             return None
         ratio = float(np.median(ratios))
-        excused = curve.regularisers if ratio > self._excuse(curve) and not is_memorised else []
+        excused = curve.regularisers  # dropout in several layers may take a third off, and nobody knows how much
         return Finding(
             code=self.code,
             # On easy data a network that has learnt everything is as good on both: then it is something to know.
@@ -137,14 +135,6 @@ class ValidationBelowTraining:
         ahead = float(np.median((accuracy.values - between(train, accuracy))[-n:]))
         mean = float(accuracy.values[-n:].mean())
         return ahead > self.errors * math.sqrt(max(mean * (1 - mean), 0.25 / size) / size)
-
-    def _excuse(self, curve: TrialCurve) -> float:
-        """The ratio of the losses down to which what makes training harder accounts for it."""
-        shares = [curve.params[name] for name in curve.regularisers if "drop" in name]
-        known = [float(share) for share in shares if isinstance(share, int | float) and 0 < share < 1]
-        if len(known) < len(curve.regularisers):
-            return self.of_others
-        return 1 - self.of_dropout * max(known, default=0.0)
 
     def _remedy(self, excused: Sequence[str]) -> str:
         if excused:

@@ -102,7 +102,7 @@ class RateTooHigh:
     share: float = 0.1  # of the steps that are such jumps
     least_jumps: int = 2
     peak: float = 1.5  # times the first loss
-    small: float = 0.1  # of the first loss, below which jumps are no matter
+    small: float = 0.3  # of the first loss; where the loss is lower, jumps are measured by it
 
     code: ClassVar[str] = "rate_too_high"
     source: ClassVar[str] = f"{PLAYBOOK}; {CALIBRATED}."
