@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from statistics import fmean, stdev
+from statistics import stdev
 
 from tunefleet.errors import Problem
 from tunefleet.model import shown
@@ -34,11 +34,6 @@ def numbers_of(spec: StudySpec, configuration: int) -> range:
     """The numbers of a configuration's trials."""
     first = configuration * spec.data.folds
     return range(first, first + spec.data.folds)
-
-
-def mean_of(values: Sequence[float]) -> float:
-    """The mean of the folds' values, to the last digit."""
-    return fmean(values)
 
 
 def standard_error_of(values: Sequence[float]) -> float | None:

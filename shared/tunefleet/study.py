@@ -106,7 +106,7 @@ class Study:
 
     def look_at(self, number: int) -> TrialLook:
         """What a trial's model is right and wrong about; raises NotFound when it has stored no predictions."""
-        return self._transport.get(f"{route('trials', self.trial(number).id)}/look", TrialLook)
+        return self._transport.get(route("trials", self.trial(number).id, "look"), TrialLook)
 
     def label_errors(self, *, count: int = 50) -> LabelLook:
         """Samples whose labels may be wrong, by what trials say that were not trained on them.

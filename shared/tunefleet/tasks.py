@@ -211,7 +211,13 @@ TASKS: Mapping[str, TaskSignature] = MappingProxyType(
                 "residual": TaskParameter("flag", False, shapes=True),
             },
             metrics=("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-            smallest_classes={"digits": 139, "mnist1d": 394, "fashion_mnist": 6_000},
+            smallest_classes={
+                "digits": 139,
+                "mnist1d": 394,
+                "fashion_mnist": 6_000,
+                "wine": 38,
+                "breast_cancer": 170,
+            },
         )
     }
 )

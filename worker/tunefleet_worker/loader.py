@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tunefleet.errors import TunefleetError
+from tunefleet.errors import InvalidInput, Problem, TunefleetError
 from tunefleet.model import did_you_mean
+from tunefleet.spec import CommandRun, StudySpec, TaskRun
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -80,6 +82,27 @@ def check_signature(function: Callable[..., object], names: Iterable[str], *, ta
     missing = [name for name, each in named.items() if each.default is inspect.Parameter.empty and name not in given]
     if unexpected or missing:
         raise LoadError(f"{target!r} does not fit the study's parameters: {_misfit(missing, unexpected, list(named))}.")
+
+
+def load_at_home(spec: StudySpec) -> Callable[..., object]:
+    """The training function of a study's file, its folder entered as a worker enters it: for runs without a master.
+
+    Raises:
+        InvalidInput: the study runs a program. NotFound: there is no such task. LoadError: see `load_function`.
+    """
+    from tunefleet_worker.tasks.registry import load_task
+
+    if isinstance(spec.run, CommandRun):
+        rule = "runs a program, which cannot be looked into from outside; use a function or a built-in task"
+        raise InvalidInput([Problem("run.command", rule)])
+    if isinstance(spec.run, TaskRun):
+        return load_task(spec.run.task)
+    if spec.run.code is None:
+        return load_function(spec.run.function, None)
+    folder = Path(spec.run.code)
+    enter_folder(folder)
+    os.chdir(folder)
+    return load_function(spec.run.function, folder)
 
 
 def enter_folder(folder: Path) -> None:

@@ -42,7 +42,8 @@ async def look_at_study(parts: PartsOf, name: Name, count: Count = N_EXAMPLES) -
     The best trials with predictions are compared; `left_out` tells of those that cannot be.
     """
     sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_COMPARED))
-    return await asyncio.to_thread(looks.look_at_study, parts.blobs, sources, count=count)
+    heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
+    return await asyncio.to_thread(heard.compared, count=count)
 
 
 @router.get("/studies/{name}/labels", summary="List labels that may be wrong", responses=responses(404))
@@ -53,4 +54,5 @@ async def look_at_labels(parts: PartsOf, name: Name, count: Count = 50) -> Label
     Confident learning (Northcutt et al. 2021), on what trials say of samples that they hold out.
     """
     sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_ASKED))
-    return await asyncio.to_thread(looks.look_at_labels, parts.blobs, sources, count=count)
+    heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
+    return await asyncio.to_thread(heard.suspected, count=count)

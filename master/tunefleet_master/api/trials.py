@@ -100,7 +100,6 @@ async def read_findings(parts: PartsOf, trial_id: Id) -> TrialFindings:
     """Findings of one training so far, with their evidence and what to do, as the doctor reads its curves.
 
     It diverged, learns too slowly, overfits from some step on, was too short, and the like; `unknown` says what it
-    takes
-    to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
+    takes to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
     """
     return await diagnoses.read(parts.database, parts.blobs, trial_id=trial_id)

@@ -21,7 +21,7 @@ from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
 from tunefleet.predictions import FILE as PREDICTIONS
 from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialDetail, TrialState
-from tunefleet.telemetry import SUMMARIES, TELEMETRY
+from tunefleet.telemetry import SUMMARIES, TELEMETRY, Telemetry
 from tunefleet_master.access import Access, needs
 from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
@@ -125,10 +125,11 @@ async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LAR
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await parts.database.aread(read)
-    look, inside = await _look_at(parts, found["trial"]), await _inside(parts, found["trial"])
-    found["diagnosis"] = await diagnoses.read(parts.database, parts.blobs, trial_id=trial_id)
+    look, watched = await _look_at(parts, found["trial"]), await _telemetry(parts, found["trial"])
+    diagnosis = await parts.database.aread(lambda uow: diagnoses.of_trial(uow, trial_id, watched=watched))
     drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
-    return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, **found)
+    inside = [] if watched is None else telemetry_charts(watched)
+    return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, diagnosis=diagnosis, **found)
 
 
 async def _look_at(parts: Parts, trial: TrialDetail) -> TrialLook | None:
@@ -148,11 +149,11 @@ async def look(parts: PartsOf, name: Name) -> HTMLResponse:
     found = await parts.database.aread(lambda uow: studies.read(uow, name))
     try:
         sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_ASKED))
-        compared = sources[: looks.MOST_COMPARED]
-        across = await asyncio.to_thread(looks.look_at_study, parts.blobs, compared, count=N_EXAMPLES)
-        labels = await asyncio.to_thread(looks.look_at_labels, parts.blobs, sources, count=N_SUSPECTS)
+        heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
     except NotFound as nothing:
         return render("look.html", study=found, look=None, labels=None, nothing=str(nothing))
+    across = await asyncio.to_thread(heard.compared, count=N_EXAMPLES)
+    labels = await asyncio.to_thread(heard.suspected, count=N_SUSPECTS)
     return render("look.html", study=found, look=across, labels=labels, nothing="")
 
 
@@ -163,15 +164,14 @@ async def api(request: Request) -> HTMLResponse:
     return render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
 
 
-async def _inside(parts: Parts, found: TrialDetail) -> list[charts.Chart]:
-    """The charts of a trial's telemetry; none where it has none."""
+async def _telemetry(parts: Parts, found: TrialDetail) -> Telemetry | None:
+    """What a trial's watch saw; None where there was none."""
     ref = next((each for each in found.artifacts if each.name == TELEMETRY), None)
     if ref is None:
-        return []
-    try:
-        return telemetry_charts(await asyncio.to_thread(watching.parsed, parts.blobs, ref))
-    except NotFound:  # a file of the user's own that has the name
-        return []
+        return None
+    with suppress(NotFound):  # a file of the user's own that has the name
+        return await asyncio.to_thread(watching.parsed, parts.blobs, ref)
+    return None
 
 
 def _tiles(view: StatusView) -> list[tuple[int, str]]:

@@ -28,24 +28,25 @@ MOST_POINTS = 10_000  # of a curve; a longer one is thinned out evenly
 
 async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> TrialFindings:
     """What the curves of a trial show so far, and what its watch saw; a few milliseconds. Raises NotFound."""
-    ratios: dict[str, float] = {}
+    watched: Telemetry | None = None
     with suppress(NotFound):  # nobody watched it, or there is no such trial, which is said below
-        ratios = typical_ratios(await watching.read(database, blobs, trial_id=trial_id))
-    return await database.aread(lambda uow: of_trial(uow, trial_id, update_ratios=ratios))
+        watched = await watching.read(database, blobs, trial_id=trial_id)
+    return await database.aread(lambda uow: of_trial(uow, trial_id, watched=watched))
 
 
-def typical_ratios(telemetry: Telemetry) -> dict[str, float]:
+def _typical_ratios(telemetry: Telemetry) -> dict[str, float]:
     """The update-to-weight ratio of each weight tensor in the second and the third epoch."""
     typical = {tensor.name: telemetry.typical(tensor.update_ratio) for tensor in telemetry.weights}
     return {name: ratio for name, ratio in typical.items() if ratio is not None}
 
 
-def of_trial(uow: UnitOfWork, trial_id: TrialId, *, update_ratios: Mapping[str, float]) -> TrialFindings:
-    """The same of what was watched; raises NotFound."""
+def of_trial(uow: UnitOfWork, trial_id: TrialId, *, watched: Telemetry | None) -> TrialFindings:
+    """The same, given what its watch saw; raises NotFound."""
     trial = stored.get(uow.connection, trial_id)
     study = studies.by_id(uow.connection, trial.study_id)
     points = reports.curve(uow.connection, trial.id, max_points=MOST_POINTS)
-    curve = curve_of(study, trial, points=points, update_ratios=update_ratios)
+    ratios = None if watched is None else _typical_ratios(watched)
+    curve = curve_of(study, trial, points=points, update_ratios=ratios)
     return TrialFindings(
         study=study.name,
         number=trial.number,
@@ -57,9 +58,9 @@ def of_trial(uow: UnitOfWork, trial_id: TrialId, *, update_ratios: Mapping[str, 
 
 def of_study(uow: UnitOfWork, study: Study) -> Reported:
     """The curves of the best trials that ran to their end, and the metrics of the newest thousand of them."""
-    complete = TrialState.COMPLETE
-    best = trial_pages.page(uow.connection, study, TrialQuery(complete, sort="value", limit=MOST_CURVES))[0]
-    newest = trial_pages.page(uow.connection, study, TrialQuery(complete, descending=True, limit=MOST_RESULTS))[0]
+    newest_first = TrialQuery(TrialState.COMPLETE, descending=True, limit=MOST_RESULTS)
+    best = trial_pages.page(uow.connection, study, trial_pages.best_first(study, limit=MOST_CURVES))[0]
+    newest = trial_pages.page(uow.connection, study, newest_first)[0]
     curves = reports.curves(uow.connection, [trial.id for trial in best])
     return Reported(
         best={

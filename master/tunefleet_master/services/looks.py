@@ -9,13 +9,11 @@ from tunefleet.errors import InvalidInput, NotFound
 from tunefleet.looks import LabelLook, StudyLook, TrialLook, trial_look
 from tunefleet.names import TrialId
 from tunefleet.predictions import FILE, MAX_BYTES, Predictions
-from tunefleet.protocol import TrialState
 from tunefleet_master.diagnosis.contests import compare
 from tunefleet_master.diagnosis.label_issues import suspect
 from tunefleet_master.diagnosis.witness import Witness
 from tunefleet_master.storage import artifacts, studies, trial_pages, trials
 from tunefleet_master.storage.blobs import BlobStore
-from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Trial
 
@@ -58,9 +56,7 @@ def of_study(uow: UnitOfWork, name: str, *, limit: int) -> list[Source]:
         NotFound: there is no such study, or none of its trials has any.
     """
     study = studies.get(uow.connection, name)
-    best_first = study.spec.objective.goal == "maximize"
-    query = TrialQuery(state=TrialState.COMPLETE, sort="value", descending=best_first, limit=N_SEARCHED)
-    ranked, _, _ = trial_pages.page(uow.connection, study, query)
+    ranked, _, _ = trial_pages.page(uow.connection, study, trial_pages.best_first(study, limit=N_SEARCHED))
     found = _sources(uow, ranked)[:limit]
     if not found:
         raise NotFound(f"no complete trial of study {name!r} has predictions.", hint=HINT)
@@ -76,18 +72,29 @@ def look_at_trial(blobs: BlobStore, source: Source) -> TrialLook:
     return trial_look(_read(blobs, source), study=source.study, trial=source.trial)
 
 
-def look_at_study(blobs: BlobStore, sources: Sequence[Source], *, count: int) -> StudyLook:
-    """The same samples across trials; raises NotFound when none of the files can be read."""
-    witnesses, unreadable = _witnesses(blobs, sources)
-    found = compare(sources[0].study, witnesses, count=count)
-    return found.model_copy(update={"left_out": [*unreadable, *found.left_out]})
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What trials of a study say, the best trial first; there is one at least.
 
+    Attributes:
+        study: its name.
+        witnesses: those whose predictions can be read.
+        unreadable: a sentence for each of the others.
+    """
 
-def look_at_labels(blobs: BlobStore, sources: Sequence[Source], *, count: int) -> LabelLook:
-    """Samples whose labels may be wrong; raises NotFound when none of the files can be read."""
-    witnesses, unreadable = _witnesses(blobs, sources)
-    found = suspect(sources[0].study, witnesses, count=count)
-    return found.model_copy(update={"left_out": [*unreadable, *found.left_out]})
+    study: str
+    witnesses: Sequence[Witness]
+    unreadable: Sequence[str]
+
+    def compared(self, *, count: int) -> StudyLook:
+        """The same samples across the best trials, at most MOST_COMPARED."""
+        found = compare(self.study, self.witnesses[:MOST_COMPARED], count=count)
+        return found.model_copy(update={"left_out": [*self.unreadable, *found.left_out]})
+
+    def suspected(self, *, count: int) -> LabelLook:
+        """Samples whose labels may be wrong."""
+        found = suspect(self.study, self.witnesses, count=count)
+        return found.model_copy(update={"left_out": [*self.unreadable, *found.left_out]})
 
 
 def _sources(uow: UnitOfWork, chosen: Sequence[Trial]) -> list[Source]:
@@ -97,8 +104,8 @@ def _sources(uow: UnitOfWork, chosen: Sequence[Trial]) -> list[Source]:
     ]
 
 
-def _witnesses(blobs: BlobStore, sources: Sequence[Source]) -> tuple[list[Witness], list[str]]:
-    """Those that can be read, and a sentence for each of the others."""
+def hear(blobs: BlobStore, sources: Sequence[Source]) -> Heard:
+    """Read the files of some trials of a study; raises NotFound when none can be read."""
     witnesses: list[Witness] = []
     unreadable: list[str] = []
     for source in sources:
@@ -108,7 +115,7 @@ def _witnesses(blobs: BlobStore, sources: Sequence[Source]) -> tuple[list[Witnes
             unreadable.append(error.message)
     if not witnesses:
         raise NotFound(unreadable[0], hint=HINT)
-    return witnesses, unreadable
+    return Heard(sources[0].study, witnesses, unreadable)
 
 
 def _read(blobs: BlobStore, source: Source) -> Predictions:

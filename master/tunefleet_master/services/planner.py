@@ -58,7 +58,11 @@ FALLBACK = "study.fallback"
 
 def needs(uow: UnitOfWork) -> list[Need]:
     """The running studies that lack trials, the first to be served first."""
-    running = [study for study in _served(uow) if study.stage_left != 0]
+    return _lacking(uow, _served(uow, studies.running(uow.connection)))
+
+
+def _lacking(uow: UnitOfWork, served: Sequence[Study]) -> list[Need]:
+    running = [study for study in served if study.stage_left != 0]
     found = [need for study in running if study.sampler not in registry.LEARNERS if (need := _ahead(uow, study))]
     learners = [study for study in running if study.sampler in registry.LEARNERS]
     if learners:
@@ -86,16 +90,16 @@ class Agenda:
 def agenda(uow: UnitOfWork) -> Agenda:
     """What there is to do, in one reading."""
     running = studies.running(uow.connection)
+    served = _served(uow, running)
     return Agenda(
         paused=[study for study in running if promoting.has_paused(uow, study)],
         racing=[study for study in running if racing.is_raced(study)],
-        due=[study for study in _served(uow) if staging.is_due(uow, study)],
-        needs=needs(uow),
+        due=[study for study in served if staging.is_due(uow, study)],
+        needs=_lacking(uow, served),
     )
 
 
-def _served(uow: UnitOfWork) -> list[Study]:
-    running = studies.running(uow.connection)
+def _served(uow: UnitOfWork, running: Sequence[Study]) -> list[Study]:
     return [it for it in running if it.is_checked and not it.exhausted and not out_of_time(uow, it)]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import cast
 
-from tunefleet.folds import configuration_of, fold_of, mean_of, standard_error_of, state_of
+from tunefleet.folds import configuration_of, fold_of, standard_error_of, state_of
 from tunefleet.protocol import (
     ConfigurationView,
     FoldView,
@@ -151,7 +152,7 @@ def configuration_view(of_folds: Sequence[Trial], study: Study) -> Configuration
         number=configuration_of(study.spec, of_folds[0].number),
         state=state_of([trial.state for trial in of_folds]),
         params=of_folds[0].params,
-        value=mean_of(values) if values else None,
+        value=fmean(values) if values else None,
         standard_error=standard_error_of(values),
         message=next((it.message for it in of_folds if it.message and it.state in FINISHED), ""),
         folds=[

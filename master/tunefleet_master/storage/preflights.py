@@ -35,17 +35,8 @@ def add(connection: Connection, study: Study, *, now: datetime) -> None:
 
 def requeue(connection: Connection, study: Study, *, now: datetime) -> None:
     """Let a preflight that failed wait once more, with its failures forgotten."""
-    values: dict[str, Any] = {
-        "state": TrialState.WAITING,
-        "failure": None,
-        "message": "",
-        "exception": None,
-        "failures": {},
-        "attempt_open": False,
-        "finished_at": None,
-        "updated_at": now,
-    }
-    connection.execute(update(TrialRow).where(_of(study), TrialRow.state == TrialState.FAILED).values(values))
+    failed = and_(_of(study), TrialRow.state == TrialState.FAILED)
+    connection.execute(update(TrialRow).where(failed).values(trials.anew(now)))
 
 
 def call_off(connection: Connection, study: Study, *, message: str, now: datetime) -> None:

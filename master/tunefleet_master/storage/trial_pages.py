@@ -35,7 +35,7 @@ _SORTS: dict[str, ColumnElement[Any]] = {
 class TrialQuery:
     """Which trials, in which order.
 
-    `sort` is a column's name or a parameter's, `value` means best first with `descending` unset too.
+    `sort` is a column's name or a parameter's; the order is that of the numbers, whatever the study's goal is.
     """
 
     state: TrialState | None = None
@@ -45,6 +45,12 @@ class TrialQuery:
     limit: int = 100
     since: datetime | None = None
     """Only trials whose state has changed since then; reports do not count."""
+
+
+def best_first(study: Study, *, limit: int) -> TrialQuery:
+    """The complete trials of a study, the best ones first; with several objectives, the best in the first."""
+    is_maximised = study.spec.objective.goal == "maximize"
+    return TrialQuery(state=TrialState.COMPLETE, sort="value", descending=is_maximised, limit=limit)
 
 
 def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[Trial], str | None, int]:

@@ -324,7 +324,13 @@ def retry(
     chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor(), IS_TRIAL)
     if failures is not None:
         chosen = and_(chosen, TrialRow.failure.in_(failures))
-    values: dict[str, Any] = {
+    query = update(TrialRow).where(chosen).values(anew(now)).returning(TrialRow.number)
+    return sorted(connection.execute(query).scalars())
+
+
+def anew(now: datetime) -> dict[str, Any]:
+    """The values of a failed trial that waits again, with its failures forgotten."""
+    return {
         "state": TrialState.WAITING,
         "failure": None,
         "message": "",
@@ -335,8 +341,6 @@ def retry(
         "finished_at": None,
         "updated_at": now,
     }
-    query = update(TrialRow).where(chosen).values(values).returning(TrialRow.number)
-    return sorted(connection.execute(query).scalars())
 
 
 def complete_params(connection: Connection, study: Study) -> list[Configuration]:

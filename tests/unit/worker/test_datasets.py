@@ -19,6 +19,7 @@ import tunefleet_worker
 from tunefleet.data.columns import SplitError
 from tunefleet.data.seal import SEAL, SEALED, TestPartSealed
 from tunefleet.spec import DataSpec
+from tunefleet.tasks import TASKS
 from tunefleet_worker.tasks.datasets.fashion_mnist import CLASSES, find_folder, read_idx
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder, mnist1d
 from tunefleet_worker.tasks.datasets.parts import DataChoice, Standardisation, load_training_parts, open_test_part
@@ -26,6 +27,14 @@ from tunefleet_worker.tasks.datasets.source import DataUnavailable
 from tunefleet_worker.training.samples import Samples
 
 DIGITS = DataChoice(dataset="digits")
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist1d", "wine", "breast_cancer"])
+def test_the_master_knows_how_small_the_smallest_class_is(dataset: str) -> None:
+    parts = load_training_parts(DataChoice(dataset=dataset))
+    labels = torch.cat([parts.train.labels, parts.validation.labels])
+    known = TASKS["image_classification"].smallest_class({"dataset": dataset})
+    assert torch.bincount(labels).min().item() == known
 
 
 def rows(samples: Samples) -> set[bytes]:

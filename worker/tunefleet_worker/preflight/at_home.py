@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from tunefleet.branches import branches
-from tunefleet.errors import InvalidInput, Problem, TunefleetError
+from tunefleet.errors import TunefleetError
 from tunefleet.names import TrialId
 from tunefleet.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
 from tunefleet.protocol import Lease
-from tunefleet.spec import CommandRun, Preflight, StudySpec, TaskRun
+from tunefleet.spec import Preflight, StudySpec
 from tunefleet.stages import steps_of
 from tunefleet.study_file import ready_study
 from tunefleet_worker.failures import end_of_exception
-from tunefleet_worker.loader import check_signature, enter_folder, load_function
+from tunefleet_worker.loader import check_signature, load_at_home
 from tunefleet_worker.preflight.inspection import Inspection
-from tunefleet_worker.tasks.registry import load_task
 
 
 class FunctionFailed(TunefleetError):
@@ -40,9 +37,6 @@ def inspect_file(file: Path) -> PreflightReport:
         InvalidInput: the study could not be submitted, or runs a command. FunctionFailed: its function raised.
     """
     spec = ready_study(file)
-    if isinstance(spec.run, CommandRun):
-        rule = "looks into the training of built-in tasks and functions, and cannot look into a command"
-        raise InvalidInput([Problem("preflight", rule)])
     with tempfile.TemporaryDirectory(prefix="tunefleet-preflight-") as folder, contextlib.redirect_stdout(sys.stderr):
         return _report(spec, Path(folder))
 
@@ -52,7 +46,7 @@ def _report(spec: StudySpec, folder: Path) -> PreflightReport:
     order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=branches(spec))
     code = None if getattr(spec.run, "code", None) is None else Path(spec.run.code)  # type: ignore[union-attr, arg-type]
     try:
-        function = _function(spec, code)
+        function = load_at_home(spec)
         for tries in order.branches:
             check_signature(function, tries[0], target=spec.run.model_dump().get("function", "the task"))
         device = _device()
@@ -62,15 +56,6 @@ def _report(spec: StudySpec, folder: Path) -> PreflightReport:
     except Exception as error:
         traceback.print_exception(error)
         raise FunctionFailed(f"the study's function failed: {end_of_exception(error, code).message}") from error
-
-
-def _function(spec: StudySpec, code: Path | None) -> Callable[..., object]:
-    if isinstance(spec.run, TaskRun):
-        return load_task(spec.run.task)
-    if code is not None:
-        enter_folder(code)
-        os.chdir(code)
-    return load_function(spec.run.function, code)  # type: ignore[union-attr]
 
 
 def _lease(spec: StudySpec, order: PreflightOrder) -> Lease:

@@ -8,15 +8,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tunefleet.data.subsets import RankCorrelation, rank_correlation
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.local import LocalTrial
-from tunefleet.spec import CommandRun, StudySpec, TaskRun
-from tunefleet_worker.loader import check_signature, enter_folder, load_function
-from tunefleet_worker.tasks.registry import load_task
+from tunefleet.spec import StudySpec, TaskRun
+from tunefleet_worker.loader import check_signature, load_at_home
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ def compare_subsets(
     if len(shares) < 2 or shares[0] <= 0:
         raise InvalidInput([Problem("subset", "is above 0 and below 1", str(list(subsets)))])
     configurations = _draw(spec, n_configurations)
-    train = _function(spec)
+    train = load_at_home(spec)
     for configuration in configurations:
         check_signature(train, configuration, target="run")
     scores: dict[float, list[float]] = {share: [] for share in shares}
@@ -72,17 +70,6 @@ def compare_subsets(
         SubsetResult(share, tuple(found), elapsed_s[share], rank_correlation(found, whole))
         for share, found in scores.items()
     ]
-
-
-def _function(spec: StudySpec) -> Train:
-    if isinstance(spec.run, CommandRun):
-        raise InvalidInput([Problem("run.command", "a program's data cannot be cut from outside; use a function")])
-    if isinstance(spec.run, TaskRun):
-        return load_task(spec.run.task)
-    folder = None if spec.run.code is None else Path(spec.run.code)
-    if folder is not None:
-        enter_folder(folder)
-    return load_function(spec.run.function, folder)
 
 
 def _draw(spec: StudySpec, count: int) -> list[dict[str, Any]]:

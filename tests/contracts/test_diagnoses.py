@@ -1,0 +1,28 @@
+"""What rules over trials are given to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tunefleet_master.diagnosis.reported import MOST_CURVES
+from tunefleet_master.services import diagnoses
+from tunefleet_master.storage import studies
+
+N_TRIALS = MOST_CURVES + 3
+
+
+@pytest.mark.parametrize("goal", ["maximize", "minimize"])
+def test_curves_are_those_of_the_best_trials_whatever_the_goal_is(master: Any, goal: str) -> None:
+    master.submit(objective={"metric": "score", "goal": goal}, budget={"trials": N_TRIALS})
+    for _ in range(N_TRIALS):
+        [lease] = master.claim()
+        master.report(lease, 0, score=float(lease.number))
+        master.complete(lease)
+
+    found = master.look(lambda uow: diagnoses.of_study(uow, studies.get(uow.connection, "study")))
+
+    best_first = sorted(range(N_TRIALS), reverse=goal == "maximize")
+    assert list(found.best) == best_first[:MOST_CURVES]
+    assert sorted(found.results) == list(range(N_TRIALS))
