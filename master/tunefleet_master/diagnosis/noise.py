@@ -77,11 +77,9 @@ def ties(view: StudyView) -> Iterator[Finding]:
             code="within_noise",
             severity=Severity.NOTE,
             sentence=f"{len(tied) - 1} trials are within {shown(margin)} of the best one, two standard errors{of}: "
-            "they "
-            "cannot be told apart.",
+            "they cannot be told apart.",
             remedy="Train the best of them again with three fresh seeds, or by five-fold cross-validation, and "
-            "compare the "
-            "means; a larger validation part tells more.",
+            "compare the means; a larger validation part tells more.",
             source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
             evidence={"standard_error": chance.error, "samples": chance.samples, "n_within": len(tied) - 1},
         )
@@ -107,8 +105,7 @@ def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -
             code="effect_within_noise",
             severity=Severity.NOTE,
             sentence=f"The best trials with {' and '.join(f'{name} = {option}' for option in best)} differ by "
-            f"{shown(apart)} "
-            f"only, less than the noise of {shown(margin)}.",
+            f"{shown(apart)} only, less than the noise of {shown(margin)}.",
             remedy=f"Take for {name} what is cheapest, and spend the trials on the rest; only fresh seeds can tell "
             "more.",
             source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
@@ -154,8 +151,7 @@ def _disagreement(name: str, numbers: list[int], judged: Values, *, other: Value
         code="metrics_disagree",
         severity=Severity.WARNING,
         sentence=f"{metric} and {name} rank {len(numbers)} trials differently (rank correlation {correlation:.2f}): "
-        "trial "
-        f"{numbers[best]}, the best by {name}, is number {place} by {metric}.",
+        f"trial {numbers[best]}, the best by {name}, is number {place} by {metric}.",
         remedy="Decide which of the two you mean, or search for the front of both with `objectives`.",
         source="Google tuning playbook, on choosing the objective; .7 is our threshold, for Fisher's 95 % interval.",
         evidence={"correlation": correlation, "upper": high, "trials": len(numbers), "place": place},

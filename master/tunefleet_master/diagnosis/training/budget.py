@@ -69,9 +69,8 @@ class BudgetTooLong:
         return Finding(
             code=self.code,
             severity=Severity.NOTE,
-            sentence=f"{judged.name} is best at step {int(judged.steps[best])} of {int(judged.steps[-1])} already, "
-            "in the "
-            "first tenth.",
+            sentence=f"{judged.name} is best at step {int(judged.steps[best])} of {int(judged.steps[-1])} already, in "
+            "the first tenth.",
             remedy="Give trials a fraction of the steps and the study more trials; if it gets worse from there on, "
             "lower the rate or regularise first.",
             source=self.source,

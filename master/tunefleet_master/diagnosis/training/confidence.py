@@ -63,8 +63,7 @@ class LossBesideAccuracy:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{loss.name} is {shown(value)} {'at the end' if at else 'at first'} with an accuracy of "
-            f"{share:.2f}, "
-            f"for which {shown(bound)} is the most that sound probabilities can lose.",
+            f"{share:.2f}, for which {shown(bound)} is the most that sound probabilities can lose.",
             remedy=self._remedy(at_end=bool(at)),
             source=self.source,
             evidence={"loss": value, "accuracy": share, "bound": bound},
@@ -82,9 +81,8 @@ class LossBesideAccuracy:
     def _remedy(self, *, at_end: bool) -> str:
         if at_end:
             return (
-                "See that the loss takes logits where it applies softmax itself, and that no large penalty is part "
-                "of it; "
-                "label smoothing does this, too."
+                "See that the loss takes logits where it applies softmax itself, and that no large penalty is part of "
+                "it; label smoothing does this, too."
             )
         return "Standardise the inputs, and let the last layer begin small: the first loss should be that of a guess."
 

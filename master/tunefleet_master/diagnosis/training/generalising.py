@@ -211,8 +211,7 @@ class DropoutInValidation:
             sentence=f"{validation.name} is {shown(ratio)} times {train.name} in the first half, though a dropout of "
             f"{shown(dropout)} should make training the harder of the two.",
             remedy="See that the model is in evaluation mode when it is validated (model.eval() in torch), and in "
-            "training "
-            "mode when it learns.",
+            "training mode when it learns.",
             source=self.source,
             evidence={"ratio": ratio, "dropout": dropout},
         )

@@ -108,8 +108,7 @@ class DeadUnits:
             severity=Severity.WARNING,
             sentence=f"{share:.0%} of the hidden units {are} for a whole batch; {most:.0%} is much.",
             remedy="Lower the learning rate, standardise inputs, initialise as He et al. 2015 do, or normalise; a "
-            "leaky "
-            "activation does not die.",
+            "leaky activation does not die.",
             source=self.source,
             evidence={"share": share, "most": most},
         )

@@ -40,9 +40,8 @@ class NothingLearned:
             severity=Severity.WARNING,
             sentence=f"Nothing is learnt: {loss.name} began at {shown(first)} and was never below {shown(best)}.",
             remedy="See that labels belong to their inputs, that gradients reach every layer and that the optimizer "
-            "has "
-            "the model's parameters; overfit 64 samples before anything else. Then try a learning rate ten times as "
-            "high, and one a tenth.",
+            "has the model's parameters; overfit 64 samples before anything else. Then try a learning rate ten times "
+            "as high, and one a tenth.",
             source=self.source,
             evidence={"first": first, "best": best, "fall": 1 - best / first},
         )
@@ -159,8 +158,7 @@ class Underfit:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{train.name} ends at {shown(last)}, {last / first:.0%} of its first value, and "
-            f"{validation.name} "
-            f"is only {shown(gap)} above it: the model underfits.",
+            f"{validation.name} is only {shown(gap)} above it: the model underfits.",
             remedy="Take a larger network, less weight decay and dropout, a better learning rate, or train longer.",
             source=self.source,
             evidence={"first": first, "last": last, "gap": gap},

@@ -56,8 +56,7 @@ class Diverged:
             severity=Severity.WARNING,
             sentence=f"Training diverged: {said}.",
             remedy=f"{lower_the_rate(curve)} If it stays, clip gradients, and look for a division by 0 or the "
-            "logarithm "
-            "of one in the loss.",
+            "logarithm of one in the loss.",
             source=self.source,
             evidence=dict(evidence),
         )
@@ -85,8 +84,7 @@ class NegativeLoss:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{loss.name} is below 0 from step {step} on, at lowest {shown(lowest)}, though a classifier's "
-            "loss "
-            "cannot be.",
+            "loss cannot be.",
             remedy="Look for a penalty with the wrong sign, or a logarithm without its minus; what is minimised has no "
             "lower end.",
             source=self.source,
@@ -158,8 +156,7 @@ class NotShuffled:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{accuracy.name} is {shown(first)} at first, less than guessing gives, about {shown(guess)}: "
-            "batches "
-            "are no mix of the classes.",
+            "batches are no mix of the classes.",
             remedy="Shuffle the training samples anew in each epoch; files are often sorted by class.",
             source=self.source,
             evidence={"first": first, "guess": guess},
