@@ -106,7 +106,7 @@ class Telemetry(Model):
     def settled(self) -> list[int]:
         """The places of the updates by which a training is judged: those of its second and third epoch.
 
-        By then the weights have left their initialisation, and schedules have not yet ended (METHODS row 36). A
+        By then the weights have left their initialisation, and schedules have not yet ended. A
         training without them is judged by the later half of what was watched.
         """
         settled = [place for place, epoch in enumerate(self.epoch) if epoch in (1, 2)]

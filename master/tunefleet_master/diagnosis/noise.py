@@ -80,7 +80,7 @@ def ties(view: StudyView) -> Iterator[Finding]:
             "they cannot be told apart.",
             remedy="Train the best of them again with three fresh seeds, or by five-fold cross-validation, and "
             "compare the means; a larger validation part tells more.",
-            source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
+            source="Google tuning playbook, on trial variance; two standard errors are our threshold.",
             evidence={"standard_error": chance.error, "samples": chance.samples, "n_within": len(tied) - 1},
         )
     yield from _idle_choices(view, values, margin)
@@ -108,7 +108,7 @@ def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -
             f"{shown(apart)} only, less than the noise of {shown(margin)}.",
             remedy=f"Take for {name} what is cheapest, and spend the trials on the rest; only fresh seeds can tell "
             "more.",
-            source="Google tuning playbook, on trial variance; two standard errors are METHODS's.",
+            source="Google tuning playbook, on trial variance; two standard errors are our threshold.",
             evidence=evidence,
         )
 

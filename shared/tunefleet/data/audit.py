@@ -21,7 +21,7 @@ from tunefleet.data.columns import Positions, SplitError, read_classes, read_col
 from tunefleet.data.duplicates import exact_duplicates, near_duplicates
 from tunefleet.findings import FindingView
 
-MOST_DUPLICATES = 0.001  # of a part; METHODS' rule. Fewer cannot move a score by what a score can tell
+MOST_DUPLICATES = 0.001  # of a part. Fewer cannot move a score by what a score can tell
 FEWEST_OF_CLASS = 10  # of validation: below it one sample more or less is 10 points of the class's recall
 LARGEST_DIFFERENCE = 0.02  # two points: what tuning gains at its end is of this size
 TRAIN_SHARES = (0.7, 0.8)

@@ -1,4 +1,4 @@
-"""What splits and folds are worth on small real data: METHODS rows 27 and 29."""
+"""What splits and folds are worth on small real data."""
 
 from __future__ import annotations
 

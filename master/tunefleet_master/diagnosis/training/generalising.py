@@ -99,7 +99,7 @@ class ValidationBelowTraining:
     memorised: float = 0.1  # of the first loss: so far down training must have left validation behind
 
     code: ClassVar[str] = "validation_below_training"
-    source: ClassVar[str] = f"{LECTURE}: dropout or leakage; two standard errors are METHODS's; {CALIBRATED}."
+    source: ClassVar[str] = f"{LECTURE}: dropout or leakage; two standard errors are ours; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """With both losses; the last third decides, and at least three evaluations."""

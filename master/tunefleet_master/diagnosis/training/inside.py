@@ -24,7 +24,7 @@ class UpdateRatio:
     high: float = RATIO_BAND[1]
 
     code: ClassVar[str] = "update_ratio"
-    source: ClassVar[str] = f"{LECTURE}; the band is METHODS's, measured."
+    source: ClassVar[str] = f"{LECTURE}; the band is ours, measured."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """In the second and third epoch, of the median over the weight tensors."""
@@ -53,7 +53,7 @@ class LayersApart:
     apart: float = 100.0
 
     code: ClassVar[str] = "layers_apart"
-    source: ClassVar[str] = f"{LECTURE}; a factor of 100 is METHODS's."
+    source: ClassVar[str] = f"{LECTURE}; a factor of 100 is ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Of trainable tensors: what is frozen on purpose is not among them."""
@@ -88,7 +88,7 @@ class DeadUnits:
     saturated: float = 0.5
 
     code: ClassVar[str] = "dead_units"
-    source: ClassVar[str] = f"{BENGIO}, on saturation; 40 % and 50 % are METHODS's; {CALIBRATED}."
+    source: ClassVar[str] = f"{BENGIO}, on saturation; 40 % and 50 % are ours; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """In the last three looks."""

@@ -177,7 +177,7 @@ def test_the_bound_on_a_sound_loss_is_fanos() -> None:
 
 
 def synthetic(kind: str, seed: int) -> TrialCurve:
-    """A curve of one of the five kinds of METHODS row 35, noisy and of a length of its own."""
+    """A curve of one of the five kinds, noisy and of a length of its own."""
     generator = np.random.default_rng(seed)
     n = int(generator.integers(12, 60))
     noise = np.exp(0.01 * generator.standard_normal((2, n)))

@@ -1,4 +1,4 @@
-"""What update-to-weight ratios tell of a learning rate (METHODS row 36)."""
+"""What update-to-weight ratios tell of a learning rate."""
 
 from __future__ import annotations
 
