@@ -72,6 +72,7 @@ def test_the_study_says_what_its_best_trials_share_and_one_command_makes_the_edi
     shown = tunefleet(study, "doctor", study.name)
     assert shown.returncode == 0, shown.stderr
     assert "warning: 4 of the 4 best trials overfit from step 3 on, in the median." in shown.stdout
+    assert "(overfit)" in tunefleet(study, "doctor", study.name).stdout
     applied = tunefleet(study, "doctor", study.name, "--apply", "overfit")
     assert applied.returncode == 0, applied.stderr
     assert "dropout is now {float: [0.0, 0.45]}" in applied.stderr
@@ -85,6 +86,8 @@ def test_a_code_that_no_finding_has_and_one_without_an_edit_are_refused(study: S
     assert unknown.returncode == 2
     assert "linear_scale" in unknown.stderr
     assert "Traceback" not in unknown.stderr
+    both = tunefleet(study, "doctor", study.name, "--apply", "overfit", "--trial", "0")
+    assert (both.returncode, "leave --trial out" in both.stderr) == (2, True)
     nowhere = tunefleet(study, "doctor", "--apply", "edge")
     assert nowhere.returncode == 2
     assert "name it: tunefleet doctor STUDY" in nowhere.stderr

@@ -63,7 +63,9 @@ def configurations(uow: UnitOfWork, name: str, *, cursor: str | None, limit: int
     """
     study = studies.get(uow.connection, name)
     if study.folds == 1:
-        raise Conflict(f"study {name!r} has no folds.", hint="Each of its trials is a configuration: GET its trials.")
+        raise Conflict(
+            f"study {name!r} has no folds.", hint=f"Each of its trials is a configuration: `tunefleet trials {name}`."
+        )
     offset = offset_of(TrialQuery(cursor=cursor, limit=limit))
     found, total = folds.page(uow.connection, study, offset=offset, limit=limit)
     end = offset + len(found)

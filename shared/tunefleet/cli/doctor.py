@@ -29,7 +29,7 @@ app = typer.Typer()
 def doctor(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="The study; without it, this machine.", show_default=False),
+        typer.Argument(metavar="STUDY", help="The study; without it, this machine.", show_default=False),
     ] = None,
     apply: Annotated[
         str | None,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+SILENT_S = 3.0  # that nobody wonders what is going on
+
 
 @app.command(epilog=examples("tunefleet findings digits"))
 def findings(
@@ -36,7 +38,7 @@ def findings(
 
 def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
     """Print what a study shows."""
-    found = study.findings(timeout_s=wait_s)
+    found = waited_for(study, wait_s=wait_s)
     if as_json:
         output.print_json(found)
         return
@@ -51,9 +53,18 @@ def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
         out.print(_importance_table(found.importance))
 
 
+def waited_for(study: Study, *, wait_s: float) -> StudyFindings:
+    """What a study shows; says that it takes a while when it does."""
+    found = study.findings(timeout_s=min(SILENT_S, wait_s))
+    if not found.renewing or wait_s <= SILENT_S:
+        return found
+    output.say(f"The newest trials are being looked at; waiting for at most {wait_s:g} s (--wait) ...")
+    return study.findings(timeout_s=wait_s - SILENT_S)
+
+
 def finding_lines(finding: FindingView, *, edit: str | None = None) -> Iterator[str]:
     """A finding with what to do, its numbers and its source; `edit` is the command that makes its edit."""
-    yield f"{finding.severity}: {finding.sentence}"
+    yield f"{finding.severity}: {finding.sentence} ({finding.code})"
     yield f"  do:       {finding.remedy}"
     if edit is not None:
         yield f"  edit:     {edit}"

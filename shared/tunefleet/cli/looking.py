@@ -124,6 +124,8 @@ def _label_tables(found: LabelLook) -> list[object]:
         f"{found.n_suspected} of {found.n_samples} labels are suspected, by {len(found.trials)} trials that were not "
         f"trained on them; {found.rate:.1%} are estimated to be wrong."
     )
+    if found.issues and not found.n_suspected:
+        told += " Those that come nearest:"
     columns = ["sample", "label", "rather", "margin", "suspected", "asked"]
     rows = [
         [str(it.id), it.label, it.suggested, it.margin, "yes" if it.is_suspected else "", it.n_opinions]

@@ -73,7 +73,7 @@ def list_studies(as_json: AsJson = False, url: Url = None, token: Token = None) 
 def show(
     study: StudyName,
     number: Annotated[
-        int | None, typer.Argument(metavar="[TRIAL]", min=0, help="A trial's number.", show_default=False)
+        int | None, typer.Argument(metavar="TRIAL", min=0, help="A trial's number.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     url: Url = None,

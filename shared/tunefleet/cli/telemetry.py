@@ -18,14 +18,15 @@ app = typer.Typer()
 @app.command(epilog=examples("tunefleet telemetry digits 3", "tunefleet telemetry digits 3 --json"))
 def telemetry(
     study: StudyName,
-    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
+    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.", show_default=False)],
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Show how a trial's training went inside: update ratios, gradients, dead and saturated units.
 
-    Numbers are medians over the second and third epoch.
+    Numbers are medians over the second and third epoch. Ratios of weights are judged; biases begin at zero, so that
+    theirs say little.
     """
     with connected(url, token) as client:
         found = client.study(study).telemetry(number)

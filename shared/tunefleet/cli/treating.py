@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunefleet.cli import output
-from tunefleet.cli.findings import finding_lines, flow, show_findings
+from tunefleet.cli.findings import finding_lines, flow, show_findings, waited_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,13 @@ def examine(study: Study, *, apply: str | None, trial: int | None, wait_s: float
     """Show what a study or a trial shows, or apply what findings of a code propose.
 
     Raises:
-        InvalidInput: no finding has the code, or those that have it propose no edit. NotFound: no such trial.
-        Conflict: the study cannot be edited so now.
+        InvalidInput: no finding has the code, or those that have it propose no edit; or both are asked for.
+        NotFound: no such trial. Conflict: the study cannot be edited so now.
     """
+    if trial is not None and apply is not None:
+        from tunefleet.errors import InvalidInput, Problem
+
+        raise InvalidInput([Problem("--apply", "is for what the study shows; leave --trial out")])
     if trial is not None:
         show_trial_findings(study, trial, as_json=as_json)
     elif apply is not None:
@@ -50,8 +54,9 @@ def show_trial_findings(study: Study, number: int, *, as_json: bool = False) -> 
 def treat(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
     """Make the edits that the findings of a code propose, in one change of the space."""
     from tunefleet.cli.progress import line
+    from tunefleet.protocol import StudyState
 
-    edit, skipped = proposed(study.findings(timeout_s=wait_s).findings, code)
+    edit, skipped = proposed(waited_for(study, wait_s=wait_s).findings, code)
     view = study.edit(space=edit)
     if as_json:
         output.print_json(view)
@@ -61,6 +66,8 @@ def treat(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
     for name in skipped:
         output.say(f"Another edit of {name} is left; look again when trials of the new space have ended.")
     output.say(line(view))
+    if view.state is StudyState.COMPLETE:
+        output.say(f"It is complete; give it trials for the new space: tunefleet edit {view.name} --trials N")
 
 
 def proposed(findings: Sequence[FindingView], code: str) -> tuple[dict[str, JsonValue], list[str]]:
@@ -76,7 +83,9 @@ def proposed(findings: Sequence[FindingView], code: str) -> tuple[dict[str, Json
     if not having:
         codes = list(dict.fromkeys(finding.code for finding in findings if finding.edit is not None))
         can = f"Those that can be applied: {', '.join(codes)}." if codes else "None of its findings proposes an edit."
-        problem = Problem("--apply", f"the study has no such finding{did_you_mean(code, codes)}", repr(code))
+        problem = Problem(
+            "--apply", f"the study has no such finding{did_you_mean(code, codes) if codes else ''}", repr(code)
+        )
         raise InvalidInput([problem], hint=can)
     edit: dict[str, JsonValue] = {}
     skipped: list[str] = []
