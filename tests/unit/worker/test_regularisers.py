@@ -59,12 +59,21 @@ def test_hard_concrete_gates_follow_equations_10_to_13() -> None:
     assert (BETA, GAMMA, ZETA) == (2 / 3, -0.1, 1.1)
 
 
-def test_penalty_is_the_expected_number_of_gates_that_are_not_off() -> None:
+def test_penalty_is_the_expected_number_of_weights_that_are_not_off() -> None:
     torch.manual_seed(0)
-    gate = HardConcrete(4)
+    gate = HardConcrete(4, weights=7)
     gate.log_alpha.data = torch.tensor([-2.0, -0.5, 0.5, 2.0])
     share_on = (gate.sample(torch.rand(200_000, 4)) != 0).float().mean(0)
-    assert gate.penalty().item() == pytest.approx(share_on.sum().item(), abs=0.01)
+    assert gate.penalty().item() == pytest.approx(7 * share_on.sum().item(), abs=0.07)
+
+
+def test_a_gate_before_a_linear_layer_stands_for_a_column_of_its_weights() -> None:
+    model = gated(small())
+    for gate in model:
+        if isinstance(gate, HardConcrete):
+            gate.log_alpha.data.fill_(50.0)
+    n_weights = sum(layer.weight.numel() for layer in model if isinstance(layer, nn.Linear))
+    assert penalty(model).item() == pytest.approx(n_weights)
 
 
 def small(*, norm: bool = False) -> nn.Sequential:

@@ -1,13 +1,14 @@
 """L0 regularisation by hard-concrete gates: units that are exactly off, and the smaller network without them.
 
-Louizos, Welling and Kingma 2018 (arXiv:1712.01312). A gate multiplies one unit:
+Louizos, Welling and Kingma 2018 (arXiv:1712.01312). A gate multiplies one unit, and stands for the g weights behind it:
 
     u ~ U(0, 1),  s = sigmoid((log u - log(1 - u) + log_alpha) / BETA)             equation 10
     z = min(1, max(0, s (ZETA - GAMMA) + GAMMA))                                    equation 11
     P(z != 0) = sigmoid(log_alpha - BETA log(-GAMMA / ZETA))                        equation 12: the penalty
     z in evaluation = min(1, max(0, sigmoid(log_alpha) (ZETA - GAMMA) + GAMMA))     equation 13
 
-The loss is the mean cross-entropy + strength * penalty; the paper's strength is lambda / N for N training samples.
+The penalty counts weights and not gates (section 2.4, group sparsity): the sum over all gates of g P(z != 0). The loss
+is the mean cross-entropy + strength * penalty; the paper's strength is lambda / N for N training samples.
 """
 
 from __future__ import annotations
@@ -27,10 +28,17 @@ ELEMENTWISE = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Id
 
 
 class HardConcrete(nn.Module):
-    """Multiplies each of the last dimension's n units by a gate in [0, 1]: random in training, fixed in evaluation."""
+    """Multiplies each of the last dimension's n units by a gate in [0, 1]: random in training, fixed in evaluation.
 
-    def __init__(self, n: int) -> None:
+    Args:
+        n: how many units, from 1.
+        weights: how many weights go with each unit when its gate is off, from 1; for the inputs of a linear layer that
+            is how many outputs it has.
+    """
+
+    def __init__(self, n: int, *, weights: int = 1) -> None:
         super().__init__()
+        self.weights = weights
         self.log_alpha = nn.Parameter(torch.empty(n).normal_(OPEN, SPREAD))
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -48,8 +56,8 @@ class HardConcrete(nn.Module):
         return _stretched(torch.sigmoid(self.log_alpha))
 
     def penalty(self) -> Tensor:
-        """The expected number of units that are not off, a scalar: equation 12."""
-        return torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA)).sum()
+        """The expected number of weights that are not off, a scalar: equation 12 for each weight."""
+        return self.weights * torch.sigmoid(self.log_alpha - BETA * math.log(-GAMMA / ZETA)).sum()
 
 
 class Select(nn.Module):
@@ -71,13 +79,14 @@ def gated(model: nn.Sequential) -> nn.Sequential:
     layers: list[nn.Module] = []
     for layer in model:
         if isinstance(layer, nn.Linear):
-            layers.append(HardConcrete(layer.in_features).to(layer.weight.device))
+            gate = HardConcrete(layer.in_features, weights=layer.out_features)
+            layers.append(gate.to(layer.weight.device))
         layers.append(layer)
     return nn.Sequential(*layers)
 
 
 def penalty(model: nn.Module) -> Tensor:
-    """The expected number of open gates in a model, a scalar: add strength times it to the loss."""
+    """The expected number of weights behind open gates, a scalar: add strength times it to the loss."""
     counts = [module.penalty() for module in model.modules() if isinstance(module, HardConcrete)]
     return torch.stack(counts).sum() if counts else torch.zeros(())
 
