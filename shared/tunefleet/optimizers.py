@@ -53,7 +53,9 @@ PRESETS: Mapping[str, OptimizerPreset] = MappingProxyType(
         "radam": OptimizerPreset(1e-5, 1e-1, 1e-3, source="Liu et al. 2020, arXiv:1908.03265: 1e-3"),
         "adagrad": OptimizerPreset(1e-3, 1.0, 1e-2, source="Duchi et al. 2011, JMLR 12; torch: 1e-2"),
         "adadelta": OptimizerPreset(1e-2, 10.0, 1.0, source="Zeiler 2012, arXiv:1212.5701: no rate, that is 1"),
-        "asgd": OptimizerPreset(1e-3, 1.0, 1e-2, source="Polyak and Juditsky 1992; torch: 1e-2, averages after t0"),
+        "asgd": OptimizerPreset(
+            1e-2, 10.0, 1e-1, source="Polyak and Juditsky 1992: steps of SGD without momentum, so ten times its rates"
+        ),
         "muon": OptimizerPreset(
             1e-4,
             1e-1,
