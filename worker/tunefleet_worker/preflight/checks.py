@@ -231,7 +231,8 @@ def _validation(seen: Seen, blind: Seen, asked: Asked) -> Iterator[Check]:
         yield Check(code="validation", passed=True, saw=saw)
         return
     likely = "the two parts do not agree: labels off by one or in another order, labels of another part, other scaling"
-    yield Check(code="validation", passed=False, blocks=asked.is_task or is_worse, saw=saw, likely=likely)
+    # A weak network may learn nothing that carries over from so few samples: only what is worse than blind is a bug.
+    yield Check(code="validation", passed=False, blocks=is_worse, saw=saw, likely=likely)
 
 
 def _named(names: Sequence[str]) -> str:
