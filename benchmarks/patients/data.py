@@ -41,16 +41,10 @@ def load(name: str) -> Data:
 def _built_in(name: str, *, halved: bool = False) -> Data:
     parts = load_training_parts(DataChoice(dataset=name, spec=DataSpec(seed=0)))
     train, validation = (parts.standardisation.apply(part) for part in (parts.train, parts.validation))
-    train, validation = _first(train, N_TRAIN), _first(validation, N_VALIDATION)
+    train, validation = train.drawn(N_TRAIN), validation.drawn(N_VALIDATION)
     if halved:
         train, validation = (Samples(functional.avg_pool2d(p.inputs, 2), p.labels) for p in (train, validation))
     return Data(train, validation, len(parts.classes))
-
-
-def _first(samples: Samples, n: int) -> Samples:
-    """Some n of them, drawn: a file may be sorted."""
-    drawn = torch.randperm(len(samples.labels), generator=torch.Generator().manual_seed(0))[:n]
-    return Samples(samples.inputs[drawn], samples.labels[drawn])
 
 
 @cache

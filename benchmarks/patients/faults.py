@@ -137,7 +137,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "gradients_not_zeroed": Fault(signs=("rate_too_high", "diverged", "update_ratio"), clears_gradients=False),
         "frozen_layer": Fault(signs=("layers_apart",), forgets=True),
         "detached_head": Fault(signs=("layers_apart",), network=_Detached),
-        "validation_in_training": Fault(signs=("validation_below_training",), data=_leaked),
+        "validation_in_training": Fault(signs=("no_gap", "validation_below_training"), data=_leaked),
         "inputs_x100": Fault(
             signs=("loss_beside_accuracy", "diverged", "rate_too_high", "layers_apart"),
             settings=lambda patient: changed(patient, normalization="none"),

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from tunefleet_worker.tasks.image_classification import SAMPLES_AGAIN
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import shuffled_batches
 from tunefleet_worker.training.samples import Samples
@@ -33,12 +34,14 @@ def trained(patient: Patient) -> tuple[Curve, dict[str, float]]:
     data = fault.data(load(patient.dataset), torch.Generator().manual_seed(patient.seed))
     network = fault.network(_built(settings, data))
     optimizer = _optimizer(settings, network, forgets=fault.forgets)
+    again = data.train.drawn(SAMPLES_AGAIN * len(data.validation))
     schedule = LambdaLR(optimizer, lambda epoch: _share_of_rate(settings, epoch))
     ratios = UpdateRatios(network)
     curve: Curve = []
     for _ in range(settings.epochs):
         learned = _epoch(network, data.train, optimizer=optimizer, ratios=ratios, fault=(fault, settings))
         judged = _judged(network, data.validation, in_evaluation=fault.evaluates)
+        learned["train_eval_loss"] = _judged(network, again, in_evaluation=fault.evaluates)["val_loss"]
         curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch()})
         schedule.step()
         if not all(math.isfinite(curve[-1][name]) for name in ("train_loss", "val_loss")):

@@ -55,6 +55,7 @@ MEANINGS = {
     "dead_units": _Meaning("have many dead or saturated units"),
     "update_ratio": _Meaning("take steps that are too large or too small for their weights"),
     "overfit": _Meaning("overfit", REGULARISERS),
+    "no_gap": _Meaning("are as good in validation as on what they have learnt by heart"),
     "validation_below_training": _Meaning("are better in validation than in training"),
     "dropout_in_validation": _Meaning("are no better in validation than with dropout"),
     "underfit": _Meaning("underfit", SIZE),

@@ -94,7 +94,14 @@ def test_sensible_configuration_solves_digits(trained: KeepingTrial) -> None:
 def test_every_epoch_reports_loss_and_accuracy_of_both_parts(trained: KeepingTrial) -> None:
     assert len(trained.curve) == 8
     for metrics in trained.curve:
-        assert metrics.keys() - set(SUMMARIES) == set(TASKS["image_classification"].metrics)
+        known = metrics.keys() - set(SUMMARIES) - {"train_eval_loss"}
+        assert known == set(TASKS["image_classification"].metrics)
+
+
+def test_training_is_measured_as_validation_is_at_few_epochs_and_at_the_last_one(trained: KeepingTrial) -> None:
+    assert [epoch for epoch, metrics in enumerate(trained.curve, start=1) if "train_eval_loss" in metrics] == [8]
+    last = trained.curve[-1]
+    assert 0 < last["train_eval_loss"] < last["val_loss"]
     assert trained.curve[-1]["train_loss"] < trained.curve[0]["train_loss"]
 
 

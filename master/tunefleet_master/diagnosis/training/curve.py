@@ -19,6 +19,9 @@ from tunefleet_master.diagnosis.training.series import (
 
 LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
 
+TRAIN_EVAL_LOSS = "train_eval_loss"
+"""The loss on samples of training as validation is measured: the same weights, without dropout, smoothing or mixup."""
+
 LEAST_EVALUATIONS = 5  # below which a curve has no shape
 
 REGULARISERS = frozenset(
@@ -94,6 +97,25 @@ class TrialCurve:
     def val_accuracy(self) -> Series | None:
         """The same of validation."""
         return self._found(VALIDATION, is_accuracy)
+
+    @cached_property
+    def train_eval_loss(self) -> Series | None:
+        """The loss on samples of training, measured as validation is; None: it is not reported."""
+        return self.series(TRAIN_EVAL_LOSS) if TRAIN_EVAL_LOSS in self.names else None
+
+    @cached_property
+    def measured_alike(self) -> tuple[float, float] | None:
+        """The losses of training and of validation at the last step at which both were measured in the same way."""
+        if self.train_eval_loss is None or self.val_loss is None:
+            return None
+        judged = dict(zip(self.val_loss.finest.steps.tolist(), self.val_loss.finest.values.tolist(), strict=True))
+        of_training = self.train_eval_loss.finest
+        found = [
+            (trained, judged[step])
+            for step, trained in zip(of_training.steps.tolist(), of_training.values.tolist(), strict=True)
+            if step in judged
+        ]
+        return found[-1] if found else None
 
     @property
     def loss(self) -> Series | None:

@@ -8,6 +8,7 @@ from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, M
 from tunefleet_master.diagnosis.training.curve import LEAST_EVALUATIONS, TrialCurve
 from tunefleet_master.diagnosis.training.generalising import (
     DropoutInValidation,
+    NoGap,
     NoisyValidation,
     Overfit,
     ValidationBelowTraining,
@@ -36,6 +37,7 @@ TRIAL_RULES: tuple[TrialRule, ...] = (
     DeadUnits(),
     UpdateRatio(),
     Overfit(),
+    NoGap(),
     ValidationBelowTraining(),
     DropoutInValidation(),
     Underfit(),
@@ -54,6 +56,7 @@ EXPLAINED = {
     "rate_too_low": frozenset({"underfit", "budget_too_short"}),
     "rate_too_high": frozenset({"noisy_validation", "rate_too_low"}),
     "overfit": frozenset({"budget_too_long"}),
+    "no_gap": frozenset({"validation_below_training"}),
     "not_shuffled": frozenset({"validation_below_training"}),
     "loss_beside_accuracy": frozenset({"underfit", "miscalibrated"}),
 }

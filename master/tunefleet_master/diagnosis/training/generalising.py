@@ -91,6 +91,44 @@ class Overfit:
 
 
 @dataclass(frozen=True, slots=True)
+class NoGap:
+    """Validation is as good as training where training, measured like validation, has learnt much.
+
+    The samples of validation were seen in training then, or copies of them. Dropout and the like excuse nothing, since
+    `train_eval_loss` is of the weights of the same moment, without them.
+    """
+
+    learnt: float = 0.25  # of the first training loss
+    gap: float = 1.02  # times the training loss
+    memorised: float = 0.1  # of the first training loss: from there on the gap is wide in all that is sound
+    wide: float = 1.2
+
+    code: ClassVar[str] = "no_gap"
+    source: ClassVar[str] = f"{LECTURE}: leakage; {CALIBRATED}."
+
+    def __call__(self, curve: TrialCurve) -> Finding | None:
+        """Where `train_eval_loss` was measured last; from five reports on."""
+        train, alike = shaped(curve.train_loss), curve.train_eval_loss
+        if train is None or alike is None or (found := curve.measured_alike) is None:
+            return None
+        trained, judged = found
+        share, ratio = trained / train.values[0], judged / max(trained, 1e-12)
+        if train.values[0] <= 0 or share > self.learnt or ratio > (self.wide if share < self.memorised else self.gap):
+            return None
+        return Finding(
+            code=self.code,
+            severity=Severity.WARNING,
+            sentence=f"The loss of validation is {shown(ratio)} times that of training where both are measured alike, "
+            f"and training is down to {share:.0%} of its first loss: samples of validation seem to be among those of "
+            "training.",
+            remedy="Look for equal and alike samples in both parts (`tunefleet check STUDY.yaml --data`), and for a "
+            "group, a patient or a day, that is in both; `data.group` keeps it in one.",
+            source=self.source,
+            evidence={"ratio": ratio, alike.name: trained, "val_loss": judged, "share": share},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationBelowTraining:
     """Validation is better than training at the end."""
 
@@ -106,6 +144,8 @@ class ValidationBelowTraining:
         train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
         if train is None or validation is None or train.values[0] <= 0:
             return None
+        if (alike := curve.measured_alike) is not None and alike[0] < alike[1]:
+            return None  # without what makes training harder it is ahead, as it should be
         trained = between(train, validation)
         n = max(LAST, len(validation) // 3)
         ratios = validation.values[-n:] / np.maximum(trained[-n:], 1e-12)

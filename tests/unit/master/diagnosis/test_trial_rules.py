@@ -55,6 +55,7 @@ FIRES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"val_loss": with_rise(0.1, last=4)},
         {"val_loss": with_rise(0.04, last=4)},
     ),
+    "no_gap": ({"train_eval_loss": falling(2.2, 0.249)}, {"train_eval_loss": falling(2.2, 0.24)}),
     "validation_below_training": (
         {"val_loss": falling(2.0, 0.15), "val_accuracy": falling(0.3, 0.99), "train_loss": falling(2.2, 0.3)},
         {"val_loss": falling(2.0, 0.295), "val_accuracy": falling(0.3, 0.95), "train_loss": falling(2.2, 0.3)},
@@ -139,6 +140,28 @@ def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
     excused = said(curve(**series, params={"dropout": 0.5}))["validation_below_training"]
     assert (alarm.severity, excused.severity) == (Severity.WARNING, Severity.NOTE)
     assert "dropout" in excused.remedy
+
+
+def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
+    series: dict[str, Any] = {
+        "train_loss": falling(2.2, 0.3),
+        "val_loss": falling(1.8, 0.15),
+        "val_accuracy": falling(0.3, 0.97),
+        "params": {"dropout": 0.5},
+    }
+    assert "validation_below_training" not in said(curve(**series, train_eval_loss=falling(1.8, 0.1)))
+    assert "no_gap" in said(curve(**series, train_eval_loss=falling(1.8, 0.145)))
+
+
+def test_little_was_learnt_and_validation_as_good_as_training_is_no_leak() -> None:
+    series = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
+    assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.8)))
+
+
+def test_what_was_learnt_by_heart_is_wide_of_validation_where_all_is_well() -> None:
+    series = {"train_loss": falling(2.2, 0.1), "val_loss": falling(2.1, 0.11)}
+    assert "no_gap" in said(curve(**series, train_eval_loss=falling(2.2, 0.1)))
+    assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.09)))
 
 
 def test_a_rate_is_named_where_the_configuration_has_one() -> None:
