@@ -15,6 +15,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
 MAKEFLAGS += --no-print-directory
+# Tests start some hundred processes: where bytecode is not kept, each of them compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV ?= .venv
 PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do \

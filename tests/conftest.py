@@ -20,17 +20,18 @@ settings.load_profile("tunefleet")
 
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 
+POSTGRES_FIXTURES = {"postgresql": "postgres", "system-postgresql": "system_postgres"}
 
-WAITING = ("tests/e2e/", "tests/faults/")
+LONGEST = ("tests/contracts/test_state_machine.py", "tests/e2e/", "tests/faults/")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what waits for processes, leases and disks, so that others compute meanwhile.
+    """Begin with what takes minutes, or waits for processes, leases and disks, so that others compute meanwhile.
 
     Workers get the tests in stretches: left for the end, these few would keep one core busy for minutes.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(WAITING))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +73,7 @@ def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str
     if request.param == "sqlite":
         yield f"sqlite:///{folder / 'master.db'}"
         return
-    name = "postgres" if request.param == "postgresql" else "system_postgres"
-    server: PostgresServer = request.getfixturevalue(name)
+    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[request.param])
     url = server.new_database()
     yield url
     server.drop_database(url)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from tests.conftest import empty_database
+from tests.conftest import POSTGRES_FIXTURES
+from tests.postgres import PostgresServer
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
@@ -152,10 +155,36 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database_url", ["sqlite", "postgresql", *older], indirect=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with all tables and no rows, for tests to copy: each migration takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "master.db"
+    with closing(Database(f"sqlite:///{path}")) as database:
+        migrations.upgrade(database.engine)
+    return path
+
+
+@cache
+def migrated_database(server: PostgresServer) -> str:
+    """The name of the same on a Postgres server."""
+    url = server.new_database()
+    with closing(Database(url)) as database:
+        migrations.upgrade(database.engine)
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
-    yield from empty_database(request, tmp_path)
+    """A database of each kind, with all tables and no rows."""
+    if request.param == "sqlite":
+        path = tmp_path / "master.db"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[request.param])
+    url = server.new_database(like=migrated_database(server))
+    yield url
+    server.drop_database(url)
 
 
 @pytest.fixture
