@@ -154,12 +154,12 @@ def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
 
 
 def test_little_was_learnt_and_validation_as_good_as_training_is_no_leak() -> None:
-    series = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
+    series: dict[str, Any] = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
     assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.8)))
 
 
 def test_what_was_learnt_by_heart_is_wide_of_validation_where_all_is_well() -> None:
-    series = {"train_loss": falling(2.2, 0.1), "val_loss": falling(2.1, 0.11)}
+    series: dict[str, Any] = {"train_loss": falling(2.2, 0.1), "val_loss": falling(2.1, 0.11)}
     assert "no_gap" in said(curve(**series, train_eval_loss=falling(2.2, 0.1)))
     assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.09)))
 
