@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
 from tests.conftest import POSTGRES_FIXTURES
+from tests.contracts.stored import wipe
 from tests.postgres import PostgresServer
 
+from tunefleet.errors import StorageUnusable
 from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
 from tunefleet.spec import StudySpec
@@ -142,54 +143,67 @@ class Master:
         answer: EndResponse = self.ask(endings.end, Ended(TrialId(trial_id), request))
         return answer
 
+    def renew(self) -> None:
+        """Begin with nothing, as on a new database."""
+        self.now = START
+        self.signals.clear()
+        try:
+            self.call(wipe)
+        except StorageUnusable:  # the test before has closed it
+            self.database = self._open()
+            self.call(wipe)
+
 
 # What leans on the database's own ways of locking and writing is tried on an older Postgres, too.
 ON_AN_OLDER_POSTGRES = [f"test_{name}" for name in ("leases", "reports", "replicas", "budgets", "growth", "durability")]
 
+# What looks at how a database is kept, or needs the secret that its migrations made, has one of its own. All others
+# share one, wiped in between: to connect, to migrate and to compile each statement anew takes several times as long as
+# most tests.
+ON_A_DATABASE_OF_ITS_OWN = [f"test_{name}" for name in ("growth", "durability", "tokens")]
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what needs a database on each kind."""
-    if "database_url" in metafunc.fixturenames:
-        module = metafunc.module.__name__.rpartition(".")[2]
-        older = ["system-postgresql"] if module in ON_AN_OLDER_POSTGRES else []
-        metafunc.parametrize("database_url", ["sqlite", "postgresql", *older], indirect=True)
+    if "database_kind" in metafunc.fixturenames:
+        older = ["system-postgresql"] if _module(metafunc.module) in ON_AN_OLDER_POSTGRES else []
+        metafunc.parametrize("database_kind", ["sqlite", "postgresql", *older], scope="session")
+
+
+def _module(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database with all tables and no rows, for tests to copy: each migration takes longer than most tests."""
-    path = tmp_path_factory.mktemp("migrated") / "master.db"
-    with closing(Database(f"sqlite:///{path}")) as database:
-        migrations.upgrade(database.engine)
-    return path
-
-
-@cache
-def migrated_database(server: PostgresServer) -> str:
-    """The name of the same on a Postgres server."""
-    url = server.new_database()
-    with closing(Database(url)) as database:
-        migrations.upgrade(database.engine)
-    return url.rpartition("/")[2]
+def masters_by_kind() -> Iterator[dict[str, Master]]:
+    """The masters that tests share, by the kind of their database."""
+    masters: dict[str, Master] = {}
+    yield masters
+    for master in masters.values():
+        master.database.close()
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind, with all tables and no rows."""
-    if request.param == "sqlite":
-        path = tmp_path / "master.db"
-        shutil.copyfile(request.getfixturevalue("migrated_file"), path)
-        yield f"sqlite:///{path}"
+def master(
+    request: pytest.FixtureRequest, database_kind: str, masters_by_kind: dict[str, Master], tmp_path: Path
+) -> Iterator[Master]:
+    """A master on a database with nothing in it, of each kind."""
+    if _module(request.module) in ON_A_DATABASE_OF_ITS_OWN:
+        master = Master(new_database(request, database_kind, tmp_path))
+        yield master
+        master.database.close()
         return
-    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[request.param])
-    url = server.new_database(like=migrated_database(server))
-    yield url
-    server.drop_database(url)
+    if (shared := masters_by_kind.get(database_kind)) is None:
+        folder = request.getfixturevalue("tmp_path_factory").mktemp("shared")
+        masters_by_kind[database_kind] = shared = Master(new_database(request, database_kind, folder))
+    else:
+        shared.renew()
+    yield shared
 
 
-@pytest.fixture
-def master(database_url: str) -> Iterator[Master]:
-    """A master on an empty database."""
-    master = Master(database_url)
-    yield master
-    master.database.close()
+def new_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
+    """The URL of an empty database, which goes with its folder or its server."""
+    if kind == "sqlite":
+        return f"sqlite:///{folder / 'master.db'}"
+    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[kind])
+    return server.new_database()

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from tests.contracts.oracle import Oracle
 
 from tunefleet.protocol import TrialState
 from tunefleet_master.lifecycle import FINISHED
+from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import AttemptRow, EventRow, ReportRow, StudyRow, Table, TrialRow
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -28,9 +29,16 @@ IDENTITIES = select(_T.id, _S.name, _T.number).join(StudyRow, _S.id == _T.study_
 
 
 def wipe(uow: UnitOfWork) -> None:
-    """Begin with nothing, in the same database."""
-    for table in reversed(Table.metadata.sorted_tables):
+    """Begin with nothing, in the same database; ids begin at 1 again."""
+    tables = Table.metadata.sorted_tables
+    for table in reversed(tables):
         uow.connection.execute(delete(table))
+    if backend_of(uow.connection) == "sqlite":
+        uow.connection.execute(text("DELETE FROM sqlite_sequence"))
+        return
+    for table in tables:
+        if (counted := table.autoincrement_column) is not None:
+            uow.connection.execute(text(f"ALTER SEQUENCE {table.name}_{counted.name}_seq RESTART"))
 
 
 def identities(uow: UnitOfWork) -> list[tuple[int, str, int]]:
