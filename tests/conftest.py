@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.postgres import PostgresServer, running_postgres, system_binaries
+from tunefleet_master.storage import migrations
+from tunefleet_master.storage.database import Database
 
 # Tests share few cores with each other and with the processes that they start; one thread each is fastest.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,8 +23,6 @@ settings.register_profile("tunefleet", derandomize=True, deadline=None)
 settings.load_profile("tunefleet")
 
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
-
-POSTGRES_FIXTURES = {"postgresql": "postgres", "system-postgresql": "system_postgres"}
 
 LONGEST = ("tests/contracts/test_state_machine.py", "tests/e2e/", "tests/faults/")
 
@@ -65,15 +67,44 @@ def system_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, of each kind that the master runs on."""
-    yield from empty_database(request, tmp_path)
-
-
-def empty_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """The URL of a database of the kind that the fixture's parameter names."""
     if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'master.db'}"
+        yield f"sqlite:///{tmp_path / 'master.db'}"
         return
-    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[request.param])
+    server: PostgresServer = request.getfixturevalue("postgres")
     url = server.new_database()
     yield url
     server.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with all tables and no rows, of each kind: to copy one is faster than to migrate one."""
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "master.db")
+        yield f"sqlite:///{tmp_path / 'master.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.new_database(like=request.getfixturevalue("migrated_database"))
+    yield url
+    server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the SQLite database that `migrated_url` copies."""
+    path = tmp_path_factory.mktemp("migrated") / "master.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: PostgresServer) -> str:
+    """The name of the Postgres database that `migrated_url` copies."""
+    url = postgres.new_database()
+    _migrate(url)
+    return url.rpartition("/")[2]
+
+
+def _migrate(url: str) -> None:
+    with closing(Database(url)) as database:
+        migrations.upgrade(database.engine)

@@ -119,11 +119,11 @@ class PostgresServer:
         """The database's URL."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self) -> str:
-        """Make an empty database, and give its URL."""
+    def new_database(self, like: str = "template1") -> str:
+        """Make an empty database, or a copy of one that nobody is connected to, and give its URL."""
         name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'.encode())
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

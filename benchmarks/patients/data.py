@@ -1,4 +1,4 @@
-"""Four small data sets, of ten classes or eight, each in a training and a validation part."""
+"""Six small data sets, of six to ten classes, each in a training and a validation part."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from tunefleet.spec import DataSpec
@@ -17,6 +18,8 @@ from tunefleet_worker.training.samples import Samples
 
 N_TRAIN, N_VALIDATION = 1_600, 500  # at most; digits is smaller
 WAVE_CLASSES, WAVE_LENGTH, WAVE_NOISE = 8, 40, 0.5
+CHIRP_CLASSES, CHIRP_LENGTH, CHIRP_NOISE = 6, 48, 0.6
+SHAPE_CLASSES, SHAPE_SIDE, SHAPE_NOISE = 6, 12, 0.3
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,64 @@ def _waves() -> Data:
     wave = torch.sin(2 * math.pi * frequency * torch.linspace(0, 1, WAVE_LENGTH) + phase)
     wave = torch.where(labels.unsqueeze(1) % 2 == 0, wave, wave.sign())
     inputs = (height * wave + WAVE_NOISE * torch.randn(n, WAVE_LENGTH, generator=generator)).unsqueeze(1)
+    return _divided(inputs, labels, WAVE_CLASSES)
+
+
+@cache
+def _chirps() -> Data:
+    """Tones that rise or fall, and swell, fade or do neither, in noise."""
+    generator = torch.Generator().manual_seed(1)
+    n = N_TRAIN + N_VALIDATION
+    labels = torch.randint(CHIRP_CLASSES, (n,), generator=generator)
+    t = torch.linspace(0, 1, CHIRP_LENGTH)
+    low, high = (a + b * torch.rand(n, 1, generator=generator) for a, b in ((1.0, 1.5), (5.0, 2.0)))
+    rises = (labels % 2 == 0).unsqueeze(1)
+    sweep = torch.where(rises, low + (high - low) * t / 2, high - (high - low) * t / 2)  # integrated over time
+    tone = torch.sin(2 * math.pi * (sweep * t + torch.rand(n, 1, generator=generator)))
+    envelope = torch.stack([torch.ones_like(t), 2 * t, 2 - 2 * t])[labels // 2]
+    inputs = envelope * tone + CHIRP_NOISE * torch.randn(n, CHIRP_LENGTH, generator=generator)
+    return _divided(inputs.unsqueeze(1), labels, CHIRP_CLASSES)
+
+
+@cache
+def _shapes() -> Data:
+    """Discs, squares, frames, crosses and two diagonals, of any size about the middle, in noise."""
+    generator = torch.Generator().manual_seed(2)
+    n = N_TRAIN + N_VALIDATION
+    labels = torch.randint(SHAPE_CLASSES, (n,), generator=generator)
+    size = (2.0 + 1.5 * torch.rand(n, generator=generator)).view(n, 1, 1)
+    centre = 5.0 + (SHAPE_SIDE - 11) * torch.rand(2, n, generator=generator)
+    axis = torch.arange(SHAPE_SIDE, dtype=torch.float32)
+    y, x = axis.view(1, -1, 1) - centre[0].view(n, 1, 1), axis.view(1, 1, -1) - centre[1].view(n, 1, 1)
+    square = torch.maximum(x.abs(), y.abs())
+    near, wide = square <= size, 0.8
+    drawn = torch.stack(
+        [
+            x.square() + y.square() <= size.square(),
+            near,
+            near & (square > size - 1),
+            near & ((x.abs() < wide) | (y.abs() < wide)),
+            near & ((x - y).abs() < wide),
+            near & ((x + y).abs() < wide),
+        ]
+    )
+    inputs = drawn[labels, torch.arange(n)].float() + SHAPE_NOISE * torch.randn(
+        n, SHAPE_SIDE, SHAPE_SIDE, generator=generator
+    )
+    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, SHAPE_CLASSES)
+
+
+def _divided(inputs: Tensor, labels: Tensor, classes: int) -> Data:
     train = Samples(inputs[:N_TRAIN], labels[:N_TRAIN])
-    return Data(train, Samples(inputs[N_TRAIN:], labels[N_TRAIN:]), WAVE_CLASSES)
+    return Data(train, Samples(inputs[N_TRAIN:], labels[N_TRAIN:]), classes)
 
 
 DATASETS: Mapping[str, Callable[[], Data]] = MappingProxyType(
     {
         "mnist1d": lambda: _built_in("mnist1d"),
         "waves": _waves,
+        "chirps": _chirps,
+        "shapes": _shapes,
         "digits": lambda: _built_in("digits"),
         "fashion_mnist": lambda: _built_in("fashion_mnist", halved=True),
     }

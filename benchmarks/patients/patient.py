@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-Half = Literal["development", "heldout"]
+Half = Literal["development", "heldout", "fresh"]
 
 VERSION = 2  # of the training; raised when a cached run is not what would be trained now
 HEALTHY_SEEDS_FACTOR = 2  # healthy runs of a data set and network for each sick run of a fault
@@ -69,13 +69,29 @@ NETWORKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
             **{"kind": "cnn", "depth": 2, "width": 12, "activation": "relu", "normalization": "none"},
             "dropout": 0.2,
         },
+        "mlp_batch": {
+            **{"kind": "mlp", "depth": 3, "width": 64, "activation": "gelu", "normalization": "batch"},
+            "dropout": 0.3,
+        },
+        "cnn_layer": {
+            **{"kind": "cnn", "depth": 3, "width": 12, "activation": "relu", "normalization": "layer"},
+            "dropout": 0.0,
+        },
     }
 )
 DATASETS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
-    {"development": ("mnist1d", "waves"), "heldout": ("digits", "fashion_mnist")}
+    {
+        "development": ("mnist1d", "waves"),
+        "heldout": ("digits", "fashion_mnist"),
+        "fresh": ("chirps", "shapes"),
+    }
 )
 NETWORKS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
-    {"development": ("mlp", "cnn_batch"), "heldout": ("mlp_layer", "cnn_plain")}
+    {
+        "development": ("mlp", "cnn_batch"),
+        "heldout": ("mlp_layer", "cnn_plain"),
+        "fresh": ("mlp_batch", "cnn_layer"),
+    }
 )
 
 RATES = MappingProxyType({"adamw": 2e-3, "sgd": 0.05})
@@ -89,6 +105,10 @@ EPOCHS = MappingProxyType(
         ("digits", "cnn_plain"): 30,
         ("fashion_mnist", "mlp_layer"): 12,
         ("fashion_mnist", "cnn_plain"): 24,
+        ("chirps", "mlp_batch"): 24,
+        ("chirps", "cnn_layer"): 24,
+        ("shapes", "mlp_batch"): 24,
+        ("shapes", "cnn_layer"): 24,
     }
 )
 

@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
-from tests.conftest import POSTGRES_FIXTURES
 from tests.contracts.stored import wipe
 from tests.postgres import PostgresServer
 
@@ -153,6 +152,8 @@ class Master:
             self.database = self._open()
             self.call(wipe)
 
+
+POSTGRES_FIXTURES = {"postgresql": "postgres", "system-postgresql": "system_postgres"}
 
 # What leans on the database's own ways of locking and writing is tried on an older Postgres, too.
 ON_AN_OLDER_POSTGRES = [f"test_{name}" for name in ("leases", "reports", "replicas", "budgets", "growth", "durability")]

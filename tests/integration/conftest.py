@@ -84,9 +84,9 @@ class Api:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, database_url: str) -> Settings:
+def settings(tmp_path: Path, migrated_url: str) -> Settings:
     return Settings(
-        data=tmp_path / "master", database=database_url, max_body_bytes=100_000, max_artifact_bytes=3_000_000
+        data=tmp_path / "master", database=migrated_url, max_body_bytes=100_000, max_artifact_bytes=3_000_000
     )
 
 

@@ -93,7 +93,7 @@ def test_a_body_over_the_limit_is_refused(api) -> None:
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("migrated_url", ["sqlite"], indirect=True)
 def test_a_database_that_fails_is_unusable_for_a_while(api, settings) -> None:
     api.submit()
     database = Path(settings.database.removeprefix("sqlite:///"))

@@ -17,11 +17,13 @@ from torch.nn import functional
 
 from tunefleet.optimizers import IN_BATCHES, PRESETS
 from tunefleet.spec import DataSpec
+from tunefleet_worker.looking.separability import layer_separability
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training import hard_concrete
 from tunefleet_worker.training.epochs import Recipe, Score, score, shuffled_batches, update
+from tunefleet_worker.training.landscape import loss_plane
 from tunefleet_worker.training.optimizers import build_optimizer
 from tunefleet_worker.training.rate_range import rate_range_test
 from tunefleet_worker.training.samples import Samples
@@ -356,3 +358,52 @@ def test_averages_of_a_constant_rate_are_better_than_its_last_weights() -> None:
             gains.append(accuracy(training.judged) - accuracy(model))
         assert mean(gains) > 0.01
         assert mean(gains) > 2 * statistics.stdev(gains) / math.sqrt(len(gains))
+
+
+@pytest.mark.slow
+def test_classes_come_apart_from_layer_to_layer_and_then_no_further_where_a_network_was_trained() -> None:
+    samples = parts("digits")[0]
+    model = network(kind="mlp", input_shape=(1, 8, 8), width=64, depth=8)
+    untrained = list(layer_separability(model, samples).values())
+    train(model, data=samples, epochs=30, lr=1e-3, optimizer="adam", batch_size=64)
+    of_layers = layer_separability(model, samples)
+    activations = [of_layers[name] for name, layer in model.named_modules() if isinstance(layer, nn.ReLU)]
+    assert of_layers["input"] == pytest.approx(-0.14, abs=0.02)
+    assert min(untrained) > of_layers["input"] - 0.05
+    assert activations[0] > activations[1] > activations[2]
+    assert min(activations) < -0.35
+    assert activations[-1] - activations[3] > -0.05
+
+
+@pytest.mark.slow
+def test_the_landscape_of_a_deep_network_is_smoother_with_residual_blocks() -> None:
+    samples = parts()[0]
+    seen = {}
+    for residual in (False, True):
+        model = network(kind="mlp", width=64, depth=40, normalization="batch", residual=residual)
+        train(model, epochs=10, lr=1e-3, optimizer="adam", batch_size=100)
+        seen[residual] = loss_plane(model, samples.drawn(1_000))
+    assert seen[True].roughness < seen[False].roughness
+    assert seen[True].n_minima <= seen[False].n_minima
+
+
+@pytest.mark.slow
+def test_a_rate_is_found_on_a_log_scale_where_the_best_one_is_small() -> None:
+    rates = torch.logspace(-5, -1, 17)
+
+    def trained(lr: float) -> float:
+        model = network(kind="mlp", width=64, depth=10)
+        train(model, epochs=10, lr=lr, optimizer="adam", batch_size=100)
+        return accuracy(model)
+
+    seen = torch.tensor([trained(lr) for lr in rates.tolist()])
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(1_000, 4, generator=generator)
+
+    def best(drawn: Tensor) -> float:
+        """The accuracy of the best of four, in the mean; between the rates that were tried, the nearest one's."""
+        nearest = (drawn.log10().unsqueeze(-1) - rates.log10()).abs().argmin(-1)
+        return seen[nearest].amax(1).mean().item()
+
+    assert rates[seen.argmax()] < 5e-3
+    assert best(10 ** (-5 + 4 * uniform)) > best(1e-5 + (0.1 - 1e-5) * uniform) + 0.02
