@@ -2,9 +2,9 @@
 
 Sixteen faults, five seeds each, and forty healthy trainings, of small networks on six data sets. Thresholds were set
 on the development part, mnist1d and made-up waves with two architectures; the heldout part is digits and Fashion-MNIST
-(14 x 14) with two others, the fresh part made-up chirps and shapes with two more. Printed for each fault: how often any alarm was raised, and one that names it; for each rule:
-how often it alarms where it should and among healthy runs. An alarm is a finding that is a warning or graver. The
-intervals are Wilson's of 95 %.
+(14 x 14) with two others, the fresh part made-up chirps and shapes with two more. Printed for each fault: how often any
+alarm was raised, and one that names it; for each rule: how often it alarms where it should and among healthy runs. An
+alarm is a finding that is a warning or graver. The intervals are Wilson's of 95 %.
 
 Fashion-MNIST is read as the built-in tasks read it (apt-get install dataset-fashion-mnist, or TUNEFLEET_DATA).
 

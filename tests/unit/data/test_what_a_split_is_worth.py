@@ -60,7 +60,7 @@ def test_one_split_picks_a_worse_configuration_more_often_than_five_folds_on_win
 
 
 @pytest.mark.slow
-def test_with_four_thousand_samples_one_split_is_enough() -> None:
+def test_with_four_thousand_samples_one_split_gives_away_a_third_of_that() -> None:
     data = load_training_parts(DataChoice(dataset="mnist1d", spec=DataSpec()))
     x, y = (
         np.concatenate([a.numpy(), b.numpy()])
@@ -68,8 +68,8 @@ def test_with_four_thousand_samples_one_split_is_enough() -> None:
     )
     regret = regrets(x.reshape(len(x), -1), y, truth_of=20, seeds=20)
     assert len(y) == 4_000
-    assert np.mean(regret["split"]) < 0.002
-    assert np.mean(regret["split"]) - np.mean(regret["folds"]) < 0.002
+    assert np.mean(regret["split"]) < 0.007  # measured: 0.4 points; five folds 0.1
+    assert np.mean(regret["folds"]) < np.mean(regret["split"])
 
 
 def tensors(samples: Samples) -> tuple[Tensor, Tensor]:

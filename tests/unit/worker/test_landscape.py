@@ -66,7 +66,8 @@ def test_the_weights_have_to_be_the_middle(model: nn.Sequential, samples: Sample
 def test_a_bowl_is_as_smooth_as_can_be_and_two_valleys_are_counted() -> None:
     x = torch.linspace(-1, 1, 11)
     bowl = Landscape(x, x.square().unsqueeze(1) + x.square())
-    assert (bowl.roughness, bowl.n_minima) == (pytest.approx(1.0), 1)
+    assert bowl.roughness == pytest.approx(1.0)
+    assert bowl.n_minima == 1
     valleys = Landscape(x, (x.square() - 0.36).square().unsqueeze(1) + x.square())
     assert valleys.n_minima == 2
     assert valleys.roughness > 1.05

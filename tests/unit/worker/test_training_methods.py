@@ -347,7 +347,7 @@ def test_averages_of_a_constant_rate_are_better_than_its_last_weights() -> None:
     samples = parts()[0]
     for averaging in ("swa", "ema"):
         gains = []
-        for seed in range(5):
+        for seed in range(10):
             model = network(seed, normalization="batch")
             config = TrainingConfig.parse(
                 {"epochs": 12, "lr": 0.1, "optimizer": "sgd", "batch_size": 20, "averaging": averaging}
@@ -370,9 +370,9 @@ def test_classes_come_apart_from_layer_to_layer_and_then_no_further_where_a_netw
     activations = [of_layers[name] for name, layer in model.named_modules() if isinstance(layer, nn.ReLU)]
     assert of_layers["input"] == pytest.approx(-0.14, abs=0.02)
     assert min(untrained) > of_layers["input"] - 0.05
-    assert activations[0] > activations[1] > activations[2]
-    assert min(activations) < -0.35
-    assert activations[-1] - activations[3] > -0.05
+    assert all(before > behind for before, behind in pairwise(activations))
+    assert activations[-1] < -0.35
+    assert activations[-2] - activations[-1] < 0.3 * (activations[0] - activations[2])
 
 
 @pytest.mark.slow
@@ -405,5 +405,5 @@ def test_a_rate_is_found_on_a_log_scale_where_the_best_one_is_small() -> None:
         nearest = (drawn.log10().unsqueeze(-1) - rates.log10()).abs().argmin(-1)
         return seen[nearest].amax(1).mean().item()
 
-    assert rates[seen.argmax()] < 5e-3
+    assert rates[seen.argmax()] < 1e-2
     assert best(10 ** (-5 + 4 * uniform)) > best(1e-5 + (0.1 - 1e-5) * uniform) + 0.02

@@ -13,6 +13,8 @@ and do not choose a depth by it alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,8 +30,9 @@ def discrimination_value(activations: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: fewer than two classes have two samples or more.
     """
-    kept = torch.isin(labels, torch.nonzero(labels.bincount() > 1).flatten())
-    classes, members = labels[kept].unique(return_inverse=True)
+    classes = torch.nonzero(labels.bincount() > 1).flatten()
+    kept = torch.isin(labels, classes)
+    members = torch.searchsorted(classes, labels[kept])
     if len(classes) < 2:
         raise ValueError("separability is of two classes or more, with two samples each at least")
     scored = _z_scored(activations[kept].flatten(1).double()) / 2
@@ -39,7 +42,7 @@ def discrimination_value(activations: Tensor, labels: Tensor) -> float:
     within = (sums.diagonal() / (n * (n - 1))).mean()
     pairs = torch.triu_indices(len(classes), len(classes), offset=1)
     between = (sums / torch.outer(n, n))[pairs[0], pairs[1]].mean()
-    return ((within - between) / scored.shape[1] ** 0.5).item()
+    return float((within - between) / scored.shape[1] ** 0.5)
 
 
 def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
@@ -69,7 +72,9 @@ def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
     return found
 
 
-def _keep(name: str, found: dict[str, float], labels: Tensor):  # type: ignore[no-untyped-def]
+def _keep(
+    name: str, found: dict[str, float], labels: Tensor
+) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
     def keep(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
         if isinstance(output, Tensor) and len(output) == len(labels):
             found[name] = discrimination_value(output.detach(), labels)

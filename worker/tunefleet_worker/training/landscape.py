@@ -94,7 +94,8 @@ def _of_norms(weight: Tensor, generator: torch.Generator) -> Tensor:
         return torch.zeros_like(weight)
     drawn = torch.randn(weight.shape, generator=generator).to(weight).flatten(1)
     norms = weight.flatten(1).norm(dim=1, keepdim=True)
-    return (drawn / drawn.norm(dim=1, keepdim=True) * norms).view_as(weight)
+    direction: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * norms
+    return direction.view_as(weight)
 
 
 @torch.no_grad()
