@@ -13,7 +13,7 @@ and do not choose a depth by it alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,9 @@ def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
     """
     seen = samples.drawn(MOST_SAMPLES)
     found = {"input": discrimination_value(seen.inputs, seen.labels)}
+    outputs: dict[str, object] = {}
     hooks = [
-        layer.register_forward_hook(_keep(name, found, seen.labels))
+        layer.register_forward_hook(partial(_keep, outputs, name))
         for name, layer in model.named_modules()
         if not list(layer.children())
     ]
@@ -69,17 +70,15 @@ def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
+    for name, output in outputs.items():
+        if isinstance(output, Tensor) and len(output) == len(seen):
+            found[name] = discrimination_value(output, seen.labels)
     return found
 
 
-def _keep(
-    name: str, found: dict[str, float], labels: Tensor
-) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
-    def keep(_layer: nn.Module, _inputs: tuple[Tensor, ...], output: object) -> None:
-        if isinstance(output, Tensor) and len(output) == len(labels):
-            found[name] = discrimination_value(output.detach(), labels)
-
-    return keep
+def _keep(outputs: dict[str, object], name: str, *call: object) -> None:
+    """What a hook is given of a call is the layer, its inputs and its output."""
+    outputs[name] = call[-1]
 
 
 def _z_scored(values: Tensor) -> Tensor:
