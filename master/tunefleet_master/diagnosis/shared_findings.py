@@ -55,7 +55,7 @@ MEANINGS = {
     "dead_units": _Meaning("have many dead or saturated units"),
     "update_ratio": _Meaning("take steps that are too large or too small for their weights"),
     "overfit": _Meaning("overfit", REGULARISERS),
-    "no_gap": _Meaning("are as good in validation as on what they have learnt by heart"),
+    "no_gap": _Meaning("are as good in validation as on what they were trained on"),
     "validation_below_training": _Meaning("are better in validation than in training"),
     "dropout_in_validation": _Meaning("are no better in validation than with dropout"),
     "underfit": _Meaning("underfit", SIZE),
@@ -72,7 +72,7 @@ def shared_findings(view: StudyView) -> Iterator[Finding]:
     found = {number: trial_findings(curve) for number, curve in view.reported.best.items()}
     for rule in TRIAL_RULES:
         having = {number: each for number, all_of in found.items() for each in all_of if each.code == rule.code}
-        is_excused = rule.code == "validation_below_training" and not any(map(is_alarm, having.values()))
+        is_excused = rule.code in ("no_gap", "validation_below_training") and not any(map(is_alarm, having.values()))
         if len(having) >= max(LEAST_TRIALS, LEAST_SHARE * len(found)) and not is_excused:
             yield _finding(view, having, n_best=len(found))
 

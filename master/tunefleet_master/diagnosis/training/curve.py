@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from tunefleet.space import Configuration
 from tunefleet_master.diagnosis.training.series import (
     TRAIN,
@@ -99,23 +101,15 @@ class TrialCurve:
         return self._found(VALIDATION, is_accuracy)
 
     @cached_property
-    def train_eval_loss(self) -> Series | None:
-        """The loss on samples of training, measured as validation is; None: it is not reported."""
-        return self.series(TRAIN_EVAL_LOSS) if TRAIN_EVAL_LOSS in self.names else None
-
-    @cached_property
     def measured_alike(self) -> tuple[float, float] | None:
         """The losses of training and of validation at the last step at which both were measured in the same way."""
-        if self.train_eval_loss is None or self.val_loss is None:
+        if self.val_loss is None:
             return None
-        judged = dict(zip(self.val_loss.finest.steps.tolist(), self.val_loss.finest.values.tolist(), strict=True))
-        of_training = self.train_eval_loss.finest
-        found = [
-            (trained, judged[step])
-            for step, trained in zip(of_training.steps.tolist(), of_training.values.tolist(), strict=True)
-            if step in judged
-        ]
-        return found[-1] if found else None
+        trained, judged = self.series(TRAIN_EVAL_LOSS).finest, self.val_loss.finest
+        steps, of_training, of_validation = np.intersect1d(trained.steps, judged.steps, return_indices=True)
+        if not len(steps):
+            return None
+        return float(trained.values[of_training[-1]]), float(judged.values[of_validation[-1]])
 
     @property
     def loss(self) -> Series | None:

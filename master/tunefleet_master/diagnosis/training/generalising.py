@@ -94,37 +94,41 @@ class Overfit:
 class NoGap:
     """Validation is as good as training where training, measured like validation, has learnt much.
 
-    The samples of validation were seen in training then, or copies of them. Dropout and the like excuse nothing, since
-    `train_eval_loss` is of the weights of the same moment, without them.
+    The samples of validation were seen in training then, or copies of them, or the data are easy for a network that is
+    held back: only where training was learnt by heart is it an alarm. `train_eval_loss` is of the weights of the same
+    moment, without dropout and the like, so that these excuse nothing.
     """
 
     learnt: float = 0.25  # of the first training loss
     gap: float = 1.02  # times the training loss
-    memorised: float = 0.1  # of the first training loss: from there on the gap is wide in all that is sound
+    by_heart: float = 0.03  # of the first training loss: from there on the gap is wide in all that is sound
     wide: float = 1.2
 
     code: ClassVar[str] = "no_gap"
     source: ClassVar[str] = f"{LECTURE}: leakage; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Where `train_eval_loss` was measured last; from five reports on."""
-        train, alike = shaped(curve.train_loss), curve.train_eval_loss
-        if train is None or alike is None or (found := curve.measured_alike) is None:
+        """Where both were measured alike last; from five reports on."""
+        train, alike = shaped(curve.train_loss), curve.measured_alike
+        if train is None or alike is None or train.values[0] <= 0:
             return None
-        trained, judged = found
+        trained, judged = alike
         share, ratio = trained / train.values[0], judged / max(trained, 1e-12)
-        if train.values[0] <= 0 or share > self.learnt or ratio > (self.wide if share < self.memorised else self.gap):
+        is_by_heart = share < self.by_heart
+        if share > self.learnt or ratio > (self.wide if is_by_heart else self.gap):
             return None
+        look = (
+            "Look for equal and alike samples in both parts (`tunefleet check STUDY.yaml --data`), and for a group, a "
+            "patient or a day, that is in both; `data.group` keeps it in one."
+        )
         return Finding(
             code=self.code,
-            severity=Severity.WARNING,
+            severity=Severity.WARNING if is_by_heart else Severity.NOTE,
             sentence=f"The loss of validation is {shown(ratio)} times that of training where both are measured alike, "
-            f"and training is down to {share:.0%} of its first loss: samples of validation seem to be among those of "
-            "training.",
-            remedy="Look for equal and alike samples in both parts (`tunefleet check STUDY.yaml --data`), and for a "
-            "group, a patient or a day, that is in both; `data.group` keeps it in one.",
+            f"and training is down to {share:.0%} of its first loss: validation is as good as what was trained on.",
+            remedy=look if is_by_heart else f"Easy data and a network that is held back look like this. Else: {look}",
             source=self.source,
-            evidence={"ratio": ratio, alike.name: trained, "val_loss": judged, "share": share},
+            evidence={"ratio": ratio, "train_eval_loss": trained, "val_loss": judged, "share": share},
         )
 
 

@@ -145,23 +145,19 @@ def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
 def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
     series: dict[str, Any] = {
         "train_loss": falling(2.2, 0.3),
-        "val_loss": falling(1.8, 0.15),
-        "val_accuracy": falling(0.3, 0.97),
+        "val_loss": falling(1.8, 0.06),
+        "val_accuracy": falling(0.3, 0.99),
         "params": {"dropout": 0.5},
     }
-    assert "validation_below_training" not in said(curve(**series, train_eval_loss=falling(1.8, 0.1)))
-    assert "no_gap" in said(curve(**series, train_eval_loss=falling(1.8, 0.145)))
+    assert "validation_below_training" not in said(curve(**series, train_eval_loss=falling(1.8, 0.04)))
+    assert said(curve(**series, train_eval_loss=falling(1.8, 0.055)))["no_gap"].severity is Severity.WARNING
 
 
-def test_little_was_learnt_and_validation_as_good_as_training_is_no_leak() -> None:
-    series: dict[str, Any] = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
-    assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.8)))
-
-
-def test_what_was_learnt_by_heart_is_wide_of_validation_where_all_is_well() -> None:
-    series: dict[str, Any] = {"train_loss": falling(2.2, 0.1), "val_loss": falling(2.1, 0.11)}
-    assert "no_gap" in said(curve(**series, train_eval_loss=falling(2.2, 0.1)))
-    assert "no_gap" not in said(curve(**series, train_eval_loss=falling(2.2, 0.09)))
+def test_validation_as_good_as_training_is_no_alarm_before_training_is_known_by_heart() -> None:
+    series: dict[str, Any] = {"train_loss": falling(2.2, 0.6), "val_loss": falling(2.1, 0.4)}
+    assert said(curve(**series, train_eval_loss=falling(2.2, 0.42)))["no_gap"].severity is Severity.NOTE
+    little: dict[str, Any] = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
+    assert "no_gap" not in said(curve(**little, train_eval_loss=falling(2.2, 0.8)))
 
 
 def test_a_rate_is_named_where_the_configuration_has_one() -> None:
