@@ -8,7 +8,7 @@ alarm is a finding that is a warning or graver. The intervals are Wilson's of 95
 
 Fashion-MNIST is read as the built-in tasks read it (apt-get install dataset-fashion-mnist, or TUNEFLEET_DATA).
 
-python benchmarks/clinic.py [--quick] [--half heldout|fresh|development] [--seeds N] [--first-seed N] [--jobs N]
+python benchmarks/clinic.py [--quick] [--part heldout|fresh|development] [--seeds N] [--first-seed N] [--jobs N]
     [--cache FOLDER] [--json]
 """
 
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.patients.faults import FAULTS
 from benchmarks.patients.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
-from benchmarks.patients.patient import Half, healthy, sick
+from benchmarks.patients.patient import Part, healthy, sick
 from benchmarks.patients.wards import charts
 
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
@@ -36,9 +36,9 @@ LEAST_DETECTED, MOST_FALSE_ALARMS = 0.9, 0.05
 SEEDS, QUICK_SEEDS = 5, 1
 
 
-def examined(half: Half, *, seeds: range, folder: Path, jobs: int) -> list[Diagnosis]:
-    """Every patient of a half, trained where that was not done before, and what the doctor says."""
-    patients = [*healthy(half, seeds), *sick(half, tuple(FAULTS), seeds=seeds)]
+def examined(part: Part, *, seeds: range, folder: Path, jobs: int) -> list[Diagnosis]:
+    """Every patient of a part, trained where that was not done before, and what the doctor says."""
+    patients = [*healthy(part, seeds), *sick(part, tuple(FAULTS), seeds=seeds)]
     return [diagnosed(chart) for chart in charts(patients, folder, jobs=jobs)]
 
 
@@ -92,7 +92,7 @@ def _plain(share: Share) -> dict[str, Any]:
 def main() -> None:
     """Train, judge and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=["development", "heldout", "fresh"], default="heldout")
+    parser.add_argument("--part", choices=["development", "heldout", "fresh"], default="heldout")
     parser.add_argument("--quick", action="store_true", help="one seed of each fault")
     parser.add_argument("--seeds", type=int, help="of each fault, 5 unless given; two healthy runs for each")
     parser.add_argument("--first-seed", type=int, default=0, help="another one gives trainings that nobody has seen")
@@ -103,7 +103,7 @@ def main() -> None:
     n_seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
     seeds = range(options.first_seed, options.first_seed + n_seeds)
     try:
-        found = examined(options.half, seeds=seeds, folder=options.cache, jobs=options.jobs)
+        found = examined(options.part, seeds=seeds, folder=options.cache, jobs=options.jobs)
     except DataUnavailable as error:
         print(f"not measured: {error}", file=sys.stderr)
         return

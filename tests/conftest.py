@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ settings.register_profile("tunefleet", derandomize=True, deadline=None)
 settings.load_profile("tunefleet")
 
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
+
+SQLITE_FILE = "master.db"
 
 LONGEST = ("tests/contracts/test_state_machine.py", "tests/e2e/", "tests/faults/")
 
@@ -67,24 +69,28 @@ def system_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database, of each kind that the master runs on."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'master.db'}"
-        return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.new_database()
-    yield url
-    server.drop_database(url)
+    with new_database(request, request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database with all tables and no rows, of each kind: to copy one is faster than to migrate one."""
     if request.param == "sqlite":
-        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / "master.db")
-        yield f"sqlite:///{tmp_path / 'master.db'}"
+        shutil.copyfile(request.getfixturevalue("migrated_file"), tmp_path / SQLITE_FILE)
+    like = None if request.param == "sqlite" else request.getfixturevalue("migrated_database")
+    with new_database(request, request.param, tmp_path, like=like) as url:
+        yield url
+
+
+@contextmanager
+def new_database(request: pytest.FixtureRequest, kind: str, folder: Path, *, like: str | None = None) -> Iterator[str]:
+    """The URL of a database in a folder or on a server: empty, or a copy of one of the same server."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder / SQLITE_FILE}"
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
-    url = server.new_database(like=request.getfixturevalue("migrated_database"))
+    server: PostgresServer = request.getfixturevalue("postgres" if kind == "postgresql" else "system_postgres")
+    url = server.new_database(like)
     yield url
     server.drop_database(url)
 
@@ -92,7 +98,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of the SQLite database that `migrated_url` copies."""
-    path = tmp_path_factory.mktemp("migrated") / "master.db"
+    path = tmp_path_factory.mktemp("migrated") / SQLITE_FILE
     _migrate(f"sqlite:///{path}")
     return path
 

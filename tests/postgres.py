@@ -119,11 +119,12 @@ class PostgresServer:
         """The database's URL."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self, like: str = "template1") -> str:
+    def new_database(self, like: str | None = None) -> str:
         """Make an empty database, or a copy of one that nobody is connected to, and give its URL."""
+        template = f' TEMPLATE "{like}"' if like is not None else ""
         name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"'.encode())
+            connection.execute(f'CREATE DATABASE "{name}"{template}'.encode())
         return self.url(name)
 
     def drop_database(self, url: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-Half = Literal["development", "heldout", "fresh"]
+Part = Literal["development", "heldout", "fresh"]
 
 VERSION = 2  # of the training; raised when a cached run is not what would be trained now
 HEALTHY_SEEDS_FACTOR = 2  # healthy runs of a data set and network for each sick run of a fault
@@ -37,7 +37,7 @@ class Settings:
 class Patient:
     """A training; `fault` is None for a healthy one."""
 
-    half: Half
+    part: Part
     dataset: str
     network: str
     fault: str | None
@@ -47,7 +47,7 @@ class Patient:
     @property
     def key(self) -> str:
         """What the cache knows it by."""
-        return f"{self.half}-{self.dataset}-{self.network}-{self.fault or 'healthy'}-{self.seed}"
+        return f"{self.part}-{self.dataset}-{self.network}-{self.fault or 'healthy'}-{self.seed}"
 
     def plain(self) -> dict[str, object]:
         """All that its training depends on."""
@@ -79,14 +79,14 @@ NETWORKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
         },
     }
 )
-DATASETS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
+DATASETS_OF: Mapping[Part, tuple[str, str]] = MappingProxyType(
     {
         "development": ("mnist1d", "waves"),
         "heldout": ("digits", "fashion_mnist"),
         "fresh": ("chirps", "shapes"),
     }
 )
-NETWORKS_OF: Mapping[Half, tuple[str, str]] = MappingProxyType(
+NETWORKS_OF: Mapping[Part, tuple[str, str]] = MappingProxyType(
     {
         "development": ("mlp", "cnn_batch"),
         "heldout": ("mlp_layer", "cnn_plain"),
@@ -113,25 +113,25 @@ EPOCHS = MappingProxyType(
 )
 
 
-def healthy(half: Half, seeds: range) -> Iterator[Patient]:
+def healthy(part: Part, seeds: range) -> Iterator[Patient]:
     """Two for each seed, of each data set with each network: settings as somebody chooses them who knows what works."""
-    for dataset in DATASETS_OF[half]:
-        for network in NETWORKS_OF[half]:
+    for dataset in DATASETS_OF[part]:
+        for network in NETWORKS_OF[part]:
             for seed in range(HEALTHY_SEEDS_FACTOR * seeds.start, HEALTHY_SEEDS_FACTOR * seeds.stop):
-                yield _patient(half, (dataset, network), fault=None, seed=seed)
+                yield _patient(part, (dataset, network), fault=None, seed=seed)
 
 
-def sick(half: Half, faults: tuple[str, ...], *, seeds: range) -> Iterator[Patient]:
+def sick(part: Part, faults: tuple[str, ...], *, seeds: range) -> Iterator[Patient]:
     """Each fault once for each seed, in turn on each data set with each network."""
-    places = [(dataset, network) for dataset in DATASETS_OF[half] for network in NETWORKS_OF[half]]
+    places = [(dataset, network) for dataset in DATASETS_OF[part] for network in NETWORKS_OF[part]]
     for i, fault in enumerate(faults):
         for seed in seeds:
-            yield _patient(half, places[(i + seed) % len(places)], fault=fault, seed=1_000 + seed)
+            yield _patient(part, places[(i + seed) % len(places)], fault=fault, seed=1_000 + seed)
 
 
-def _patient(half: Half, place: tuple[str, str], *, fault: str | None, seed: int) -> Patient:
+def _patient(part: Part, place: tuple[str, str], *, fault: str | None, seed: int) -> Patient:
     dataset, network = place
-    drawn = random.Random(f"{half}-{dataset}-{network}-{fault}-{seed}")
+    drawn = random.Random(f"{part}-{dataset}-{network}-{fault}-{seed}")
     optimizer: Literal["adamw", "sgd"] = "adamw" if drawn.random() < 2 / 3 else "sgd"
     settings = Settings(
         **NETWORKS[network],  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def _patient(half: Half, place: tuple[str, str], *, fault: str | None, seed: int
         epochs=EPOCHS[place],
         anneals=optimizer == "sgd" or drawn.random() < 0.5,
     )
-    return Patient(half, dataset, network, fault, seed, settings)
+    return Patient(part, dataset, network, fault, seed, settings)
 
 
 def changed(patient: Patient, **changes: object) -> Patient:

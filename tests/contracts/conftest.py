@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
+from tests.conftest import new_database
 from tests.contracts.stored import wipe
-from tests.postgres import PostgresServer
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.names import TrialId
@@ -153,8 +153,6 @@ class Master:
             self.call(wipe)
 
 
-POSTGRES_FIXTURES = {"postgresql": "postgres", "system-postgresql": "system_postgres"}
-
 # What leans on the database's own ways of locking and writing is tried on an older Postgres, too.
 ON_AN_OLDER_POSTGRES = [f"test_{name}" for name in ("leases", "reports", "replicas", "budgets", "growth", "durability")]
 
@@ -176,35 +174,25 @@ def _module(module: ModuleType) -> str:
 
 
 @pytest.fixture(scope="session")
-def masters_by_kind() -> Iterator[dict[str, Master]]:
-    """The masters that tests share, by the kind of their database."""
-    masters: dict[str, Master] = {}
-    yield masters
-    for master in masters.values():
+def shared_master(
+    request: pytest.FixtureRequest, database_kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Master]:
+    """The master that tests share, of each kind of database."""
+    with new_database(request, database_kind, tmp_path_factory.mktemp("shared")) as url:
+        master = Master(url)
+        yield master
         master.database.close()
 
 
 @pytest.fixture
-def master(
-    request: pytest.FixtureRequest, database_kind: str, masters_by_kind: dict[str, Master], tmp_path: Path
-) -> Iterator[Master]:
+def master(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[Master]:
     """A master on a database with nothing in it, of each kind."""
-    if _module(request.module) in ON_A_DATABASE_OF_ITS_OWN:
-        master = Master(new_database(request, database_kind, tmp_path))
+    if _module(request.module) not in ON_A_DATABASE_OF_ITS_OWN:
+        shared: Master = request.getfixturevalue("shared_master")
+        shared.renew()
+        yield shared
+        return
+    with new_database(request, database_kind, tmp_path) as url:
+        master = Master(url)
         yield master
         master.database.close()
-        return
-    if (shared := masters_by_kind.get(database_kind)) is None:
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("shared")
-        masters_by_kind[database_kind] = shared = Master(new_database(request, database_kind, folder))
-    else:
-        shared.renew()
-    yield shared
-
-
-def new_database(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
-    """The URL of an empty database, which goes with its folder or its server."""
-    if kind == "sqlite":
-        return f"sqlite:///{folder / 'master.db'}"
-    server: PostgresServer = request.getfixturevalue(POSTGRES_FIXTURES[kind])
-    return server.new_database()
