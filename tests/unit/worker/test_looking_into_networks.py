@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.unit.worker.test_training_methods import network, parts, train
+from tests.unit.worker.trained import network, parts, train
 from torch import nn
 
 from tunefleet_worker.looking.separability import layer_separability

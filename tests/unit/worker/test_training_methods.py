@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -12,47 +11,18 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
+from tests.unit.worker.trained import network, parts, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tunefleet.optimizers import IN_BATCHES, PRESETS
-from tunefleet.spec import DataSpec
-from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
-from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training import hard_concrete
-from tunefleet_worker.training.epochs import Recipe, Score, score, shuffled_batches, update
+from tunefleet_worker.training.epochs import Recipe, score, shuffled_batches, update
 from tunefleet_worker.training.optimizers import build_optimizer
 from tunefleet_worker.training.rate_range import rate_range_test
 from tunefleet_worker.training.samples import Samples
 from tunefleet_worker.training.sparsity import ProximalL1, share_of_zeros
-
-
-@cache
-def parts(dataset: str = "mnist1d", subset: float = 1.0) -> tuple[Samples, Samples]:
-    """The training and the validation part, standardised."""
-    loaded = load_training_parts(DataChoice(dataset=dataset, spec=DataSpec(subset=subset)))
-    train, validation = (loaded.standardisation.apply(part) for part in (loaded.train, loaded.validation))
-    return train, validation
-
-
-def network(seed: int = 0, **fields: Any) -> nn.Module:
-    torch.manual_seed(seed)
-    shape = {"kind": "cnn", "input_shape": (1, 40), "classes": 10, "width": 8, "depth": 3, "normalization": "none"}
-    return build_model(ModelConfig.parse({**shape, **fields}))
-
-
-def train(model: nn.Module, *, data: Samples | None = None, **fields: Any) -> list[Score]:
-    """The training score of each epoch."""
-    samples = data or parts()[0]
-    training = Training(model, TrainingConfig.parse(fields), n_samples=len(samples))
-    curve = []
-    for epoch in range(fields["epochs"]):
-        curve.append(training.run_epoch(epoch, samples))
-        training.end_epoch(curve[-1].loss)
-        if not curve[-1].is_finite:
-            break
-    return curve
 
 
 def accuracy(model: nn.Module) -> float:

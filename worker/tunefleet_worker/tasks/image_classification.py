@@ -18,7 +18,7 @@ from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training.epochs import score
 
 NAME = "image_classification"
-LEAST_EPOCHS_AGAIN = 5
+LEAST_EPOCHS_AGAIN = 5  # before which a curve has no shape to be read
 SAMPLES_AGAIN = 2  # of training for each of validation, when both are judged in the same way
 JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
 
@@ -75,12 +75,13 @@ def image_classification(
     if trial.limit_data is not None:
         train, held_out = train.first(trial.limit_data), held_out.first(JUDGED_OF_LIMITED * trial.limit_data)
     training = Training(build_model(config).to(trial.device), _training_config(trial, given), n_samples=len(train))
-    again = train.drawn(SAMPLES_AGAIN * len(held_out))
     trial.watch(training.network, training.optimizer)
     for epoch in trial.epochs(**training.stateful):
         trained = training.run_epoch(epoch, train)
         judged = score(training.judged, held_out)
-        alike = {"train_eval_loss": score(training.judged, again).loss} if _is_judged_again(trial, epoch) else {}
+        alike: dict[str, float] = {}
+        if _is_judged_again(trial, epoch):
+            alike["train_eval_loss"] = score(training.judged, train.drawn(SAMPLES_AGAIN * len(held_out))).loss
         trial.report(
             training.metrics | alike,
             train_loss=trained.loss,
@@ -97,7 +98,7 @@ def image_classification(
 
 
 def _is_judged_again(trial: Trial, epoch: int) -> bool:
-    """At so few epochs that it costs about 2 % of the training."""
+    """At so few epochs that it costs 1 to 3 % of the training, as measured on digits and mnist1d."""
     n = epoch + 1
     return trial.limit_data is None and n >= LEAST_EPOCHS_AGAIN and (n == trial.steps or n.bit_count() == 1)
 
