@@ -118,11 +118,12 @@ def test_a_training_process_that_is_killed_at_each_step_goes_on_from_its_checkpo
     setting = ";".join(f"{point}=kill!{trap}" for point, trap in traps.items())
     fleet.start_worker("w", "--checkpoint-every", "0", "--rest", "0.1", failpoints=setting)
     for point, trap in traps.items():
-        done = study.view().trials.get(TrialState.COMPLETE, 0)
         trap.unlink()
         fleet.wait(trap.exists, f"a process dies at {point}")
         ledger.fault(f"kill -9 at {point}")
-        # The killed trial may try twice more, so it must be through before the next one is hurt.
+        # The killed trial may try twice more, so it must be through before the next one is hurt: trials that
+        # completed before the kill do not tell that it is.
+        done = study.view().trials.get(TrialState.COMPLETE, 0)
         fleet.wait(lambda n=done: study.view().trials.get(TrialState.COMPLETE, 0) > n, "a trial is complete")
     fleet.wait(lambda: not study.view().trials.get(TrialState.WAITING, 0), "the rest is done", timeout_s=120)
     ledger.check_finished(fleet, study.name, N_CHILD_TRIALS)
