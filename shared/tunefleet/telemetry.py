@@ -33,7 +33,15 @@ networks with relu, tanh, gelu, with and without batch normalisation, SGD with m
 
 UPDATE_RATIO, GRAD_NORM = "watch.update_ratio", "watch.grad_norm"
 DEAD_UNITS, SATURATED_UNITS = "watch.dead_units", "watch.saturated_units"
-SUMMARIES = (UPDATE_RATIO, GRAD_NORM, DEAD_UNITS, SATURATED_UNITS)
+INPUT_SCALE, INPUT_SHIFT = "watch.input_scale", "watch.input_shift"
+"""The root mean square of what training is given, and how far validation's inputs are from that: the difference of the
+means in standard deviations, or half of what the factor between the deviations is above 1, whichever is more.
+"""
+
+VAL_SEEN = "watch.val_seen"
+"""The share of validation's samples that training has seen, beyond what equal samples within validation explain."""
+
+SUMMARIES = (UPDATE_RATIO, GRAD_NORM, DEAD_UNITS, SATURATED_UNITS, INPUT_SCALE, INPUT_SHIFT, VAL_SEEN)
 """The metrics that a watch adds to a trial's reports."""
 
 Name = Annotated[PlainText, StringConstraints(max_length=MAX_NAME)]

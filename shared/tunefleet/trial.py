@@ -185,6 +185,9 @@ class Trial(ABC):
         beside it, at the gradients' norm before any clipping, and at what the layers put out for the batch: moments,
         units that are dead or saturated. The artifact `telemetry.json` has all of it, and reports get the metrics
         `watch.update_ratio`, `watch.grad_norm`, `watch.dead_units` and `watch.saturated_units` as far as they apply.
+        Until all samples were trained on once it looks at what the model is given: `watch.input_scale`,
+        `watch.input_shift` of validation against training, and `watch.val_seen`, the share of validation's samples that
+        were trained on. What the model computes in evaluation mode, or without gradients, is taken for validation.
         Training is left as it is, and a failure of the watch ends the watch alone.
 
         Args:

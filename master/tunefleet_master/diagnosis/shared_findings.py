@@ -45,6 +45,9 @@ SIZE = re.compile(r"(^|_)(width|depth|units|hidden|layers|channels|n_layers|n_un
 MEANINGS = {
     "diverged": _Meaning("diverged on their way", LEARNING_RATE, upper=False),
     "negative_loss": _Meaning("have a loss below 0"),
+    "leak": _Meaning("were validated on samples that they were trained on"),
+    "inputs_shifted": _Meaning("have inputs of validation on another scale than those of training"),
+    "inputs_unscaled": _Meaning("have inputs that are far larger than networks are made for"),
     "not_shuffled": _Meaning("began below the accuracy of a guess, as with samples that are not shuffled"),
     "nothing_learned": _Meaning("learnt nothing"),
     "nothing_carries_over": _Meaning("learnt nothing that carries over to validation"),

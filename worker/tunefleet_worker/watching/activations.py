@@ -95,7 +95,7 @@ class ActivationProbe:
         self._handles.append(model.register_forward_hook(self._leave, always_call=True))
 
     def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if _is_training(model) and self._mode is None and self.samples is None:
+        if is_training(model) and self._mode is None and self.samples is None:
             inputs = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim()]
             self.samples = len(inputs[0]) if inputs else None
             self._mode = _Functions(self)
@@ -108,7 +108,7 @@ class ActivationProbe:
 
     def layer(self, module: nn.Module, name: str, *, output: Any) -> None:
         """A layer has put something out."""
-        if not _is_training(module):
+        if not is_training(module):
             return
         if not isinstance(output, Tensor):  # a recurrent layer gives its outputs first, and then its state
             output = next((part for part in output if isinstance(part, Tensor)), None) if _is_row(output) else None
@@ -179,7 +179,8 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
-def _is_training(module: nn.Module) -> bool:
+def is_training(module: nn.Module) -> bool:
+    """Whether a forward pass of now is one of training."""
     return module.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 

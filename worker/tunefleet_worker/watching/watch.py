@@ -1,6 +1,7 @@
 """Watching a model train: at log-spaced updates hooks look at gradients, steps and activations, and go again.
 
-Between those updates one hook on the optimizer counts, which costs a microsecond. Which updates are watched depends on
+Between those updates one hook on the optimizer counts, which costs a microsecond; what the model is given is looked at
+until all samples were seen once. Which updates are watched depends on
 their number alone, and nothing is drawn or changed: a watched training equals an unwatched one bit for bit, and the
 same training is watched at the same updates wherever it was interrupted.
 """
@@ -17,6 +18,7 @@ from torch.optim import Optimizer
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.telemetry import Telemetry
 from tunefleet_worker.watching.activations import ActivationProbe
+from tunefleet_worker.watching.inputs import InputProbe
 from tunefleet_worker.watching.records import Record, records_of, summary_of, telemetry_of
 from tunefleet_worker.watching.schedule import is_kept, next_watched
 from tunefleet_worker.watching.updates import UpdateProbe
@@ -56,6 +58,7 @@ class Watch:
         self._notes: list[str] = []
         self._changes: UpdateProbe | None = None
         self._outputs: ActivationProbe | None = None
+        self._inputs = InputProbe(model)
         self._n_written = 0
         self._pre_hooks: list[Any] = []
         self._post_hook = self._optimizers[-1].register_step_post_hook(self._on_step)
@@ -64,10 +67,12 @@ class Watch:
     def summaries(self) -> dict[str, float]:
         """Metrics of the watched updates since the last call; empty when there were none."""
         recent, self._recent = self._recent, []
-        return summary_of(recent)
+        return summary_of(recent) | self._inputs.news()
 
     def telemetry(self) -> Telemetry:
         """Everything that was seen so far."""
+        for note in self._inputs.notes:
+            self._note(note)
         return telemetry_of(self._records, updates=self._updates, notes=self._notes)
 
     def is_due(self) -> bool:
@@ -84,13 +89,16 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """What `restore` of another process needs to go on from here, as JSON."""
-        return {"telemetry": self.telemetry().model_dump_json(), "recent": list(self._recent)}
+        seen = {"recent": list(self._recent), "inputs": self._inputs.state()}
+        return {"telemetry": self.telemetry().model_dump_json(), **seen}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where another watch of the same training had come to."""
         earlier = Telemetry.model_validate_json(state["telemetry"])
         self._records, self._recent = records_of(earlier), list(state["recent"])
         self._updates, self._notes = earlier.updates, list(earlier.notes)
+        if (inputs := state.get("inputs")) is not None:  # checkpoints of older workers have none
+            self._inputs.restore(inputs)
         self._next = next_watched(self._updates)
         self._disarm()
         self._arm_if_next()
@@ -98,6 +106,7 @@ class Watch:
     def close(self) -> None:
         """Take all hooks away; safe to call twice."""
         self._is_over = True
+        self._inputs.close()
         self._disarm()
         self._post_hook.remove()
 

@@ -13,6 +13,7 @@ from tunefleet_master.diagnosis.training.generalising import (
     Overfit,
     ValidationBelowTraining,
 )
+from tunefleet_master.diagnosis.training.inputs import InputsShifted, InputsUnscaled, Leak
 from tunefleet_master.diagnosis.training.inside import DeadUnits, LayersApart, UpdateRatio
 from tunefleet_master.diagnosis.training.progress import (
     NothingCarriesOver,
@@ -27,6 +28,9 @@ from tunefleet_master.diagnosis.training.stability import Diverged, NegativeLoss
 TRIAL_RULES: tuple[TrialRule, ...] = (
     Diverged(),
     NegativeLoss(),
+    Leak(),
+    InputsShifted(),
+    InputsUnscaled(),
     NotShuffled(),
     NothingLearned(),
     NothingCarriesOver(),
@@ -50,6 +54,8 @@ TRIAL_RULES: tuple[TrialRule, ...] = (
 """What explains the others comes first."""
 
 EXPLAINED = {
+    "leak": frozenset({"no_gap", "validation_below_training"}),
+    "inputs_shifted": frozenset({"overfit", "nothing_carries_over", "noisy_validation"}),
     "diverged": frozenset({"rate_too_high", "overfit", "noisy_validation", "budget_too_long", "plateau"}),
     "nothing_learned": frozenset({"underfit", "plateau", "budget_too_long", "rate_too_low"}),
     "nothing_carries_over": frozenset({"overfit", "budget_too_long", "rate_too_low"}),

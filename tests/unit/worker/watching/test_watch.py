@@ -98,6 +98,7 @@ def test_a_watched_training_equals_an_unwatched_one_bit_for_bit() -> None:
 def test_hooks_are_there_at_watched_updates_only_and_gone_at_the_end() -> None:
     model, data = mlp(), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    of_inputs = 1  # until all samples were seen once
 
     def hooks() -> int:
         of_modules = sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules())
@@ -106,7 +107,7 @@ def test_hooks_are_there_at_watched_updates_only_and_gone_at_the_end() -> None:
     watch = Watch(model, [optimizer])
     armed = []
     for _ in range(20):
-        armed.append(hooks() > 0)
+        armed.append(hooks() > of_inputs)
         train(model, optimizer, data, updates=1)
     assert [update for update, is_armed in enumerate(armed) if is_armed] == watch.telemetry().step
     assert watch.telemetry().step == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 16, 19]
