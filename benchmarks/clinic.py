@@ -1,14 +1,15 @@
 """How well the doctor reads curves: trainings with a planted fault, and healthy ones beside them.
 
-Sixteen faults, five seeds each, and forty healthy trainings, of small networks on six data sets. Thresholds were set
+Sixteen faults, five seeds each, and forty healthy trainings, of small networks on eight data sets. Thresholds were set
 on the development part, mnist1d and made-up waves with two architectures; the heldout part is digits and Fashion-MNIST
-(14 x 14) with two others, the fresh part made-up chirps and shapes with two more. Printed for each fault: how often any
-alarm was raised, and one that names it; for each rule: how often it alarms where it should and among healthy runs. An
-alarm is a finding that is a warning or graver. The intervals are Wilson's of 95 %.
+(14 x 14) with two others, the fresh part made-up chirps and shapes with two more, the last part pulses and gratings
+with two more yet. Printed for each fault: how often any alarm was raised, and one that names it; for each rule: how
+often it alarms where it should and among healthy runs. An alarm is a finding that is a warning or graver. The intervals
+are Wilson's of 95 %.
 
 Fashion-MNIST is read as the built-in tasks read it (apt-get install dataset-fashion-mnist, or TUNEFLEET_DATA).
 
-python benchmarks/clinic.py [--quick] [--part heldout|fresh|development] [--seeds N] [--first-seed N] [--jobs N]
+python benchmarks/clinic.py [--quick] [--part heldout|fresh|last|development] [--seeds N] [--first-seed N] [--jobs N]
     [--cache FOLDER] [--json]
 """
 
@@ -92,7 +93,7 @@ def _plain(share: Share) -> dict[str, Any]:
 def main() -> None:
     """Train, judge and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["development", "heldout", "fresh"], default="heldout")
+    parser.add_argument("--part", choices=["development", "heldout", "fresh", "last"], default="heldout")
     parser.add_argument("--quick", action="store_true", help="one seed of each fault")
     parser.add_argument("--seeds", type=int, help="of each fault, 5 unless given; two healthy runs for each")
     parser.add_argument("--first-seed", type=int, default=0, help="another one gives trainings that nobody has seen")

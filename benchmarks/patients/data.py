@@ -1,4 +1,4 @@
-"""Six small data sets, of six to ten classes, each in a training and a validation part."""
+"""Eight small data sets, of six to ten classes, each in a training and a validation part."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ N_TRAIN, N_VALIDATION = 1_600, 500  # at most; digits is smaller
 WAVE_CLASSES, WAVE_LENGTH, WAVE_NOISE = 8, 40, 0.5
 CHIRP_CLASSES, CHIRP_LENGTH, CHIRP_NOISE = 6, 48, 0.6
 SHAPE_CLASSES, SHAPE_SIDE, SHAPE_NOISE = 6, 12, 0.3
+PULSE_CLASSES, PULSE_LENGTH, PULSE_NOISE = 6, 44, 0.3
+GRATING_CLASSES, GRATING_SIDE, GRATING_NOISE = 8, 10, 0.7
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,47 @@ def _shapes() -> Data:
     return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, SHAPE_CLASSES)
 
 
+@cache
+def _pulses() -> Data:
+    """A bell, a box, a tooth that leans left or right, two bells, a bell that swings through zero, in noise."""
+    generator = torch.Generator().manual_seed(3)
+    n = N_TRAIN + N_VALIDATION
+    labels = torch.randint(PULSE_CLASSES, (n,), generator=generator)
+    centre = PULSE_LENGTH / 2 + 5 * (torch.rand(n, 1, generator=generator) - 0.5)
+    x = (torch.arange(PULSE_LENGTH) - centre) / (3.0 + 2.0 * torch.rand(n, 1, generator=generator))
+    inside = x.abs() < 1
+    drawn = torch.stack(
+        [
+            torch.exp(-2 * x.square()),
+            inside.float(),
+            inside * (1 - x) / 2,
+            inside * (1 + x) / 2,
+            torch.exp(-8 * (x - 0.9).square()) + torch.exp(-8 * (x + 0.9).square()),
+            2 * x * torch.exp(-2 * x.square()),
+        ]
+    )
+    height = 1.5 + torch.rand(n, 1, generator=generator)
+    inputs = height * drawn[labels, torch.arange(n)]
+    inputs = inputs + PULSE_NOISE * torch.randn(n, PULSE_LENGTH, generator=generator)
+    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, PULSE_CLASSES)
+
+
+@cache
+def _gratings() -> Data:
+    """Stripes of four directions and two widths, shifted by up to 0.4 of their width, in noise."""
+    generator = torch.Generator().manual_seed(4)
+    n = N_TRAIN + N_VALIDATION
+    labels = torch.randint(GRATING_CLASSES, (n,), generator=generator)
+    angle = math.pi / 4 * (labels // 2) + 0.2 * (torch.rand(n, generator=generator) - 0.5)
+    frequency = torch.where(labels % 2 == 0, 0.12, 0.25).view(n, 1, 1)
+    axis = torch.arange(GRATING_SIDE, dtype=torch.float32)
+    along = axis.view(1, 1, -1) * angle.cos().view(n, 1, 1) + axis.view(1, -1, 1) * angle.sin().view(n, 1, 1)
+    phase = 0.4 * torch.rand(n, 1, 1, generator=generator)
+    inputs = torch.sin(2 * math.pi * (frequency * along + phase))
+    inputs = inputs + GRATING_NOISE * torch.randn(n, GRATING_SIDE, GRATING_SIDE, generator=generator)
+    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, GRATING_CLASSES)
+
+
 def _divided(inputs: Tensor, labels: Tensor, classes: int) -> Data:
     train = Samples(inputs[:N_TRAIN], labels[:N_TRAIN])
     return Data(train, Samples(inputs[N_TRAIN:], labels[N_TRAIN:]), classes)
@@ -120,6 +163,8 @@ DATASETS: Mapping[str, Callable[[], Data]] = MappingProxyType(
         "waves": _waves,
         "chirps": _chirps,
         "shapes": _shapes,
+        "pulses": _pulses,
+        "gratings": _gratings,
         "digits": lambda: _built_in("digits"),
         "fashion_mnist": lambda: _built_in("fashion_mnist", halved=True),
     }

@@ -137,9 +137,9 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "gradients_not_zeroed": Fault(signs=("rate_too_high", "diverged", "update_ratio"), clears_gradients=False),
         "frozen_layer": Fault(signs=("layers_apart",), forgets=True),
         "detached_head": Fault(signs=("layers_apart",), network=_Detached),
-        "validation_in_training": Fault(signs=("no_gap", "validation_below_training"), data=_leaked),
+        "validation_in_training": Fault(signs=("leak", "no_gap", "validation_below_training"), data=_leaked),
         "inputs_x100": Fault(
-            signs=("loss_beside_accuracy", "diverged", "rate_too_high", "layers_apart"),
+            signs=("inputs_unscaled", "loss_beside_accuracy", "diverged", "rate_too_high", "layers_apart"),
             settings=lambda patient: changed(patient, normalization="none"),
             data=lambda data, _generator: data.with_parts(_raw(data.train), _raw(data.validation)),
         ),
@@ -156,7 +156,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             evaluates=False,
         ),
         "validation_not_standardised": Fault(
-            signs=("overfit", "nothing_carries_over"),
+            signs=("inputs_shifted", "overfit", "nothing_carries_over"),
             data=lambda data, _generator: data.with_parts(data.train, _raw(data.validation)),
         ),
         "not_shuffled": Fault(

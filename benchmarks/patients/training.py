@@ -18,6 +18,7 @@ from tunefleet_worker.tasks.image_classification import SAMPLES_AGAIN
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import shuffled_batches
 from tunefleet_worker.training.samples import Samples
+from tunefleet_worker.watching.inputs import InputProbe
 
 MOMENTUM = 0.9
 Curve = list[dict[str, float]]
@@ -36,13 +37,13 @@ def trained(patient: Patient) -> tuple[Curve, dict[str, float]]:
     optimizer = _optimizer(settings, network, forgets=fault.forgets)
     again = data.train.drawn(SAMPLES_AGAIN * len(data.validation))
     schedule = LambdaLR(optimizer, lambda epoch: _share_of_rate(settings, epoch))
-    ratios = UpdateRatios(network)
+    ratios, given = UpdateRatios(network), InputProbe(network)
     curve: Curve = []
     for _ in range(settings.epochs):
         learned = _epoch(network, data.train, optimizer=optimizer, ratios=ratios, fault=(fault, settings))
         judged = _judged(network, data.validation, in_evaluation=fault.evaluates)
         learned["train_eval_loss"] = _judged(network, again, in_evaluation=fault.evaluates)["val_loss"]
-        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch()})
+        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch(), **given.news()})
         schedule.step()
         if not all(math.isfinite(curve[-1][name]) for name in ("train_loss", "val_loss")):
             break
@@ -60,6 +61,7 @@ def _built(settings: Settings, data: Data) -> nn.Sequential:
             activation=settings.activation,
             dropout=settings.dropout,
             normalization=settings.normalization,
+            residual=settings.residual,
         )
     )
     assert isinstance(network, nn.Sequential)
