@@ -159,6 +159,13 @@ def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
     assert cli("show", study.name).code == 2
 
 
+def test_resuming_a_complete_study_says_how_it_gets_more_trials(cli: Cli, study: Study) -> None:
+    finish(study)
+    ran = cli("resume", study.name)
+    assert f"More trials: `tunefleet edit {study.name} --trials 10`." in ran.err
+    assert "3/10 trials, 0 running" in cli("edit", study.name, "--trials", 10).err
+
+
 def test_a_study_that_was_stopped_does_not_count_what_never_ran(cli: Cli, study: Study) -> None:
     with study.claim() as trial:
         assert trial is not None

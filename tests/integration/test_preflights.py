@@ -21,6 +21,7 @@ Cli = Callable[..., Result]
 
 BUG = Check(code="gradient", passed=False, saw="no gradient reaches body.weight", likely="a tensor is detached")
 DOUBT = Check(code="start", passed=False, blocks=False, saw="the loss begins at 9.1", likely="inputs are not scaled")
+UNFIT = Check(code="overfit", passed=False, saw="accuracy 0.4 on 64 samples after 100 updates", likely="the labels")
 FITTED = Check(code="overfit", passed=True, saw="accuracy 1 on 64 samples after 20 updates")
 
 
@@ -61,7 +62,7 @@ def settle(client: Client, study: Study, *checks: Check) -> EndResponse:
 @pytest.fixture
 def blocked(client: Client, file: Path) -> Study:
     study = client.submit(file)
-    assert settle(client, study, BUG, DOUBT, FITTED).study_state == "blocked"
+    assert settle(client, study, BUG, DOUBT, UNFIT).study_state == "blocked"
     return study
 
 
@@ -78,6 +79,7 @@ def test_ls_show_and_watch_tell_the_finding_and_what_to_do(cli, blocked):
     assert "no gradient reaches body.weight" in listed
     shown = cli("show", blocked.name).output
     assert "preflight blocked: no gradient reaches body.weight (lr=0.01)" in shown
+    assert "accuracy 0.4" not in shown  # it follows
     assert "preflight doubt: the loss begins at 9.1 (lr=0.01)" in shown
     watched = cli("watch", blocked.name)
     assert watched.exit_code == 1

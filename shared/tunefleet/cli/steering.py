@@ -37,8 +37,14 @@ def resume(
 
     With --anyway a study that its preflight has blocked runs all the same.
     """
+    from tunefleet.protocol import StudyState
+
     with connected(url, token) as client:
-        _told(client.study(study).resume(anyway=anyway), as_json)
+        view = client.study(study).resume(anyway=anyway)
+        _told(view, as_json)
+    if view.state is StudyState.COMPLETE and not as_json:
+        more = max(2 * (view.most_trials or 0), 10)
+        output.say(f"It is over, so that nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`.")
 
 
 @app.command(epilog=examples("tunefleet stop digits"))
