@@ -56,7 +56,7 @@ class InputProbe:
         self._gap: list[Tensor] = []  # signatures of what is judged between two batches of training
         self._trained, self._judged = _Moments(), _Moments()
         self._found: dict[str, float] = {}
-        self._is_final = False  # validation was compared with all of training
+        self._is_final = False  # whether validation was compared with all of training
         self._told: dict[str, float] = {}
         self._is_scaled_within = _begins_with_norm(model)
         if not self.is_over:
@@ -64,39 +64,29 @@ class InputProbe:
 
     def news(self) -> dict[str, float]:
         """As metrics, what can be said by now and was not said before."""
-        if self.is_over:
-            return {}
-        try:
-            if INPUT_SCALE not in self._told:
-                self._found |= self._of_training()
-            if self._gap:
-                self._found |= self._of_gap()
-        except Exception as error:
-            self._fail(error)
-            return {}
-        if self._is_final:
-            self.close()
+        if not self.is_over:
+            try:
+                self._compare()
+            except Exception as error:
+                self._fail(error)
         news = {name: value for name, value in self._found.items() if self._told.get(name) != value}
         self._told |= news
         return news
 
     def state(self) -> dict[str, Any]:
         """What `restore` of another process needs, as JSON."""
+        said = {"is_over": self.is_over, "found": dict(self._found), "told": dict(self._told)}
         if self.is_over:
-            return {"is_over": True}
-        return {
-            "is_over": False,
-            "known": self._known.state(),
-            "trained": self._trained.measured(),
-            "told": dict(self._told),
-        }
+            return said
+        return {**said, "known": self._known.state(), "trained": self._trained.measured()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where another probe of the same training had come to."""
+        self._found, self._told = dict(state["found"]), dict(state["told"])
         if state["is_over"]:
             self.close()
         else:
-            self._known, self._told = _Known.of(state["known"]), dict(state["told"])
+            self._known = _Known.of(state["known"])
             self._trained = _Moments([tuple(each) for each in state["trained"]])
 
     def close(self) -> None:
@@ -109,6 +99,8 @@ class InputProbe:
         inputs = next((each for each in (*args, *kwargs.values()) if isinstance(each, Tensor) and each.dim()), None)
         if inputs is None or not inputs.numel() or torch.compiler.is_compiling():
             return
+        if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
+            return  # what is captured runs without hooks, and may not wait for a result
         try:
             self._look(inputs, is_judged=not is_training(model))
         except Exception as error:  # no training ends for what watches it
@@ -122,11 +114,20 @@ class InputProbe:
                 self._gap.append(signatures(inputs))
             return
         if self._gap:
-            self._found |= self._of_gap()
+            self._compare()
             self._gap, self._judged = [], _Moments()
         self._trained.add(inputs)
         if not self._known.is_whole:
             self._known.add(signatures(inputs))
+
+    def _compare(self) -> None:
+        """Find what can be found by now; the end, once validation was compared with all of training."""
+        if INPUT_SCALE not in self._told:
+            self._found |= self._of_training()
+        if self._gap:
+            self._found |= self._of_gap()
+        if self._is_final:
+            self.close()
 
     def _of_gap(self) -> dict[str, float]:
         """What the judged samples are beside those of training; empty where none of them are validation's."""
@@ -267,7 +268,7 @@ class _Known:
 
 
 class _Moments:
-    """Mean and mean square of the first batches of one kind; what holds no real numbers has none."""
+    """Mean and variance of the first batches of one kind; what holds no real numbers has none."""
 
     def __init__(self, known: Sequence[tuple[float, float]] = ()) -> None:
         self._known = list(known)
@@ -277,7 +278,7 @@ class _Moments:
         """A batch, if it is one of the first."""
         if inputs.is_floating_point() and len(self._known) + len(self._pending) // 2 < _MOMENT_BATCHES:
             numbers = sample(inputs, OUTPUT_SAMPLE).float()
-            self._pending += [numbers.mean(), numbers.square().mean()]
+            self._pending += [mean := numbers.mean(), (numbers - mean).square().mean()]
 
     def measured(self) -> list[tuple[float, float]]:
         """Of each batch."""
@@ -291,8 +292,8 @@ class _Moments:
         finite = [each for each in chosen if math.isfinite(sum(each))]
         if not finite:
             return None
-        mean, square = (statistics.fmean(column) for column in zip(*finite, strict=True))
-        return mean, math.sqrt(max(square - mean * mean, 0.0))
+        means, variances = zip(*finite, strict=True)
+        return statistics.fmean(means), math.sqrt(statistics.fmean(variances) + statistics.pvariance(means))
 
 
 def _mark(batch: Tensor) -> int:

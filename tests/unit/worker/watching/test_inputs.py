@@ -143,6 +143,17 @@ def test_it_is_over_once_validation_was_compared_with_all_of_training() -> None:
     assert told[2:] == [{}, {}]
 
 
+def test_it_is_over_also_where_nobody_asks_before_the_end() -> None:
+    model = network()
+    probe = InputProbe(model)
+    for epoch in range(4):
+        learn(model, drawn(N), epoch=epoch)
+        judge(model, drawn(100, seed=1))
+    assert probe.is_over
+    assert probe.news().keys() == {VAL_SEEN, INPUT_SCALE, INPUT_SHIFT}
+    assert probe.news() == {}
+
+
 def test_a_probe_that_is_restored_says_what_an_unbroken_one_says() -> None:
     train, validation = drawn(N), torch.cat([drawn(N)[:30], drawn(120, seed=1)])
 
