@@ -18,7 +18,7 @@ MAX_LINES = 6  # more cannot be told apart
 LOG_FROM_RATIO = 50.0  # values that span more than this hide their end on a linear axis
 
 # Which part of the data a metric is about, in its name's first or last word.
-PARTS = ("train", "val", "valid", "validation", "test")
+PARTS = ("train", "val", "valid", "validation", "test", "eval", "dev")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ def charts_of(curve: Sequence[Point], *, leave_out: Collection[str] = ()) -> lis
 def family_of(metric: str) -> str:
     """What the metric measures, whichever data it is about: `val_loss` and `train/loss` are both `loss`."""
     words = [word for word in metric.replace("/", "_").split("_") if word]
-    if len(words) > 1 and words[0].lower() in PARTS:
+    while len(words) > 1 and words[0].lower() in PARTS:
         words = words[1:]
-    elif len(words) > 1 and words[-1].lower() in PARTS:
+    if len(words) > 1 and words[-1].lower() in PARTS:
         words = words[:-1]
     return "_".join(words) or metric
 

@@ -70,12 +70,16 @@ MEANINGS = {
 }
 
 
+ONLY_AS_ALARMS = frozenset({"no_gap", "validation_below_training", "noisy_validation"})
+"""Of which notes are no matter, however many trials have them."""
+
+
 def shared_findings(view: StudyView) -> Iterator[Finding]:
     """Findings that half of the best trials have, in the order of their rules."""
     found = {number: trial_findings(curve) for number, curve in view.reported.best.items()}
     for rule in TRIAL_RULES:
         having = {number: each for number, all_of in found.items() for each in all_of if each.code == rule.code}
-        is_excused = rule.code in ("no_gap", "validation_below_training") and not any(map(is_alarm, having.values()))
+        is_excused = rule.code in ONLY_AS_ALARMS and not any(map(is_alarm, having.values()))
         if len(having) >= max(LEAST_TRIALS, LEAST_SHARE * len(found)) and not is_excused:
             yield _finding(view, having, n_best=len(found))
 

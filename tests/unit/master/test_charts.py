@@ -24,6 +24,7 @@ def curve(**series: list[float]) -> list[Point]:
     [
         ("train_loss", "loss"),
         ("val/loss", "loss"),
+        ("train_eval_loss", "loss"),
         ("accuracy_test", "accuracy"),
         ("validation_top_5", "top_5"),
         ("lr", "lr"),

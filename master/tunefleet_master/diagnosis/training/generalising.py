@@ -195,6 +195,7 @@ class NoisyValidation:
 
     noise: float = 0.2  # of the level, as a standard deviation
     severe: float = 0.35
+    least: int = 6  # evaluations in the last half for a warning; of fewer nobody knows a deviation
 
     code: ClassVar[str] = "noisy_validation"
     source: ClassVar[str] = f"Google tuning playbook, on trial variance; {CALIBRATED}."
@@ -210,7 +211,7 @@ class NoisyValidation:
             return None
         return Finding(
             code=self.code,
-            severity=Severity.WARNING if noise >= self.severe * level else Severity.NOTE,
+            severity=Severity.WARNING if noise >= self.severe * level and len(values) >= self.least else Severity.NOTE,
             sentence=f"{validation.name} jumps by {noise / level:.0%} of itself from one evaluation to the next in the "
             "last half of training: which step is the best is luck.",
             remedy="Let the learning rate fall to 0 at the end, average the weights (EMA), take a larger validation "

@@ -163,6 +163,12 @@ def test_validation_as_good_as_training_is_no_alarm_before_training_is_known_by_
     assert "no_gap" not in said(curve(**little, train_eval_loss=falling(2.2, 0.8)))
 
 
+@pytest.mark.parametrize(("n", "severity"), [(8, Severity.NOTE), (12, Severity.WARNING)])
+def test_jumps_among_few_evaluations_are_no_alarm(n: int, severity: Severity) -> None:
+    jumps = [value * (1.6 if i % 2 else 0.7) for i, value in enumerate(falling(2.0, 0.5, n=n))]
+    assert said(curve(val_loss=jumps))["noisy_validation"].severity is severity
+
+
 def test_a_rate_is_named_where_the_configuration_has_one() -> None:
     finding = said(curve(train_loss=[2.0, 1.5, math.inf], params={"lr": 0.3}))["diverged"]
     assert finding.remedy.startswith("Lower lr from 0.3 to 0.03")
