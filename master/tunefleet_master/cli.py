@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -212,6 +213,7 @@ def _default_folder() -> Path:
 
 
 def _serve(settings: Settings, announce: Path | None) -> None:
+    gc.disable()  # until the server listens: what is imported stays
     from tunefleet_master import logs, server
     from tunefleet_master.app import create_app
 

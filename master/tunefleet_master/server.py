@@ -108,10 +108,12 @@ async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], N
 def _spare_collector() -> None:
     """Take what the start has made out of the garbage collector's sight: it is there to stay.
 
-    Else every full collection walks through a few hundred thousand objects of modules, types and statements.
+    Else every full collection walks through a few hundred thousand objects of modules, types and statements. The
+    collector may be off until then, so that it does not do so many times during the imports.
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from tunefleet.model import Model
 from tunefleet.names import LARGEST_ID, Name, TrialId
@@ -35,6 +35,8 @@ Number = Annotated[int, Path(ge=0, le=LARGEST_ID, description="The trial's numbe
 
 class Listing(Model):
     """The query of a list of trials."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)  # a query's fields are described before a schema is made
 
     state: TrialState | None = None
     """Only trials in this state."""

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-import psycopg
 from sqlalchemy import URL, Connection, text
 
 CHANNEL = "tunefleet"
@@ -62,6 +61,8 @@ class Listener:
         self._thread.join()
 
     def _run(self) -> None:
+        import psycopg  # on SQLite nobody needs it
+
         while not self._closing.is_set():
             try:
                 self._listen()
@@ -70,6 +71,8 @@ class Listener:
                 self._closing.wait(RECONNECT_AFTER_S)
 
     def _listen(self) -> None:
+        import psycopg
+
         with psycopg.connect(
             self._conninfo, autocommit=True, connect_timeout=5, application_name="tunefleet-listener"
         ) as connection:

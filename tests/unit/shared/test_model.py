@@ -14,11 +14,34 @@ from tunefleet.protocol import ClaimRequest, FailRequest, Page, Report, StatusVi
 
 class Inner(Model):
     low: float = Field(alias="from")
+    """The smallest value."""
 
 
 class Outer(Model):
     inner: Inner
     items: list[Inner] = Field(default_factory=list)
+
+
+class Described(Inner):
+    """What two fields are."""
+
+    high: int | None = None
+    """The largest value."""
+    inner: Inner | None = None
+    """Another one,
+    for more."""
+    plain: int = 0
+
+
+def test_a_schema_describes_fields_by_the_texts_below_them() -> None:
+    properties = Described.model_json_schema()["properties"]
+    texts = {name: shown_as.get("description") for name, shown_as in properties.items()}
+    assert texts == {
+        "from": "The smallest value.",
+        "high": "The largest value.",
+        "inner": "Another one,\nfor more.",
+        "plain": None,
+    }
 
 
 def test_an_error_names_the_field_below_the_place_of_the_data() -> None:
