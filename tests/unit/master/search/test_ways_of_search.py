@@ -6,7 +6,7 @@ Where it can be, on real trainings: `benchmarks/choosing/mnist1d_curves.npz` has
 from __future__ import annotations
 
 import math
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,25 @@ def test_where_two_of_seven_parameters_matter_32_random_trials_are_better_than_a
 
         gains.append(min(map(loss, grid)) - min(map(loss, at_random(space, 32, seed=seed))))
     assert fmean(gains) > 0.1
+
+
+def test_sixteen_random_networks_are_better_than_a_grid_whose_luck_depends_on_where_it_stands() -> None:
+    """Two values of each of four parameters, anywhere, test the rate twice; by chance both are good."""
+    task, space = curves.load("mnist1d"), curves.SPACE
+    fixed = {name: space.parameters[name].to_unit(of) for name, of in (("kind", "cnn"), ("optimizer", "adam"))}
+    middle = {**dict.fromkeys(space.names, 0.5), **fixed, "depth": 0.99}
+
+    def least(points: Any) -> float:
+        searched = (dict(zip(("lr", "batch_size", "weight_decay", "dropout"), it, strict=True)) for it in points)
+        return min(task.train(space.from_unit({**middle, **it})).values[-1] for it in searched)
+
+    corners = np.array(list(np.ndindex(2, 2, 2, 2))) / 2
+    generators = [np.random.default_rng(seed) for seed in range(60)]
+    grid = [least((corners + it.random(4) / 2).tolist()) for it in generators]
+    random = [least(it.random((16, 4)).tolist()) for it in generators]
+    # Measured: 0.294 ± 0.084 against 0.213 ± 0.056, and random is the better one in 7 of 10.
+    assert fmean(random) < fmean(grid) - 0.03
+    assert stdev(random) < 0.85 * stdev(grid)
 
 
 def linear(parameter: Any) -> Any:
