@@ -59,8 +59,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	@"$(BIN)/tunefleet" demo $(ARGS)
 
-test: check
-	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+# The types take one core for a minute, so the checks run beside the tests; what they found stands below the tests.
+test: $(STAMP)
+	@found=$$(mktemp); $(MAKE) check >"$$found" 2>&1 & checks=$$!; \
+	trap 'kill $$checks 2>/dev/null || true; rm -f "$$found"' EXIT; \
+	tested=0; "$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS) || tested=$$?; \
+	checked=0; wait $$checks || checked=$$?; cat "$$found"; exit $$((tested ? tested : checked))
 
 test-long: $(STAMP)
 	@"$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal -m slow --timeout 1200 $(PYTEST_ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import http.client
 import json
@@ -11,6 +12,11 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from tests.integration.conftest import Api
+
+from tunefleet_master.app import create_app
+from tunefleet_master.settings import Settings
 
 JSON = {"Content-Type": "application/json"}
 HERE = "@here@"
@@ -87,6 +93,37 @@ READING = (
     *("/trials/1?max_points={}", "/trials/1/artifacts/{}", "/bundles/{}", "/schema/{}", "/{}"),
 )
 PAGES = ("/?x={}", "/studies/{}", "/studies/good?sort={}", "/studies/good?page={}", "/trials/{}", "/static/{}", "/{}")
+
+
+class SameThread(httpx.BaseTransport):
+    """Asks a master whose loop runs on this thread while a request does: no thread to pass each of thousands to."""
+
+    def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
+        self._asked = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._runner = runner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._runner.run(self._answer(request))
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._asked.handle_async_request(request)
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        body = b"".join([part async for part in answer.stream])
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(body))
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[Api]:
+    """A master in this thread: for one request at a time."""
+    app = create_app(settings)
+    lifespan = app.router.lifespan_context(app)
+    with asyncio.Runner() as runner:
+        runner.run(lifespan.__aenter__())
+        with httpx.Client(
+            transport=SameThread(app, runner), base_url="http://127.0.0.1", follow_redirects=True
+        ) as http:
+            yield Api(http)
+        runner.run(lifespan.__aexit__(None, None, None))
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
