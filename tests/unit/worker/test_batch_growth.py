@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from tests.unit.worker.trained import network, parts
 from torch import nn
 
 from tunefleet_worker.training import curves
 from tunefleet_worker.training.batch_growth import BatchPlan, grown, noise_scale
-from tunefleet_worker.training.epochs import n_batches, shuffled_batches
+from tunefleet_worker.training.epochs import Recipe, n_batches, score, shuffled_batches, train_epoch
 from tunefleet_worker.training.optimizers import build_optimizer
 from tunefleet_worker.training.schedules import Schedule
 
@@ -68,3 +71,31 @@ def test_a_schedule_follows_the_plan() -> None:
 def test_batches_are_counted_as_they_are_made(n: int) -> None:
     assert n_batches(n, 10) == len(list(shuffled_batches(n, 10)))
     assert torch.cat(list(shuffled_batches(n, 10))).sort().values.tolist() == list(range(n))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_losses_stay_within_a_seventh_of_those_of_the_decayed_rate_with_half_of_the_updates(seed: int) -> None:
+    """A CNN on mnist1d with SGD 0.02, batches of 20, by four at epochs 12, 18 and 24 of 30."""
+    samples = parts()[0]
+    steps, n = curves.step(1, 1 / 4), len(samples)
+
+    def decay(epoch: int) -> float:
+        return steps((epoch >= 12) + (epoch >= 18) + (epoch >= 24))
+
+    def losses(plan: BatchPlan) -> list[float]:
+        model = network(seed)
+        optimizer = build_optimizer("sgd", model, lr=0.02)
+        recipe = Recipe(after_step=(Schedule(optimizer, plan.curve()).step,))
+        found = []
+        for size in plan.sizes:
+            train_epoch(model, samples, optimizer=optimizer, batch_size=size, recipe=recipe)
+            found.append(score(model, samples).loss)
+        return found
+
+    growing = BatchPlan.growing(20, decay, n_samples=n, epochs=30)
+    decaying = BatchPlan(n, (20,) * 30, tuple(map(decay, range(30))))
+    pairs = list(zip(losses(decaying), losses(growing), strict=True))
+    print(f"{decaying.updates_before(30)} updates, {growing.updates_before(30)}, last losses {pairs[-1]}")
+    assert growing.updates_before(30) < 0.5 * decaying.updates_before(30)
+    assert max(abs(math.log(decayed / grown)) for decayed, grown in pairs[12:]) < 0.15
