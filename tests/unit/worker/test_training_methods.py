@@ -53,6 +53,7 @@ def test_rate_matters_most_and_the_range_test_finds_a_good_one() -> None:
     assert trained(suggested) > seen[1e-2] - 0.1
 
 
+@pytest.mark.slow
 def test_a_study_whose_range_ends_below_the_best_rate_is_told_so() -> None:
     def loss(params: dict[str, Any]) -> float:
         model = network()
@@ -64,23 +65,27 @@ def test_a_study_whose_range_ends_below_the_best_rate_is_told_so() -> None:
 
 
 @pytest.mark.slow
-def test_updates_to_a_loss_fall_with_the_batch_and_then_no_further() -> None:
+def test_updates_to_a_loss_fall_as_the_batch_grows_and_then_no_further() -> None:
+    samples = parts()[0]
+    looked_at = Samples(samples.inputs[:800], samples.labels[:800])
+
     def updates(batch_size: int, lr: float) -> int:
-        model, n = network(kind="mlp", width=64, depth=2), 0
+        """To a loss of 1.3, looked at every third update of large batches and every tenth of small ones."""
+        model, n, every = network(kind="mlp", width=64, depth=2), 0, 10 if batch_size < 256 else 3
         optimizer = build_optimizer("sgd", model, lr=lr)
-        samples = parts()[0]
-        for _ in range(20):
+        while n < 600:
             for index in shuffled_batches(len(samples), batch_size):
                 update(optimizer, functional.cross_entropy(model(samples.inputs[index]), samples.labels[index]))
                 n += 1
-            if score(model, samples).loss < 1.3:
-                return n
+                if n % every == 0 and score(model, looked_at).loss < 1.3:
+                    return n
         return 10**9
 
-    fewest = {size: min(updates(size, lr) for lr in (0.03, 0.1, 0.3)) for size in (16, 64, 256, 1024)}
+    fewest = {size: min(updates(size, lr) for lr in (0.03, 0.1, 0.2, 0.4)) for size in (16, 64, 256, 1024)}
     slopes = [math.log(fewest[b] / fewest[a]) / math.log(b / a) for a, b in pairwise(fewest)]
-    assert slopes[0] < -0.6
-    assert slopes[-1] > slopes[0] + 0.3
+    print(f"updates by batch size {fewest}, slopes {slopes}")
+    assert -1.1 < slopes[0] < -0.8
+    assert slopes[-1] > -0.35
 
 
 @pytest.mark.slow
