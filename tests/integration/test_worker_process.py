@@ -188,8 +188,9 @@ def test_a_result_survives_the_master_and_the_agent_and_is_delivered_by_the_next
         worker.wait(lambda: study.view().trials.get(TrialState.RUNNING) and study.trial(0).last_step == 2)
         master.stop(signal.SIGKILL)
         gate.touch()
-        spool = tmp_path / "w" / "attempts" / "1-1" / "spool.jsonl"
-        worker.wait(lambda: '"kind":"end"' in spool.read_text())
+        attempt = tmp_path / "w" / "attempts" / "1-1"
+        worker.wait(lambda: '"kind":"end"' in (attempt / "spool.jsonl").read_text())
+        worker.wait(lambda: (attempt / "log.txt").exists() and "the end" in (attempt / "log.txt").read_text())
         assert worker.end(signal.SIGKILL) == -signal.SIGKILL
         (tmp_path / "url").unlink()
         start_master("--port", port)
