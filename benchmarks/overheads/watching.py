@@ -20,6 +20,8 @@ from tunefleet_worker.watching.schedule import next_watched
 
 Times = tuple[float, float]
 
+BATCHES = 500  # of an epoch, in which no sample comes twice
+
 
 @dataclass(frozen=True)
 class WatchCost:
@@ -47,13 +49,16 @@ class Training:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), fused=True)
-        self._inputs, self._labels = torch.randn(256, 256), torch.randint(10, (256,))
+        self._epoch, self._labels = torch.randn(BATCHES, 256, 256), torch.randint(10, (256,))
+        self._batch = 0
 
     def run(self, updates: int) -> None:
         """Take some updates."""
         for _ in range(updates):
+            inputs = self._epoch[self._batch]
+            self._batch = (self._batch + 1) % BATCHES
             self.optimizer.zero_grad()
-            nn.functional.cross_entropy(self.model(self._inputs), self._labels).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(self.model(inputs), self._labels).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
 
 

@@ -39,7 +39,7 @@ means in standard deviations, or half of what the factor between the deviations 
 """
 
 VAL_SEEN = "watch.val_seen"
-"""The share of validation's samples that training has seen, beyond what equal samples within validation explain."""
+"""The share, at least, of validation's samples that training has seen, beyond what equal ones in validation explain."""
 
 SUMMARIES = (UPDATE_RATIO, GRAD_NORM, DEAD_UNITS, SATURATED_UNITS, INPUT_SCALE, INPUT_SHIFT, VAL_SEEN)
 """The metrics that a watch adds to a trial's reports."""

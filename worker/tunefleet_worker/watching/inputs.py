@@ -1,6 +1,6 @@
 """What a model is given: how large the numbers are, whether validation's are alike, and whether training has seen it.
 
-Samples are compared by signatures: two sums of their bits with random odd weights modulo 2^32, over at most 256 of
+Samples are compared by signatures: two sums of their bits with random odd weights modulo 2^32, over at most 128 of
 their elements (multiplicative hashing; Dietzfelbinger et al. 1997). Those of equal samples are equal; others agree once
 in 10^15 times, or where they differ in nothing that was looked at. Of large data sets those with the smallest
 signatures are kept, in both parts the same, so that a few thousand tell the share of all (a bottom-k sketch; Broder
@@ -29,13 +29,16 @@ from tunefleet_worker.watching.activations import is_compiled, is_training
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, sample
 
 MAX_SIGNATURES = 8_192
-"""Of training samples that are kept: of a million with ten thousand to judge, about sixty of these are looked up."""
+"""Of training samples that are kept: of 200,000, and ten thousand to judge, about four hundred are compared."""
 
-MAX_SAMPLES = 1_000_000
-"""Of training that are looked at, where no sample comes twice: augmentation makes each of them new."""
+MAX_SAMPLES = 200_000
+"""Of training that are looked at, where none comes twice: augmentation makes each of them new."""
+
+ALL_OF_FIRST, THEN_EVERY = 256, 8
+"""Batches of training: of a long epoch a part is enough, and what is seen of validation at least so much."""
 
 MAX_JUDGED = 10_000  # batches, between two of training
-MAX_ELEMENTS = 256  # of a sample, evenly spaced
+MAX_ELEMENTS = 128  # of a sample, evenly spaced
 _MAX_BATCHES = 64  # whose signatures lie about until they are sorted in
 _MAX_KNOWN_BATCHES = 256
 _MOMENT_BATCHES = 16
@@ -117,7 +120,7 @@ class InputProbe:
             self._compare()
             self._gap, self._judged = [], _Moments()
         self._trained.add(inputs)
-        if not self._known.is_whole:
+        if self._known.wants_next():
             self._known.add(signatures(inputs))
 
     def _compare(self) -> None:
@@ -181,7 +184,7 @@ class _Known:
     def __init__(self) -> None:
         self.is_whole = False
         """Whether samples come again, so that all have been seen, or there are too many."""
-        self._n_samples = 0
+        self._n_batches = self._n_samples = 0
         self._pending: list[Tensor] = []
         self._sorted_in = torch.empty(0, dtype=torch.int64)
         self._bound = _HIGHEST  # below which signatures are kept
@@ -191,7 +194,8 @@ class _Known:
     def of(cls, state: Mapping[str, Any]) -> Self:
         """What `state` told."""
         known = cls()
-        known.is_whole, known._n_samples, known._bound = state["is_whole"], state["n_samples"], state["bound"]
+        known.is_whole, known._bound = state["is_whole"], state["bound"]
+        known._n_batches, known._n_samples = state["n_batches"], state["n_samples"]
         known._sorted_in = torch.from_numpy(np.frombuffer(base64.b64decode(state["kept"]), dtype="<i8").copy())
         known._batches = set(state["batches"])
         return known
@@ -201,11 +205,17 @@ class _Known:
         self._sort_in()
         return {
             "is_whole": self.is_whole,
+            "n_batches": self._n_batches,
             "n_samples": self._n_samples,
             "bound": self._bound,
             "kept": base64.b64encode(self._sorted_in.numpy().astype("<i8").tobytes()).decode(),
             "batches": sorted(self._batches),
         }
+
+    def wants_next(self) -> bool:
+        """Whether the batch that comes next is to be added."""
+        self._n_batches += 1
+        return not self.is_whole and (self._n_batches <= ALL_OF_FIRST or self._n_batches % THEN_EVERY == 0)
 
     def add(self, batch: Tensor) -> None:
         """Training has seen a batch."""

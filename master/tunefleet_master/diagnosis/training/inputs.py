@@ -30,8 +30,8 @@ class Leak:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{share:.0%} of what validation is measured on was trained on: validation tells what the model "
-            "remembers.",
+            sentence=f"At least {share:.0%} of what validation is measured on was trained on: validation tells what "
+            "the model remembers.",
             remedy="Divide the samples before anything else is done with them, without equal ones in both parts "
             "(`tunefleet check STUDY.yaml --data` finds those of a built-in data set; `data.group` keeps a patient or "
             "a day in one part).",
