@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -158,13 +159,24 @@ def test_the_page_shows_findings_bars_and_gain_and_does_not_wait_for_them(client
     assert "{&#34;log&#34;: [1e-06, 0.01]}" in page
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or waits only to be reaped by its parent."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_a_process_that_dies_is_told_and_the_next_one_begins_from_the_first_event(
     client: Client, master_process: MasterProcess
 ) -> None:
     study = submitted(client, "killed", 15)
     assert study.findings().n_ended == 15
-    for child in psutil.Process(master_process.process.pid).children(recursive=True):
+    children = psutil.Process(master_process.process.pid).children(recursive=True)
+    for child in children:
         child.kill()
+    while not all(map(has_ended, children)):  # a nice process dies slowly on a busy machine
+        time.sleep(0.02)
     for _, trial in zip(range(5), study.claims(), strict=False):
         with trial:
             trial.report(loss=loss(trial.params))
