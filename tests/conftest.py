@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import chain, islice
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,19 @@ LONGEST = ("tests/contracts/test_state_machine.py", "tests/e2e/", "tests/faults/
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, or waits for processes, leases and disks, so that others compute meanwhile.
+    """Begin with what takes minutes, or waits for processes, leases and disks, on all workers but one.
 
-    Workers get the tests in stretches: left for the end, these few would keep one core busy for minutes.
+    Each worker gets a stretch of the tests, and the end of another's when it has none left. Those that wait leave half
+    of the cores to whoever computes: the last worker, which begins with the short ones.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    n_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    n_long = max(1, n_workers - 1)
+    long = [item for item in items if item.nodeid.startswith(LONGEST)]
+    short = iter([item for item in items if not item.nodeid.startswith(LONGEST)])
+    stretches = [long[i::n_long] for i in range(n_long)]
+    for stretch in stretches:
+        stretch += islice(short, max(0, len(items) // n_workers - len(stretch)))
+    items[:] = [*chain.from_iterable(stretches), *short]
 
 
 @pytest.fixture(autouse=True)
