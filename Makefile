@@ -15,6 +15,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
 MAKEFLAGS += --no-print-directory
+# A recipe that names $(MAKE) itself would be run by `make -n`, tests and all.
+SUBMAKE := $(MAKE)
 # Tests start some hundred processes: where bytecode is not kept, each of them compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -61,7 +63,7 @@ demo: $(STAMP)
 
 # The types take one core for a minute, so the checks run beside the tests; what they found stands below the tests.
 test: $(STAMP)
-	@found=$$(mktemp); $(MAKE) check >"$$found" 2>&1 & checks=$$!; \
+	@found=$$(mktemp); $(SUBMAKE) check >"$$found" 2>&1 & checks=$$!; \
 	trap 'kill $$checks 2>/dev/null || true; rm -f "$$found"' EXIT; \
 	tested=0; "$(BIN)/python" -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS) || tested=$$?; \
 	checked=0; wait $$checks || checked=$$?; cat "$$found"; exit $$((tested ? tested : checked))

@@ -10,7 +10,7 @@ from typing import Literal
 
 Part = Literal["development", "heldout", "fresh", "last"]
 
-VERSION = 3  # of the training; raised when a cached run is not what would be trained now
+VERSION = 4  # of the training; raised when a cached run is not what would be trained now
 HEALTHY_SEEDS_FACTOR = 2  # healthy runs of a data set and network for each sick run of a fault
 
 

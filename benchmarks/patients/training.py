@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -14,10 +15,12 @@ from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from tunefleet.telemetry import INPUT_SCALE
 from tunefleet_worker.tasks.image_classification import SAMPLES_AGAIN
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import shuffled_batches
 from tunefleet_worker.training.samples import Samples
+from tunefleet_worker.watching.activations import ActivationProbe
 from tunefleet_worker.watching.inputs import InputProbe
 
 MOMENTUM = 0.9
@@ -37,13 +40,14 @@ def trained(patient: Patient) -> tuple[Curve, dict[str, float]]:
     optimizer = _optimizer(settings, network, forgets=fault.forgets)
     again = data.train.drawn(SAMPLES_AGAIN * len(data.validation))
     schedule = LambdaLR(optimizer, lambda epoch: _share_of_rate(settings, epoch))
+    scale = _input_scale(network, data.train, settings.batch_size)
     ratios, given = UpdateRatios(network), InputProbe(network)
     curve: Curve = []
     for _ in range(settings.epochs):
         learned = _epoch(network, data.train, optimizer=optimizer, ratios=ratios, fault=(fault, settings))
         judged = _judged(network, data.validation, in_evaluation=fault.evaluates)
         learned["train_eval_loss"] = _judged(network, again, in_evaluation=fault.evaluates)["val_loss"]
-        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch(), **given.news()})
+        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch(), **given.news(), **scale})
         schedule.step()
         if not all(math.isfinite(curve[-1][name]) for name in ("train_loss", "val_loss")):
             break
@@ -106,6 +110,18 @@ def _epoch(
         loss_sum += loss.item() * len(batch)
         n_right += int((logits.argmax(1) == labels).sum())
     return {"train_loss": loss_sum / n, "train_accuracy": n_right / n}
+
+
+def _input_scale(network: nn.Module, samples: Samples, n: int) -> dict[str, float]:
+    """What a watch says of the first batch; the network's random state and statistics are as before."""
+    state, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    probe = ActivationProbe(network.train())
+    network(samples.inputs[:n])
+    probe.close()
+    network.load_state_dict(state)
+    torch.set_rng_state(random)
+    scale = probe.input_scale()
+    return {} if scale is None else {INPUT_SCALE: scale}
 
 
 @torch.no_grad()

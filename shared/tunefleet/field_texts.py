@@ -18,10 +18,9 @@ def texts_of(cls: type) -> dict[str, str]:
 
 def _own_texts(cls: type) -> dict[str, str]:
     try:
-        source = inspect.getsource(cls)
-    except (OSError, TypeError):
+        [found] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError):  # the last of a class within a function, with a text that is not indented
         return {}
-    [found] = ast.parse(textwrap.dedent(source)).body
     assert isinstance(found, ast.ClassDef)
     return {
         field.target.id: inspect.cleandoc(text.value.value)

@@ -34,12 +34,13 @@ networks with relu, tanh, gelu, with and without batch normalisation, SGD with m
 UPDATE_RATIO, GRAD_NORM = "watch.update_ratio", "watch.grad_norm"
 DEAD_UNITS, SATURATED_UNITS = "watch.dead_units", "watch.saturated_units"
 INPUT_SCALE, INPUT_SHIFT = "watch.input_scale", "watch.input_shift"
-"""The root mean square of what training is given, and how far validation's inputs are from that: the difference of the
-means in standard deviations, or half of what the factor between the deviations is above 1, whichever is more.
+"""The root mean square of what the first layer is given in training, and how far validation's inputs are from
+training's: the difference of the means in deviations of training's, or (f - 1) / 2 where the deviations differ by a
+factor f, whichever is more.
 """
 
 VAL_SEEN = "watch.val_seen"
-"""The share, at least, of validation's samples that training has seen, beyond what equal ones in validation explain."""
+"""The share of validation's samples that training has seen, beyond what equal samples in validation explain."""
 
 SUMMARIES = (UPDATE_RATIO, GRAD_NORM, DEAD_UNITS, SATURATED_UNITS, INPUT_SCALE, INPUT_SHIFT, VAL_SEEN)
 """The metrics that a watch adds to a trial's reports."""

@@ -185,9 +185,9 @@ class Trial(ABC):
         beside it, at the gradients' norm before any clipping, and at what the layers put out for the batch: moments,
         units that are dead or saturated. The artifact `telemetry.json` has all of it, and reports get the metrics
         `watch.update_ratio`, `watch.grad_norm`, `watch.dead_units` and `watch.saturated_units` as far as they apply.
-        Until all samples were trained on once it looks at what the model is given: `watch.input_scale`,
-        `watch.input_shift` of validation against training, and `watch.val_seen`, the share of validation's samples that
-        were trained on. What the model computes in evaluation mode, or without gradients, is taken for validation.
+        `watch.input_scale` is the size of what the first layer is given. Where a loop trains on batches, judges in
+        evaluation mode or without gradients, and reports, `watch.val_seen` is the share of validation's samples that
+        were trained on, and `watch.input_shift` how unlike the inputs of both parts are.
         Training is left as it is, and a failure of the watch ends the watch alone.
 
         Args:

@@ -10,20 +10,21 @@ from importlib import import_module
 
 from tunefleet.seeding import seed_everything
 
-gc.disable()  # what is imported stays: to walk through it again and again would take a sixth of the time
-
-for name in (
+MODULES = (
     "torch._dynamo",  # every torch optimizer imports it when it is made, which takes longer than torch itself
     "tunefleet_worker.checkpoints",
     "tunefleet_worker.preload_lean",
     "tunefleet_worker.tasks.image_classification",
     "tunefleet_worker.watching",
-):
-    import_module(name)
+)
 
-# torch notes where it was first seeded, and reads the source files of all callers for it: once here, not in each child.
-seed_everything(0)
-
-# A child's garbage collector need not look at what is there, and its pages stay shared.
-gc.freeze()
-gc.enable()
+gc.disable()  # what is imported stays: to walk through it again and again would take a sixth of the time
+try:
+    for name in MODULES:
+        import_module(name)
+    # torch notes where it was first seeded, and reads the source files of all callers for it: once, not in each child.
+    seed_everything(0)
+finally:
+    # A child's garbage collector need not look at what is there, and its pages stay shared.
+    gc.freeze()
+    gc.enable()

@@ -11,6 +11,7 @@ from statistics import fmean, median
 
 import pytest
 import torch
+from scipy.stats import kendalltau
 from tests.unit.worker.trained import network, parts
 from torch import Tensor, nn
 
@@ -122,7 +123,9 @@ def test_optimizers_are_much_alike_on_mnist1d_with_tuned_rates_and_far_apart_wit
     assert fmean(gains) > 0.05
     assert all(tuned[name] > drawn[name] + 0.05 for name in IN_BATCHES)
     assert spread(tuned) < 0.3 * spread(default)
-    assert sorted(IN_BATCHES, key=tuned.__getitem__) != sorted(IN_BATCHES, key=default.__getitem__)
+    order = kendalltau([tuned[name] for name in IN_BATCHES], [default[name] for name in IN_BATCHES]).statistic
+    print(f"Kendall's tau of the two orders: {order:.2f}")
+    assert order < 0.7
     assert max(tuned["lbfgs"], default["lbfgs"]) < min(tuned[name] for name in IN_BATCHES)  # eight updates
 
 

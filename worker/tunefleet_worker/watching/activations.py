@@ -10,6 +10,7 @@ for the layer before them: `conv1.relu`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +38,7 @@ FUNCTIONS: Mapping[Any, Kind] = {
     **dict.fromkeys((torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_, torch.special.expit), "sigmoid"),
 }
 _CHANNELS_FIRST = (_ConvNd, _NormBase, nn.GroupNorm)
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class ActivationProbe:
 
     def __init__(self, model: nn.Module) -> None:
         self.samples: int | None = None
+        self._input: Tensor | None = None
+        self._is_begun = False
         self.notes: list[str] = []
         self._seen: dict[tuple[str, Kind], _Seen] = {}
         self._place, self._axis = "input", -1
@@ -106,10 +110,21 @@ class ActivationProbe:
             mode, self._mode = self._mode, None
             mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
-    def layer(self, module: nn.Module, name: str, *, output: Any) -> None:
+    def input_scale(self) -> float | None:
+        """The root mean square of what the first layer with parameters was given.
+
+        None where it normalises what it is given, or is given no real numbers.
+        """
+        return None if self._input is None else math.hypot(*moments([self._input])[0])
+
+    def layer(self, module: nn.Module, name: str, *, args: tuple[Any, ...], output: Any) -> None:
         """A layer has put something out."""
         if not is_training(module):
             return
+        if not self._is_begun:
+            self._is_begun = True
+            if args and isinstance(args[0], Tensor) and args[0].is_floating_point() and not isinstance(module, _NORMS):
+                self._input = sample(args[0], OUTPUT_SAMPLE).clone()
         if not isinstance(output, Tensor):  # a recurrent layer gives its outputs first, and then its state
             output = next((part for part in output if isinstance(part, Tensor)), None) if _is_row(output) else None
         if isinstance(output, Tensor):
@@ -151,7 +166,7 @@ class _LayerHook:
         self._probe, self._name = probe, name
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._probe.layer(module, self._name, output=output)
+        self._probe.layer(module, self._name, args=args, output=output)
 
 
 class _Functions(TorchFunctionMode):

@@ -1,280 +1,201 @@
-"""What a model is given: how large the numbers are, whether validation's are alike, and whether training has seen it.
+"""Whether training has seen what a model is judged by, and whether both parts are prepared alike.
 
-Samples are compared by signatures: two sums of their bits with random odd weights modulo 2^32, over at most 128 of
-their elements (multiplicative hashing; Dietzfelbinger et al. 1997). Those of equal samples are equal; others agree once
-in 10^15 times, or where they differ in nothing that was looked at. Of large data sets those with the smallest
-signatures are kept, in both parts the same, so that a few thousand tell the share of all (a bottom-k sketch; Broder
-1997).
-
-A forward pass in training mode, with gradients, is one of training; every other one judges. What is judged between two
-of training belongs together.
+It looks at loops that train on batches, judge in evaluation mode or without gradients, and report: what is judged
+behind the last batch of training, when that has gone through all its samples, is validation's. Where it is not plain
+that a loop is like that, nothing is said.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import Any, Self
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from tunefleet.telemetry import INPUT_SCALE, INPUT_SHIFT, VAL_SEEN
+from tunefleet.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.activations import is_compiled, is_training
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, sample
+from tunefleet_worker.watching.seen import OF_TRAINING, Known
+from tunefleet_worker.watching.signatures import signatures
 
-MAX_SIGNATURES = 8_192
-"""Of training samples that are kept: of 200,000, and ten thousand to judge, about four hundred are compared."""
+MAX_JUDGED = 10_000  # batches between two of training
+MAX_REPORTS = 16  # with something to compare, behind which nothing new is to be expected
 
-MAX_SAMPLES = 200_000
-"""Of training that are looked at, where none comes twice: augmentation makes each of them new."""
-
-ALL_OF_FIRST, THEN_EVERY = 256, 8
-"""Batches of training: of a long epoch a part is enough, and what is seen of validation at least so much."""
-
-MAX_JUDGED = 10_000  # batches, between two of training
-MAX_ELEMENTS = 128  # of a sample, evenly spaced
-_MAX_BATCHES = 64  # whose signatures lie about until they are sorted in
-_MAX_KNOWN_BATCHES = 256
 _MOMENT_BATCHES = 16
-_HIGHEST, _LOWEST = torch.iinfo(torch.int64).max, torch.iinfo(torch.int64).min
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+_RUNS_TO_TELL = 8
 
 
 class InputProbe:
-    """Looks at the first tensor that each forward pass is given, for one pass over the training samples.
+    """Looks at what a model is given until it can be told, or it is plain that it cannot.
 
-    Then it takes its hook away: `is_over`. So it does when something goes wrong, which `notes` tell.
+    Then it takes its hook away: `is_over`. Why nothing can be told stands in `notes`, where it is no matter of course.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.is_over = is_compiled(model)  # its code runs no hooks, or would be broken up by them
+        self.is_over = is_compiled(model) or _is_time_first(model)
         self.notes: list[str] = []
-        self._known = _Known()
-        self._gap: list[Tensor] = []  # signatures of what is judged between two batches of training
+        self._known = Known()
         self._trained, self._judged = _Moments(), _Moments()
+        self._gap: list[Tensor] = []  # signatures of what was judged behind the last batch of training
+        self._progress = _Progress()
         self._found: dict[str, float] = {}
-        self._is_final = False  # whether validation was compared with all of training
         self._told: dict[str, float] = {}
-        self._is_scaled_within = _begins_with_norm(model)
         if not self.is_over:
-            self._handle = model.register_forward_pre_hook(self._enter, with_kwargs=True)
+            self._handle = model.register_forward_pre_hook(_Hook(self._enter), with_kwargs=True)
 
     def news(self) -> dict[str, float]:
         """As metrics, what can be said by now and was not said before."""
-        if not self.is_over:
-            try:
-                self._compare()
-            except Exception as error:
-                self._fail(error)
+        self._guarded(self._compare)
         news = {name: value for name, value in self._found.items() if self._told.get(name) != value}
         self._told |= news
         return news
 
     def state(self) -> dict[str, Any]:
-        """What `restore` of another process needs, as JSON."""
-        said = {"is_over": self.is_over, "found": dict(self._found), "told": dict(self._told)}
-        if self.is_over:
-            return said
-        return {**said, "known": self._known.state(), "trained": self._trained.measured()}
+        """What `restore` of another process needs, as JSON; at most 200 kB."""
+        said: dict[str, Any] = {"found": dict(self._found), "told": dict(self._told)}
+
+        def add_the_rest() -> None:
+            rest = {"known": self._known.state(), "trained": self._trained.measured()}
+            said.update(rest, progress=self._progress.state())
+
+        self._guarded(add_the_rest)
+        return {**said, "is_over": self.is_over}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on where another probe of the same training had come to."""
-        self._found, self._told = dict(state["found"]), dict(state["told"])
-        if state["is_over"]:
-            self.close()
-        else:
-            self._known = _Known.of(state["known"])
-            self._trained = _Moments([tuple(each) for each in state["trained"]])
+
+        def take() -> None:
+            self._found, self._told = dict(state["found"]), dict(state["told"])
+            if state["is_over"]:
+                self.close()
+            else:
+                self._known, self._progress = Known.of(state["known"]), _Progress(**state["progress"])
+                self._trained = _Moments([tuple(each) for each in state["trained"]])
+
+        self._guarded(take)
 
     def close(self) -> None:
         """Take the hook away; safe to call twice."""
         if not self.is_over:
             self.is_over = True
             self._handle.remove()
+            self._gap = []
 
-    def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        inputs = next((each for each in (*args, *kwargs.values()) if isinstance(each, Tensor) and each.dim()), None)
-        if inputs is None or not inputs.numel() or torch.compiler.is_compiling():
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """Act, and give up when that fails: no training ends for what watches it."""
+        if self.is_over:
             return
-        if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
-            return  # what is captured runs without hooks, and may not wait for a result
         try:
-            self._look(inputs, is_judged=not is_training(model))
-        except Exception as error:  # no training ends for what watches it
-            self._fail(error)
+            act()
+        except Exception as error:
+            self._give_up(f"{type(error).__name__}: {error}")
 
-    @torch.no_grad()
-    def _look(self, inputs: Tensor, *, is_judged: bool) -> None:
-        if is_judged:
-            if len(self._gap) < MAX_JUDGED:
-                self._judged.add(inputs)
-                self._gap.append(signatures(inputs))
-            return
-        if self._gap:
-            self._compare()
-            self._gap, self._judged = [], _Moments()
-        self._trained.add(inputs)
-        if self._known.wants_next():
-            self._known.add(signatures(inputs))
-
-    def _compare(self) -> None:
-        """Find what can be found by now; the end, once validation was compared with all of training."""
-        if INPUT_SCALE not in self._told:
-            self._found |= self._of_training()
-        if self._gap:
-            self._found |= self._of_gap()
-        if self._is_final:
-            self.close()
-
-    def _of_gap(self) -> dict[str, float]:
-        """What the judged samples are beside those of training; empty where none of them are validation's."""
-        held_out = self._known.held_out(self._gap)
-        if not held_out:
-            return {}
-        self._is_final = self._known.is_whole
-        found = {VAL_SEEN: self._known.share_seen([self._gap[at] for at in held_out])}
-        trained, judged = self._trained.typical(), self._judged.typical(held_out)
-        if trained is not None and judged is not None and trained[1] > 0 and judged[1] > 0:
-            ratio = max(judged[1] / trained[1], trained[1] / judged[1])
-            found[INPUT_SHIFT] = max(abs(judged[0] - trained[0]) / trained[1], (ratio - 1) / 2)
-        return found
-
-    def _of_training(self) -> dict[str, float]:
-        trained = None if self._is_scaled_within else self._trained.typical()
-        return {} if trained is None else {INPUT_SCALE: math.hypot(*trained)}
-
-    def _fail(self, error: Exception) -> None:
-        self.notes.append(f"what the model is given is looked at no more: {type(error).__name__}: {error}")
+    def _give_up(self, why: str) -> None:
+        self.notes.append(f"what the model is given is not looked at: {why}")
         self.close()
 
+    def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if torch._C._is_tracing() or torch.compiler.is_compiling():
+            return
+        self._guarded(lambda: self._look([*_tensors((args, kwargs))], is_judged=not is_training(model)))
 
-def signatures(inputs: Tensor) -> Tensor:
-    """(n,) int64, on the inputs' device, of inputs (n, ...): equal for samples that are equal to the bit."""
-    flat = inputs.detach().reshape(len(inputs), -1)
-    if flat.is_complex():
-        flat = torch.view_as_real(flat).reshape(len(inputs), -1)
-    stride = -(-flat.shape[1] // MAX_ELEMENTS)
-    flat = flat[:, :: stride | 1] if stride > 1 else flat
-    if flat.is_floating_point():
-        flat = flat.to(torch.float32).contiguous().view(torch.int32)
-        flat = flat ^ (flat >> 16)  # whole numbers have their low bits zero, and so would have the products
-    bits, (first, second) = flat.to(torch.int32), _weights(flat.shape[1], inputs.device)
-    high, low = ((bits * weights).sum(1, dtype=torch.int32).to(torch.int64) for weights in (first, second))
-    found: Tensor = (high << 32) | (low & 0xFFFF_FFFF)
-    return found
+    @torch.no_grad()
+    def _look(self, inputs: Sequence[Tensor], *, is_judged: bool) -> None:
+        if why := _odd(inputs):
+            self._give_up(why)
+        elif not len(inputs[0]) or any(map(_is_captured, inputs)):
+            return
+        elif is_judged:
+            if self._progress.judges():
+                self._give_up("the model judges between single steps of training")
+            elif len(self._gap) < MAX_JUDGED:
+                self._judged.add(inputs[0])
+                self._gap.append(signatures(inputs))
+        else:
+            self._progress.trains()
+            self._gap, self._judged = [], _Moments()
+            self._trained.add(inputs[0])
+            if not self._known.is_whole:
+                self._known.add(signatures(inputs))
+            if self._known.is_too_long:
+                self.close()
+
+    @torch.no_grad()
+    def _compare(self) -> None:
+        """Compare what was judged behind the last batch of training with all of training, once that is known."""
+        gap, self._gap = self._gap, []
+        judged, self._judged = self._judged, _Moments()
+        if not gap or not self._known.has_all():
+            return
+        blocks = self._known.blocks_of(gap)
+        partly = [block for block in blocks if block.share < OF_TRAINING]
+        is_all_seen = not partly and not self._known.is_covered_by(blocks)
+        is_believed = is_all_seen and self._progress.was_all_seen  # when it is so twice
+        self._progress.was_all_seen = is_all_seen
+        chosen = blocks if is_believed else [block for block in partly if not block.is_mixed_with(blocks)]
+        if not chosen:
+            return
+        share = self._known.share_seen(chosen, is_all=is_all_seen)
+        if share is not None:
+            self._found[VAL_SEEN] = share
+        places = [place for block in chosen for place in block.places]
+        shift = _shift(self._trained.typical(), judged.typical(places))
+        if shift is not None:
+            self._found[INPUT_SHIFT] = shift
+        if self._progress.compares():
+            self.close()
 
 
-@cache
-def _weights(n: int, device: torch.device) -> Tensor:
-    """(2, n) odd and random, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    low, high = torch.iinfo(torch.int32).min, torch.iinfo(torch.int32).max
-    return (torch.randint(low, high, (2, n), generator=generator, dtype=torch.int32) | 1).to(device)
+class _Hook:
+    """A forward pre-hook that is not copied or pickled with the model: nothing takes its place there."""
+
+    def __init__(self, enter: Callable[..., None]) -> None:
+        self._enter = weakref.WeakMethod(enter)
+
+    def __call__(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        enter = self._enter()
+        if enter is not None:
+            enter(model, args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What takes three arguments, does nothing, and needs none of our modules."""
+        return getattr, (nullcontext(), "__exit__")
 
 
-class _Known:
-    """The signatures of training, the smallest of them where there are many."""
+class _Progress:
+    """In which order a loop trains, judges and reports."""
 
-    def __init__(self) -> None:
-        self.is_whole = False
-        """Whether samples come again, so that all have been seen, or there are too many."""
-        self._n_batches = self._n_samples = 0
-        self._pending: list[Tensor] = []
-        self._sorted_in = torch.empty(0, dtype=torch.int64)
-        self._bound = _HIGHEST  # below which signatures are kept
-        self._batches: set[int] = set()
+    def __init__(self, *, n_runs: int = 0, n_short: int = 0, n_compared: int = 0, was_all_seen: bool = False) -> None:
+        self._n_runs, self._n_short, self._n_compared = n_runs, n_short, n_compared
+        self._n_trained = 0  # batches since something was judged
+        self.was_all_seen = was_all_seen
 
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> Self:
-        """What `state` told."""
-        known = cls()
-        known.is_whole, known._bound = state["is_whole"], state["bound"]
-        known._n_batches, known._n_samples = state["n_batches"], state["n_samples"]
-        known._sorted_in = torch.from_numpy(np.frombuffer(base64.b64decode(state["kept"]), dtype="<i8").copy())
-        known._batches = set(state["batches"])
-        return known
+    def trains(self) -> None:
+        """A batch of training comes."""
+        self._n_trained += 1
+
+    def judges(self) -> bool:
+        """Another batch comes; whether mostly single steps of training lie between those that are judged."""
+        if self._n_trained:
+            self._n_runs += 1
+            self._n_short += self._n_trained == 1
+            self._n_trained = 0
+        return self._n_runs >= _RUNS_TO_TELL and 2 * self._n_short > self._n_runs
+
+    def compares(self) -> bool:
+        """A comparison was made; whether it was the last one."""
+        self._n_compared += 1
+        return self._n_compared >= MAX_REPORTS
 
     def state(self) -> dict[str, Any]:
-        """All of it as JSON, at most 100 kB."""
-        self._sort_in()
-        return {
-            "is_whole": self.is_whole,
-            "n_batches": self._n_batches,
-            "n_samples": self._n_samples,
-            "bound": self._bound,
-            "kept": base64.b64encode(self._sorted_in.numpy().astype("<i8").tobytes()).decode(),
-            "batches": sorted(self._batches),
-        }
-
-    def wants_next(self) -> bool:
-        """Whether the batch that comes next is to be added."""
-        self._n_batches += 1
-        return not self.is_whole and (self._n_batches <= ALL_OF_FIRST or self._n_batches % THEN_EVERY == 0)
-
-    def add(self, batch: Tensor) -> None:
-        """Training has seen a batch."""
-        self._pending.append(batch)
-        self._n_samples += len(batch)
-        if len(self._pending) >= _MAX_BATCHES:
-            self._sort_in()
-
-    def held_out(self, judged: Sequence[Tensor]) -> list[int]:
-        """The places of the batches that are validation's.
-
-        A batch that was trained on as it stands, or all of which was seen where others were not, is judged on purpose:
-        the loss of training in evaluation mode, a graph whose nodes are divided. One that comes again counts once.
-        """
-        self._sort_in()
-        if not self._n_samples:
-            return []
-        marks = {_mark(batch): at for at, batch in reversed(list(enumerate(judged)))}
-        places = sorted(at for mark, at in marks.items() if mark not in self._batches)
-        were_seen = {at: seen for at in places if len(seen := self._were_seen(judged[at]))}
-        return [at for at, seen in were_seen.items() if not bool(seen.all())] or list(were_seen)
-
-    def share_seen(self, judged: Sequence[Tensor]) -> float:
-        """Of these batches the share that training has seen, beyond what equal samples within them explain."""
-        share = float(torch.cat([self._were_seen(batch) for batch in judged]).double().mean())
-        return max(0.0, share - self._by_nature([self._kept(batch) for batch in judged]))
-
-    def _were_seen(self, batch: Tensor) -> Tensor:
-        return torch.isin(self._kept(batch), self._sorted_in)
-
-    def _kept(self, batch: Tensor) -> Tensor:
-        return batch[batch < self._bound].cpu()
-
-    def _by_nature(self, judged: Sequence[Tensor]) -> float:
-        """An upper bound of the share that has an equal in training because equal samples are usual in these data.
-
-        From how many pairs within a batch are equal, the expected number of equals among so many samples; twice that,
-        since few are counted.
-        """
-        n_pairs = sum(len(batch) * (len(batch) - 1) / 2 for batch in judged)
-        counts = [torch.unique(batch, return_counts=True)[1] for batch in judged]
-        n_equal = sum(float((each * (each - 1)).sum()) / 2 for each in counts)
-        return 2 * len(self._sorted_in) * n_equal / n_pairs if n_equal else 0.0
-
-    def _sort_in(self) -> None:
-        if not self._pending:
-            return
-        batches, self._pending = [batch.cpu() for batch in self._pending], []
-        for batch in batches[: _MAX_KNOWN_BATCHES - len(self._batches)]:
-            self._batches.add(_mark(batch))
-        last = batches[-1][batches[-1] < self._bound]
-        comes_again = bool(torch.isin(last, self._sorted_in).double().mean() > 0.5)  # False of none
-        self.is_whole = comes_again or self._n_samples >= MAX_SAMPLES
-        self._sorted_in = torch.unique(torch.cat([self._sorted_in, *batches]))
-        while True:
-            self._sorted_in = self._sorted_in[self._sorted_in < self._bound]
-            if len(self._sorted_in) <= MAX_SIGNATURES:
-                break
-            self._bound = (self._bound + _LOWEST) // 2
+        """The arguments that make it again."""
+        counts = {"n_runs": self._n_runs, "n_short": self._n_short, "n_compared": self._n_compared}
+        return {**counts, "was_all_seen": self.was_all_seen}
 
 
 class _Moments:
@@ -306,12 +227,46 @@ class _Moments:
         return statistics.fmean(means), math.sqrt(statistics.fmean(variances) + statistics.pvariance(means))
 
 
-def _mark(batch: Tensor) -> int:
-    """A number for the samples of a batch in their order."""
-    return int((batch * _weights(len(batch), batch.device)[0]).sum())
+def _shift(trained: tuple[float, float] | None, judged: tuple[float, float] | None) -> float | None:
+    """How far apart means and deviations are; None where it cannot be told."""
+    if trained is None or judged is None or not trained[1] > 0 or not judged[1] > 0:
+        return None
+    ratio = max(judged[1] / trained[1], trained[1] / judged[1])
+    return max(abs(judged[0] - trained[0]) / trained[1], (ratio - 1) / 2)
 
 
-def _begins_with_norm(model: nn.Module) -> bool:
-    """Whether the first layer with parameters scales what it is given by itself."""
-    first = next((each for each in model.modules() if next(each.parameters(recurse=False), None) is not None), None)
-    return isinstance(first, _NORMS)
+def _tensors(given: Any) -> Iterator[Tensor]:
+    """All tensors of what a model is given, but scalars."""
+    if isinstance(given, Tensor):
+        if given.dim():
+            yield given
+    elif isinstance(given, Mapping):
+        for name in sorted(given, key=str):
+            yield from _tensors(given[name])
+    elif isinstance(given, tuple | list):
+        for each in given:
+            yield from _tensors(each)
+
+
+def _odd(inputs: Sequence[Tensor]) -> str:
+    """Why the rows of these tensors are not samples that can be compared; empty where they may be."""
+    if not inputs:
+        return "no tensors come"
+    if len({len(each) for each in inputs}) > 1:
+        return "its tensors are not of one length"
+    if all(each.dim() == 1 and not each.is_floating_point() for each in inputs) and len(inputs) == 1:
+        return "a number stands for each sample"
+    return ""
+
+
+def _is_captured(inputs: Tensor) -> bool:
+    """Whether it is no tensor of now: of a CUDA graph, which runs without hooks, or of torch.func."""
+    if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
+        return True
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(inputs))
+
+
+def _is_time_first(model: nn.Module) -> bool:
+    """Whether rows may be points in time: layers that read sequences so unless they are told otherwise."""
+    kinds = (nn.RNNBase, nn.MultiheadAttention)
+    return any(not each.batch_first for each in model.modules() if isinstance(each, kinds))

@@ -10,6 +10,7 @@ from statistics import median
 from tunefleet.telemetry import (
     DEAD_UNITS,
     GRAD_NORM,
+    INPUT_SCALE,
     MAX_LAYERS,
     MAX_TENSORS,
     SATURATED_UNITS,
@@ -34,6 +35,7 @@ class Record:
     grad_norm: float | None
     tensors: tuple[TensorUpdate, ...]
     layers: tuple[LayerOutput, ...]
+    input_scale: float | None = None  # a metric, and no part of the telemetry
 
     def summary(self) -> dict[str, float]:
         """The record as metrics: the median ratio of the weights, the worst layer's share of idle units.
@@ -49,6 +51,7 @@ class Record:
             GRAD_NORM: self.grad_norm,
             DEAD_UNITS: max(dead, default=None),
             SATURATED_UNITS: max(saturated, default=None),
+            INPUT_SCALE: self.input_scale,
         }
         return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 

@@ -1,9 +1,9 @@
 """Watching a model train: at log-spaced updates hooks look at gradients, steps and activations, and go again.
 
-Between those updates one hook on the optimizer counts, which costs a microsecond; what the model is given is looked at
-until all samples were seen once. Which updates are watched depends on
-their number alone, and nothing is drawn or changed: a watched training equals an unwatched one bit for bit, and the
-same training is watched at the same updates wherever it was interrupted.
+Between those updates one hook on the optimizer counts, which costs a microsecond, and what the model is given is looked
+at until it is known. Which updates are watched depends on their number alone, and nothing is drawn or changed: a
+watched training equals an unwatched one bit for bit, and the same training is watched at the same updates wherever it
+was interrupted.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class Watch:
             grad_norm=norm,
             tensors=tuple(tensors),
             layers=tuple(self._outputs.measure()),
+            input_scale=self._outputs.input_scale(),
         )
         self.n_watched += 1
         self._recent.append(record.summary())

@@ -1,4 +1,4 @@
-"""What `trial.watch` saw of what a model is given: samples of validation in training, numbers that are not scaled."""
+"""What `trial.watch` saw of what a model is given: samples of validation in training, parts prepared unalike."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Leak:
     source: ClassVar[str] = f"{KAUFMAN}; 5 % is ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """The newest look decides: then most of training has been seen."""
+        """The newest comparison decides."""
         share = _newest(curve, VAL_SEEN)
         if share is None or share <= self.most:
             return None
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"At least {share:.0%} of what validation is measured on was trained on: validation tells what "
+            sentence=f"{share:.0%} of what validation is measured on was trained on: validation tells what "
             "the model remembers.",
             remedy="Divide the samples before anything else is done with them, without equal ones in both parts "
             "(`tunefleet check STUDY.yaml --data` finds those of a built-in data set; `data.group` keeps a patient or "
@@ -42,7 +42,7 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class InputsUnscaled:
-    """Inputs are far larger than networks are made for, and the first layer does not normalise them."""
+    """What the first layer is given is far larger than networks are made for, and it does not normalise it."""
 
     most: float = 10.0  # root mean square; standardised ones have 1, pictures between 0 and 1 less
 
@@ -82,9 +82,9 @@ class InputsShifted:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence="The inputs of validation are on another scale than those of training: their means are apart by "
-            f"more than the deviation of training's, or the deviations by a factor of more than 3 (by {shown(shift)} "
-            "of what is much).",
+            sentence="The inputs of validation are on another scale than those of training: the means are apart by "
+            f"more than training's deviation, or the deviations by a factor of more than 3 ({shown(shift)} times as "
+            "much as is usual at most).",
             remedy="Prepare both parts by the same function, with the mean and the deviation of the training part.",
             source=self.source,
             evidence={"shift": shift, "most": self.most},

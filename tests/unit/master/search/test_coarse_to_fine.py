@@ -148,9 +148,7 @@ def test_three_stages_beat_one_of_as_many_epochs_where_ranges_are_wide(trained: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_full", [9, 18, 27])
-def test_among_eleven_parameters_of_which_the_short_trials_tell_little_three_stages_are_as_good_as_one(
-    n_full: int,
-) -> None:
+def test_among_eleven_parameters_of_which_short_trials_tell_little_stages_bring_nothing(n_full: int) -> None:
     """A quartile of some dozens of trials is a box that loses the best of 400 networks more often than not."""
     configurations, columns = stored.read(curves.FILE)
     task, epochs = curves.load("mnist1d"), 45
@@ -158,5 +156,5 @@ def test_among_eleven_parameters_of_which_the_short_trials_tell_little_three_sta
     seen = compared(
         planned(n_full, epochs), task.space, lambda it, n: task.train(it).values[n - 1], best=best, seeds=100
     )
-    assert abs(seen.gain) < 0.05
+    assert -0.05 < seen.gain < 0.01
     assert seen.lost > 0.5

@@ -1,19 +1,24 @@
-"""What a watch says of the inputs: leaks, scales, and nothing where nothing is known."""
+"""What a watch says of the inputs: leaks, unlike parts, and nothing where nothing is known."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+import pickle
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tunefleet.telemetry import INPUT_SCALE, INPUT_SHIFT, VAL_SEEN
-from tunefleet_worker.watching.inputs import MAX_SIGNATURES, InputProbe, signatures
+from tunefleet.telemetry import INPUT_SHIFT, VAL_SEEN
+from tunefleet_worker.watching.inputs import InputProbe
+from tunefleet_worker.watching.seen import MAX_SIGNATURES
+from tunefleet_worker.watching.signatures import signatures
 
 N, FEATURES = 600, 12
+EPOCHS = 4  # all samples are known from the second on, and what is seen to the last one is believed from the third on
 
 
 def network(features: int = FEATURES) -> nn.Sequential:
@@ -38,17 +43,24 @@ def judge(model: nn.Module, *parts: Tensor, size: int = 64) -> None:
                 model(batch)
 
 
-def seen(train: Tensor, *judged: Tensor, epochs: int = 3, model: nn.Module | None = None) -> dict[str, float]:
+def seen(train: Tensor, *judged: Tensor, model: nn.Module | None = None, size: int = 64) -> dict[str, float]:
     """The newest value of each metric."""
     model = model or network(train.shape[1])
     probe = InputProbe(model)
     newest: dict[str, float] = {}
-    for epoch in range(epochs):
-        learn(model, train, epoch=epoch)
-        judge(model, *judged)
+    for epoch in range(EPOCHS):
+        learn(model, train, epoch=epoch, size=size)
+        judge(model, *judged, size=size)
         newest |= probe.news()
     assert probe.notes == []
     return newest
+
+
+class _Floating(nn.Module):
+    """Makes numbers of any kind those of the layers behind it."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.float()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
@@ -62,56 +74,155 @@ def test_the_share_of_validation_that_was_trained_on_is_told(share: float, dtype
     assert seen(train, validation[order], model=model)[VAL_SEEN] == pytest.approx(share)
 
 
-@pytest.mark.parametrize("kind", ["zeros and ones", "one of 17 levels"])
-def test_samples_of_few_levels_are_told_apart(kind: str) -> None:
-    levels = 2 if kind == "zeros and ones" else 17
-    numbers = torch.randint(levels, (4_000, 64), generator=torch.Generator().manual_seed(0)).float()
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert len(signatures(numbers.to(dtype)).unique()) == len(numbers)
+@pytest.mark.parametrize("size", [1, 7, 200])
+def test_it_is_told_for_batches_of_any_size(size: int) -> None:
+    train, validation = drawn(N), drawn(200, seed=1)
+    assert seen(train, validation, size=size)[VAL_SEEN] == 0.0
+    validation[::5] = train[:40]
+    assert seen(train, validation, size=size)[VAL_SEEN] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("levels", "offset"), [(2, 0), (17, 0), (1_000, 1_700_000_000)])
+def test_samples_of_few_levels_and_of_close_numbers_are_told_apart(levels: int, offset: int) -> None:
+    numbers = torch.randint(levels, (4_000, 64), generator=torch.Generator().manual_seed(0)) + offset
+    kinds = (
+        (torch.float32, torch.float64, torch.bfloat16, torch.int64) if levels < 100 else (torch.float64, torch.int64)
+    )
+    for dtype in kinds:
+        assert len(signatures([numbers.to(dtype)]).unique()) == len(numbers)
+
+
+def test_signatures_are_those_of_the_numbers_however_they_lie_in_memory() -> None:
+    pictures = torch.rand(8, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    lying = pictures.to(memory_format=torch.channels_last)
+    assert torch.equal(signatures([pictures]), signatures([lying]))
+    assert torch.equal(signatures([pictures[:, 0, 0, 0]]), signatures([pictures[:, 0, 0, 0].clone()]))
 
 
 def test_of_more_samples_than_are_kept_the_share_is_told_by_those_that_are() -> None:
     train = torch.randn(5 * MAX_SIGNATURES, 4, generator=torch.Generator().manual_seed(0))
     model = network(4)
     probe = InputProbe(model)
-    learn(model, train, size=512)
-    judge(model, torch.cat([train[:3_000], torch.randn(3_000, 4)]), size=6_000)
-    assert probe.news()[VAL_SEEN] == pytest.approx(0.5, abs=0.06)
-    assert len(json.dumps(probe.state())) < 120_000
+    judged = torch.cat([train[:1_500], torch.randn(6_000, 4)])[torch.randperm(7_500)]
+    for epoch in range(2):
+        learn(model, train, epoch=epoch, size=512)
+        judge(model, judged, train[9_000:15_000], size=500)
+        told = probe.news()
+    assert told[VAL_SEEN] == pytest.approx(0.2, abs=0.04)
+    assert len(json.dumps(probe.state())) < 240_000
 
 
 def test_training_judged_on_purpose_beside_validation_is_no_leak() -> None:
-    train, validation = drawn(N), drawn(150, seed=1)
-    assert seen(train, validation, train[:300])[VAL_SEEN] == 0.0
-    assert seen(train, train[:300], validation)[VAL_SEEN] == 0.0
-    leaked = torch.cat([train, validation])
+    train, validation = drawn(40 * N), drawn(150, seed=1)  # epochs of 375 batches
+    assert seen(train, validation, train[:3_000])[VAL_SEEN] == 0.0
+    assert seen(train, train[:3_000], validation)[VAL_SEEN] == 0.0
+    leaked = torch.cat([drawn(N), validation])
     assert seen(leaked, validation, leaked[:300])[VAL_SEEN] == 1.0
 
 
-def test_a_batch_that_was_trained_on_as_it_stands_is_no_validation() -> None:
-    graph = drawn(N)  # one graph, whose nodes are divided by masks
-    model = network()
+def test_nothing_is_told_where_training_alone_is_judged() -> None:
+    assert seen(drawn(N), drawn(N)) == {}
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_training_judged_between_validations_is_no_leak(every: int) -> None:
+    model, train, validation = network(), drawn(N), drawn(150, seed=1)
+    probe, told = InputProbe(model), []
+    for epoch in range(8):
+        learn(model, train, epoch=epoch)
+        judge(model, train[:200], *([validation] if epoch % every == 0 else []))
+        told.append(probe.news().get(VAL_SEEN, 0.0))
+    assert set(told) == {0.0}
+
+
+def test_nothing_is_told_of_a_loop_that_judges_between_single_steps() -> None:
+    """The accuracy of each batch, adversarial samples, a target network: what is judged is what is trained on."""
+    model, train = network(), drawn(N)
     probe = InputProbe(model)
     for _ in range(3):
-        model.train()
-        model(graph)
-        judge(model, graph, size=N)
+        for batch in train[torch.randperm(N)].split(64):
+            learn(model, batch)
+            judge(model, batch)
+        judge(model, drawn(100, seed=1))
         assert VAL_SEEN not in probe.news()
-
-
-def test_equal_samples_that_are_usual_in_the_data_are_no_leak() -> None:
-    words = torch.randint(2, (2_000, 6), generator=torch.Generator().manual_seed(0)).float()
-    assert seen(words[:1_600], words[1_600:])[VAL_SEEN] == 0.0
+    assert probe.notes == [
+        "what the model is given is not looked at: the model judges between single steps of training"
+    ]
 
 
 def test_what_is_judged_before_it_is_trained_on_is_no_leak() -> None:
     model = network()
     probe = InputProbe(model)
-    for round_ in range(4):  # as an agent acts in states that it learns from afterwards
-        states = drawn(100, seed=round_)
-        judge(model, states)
-        assert not probe.news().get(VAL_SEEN)
+    states = torch.empty(0, FEATURES)
+    for round_ in range(6):  # as an agent acts in states that it learns from afterwards, again and again
+        new = drawn(100, seed=round_)
+        judge(model, new)
+        states = torch.cat([states, new])
         learn(model, states)
+        assert VAL_SEEN not in probe.news()
+
+
+def test_equal_samples_that_are_usual_in_the_data_are_no_leak() -> None:
+    words = torch.randint(2, (2_000, 6), generator=torch.Generator().manual_seed(0)).float()
+    assert seen(words[:1_600], words[1_600:]) == {}  # what is judged is all that there is
+    pairs = torch.randint(60, (2_000, 2), generator=torch.Generator().manual_seed(0)).float()
+    assert seen(pairs[:1_600], pairs[1_600:])[VAL_SEEN] < 0.05
+
+
+def test_a_pair_of_equal_samples_does_not_hide_a_leak() -> None:
+    train, validation = drawn(8_000), drawn(1_000, seed=1)
+    validation[::5] = train[:200]
+    validation[998] = validation[999]
+    assert seen(train, validation, size=100)[VAL_SEEN] == pytest.approx(0.2, abs=0.03)
+
+
+def test_samples_of_several_tensors_are_compared_as_a_whole() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.users = nn.Embedding(50, 4)
+
+        def forward(self, users: Tensor, *, items: Tensor) -> Tensor:
+            product: Tensor = self.users(users) * self.users(items)
+            return product
+
+    model, users = Pair(), torch.arange(N) % 50
+    probe = InputProbe(model)
+    told: dict[str, float] = {}
+    for _ in range(EPOCHS):
+        for part in users.split(64):
+            model(part, items=torch.arange(len(part)) % 40)
+        with torch.no_grad():
+            model(users[:50], items=torch.full((50,), 45))
+        told |= probe.news()
+    assert told == {VAL_SEEN: 0.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (lambda: ((torch.randn(9, 4), torch.zeros(2, 30)), {}), "its tensors are not of one length"),
+        (lambda: ((torch.arange(9),), {}), "a number stands for each sample"),
+        (lambda: (("text",), {}), "no tensors come"),
+        (lambda: (({"a": torch.randn(9, 4), "b": [torch.zeros(8)]},), {}), "its tensors are not of one length"),
+    ],
+)
+def test_rows_that_may_be_no_samples_are_not_compared(given: Callable[[], Any], why: str) -> None:
+    class Taking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+            return self.weight
+
+    model = Taking()
+    probe = InputProbe(model)
+    args, kwargs = given()
+    model(*args, **kwargs)
+    assert probe.notes == [f"what the model is given is not looked at: {why}"]
+    assert InputProbe(nn.LSTM(3, 3)).is_over  # its rows are points in time
+    assert not InputProbe(nn.LSTM(3, 3, batch_first=True)).is_over
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(4.0, 0.0), (0.2, 0.0), (1.0, 2.0), (0.0, 5.0)])
@@ -122,45 +233,13 @@ def test_validation_on_another_scale_is_told(factor: float, offset: float) -> No
     assert shifted[INPUT_SHIFT] > 1 if factor else INPUT_SHIFT not in shifted  # constant inputs have no scale
 
 
-def test_the_size_of_inputs_is_told_where_no_normalisation_comes_first() -> None:
-    raw = 30 * drawn(N) + 40
-    assert seen(raw, raw)[INPUT_SCALE] == pytest.approx(50, rel=0.05)
-    assert INPUT_SCALE not in seen(raw, raw, model=nn.Sequential(nn.BatchNorm1d(FEATURES), network()))
-    names = torch.randint(50, (N, FEATURES), generator=torch.Generator().manual_seed(0))
-    assert seen(names, names, model=nn.Sequential(_Floating(), network())).keys() == {VAL_SEEN}
-
-
-def test_it_is_over_once_validation_was_compared_with_all_of_training() -> None:
-    model = network()
-    probe, told = InputProbe(model), []
-    for epoch in range(4):
-        learn(model, drawn(N), epoch=epoch)
-        judge(model, drawn(100, seed=1))
-        told.append(probe.news())
-    assert probe.is_over
-    assert not model._forward_pre_hooks
-    assert set(told[0]) == {VAL_SEEN, INPUT_SCALE, INPUT_SHIFT}
-    assert told[2:] == [{}, {}]
-
-
-def test_it_is_over_also_where_nobody_asks_before_the_end() -> None:
-    model = network()
-    probe = InputProbe(model)
-    for epoch in range(4):
-        learn(model, drawn(N), epoch=epoch)
-        judge(model, drawn(100, seed=1))
-    assert probe.is_over
-    assert probe.news().keys() == {VAL_SEEN, INPUT_SCALE, INPUT_SHIFT}
-    assert probe.news() == {}
-
-
 def test_a_probe_that_is_restored_says_what_an_unbroken_one_says() -> None:
     train, validation = drawn(N), torch.cat([drawn(N)[:30], drawn(120, seed=1)])
 
     def told(*, breaks: Sequence[int]) -> list[dict[str, float]]:
         model, found = network(), []
         probe = InputProbe(model)
-        for epoch in range(4):
+        for epoch in range(EPOCHS):
             if epoch in breaks:
                 state: Any = json.loads(json.dumps(probe.state()))
                 probe.close()
@@ -172,8 +251,48 @@ def test_a_probe_that_is_restored_says_what_an_unbroken_one_says() -> None:
         return found
 
     unbroken = told(breaks=())
-    assert unbroken[0][VAL_SEEN] == pytest.approx(0.2)
+    assert [each.get(VAL_SEEN) for each in unbroken] == [None, pytest.approx(0.2), None, None]
     assert told(breaks=(1,)) == told(breaks=(1, 2, 3)) == unbroken
+
+
+def test_it_is_over_when_nothing_new_is_to_be_expected() -> None:
+    model = network()
+    probe = InputProbe(model)
+    for epoch in range(20):
+        learn(model, drawn(N), epoch=epoch)
+        judge(model, drawn(100, seed=1))
+        probe.news()
+    assert probe.is_over
+    assert not model._forward_pre_hooks
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+def test_copies_and_files_of_a_model_know_nothing_of_its_watch() -> None:
+    model = network()
+    probe = InputProbe(model)
+    learn(model, drawn(N))
+    copied = copy.deepcopy(model)
+    written = pickle.dumps(model)
+    assert b"tunefleet" not in written
+    for other in (copied, pickle.loads(written)):
+        judge(other, drawn(100, seed=1))
+    assert probe.news() == {}
+    traced: Any = torch.jit.trace(model, drawn(3))
+    assert torch.equal(traced(drawn(5)), model(drawn(5)))
+
+
+def test_per_sample_gradients_are_left_alone() -> None:
+    model = network()
+    probe = InputProbe(model)
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+
+    def loss(parameters: dict[str, Tensor], sample: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(model, parameters, (sample.unsqueeze(0),))
+        return output.sum()
+
+    torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(parameters, drawn(5))
+    assert json.dumps(probe.state())
+    assert not probe.is_over
 
 
 def test_a_failure_ends_the_probe_and_not_the_training() -> None:
@@ -190,12 +309,8 @@ def test_a_failure_ends_the_probe_and_not_the_training() -> None:
     probe = InputProbe(model)
     model(drawn(8).as_subclass(Odd))
     assert probe.is_over
-    assert probe.notes == ["what the model is given is looked at no more: TypeError: no shape like that"]
+    assert probe.notes == ["what the model is given is not looked at: TypeError: no shape like that"]
     assert probe.news() == {}
-
-
-class _Floating(nn.Module):
-    """Makes numbers of any kind those of the layers behind it."""
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        return inputs.float()
+    broken = InputProbe(model)
+    broken.restore({"found": {}, "told": {}, "is_over": False})
+    assert broken.is_over

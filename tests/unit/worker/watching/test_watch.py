@@ -162,6 +162,28 @@ def test_moments_are_those_of_the_layers_outputs() -> None:
     assert telemetry.layers[0].std[0] == pytest.approx(output.std(correction=0).item(), rel=1e-3)
 
 
+def test_the_size_of_inputs_is_that_before_the_first_layer_that_does_not_normalise_them() -> None:
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.net((x - 40) / 30)
+            return logits
+
+    raw = (30 * batch()[0] + 40, batch()[1])
+    scales = []
+    plain, own = nn.BatchNorm1d(8, affine=False), nn.BatchNorm1d(8)
+    for model in (mlp(), nn.Sequential(plain, mlp()), nn.Sequential(own, mlp()), Standardised()):
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+        watch = Watch(model, [optimizer])
+        train(model, optimizer, raw, updates=3)
+        scales.append(watch.summaries().get("watch.input_scale"))
+        watch.close()
+    assert scales == [pytest.approx(50, rel=0.1), pytest.approx(1, rel=0.1), None, pytest.approx(1, rel=0.1)]
+
+
 def test_what_is_computed_in_evaluation_between_two_updates_is_not_seen() -> None:
     model, data = mlp(), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -221,7 +243,7 @@ def test_sparse_half_complex_and_frozen_parameters_are_watched_or_left_out() -> 
         optimizer.step()
     watch.close()
     telemetry = watch.telemetry()
-    assert telemetry.notes == []
+    assert telemetry.notes == ["what the model is given is not looked at: a number stands for each sample"]
     assert [tensor.name for tensor in telemetry.tensors] == ["turn", "table.weight", "small.weight", "small.bias"]
     assert all(ratio for tensor in telemetry.tensors[:3] for ratio in tensor.update_ratio)
 
