@@ -102,6 +102,9 @@ class InputProbe:
     def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch._C._is_tracing() or torch.compiler.is_compiling():
             return
+        if self._known.is_whole and is_training(model):
+            self._forget_judged()  # and nothing else, in most passes of a training
+            return
         self._guarded(lambda: self._look([*_tensors((args, kwargs))], is_judged=not is_training(model)))
 
     @torch.no_grad()
@@ -117,13 +120,17 @@ class InputProbe:
                 self._judged.add(inputs[0])
                 self._gap.append(signatures(inputs))
         else:
-            self._progress.trains()
-            self._gap, self._judged = [], _Moments()
+            self._forget_judged()
             self._trained.add(inputs[0])
-            if not self._known.is_whole:
-                self._known.add(signatures(inputs))
+            self._known.add(signatures(inputs))
             if self._known.is_too_long:
                 self.close()
+
+    def _forget_judged(self) -> None:
+        """A batch of training comes: what was judged before it is none of validation's."""
+        self._progress.trains()
+        if self._gap:
+            self._gap, self._judged = [], _Moments()
 
     @torch.no_grad()
     def _compare(self) -> None:

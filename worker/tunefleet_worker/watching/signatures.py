@@ -1,8 +1,8 @@
 """Numbers by which equal samples are known.
 
-Two sums of a sample's bits with random odd weights modulo 2^32, over at most 128 of its elements (multiplicative
-hashing; Dietzfelbinger et al. 1997). Equal samples have equal ones; others agree once in 10^15 times, or where they
-differ in nothing that was looked at.
+A sum of a sample's bits with random odd weights modulo 2^64, over at most 64 of its elements (multiplicative hashing;
+Dietzfelbinger et al. 1997). Equal samples have equal ones; others agree once in 10^15 times, or where they differ in
+nothing that was looked at.
 """
 
 from __future__ import annotations
@@ -15,22 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_ELEMENTS = 128  # of a sample, evenly spaced
+MAX_ELEMENTS = 64  # of a sample, evenly spaced
 
 
 def signatures(inputs: Sequence[Tensor]) -> Tensor:
     """(n,) int64, on their device, of tensors (n, ...): equal for samples that are equal to the bit in all of them."""
-    found = torch.zeros(len(inputs[0]), dtype=torch.int64, device=inputs[0].device)
-    for each in inputs:
-        bits = _bits(each.detach())
-        first, second = _weights(bits.shape[1], bits.device)
-        high, low = ((bits * weights).sum(1, dtype=torch.int32).to(torch.int64) for weights in (first, second))
-        found = found * 31 + ((high << 32) | (low & 0xFFFF_FFFF)).to(found.device)
+    columns = [_bits(each.detach()) for each in inputs]
+    bits = columns[0] if len(columns) == 1 else torch.cat([each.to(columns[0].device) for each in columns], 1)
+    found: Tensor = (bits.to(torch.int64) * _weights(bits.shape[1], bits.device)).sum(1)
     return found
 
 
 def _bits(inputs: Tensor) -> Tensor:
-    """(n, at most 256) int32: of 128 elements of each sample all bits, the high ones mixed into the low."""
+    """(n, at most 128) int32: of 64 elements of each sample all bits, the high ones mixed into the low."""
     if inputs.is_complex():
         inputs = torch.view_as_real(inputs)
     n, shape = len(inputs), inputs.shape[1:]
@@ -51,7 +48,7 @@ def _bits(inputs: Tensor) -> Tensor:
 
 @cache
 def _weights(n: int, device: torch.device) -> Tensor:
-    """(2, n) odd and random, always the same."""
+    """(n,) odd and random, always the same."""
     generator = torch.Generator().manual_seed(0)
-    low, high = torch.iinfo(torch.int32).min, torch.iinfo(torch.int32).max
-    return (torch.randint(low, high, (2, n), generator=generator, dtype=torch.int32) | 1).to(device)
+    low, high = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
+    return (torch.randint(low, high, (n,), generator=generator, dtype=torch.int64) | 1).to(device)
