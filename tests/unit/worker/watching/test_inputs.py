@@ -100,10 +100,11 @@ def test_signatures_are_those_of_the_numbers_however_they_lie_in_memory() -> Non
 
 
 def test_of_more_samples_than_are_kept_the_share_is_told_by_those_that_are() -> None:
-    train = torch.randn(5 * MAX_SIGNATURES, 4, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    train, new = (torch.randn(n, 4, generator=generator) for n in (5 * MAX_SIGNATURES, 6_000))
     model = network(4)
     probe = InputProbe(model)
-    judged = torch.cat([train[:1_500], torch.randn(6_000, 4)])[torch.randperm(7_500)]
+    judged = torch.cat([train[:1_500], new])[torch.randperm(7_500, generator=generator)]
     for epoch in range(2):
         learn(model, train, epoch=epoch, size=512)
         judge(model, judged, train[9_000:15_000], size=500)
