@@ -179,3 +179,11 @@ class Fleet:
                 env={**os.environ, MARK: self.mark, NAME: name, **environment, **self.environment},
                 start_new_session=True,
             )
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is gone, or waits only to be reaped by its parent."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

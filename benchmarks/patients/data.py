@@ -108,7 +108,7 @@ def _shapes() -> Data:
     inputs = drawn[labels, torch.arange(n)].float() + SHAPE_NOISE * torch.randn(
         n, SHAPE_SIDE, SHAPE_SIDE, generator=generator
     )
-    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, SHAPE_CLASSES)
+    return _divided(_standardised(inputs).unsqueeze(1), labels, SHAPE_CLASSES)
 
 
 @cache
@@ -133,7 +133,7 @@ def _pulses() -> Data:
     height = 1.5 + torch.rand(n, 1, generator=generator)
     inputs = height * drawn[labels, torch.arange(n)]
     inputs = inputs + PULSE_NOISE * torch.randn(n, PULSE_LENGTH, generator=generator)
-    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, PULSE_CLASSES)
+    return _divided(_standardised(inputs).unsqueeze(1), labels, PULSE_CLASSES)
 
 
 @cache
@@ -149,7 +149,11 @@ def _gratings() -> Data:
     phase = 0.4 * torch.rand(n, 1, 1, generator=generator)
     inputs = torch.sin(2 * math.pi * (frequency * along + phase))
     inputs = inputs + GRATING_NOISE * torch.randn(n, GRATING_SIDE, GRATING_SIDE, generator=generator)
-    return _divided(((inputs - inputs.mean()) / inputs.std()).unsqueeze(1), labels, GRATING_CLASSES)
+    return _divided(_standardised(inputs).unsqueeze(1), labels, GRATING_CLASSES)
+
+
+def _standardised(inputs: Tensor) -> Tensor:
+    return (inputs - inputs.mean()) / inputs.std()
 
 
 def _divided(inputs: Tensor, labels: Tensor, classes: int) -> Data:

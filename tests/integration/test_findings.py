@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from tests.fleet import has_ended
 from tests.integration.conftest import Api, MasterProcess
 
 from tunefleet.client import Client
@@ -159,14 +160,6 @@ def test_the_page_shows_findings_bars_and_gain_and_does_not_wait_for_them(client
     assert "{&#34;log&#34;: [1e-06, 0.01]}" in page
 
 
-def has_ended(process: psutil.Process) -> bool:
-    """Whether it is gone, or waits only to be reaped by its parent."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def test_a_process_that_dies_is_told_and_the_next_one_begins_from_the_first_event(
     client: Client, master_process: MasterProcess
 ) -> None:
@@ -175,7 +168,7 @@ def test_a_process_that_dies_is_told_and_the_next_one_begins_from_the_first_even
     children = psutil.Process(master_process.process.pid).children(recursive=True)
     for child in children:
         child.kill()
-    while not all(map(has_ended, children)):  # a nice process dies slowly on a busy machine
+    while not all(has_ended(child.pid) for child in children):  # a nice process dies slowly on a busy machine
         time.sleep(0.02)
     for _, trial in zip(range(5), study.claims(), strict=False):
         with trial:

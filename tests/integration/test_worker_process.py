@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from tests.fleet import has_ended
 
 from tunefleet.client import Client
 from tunefleet.errors import MasterUnreachable
@@ -212,14 +212,6 @@ def train(trial, x):
     trial.report(loss=1.0, pid=os.getpid(), helper=helper.pid)
     ctypes.PyDLL(None).sleep(600)  # holds the interpreter: no other thread of the process runs
 """
-
-
-def has_ended(pid: int) -> bool:
-    """Whether the process is gone, or waits only to be reaped."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_process_that_never_comes_back_from_c_dies_with_its_agent_and_so_does_what_it_started(

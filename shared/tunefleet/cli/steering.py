@@ -37,13 +37,14 @@ def resume(
 
     With --anyway a study that its preflight has blocked runs all the same.
     """
+    from tunefleet.cli.progress import n_done
     from tunefleet.protocol import StudyState
 
     with connected(url, token) as client:
         view = client.study(study).resume(anyway=anyway)
         _told(view, as_json)
     if view.state is StudyState.COMPLETE and not as_json:
-        more = max(2 * (view.most_trials or 0), 10)
+        more = 2 * max(view.most_trials or 0, n_done(view), 5)
         output.say(f"It is over, so that nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`.")
 
 

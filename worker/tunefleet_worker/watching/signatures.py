@@ -32,12 +32,11 @@ def _bits(inputs: Tensor) -> Tensor:
         inputs = torch.view_as_real(inputs)
     n, shape = len(inputs), inputs.shape[1:]
     size = math.prod(shape)
-    stride = -(-size // MAX_ELEMENTS)
+    stride = -(-size // MAX_ELEMENTS) | 1
     if inputs.is_contiguous():
-        flat = inputs.reshape(n, size)
-        flat = flat[:, :: stride | 1] if stride > 1 else flat
+        flat = inputs.reshape(n, size)[:, ::stride]
     else:  # without a copy of all of it
-        places = torch.arange(0, size, stride | 1 if stride > 1 else 1, device=inputs.device)
+        places = torch.arange(0, size, stride, device=inputs.device)
         each: Any = (slice(None), *torch.unravel_index(places, shape))
         flat = inputs[each] if shape else inputs.reshape(n, 1)
     if flat.is_floating_point() and flat.element_size() < 4:
