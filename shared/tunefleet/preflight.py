@@ -57,6 +57,11 @@ class BranchReport(Model):
         return [check for check in self.checks if check.blocks and not check.passed]
 
     @property
+    def reasons(self) -> list[Check]:
+        """The blockers, without `overfit` beside another: what cannot learn fits nothing."""
+        return [check for check in self.blockers if check.code != "overfit"] or self.blockers
+
+    @property
     def warnings(self) -> list[Check]:
         """What did not pass, and holds nothing."""
         return [check for check in self.checks if not check.blocks and not check.passed]
@@ -79,7 +84,7 @@ class PreflightReport(Model):
         failed = [branch for branch in self.branches if branch.blockers]
         if not failed:
             return ""
-        check = failed[0].blockers[0]
+        check = failed[0].reasons[0]
         many = f" (in {len(failed)} of {len(self.branches)} architectures)" if len(self.branches) > 1 else ""
         likely = f" Likely: {check.likely}." if check.likely else ""
         return f"{check.saw}{many}.{likely}"

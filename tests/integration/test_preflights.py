@@ -92,6 +92,8 @@ def test_the_page_tells_what_was_seen_and_what_is_likely(client, blocked):
     assert "no gradient reaches body.weight" in page
     assert "a tensor is detached" in page
     assert "the preflight failed" in page
+    assert "accuracy 0.4" not in page  # it follows
+    assert "1 architecture looked at" in page
 
 
 def test_resume_looks_again_and_resume_anyway_goes_on(client, cli, blocked):

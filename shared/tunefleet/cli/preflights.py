@@ -55,9 +55,7 @@ def _of_branch(branch: BranchReport) -> Iterator[str]:
     if not branch.blockers:
         fitted = next((check.saw for check in branch.checks if check.code == "overfit"), "passed")
         yield f"preflight passed: {fitted} ({name})"
-    # What cannot learn fits nothing: that goes without saying beside the reason.
-    reasons = [check for check in branch.blockers if check.code != "overfit"] or branch.blockers
-    for check in reasons:
+    for check in branch.reasons:
         yield from _of_check("preflight blocked", check, name)
     for check in branch.warnings:
         yield from _of_check("preflight doubt", check, name)
