@@ -25,15 +25,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.patients.faults import FAULTS
-from benchmarks.patients.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
-from benchmarks.patients.patient import Part, healthy, sick
-from benchmarks.patients.wards import charts
+from benchmarks.fault_cases.faults import FAULTS
+from benchmarks.fault_cases.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
+from benchmarks.fault_cases.parts import charts
+from benchmarks.fault_cases.runner import Part, healthy, sick
 
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
 from tunefleet_worker.tasks.datasets.source import DataUnavailable
 
-LEAST_DETECTED, MOST_FALSE_ALARMS = 0.9, 0.05
+MIN_DETECTED, MAX_FALSE_ALARMS = 0.9, 0.05
 SEEDS, QUICK_SEEDS = 5, 1
 
 
@@ -53,8 +53,8 @@ def printed(found: Sequence[Diagnosis]) -> None:
     for rule in rule_figures(found):
         print(f"{rule.code:28} {rule.detected!s:24} {rule.false_alarms!s:24} {rule.notes!s:24}")
     detected, alarmed = overall(found)
-    print(f"\nsick runs with an alarm: {detected} {_verdict(detected.n >= LEAST_DETECTED * detected.of)}")
-    print(f"healthy runs with one: {alarmed} {_verdict(alarmed.n <= MOST_FALSE_ALARMS * alarmed.of)}")
+    print(f"\nsick runs with an alarm: {detected} {_verdict(detected.n >= MIN_DETECTED * detected.of)}")
+    print(f"healthy runs with one: {alarmed} {_verdict(alarmed.n <= MAX_FALSE_ALARMS * alarmed.of)}")
     print(f"CPU of all trainings: {sum(each.chart.cpu_s for each in found) / 60:.1f} min")
 
 

@@ -82,7 +82,7 @@ def measured(case: Case, *, repeats: int) -> Row:
 
 def run(case: Case, *, repeats: int) -> tuple[str, float]:
     """The sampler that was taken, and the figure."""
-    from tunefleet.spec import StudySpec
+    from tunefleet.study.spec import StudySpec
     from tunefleet_master.search import registry
     from tunefleet_master.search.history import Change, History, Outcome
     from tunefleet_master.search.random import RandomSampler

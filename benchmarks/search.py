@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.choosing.cache import Cache
-    from benchmarks.choosing.runs import Plan, Run
-    from benchmarks.choosing.summary import Figure, Row
+    from benchmarks.search_quality.cache import Cache
+    from benchmarks.search_quality.runs import Plan, Run
+    from benchmarks.search_quality.summary import Figure, Row
 
 # One thread each: figures of CPU time are then the same on every machine, and --jobs fills the cores.
 for _library in ("OMP", "OPENBLAS", "MKL"):
@@ -47,14 +47,14 @@ QUICK_SEEDS = 2
 
 def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
     """The runs of a part: all contestants on the first seed, then on the next."""
-    from benchmarks.choosing import contestants
-    from benchmarks.choosing.runs import Plan
+    from benchmarks.search_quality import baselines
+    from benchmarks.search_quality.runs import Plan
 
-    everyone = contestants.EVALUATING if part == "evaluations" else contestants.STOPPING
+    everyone = baselines.EVALUATING if part == "evaluations" else baselines.STOPPING
     for name in arguments.contestants or ():
-        contestants.check(name)
+        baselines.check(name)
     named = arguments.contestants or [name for name in everyone if not (arguments.quick and name in COSTLY)]
-    here = [name for name in named if contestants.is_here(name)]
+    here = [name for name in named if baselines.is_here(name)]
     if missing := [name for name in named if name not in here]:
         note(f"left out, since they are not installed: {', '.join(missing)}")
     named_tasks = dict.fromkeys(task for members in groups(part, arguments).values() for task in members)
@@ -70,9 +70,9 @@ def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
 
 def takes(contestant: str, task: str) -> bool:
     """Whether the contestant can run the task; a note says so when it cannot."""
-    from benchmarks.choosing import contestants, tasks
+    from benchmarks.search_quality import baselines, tasks
 
-    can = contestants.can_run(contestant, tasks.load(task, seed=0).space)
+    can = baselines.can_run(contestant, tasks.load(task, seed=0).space)
     if not can:
         note(f"{contestant} cannot run {task}, and has no row in a group with it")
     return can
@@ -80,7 +80,7 @@ def takes(contestant: str, task: str) -> bool:
 
 def groups(part: str, arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     """The groups of tasks of a part that were asked for; tasks that are named one by one are one group."""
-    from benchmarks.choosing import tasks
+    from benchmarks.search_quality import tasks
 
     if part == "curves":
         return {"curves": tasks.CURVES}
@@ -93,7 +93,7 @@ def groups(part: str, arguments: argparse.Namespace) -> dict[str, tuple[str, ...
 
 def finished(wanted: Sequence[Plan], cache: Cache, *, n_jobs: int) -> Iterator[tuple[Plan, Run]]:
     """Every run, as it ends; first those that the cache has."""
-    from benchmarks.choosing import runs
+    from benchmarks.search_quality import runs
 
     missing = [plan for plan in wanted if cache.get(plan) is None]
     yield from ((plan, run) for plan in wanted if (run := cache.get(plan)) is not None)
@@ -117,7 +117,7 @@ def _kept(missing: Sequence[Plan], made: Iterator[Run], cache: Cache) -> Iterato
 
 def measured(part: str, arguments: argparse.Namespace, *, cache: Cache) -> tuple[list[Row], list[Figure]]:
     """The rows of a part and its figures."""
-    from benchmarks.choosing import summary
+    from benchmarks.search_quality import summary
 
     found = dict(finished(plans(part, arguments), cache, n_jobs=arguments.jobs))
     rows: list[Row] = []
@@ -173,8 +173,8 @@ def parsed() -> argparse.Namespace:
 
 def main() -> None:
     """Measure and print."""
-    from benchmarks.choosing import contestants
-    from benchmarks.choosing.cache import Cache
+    from benchmarks.search_quality import baselines
+    from benchmarks.search_quality.cache import Cache
 
     from tunefleet.errors import TunefleetError
 
@@ -191,7 +191,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     show(rows, figures)
     if arguments.json:
-        releases = {name: contestants.release(name) for name in {row.contestant for row in rows}}
+        releases = {name: baselines.release(name) for name in {row.contestant for row in rows}}
         data = {"rows": list(map(asdict, rows)), "figures": list(map(asdict, figures)), "releases": releases}
         print(json.dumps(data))
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from tunefleet import Client
+from tunefleet.client.study import Study
 from tunefleet.protocol import StudyState, TrialState
-from tunefleet.study import Study
 
 STEPS = 12
 STARTS_WITHIN_S = 60.0

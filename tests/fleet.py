@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import psutil
 
 from tunefleet import Client, Study
+from tunefleet.client.journal import VARIABLE as JOURNAL
+from tunefleet.client.journal import Journal
+from tunefleet.client.transport import Transport
 from tunefleet.errors import MasterUnreachable
 from tunefleet.failpoints import VARIABLE as FAILPOINTS
-from tunefleet.journal import VARIABLE as JOURNAL
-from tunefleet.journal import Journal
-from tunefleet.transport import Transport
 
 T = TypeVar("T")
 MARK, NAME = "FLEET_OF_TEST", "PROCESS_OF_TEST"

@@ -102,7 +102,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no grace after an outage",
-        (Change(f"{SERVICES}/sweeper.py", "leases.extend_all(uow.connection, uow.deadline)", "pass"),),
+        (Change(f"{SERVICES}/execution/sweeper.py", "leases.extend_all(uow.connection, uow.deadline)", "pass"),),
         ("tests/contracts/test_leases.py::test_the_masters_outage_expires_no_lease",),
     ),
     Mutation(
@@ -117,7 +117,7 @@ MUTATIONS = (
         "answered before the commit",
         (
             Change(
-                f"{STORAGE}/lane.py",
+                f"{STORAGE}/group_commit.py",
                 "units = self._prepare(connection, jobs)",
                 "units = self._prepare(connection, jobs); answer([job for job in jobs if not job.redo])",
             ),
@@ -171,14 +171,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim that is repeated gives other trials",
-        (Change(f"{SERVICES}/claims.py", "given = _given_before(uow, requests)", "given = {}"),),
+        (Change(f"{SERVICES}/execution/claims.py", "given = _given_before(uow, requests)", "given = {}"),),
         ("tests/contracts/test_leases.py::test_a_claim_with_the_same_request_id_gives_the_same_lease_again",),
     ),
     Mutation(
         "any second ending gets the first answer",
         (
             Change(
-                f"{SERVICES}/endings.py",
+                f"{SERVICES}/execution/completion.py",
                 "if ending is not None and ending.request == _key(item.request):",
                 "if ending is not None:",
             ),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import HTTPConnection
 
 from tunefleet.errors import Forbidden
-from tunefleet.tokens import Scope
+from tunefleet.protocol.tokens import Scope
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""Builds the parts of one master and wires them together."""
+"""Builds the services of one master and wires them together."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from fastapi import FastAPI
 from tunefleet.protocol import API
 from tunefleet_master import data_folder
 from tunefleet_master.api import problems
-from tunefleet_master.api.doors import protect
-from tunefleet_master.api.express import Express
+from tunefleet_master.api.auth_middleware import protect
+from tunefleet_master.api.fast_path import FastPath
 from tunefleet_master.api.limits import BodyLimit, SecurityHeaders
 from tunefleet_master.api.measure import Measure
 from tunefleet_master.api.openapi import describe
 from tunefleet_master.api.routes import ROUTERS
+from tunefleet_master.app_services import Services
 from tunefleet_master.dashboard import pages
-from tunefleet_master.parts import Parts
-from tunefleet_master.services import tokens
-from tunefleet_master.services.insights import Insights
-from tunefleet_master.services.keyring import Keyring
-from tunefleet_master.services.planner import Planner
-from tunefleet_master.services.sweeper import Sweeper
-from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.prometheus import Telemetry
+from tunefleet_master.services.access import tokens
+from tunefleet_master.services.access.token_cache import TokenCache
+from tunefleet_master.services.execution.sweeper import Sweeper
+from tunefleet_master.services.insights.insights import Insights
+from tunefleet_master.services.planning.planner import Planner
 from tunefleet_master.settings import Settings
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database, Timing
 from tunefleet_master.storage.observer import Observer, Several
-from tunefleet_master.telemetry import Telemetry
+from tunefleet_master.storage.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
     from tunefleet_master.tracing import Traces
@@ -61,8 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(settings, telemetry, traces) as app.state.parts:
-            app.state.first_token = await _first_token(app.state.parts)
+        async with _running(settings, telemetry, traces) as app.state.services:
+            app.state.first_token = await _first_token(app.state.services)
             yield
 
     app = FastAPI(
@@ -79,7 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.router.routes.extend(router.routes)  # side by side: an included router is asked twice for each request
     describe(app)
     pages.install(app)
-    porter = protect(app, settings)
+    authenticator = protect(app, settings)
     problems.install(app, pages.problem_page)
     app.add_middleware(BodyLimit, settings=settings)
     app.add_middleware(Measure, telemetry=telemetry)
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     traces = _traces(app)
     if traces is None:  # which would miss what does not pass through their middleware
         stack = app.build_middleware_stack()
-        app.middleware_stack = Express(app, stack, porter=porter, max_body_bytes=settings.max_body_bytes)
+        app.middleware_stack = FastPath(app, stack, authenticator=authenticator, max_body_bytes=settings.max_body_bytes)
     return app
 
 
@@ -104,60 +104,63 @@ def _traces(app: FastAPI) -> Traces | None:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | None) -> AsyncIterator[Parts]:
-    """The parts of a master with its background tasks; all of it ends with the context."""
+async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | None) -> AsyncIterator[Services]:
+    """The services of a master with its background tasks; all of it ends with the context."""
     async with AsyncExitStack() as stack:
         data_folder.prepare(settings.data)
         stack.enter_context(data_folder.locked(settings.lock_file))
         if traces is not None:
             stack.callback(traces.close)
-        parts = _build(settings, telemetry, Several(telemetry, traces) if traces else telemetry)
-        stack.callback(parts.database.close)
-        upgraded = migrations.upgrade(parts.database.engine)
+        services = _build(settings, telemetry, Several(telemetry, traces) if traces else telemetry)
+        stack.callback(services.database.close)
+        upgraded = migrations.upgrade(services.database.engine)
         if upgraded.before != upgraded.after:
             _log.info("the database was brought to revision %s", upgraded.after)
-        parts.blobs.remove_stale_partials()
-        await parts.keyring.load()
+        services.blobs.remove_stale_partials()
+        await services.token_cache.load()
         sweeper = Sweeper(
-            parts.database, parts.blobs.delete, sweep_s=settings.sweep_s, keep_curves_days=settings.keep_curves_days
+            services.database,
+            services.blobs.delete,
+            sweep_s=settings.sweep_s,
+            keep_curves_days=settings.keep_curves_days,
         )
-        planner = Planner(parts.database, parts.wakeups, observe=telemetry.proposed)
+        planner = Planner(services.database, services.subscriptions, observe=telemetry.proposed)
         for name, run in (
             ("sweeper", sweeper.run),
             ("planner", planner.run),
-            ("keyring", parts.keyring.run),
-            ("analyst", parts.insights.run),
+            ("token_cache", services.token_cache.run),
+            ("analyst", services.insights.run),
         ):
             stack.push_async_callback(_stop, asyncio.create_task(_keep_running(name, run), name=name))
-        stack.callback(parts.closing.set)
-        yield parts
+        stack.callback(services.closing.set)
+        yield services
 
 
-def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Parts:
-    wakeups = Wakeups()
+def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Services:
+    subscriptions = Subscriptions()
     database = Database(
         settings.database_url,
         timing=Timing(settings.lease_s, settings.heartbeat_s),
-        publish=wakeups.publish,
+        publish=subscriptions.publish,
         observer=observer,
     )
-    return Parts(
+    return Services(
         settings=settings,
         blobs=BlobStore(settings.data / "artifacts"),
         database=database,
-        wakeups=wakeups,
-        keyring=Keyring(database, wakeups, given=settings.token, is_local=settings.is_local),
-        insights=Insights(database, wakeups),
+        subscriptions=subscriptions,
+        token_cache=TokenCache(database, subscriptions, given=settings.token, is_local=settings.is_local),
+        insights=Insights(database, subscriptions),
         telemetry=telemetry,
     )
 
 
-async def _first_token(parts: Parts) -> str | None:
+async def _first_token(services: Services) -> str | None:
     """Make an admin's token if strangers can reach the master and nobody has one; the only time that it is known."""
-    if parts.settings.is_local or parts.keyring.admin_is_given:
+    if services.settings.is_local or services.token_cache.admin_is_given:
         return None
-    made = await parts.database.awrite(tokens.first, repeatable=False)
-    await parts.keyring.load()
+    made = await services.database.awrite(tokens.first, repeatable=False)
+    await services.token_cache.load()
     return None if made is None else made.token
 
 

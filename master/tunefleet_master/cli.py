@@ -138,16 +138,16 @@ def doctor(
     Exit codes: 0 sound; 1 a promise is broken, and each violation is named; 2 there is no database, or none to read.
     """
     from tunefleet.cli import output
-    from tunefleet_master import checkup
+    from tunefleet_master.commands import doctor
 
     settings = _settings(data=data, database=database)
     if verify:
-        if not checkup.show(checkup.checks(settings, journal or []), as_json=as_json):
+        if not doctor.show(doctor.checks(settings, journal or []), as_json=as_json):
             raise typer.Exit(EXIT_BROKEN)
     elif as_json:
-        output.print_json(checkup.facts(settings))
+        output.print_json(doctor.facts(settings))
     else:
-        output.console().print(output.table(["what", "here"], list(checkup.facts(settings).items())))
+        output.console().print(output.table(["what", "here"], list(doctor.facts(settings).items())))
 
 
 @app.command()
@@ -162,10 +162,10 @@ def replay(
 
     Exit codes: 0 all came out as they were; 1 one did not, and each is named; 2 there is no such study or database.
     """
-    from tunefleet_master import replaying
+    from tunefleet_master.commands import replay
 
-    found = replaying.replayed(_settings(data=data, database=database), study)
-    if not replaying.show(found, study, as_json=as_json):
+    found = replay.replayed(_settings(data=data, database=database), study)
+    if not replay.show(found, study, as_json=as_json):
         raise typer.Exit(EXIT_BROKEN)
 
 
@@ -184,10 +184,10 @@ def simulate(
 
     Exit codes: 0 done; 2 a file, a sampler or a pruner cannot be used, and each problem is named.
     """
-    from tunefleet_master import rehearsal
+    from tunefleet_master.commands import simulate
 
-    found = rehearsal.prepare(study, table, samplers=sampler or (), pruners=pruner or ())
-    rehearsal.show(found, n_workers=workers, n_seeds=seeds, as_json=as_json)
+    found = simulate.prepare(study, table, samplers=sampler or (), pruners=pruner or ())
+    simulate.show(found, n_workers=workers, n_seeds=seeds, as_json=as_json)
 
 
 def run() -> NoReturn:

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from tunefleet.errors import IllegalTransition
 from tunefleet.protocol import Failure, StopReason, StudyState, TrialState
-from tunefleet.spec import Retry
+from tunefleet.study.spec import Retry
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.PRUNED, TrialState.CANCELLED}),

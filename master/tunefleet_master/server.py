@@ -97,7 +97,7 @@ async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], N
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     async with app.router.lifespan_context(app):
-        server = Server(config, listening=listening, closing=app.state.parts.closing)
+        server = Server(config, listening=listening, closing=app.state.services.closing)
         try:
             await server.serve([bound])
         except OSError as error:  # another program listened on the port between bind and here

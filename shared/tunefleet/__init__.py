@@ -15,30 +15,30 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tunefleet.claim import ClaimedTrial
-    from tunefleet.client import Client
+    from tunefleet.client.claimed_trial import ClaimedTrial
+    from tunefleet.client.client import Client
+    from tunefleet.client.study import Study
+    from tunefleet.client.study_file import load_study
+    from tunefleet.client.trials import Trials
     from tunefleet.errors import TunefleetError
-    from tunefleet.local import LocalTrial
     from tunefleet.protocol import StudyState, TrialState
-    from tunefleet.spec import StudySpec
-    from tunefleet.study import Study
-    from tunefleet.study_file import load_study
-    from tunefleet.trial import Trial, TrialStopped
-    from tunefleet.trials import Trials
+    from tunefleet.study.spec import StudySpec
+    from tunefleet.trial.local_trial import LocalTrial
+    from tunefleet.trial.trial import Trial, TrialStopped
 
 _HOMES = {
-    "ClaimedTrial": "claim",
-    "Client": "client",
-    "LocalTrial": "local",
-    "Study": "study",
-    "StudySpec": "spec",
+    "ClaimedTrial": "client.claimed_trial",
+    "Client": "client.client",
+    "LocalTrial": "trial.local_trial",
+    "Study": "client.study",
+    "StudySpec": "study.spec",
     "StudyState": "protocol",
-    "Trial": "trial",
+    "Trial": "trial.trial",
     "TrialState": "protocol",
-    "TrialStopped": "trial",
-    "Trials": "trials",
+    "TrialStopped": "trial.trial",
+    "Trials": "client.trials",
     "TunefleetError": "errors",
-    "load_study": "study_file",
+    "load_study": "client.study_file",
 }
 
 __all__ = [

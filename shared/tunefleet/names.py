@@ -11,7 +11,7 @@ from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 TrialId = NewType("TrialId", int)
 """A trial's id within one database; its `number` counts within its study."""
 
-LARGEST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 """Of a trial, of its number, of an attempt: what Postgres keeps as an integer."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from tunefleet.model import NOT_PLAIN, Model, shown
 
 MAX_DEPTH = 20  # levels of lists and objects: a study has five, and a choice may hold a small structure
-LARGEST_INT = 2**63 - 1  # what databases and most languages call an integer
+MAX_INT = 2**63 - 1  # what databases and most languages call an integer
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _NO_TEXT = "must not hold a NUL, or half of a surrogate pair"
 
@@ -64,7 +64,7 @@ def _broken_rules(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[st
         yield place, value, _NO_TEXT
     elif isinstance(value, float) and not math.isfinite(value):
         yield place, value, "must be a finite number; JSON has no NaN and no infinity"
-    elif isinstance(value, int) and abs(value) > LARGEST_INT:
+    elif isinstance(value, int) and abs(value) > MAX_INT:
         yield place, value, "is a larger integer than can be kept exactly"
     elif isinstance(value, Mapping):
         for key, inner in value.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMITTERS = {"master/tunefleet_master/storage/lane.py"}
+COMMITTERS = {"master/tunefleet_master/storage/group_commit.py"}
 
 # Names that promise nothing, so that everything ends up in them.
 EMPTY_NAME = re.compile(

@@ -16,14 +16,16 @@ from tests.contracts.stored import wipe
 from tunefleet.errors import StorageUnusable
 from tunefleet.names import TrialId
 from tunefleet.protocol import ClaimRequest, CompleteRequest, EndResponse, Lease, Report, ReportBatch, WorkerFacts
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.services import claims, endings, planner, promoting, racing, reports, staging, studies, sweeper
-from tunefleet_master.services.endings import Ended
-from tunefleet_master.services.promoting import Promotion
-from tunefleet_master.services.pruning import RungBooks
-from tunefleet_master.services.reports import Reported
-from tunefleet_master.services.staging import NextStage
+from tunefleet_master.services.execution import claims, completion, reports, sweeper
+from tunefleet_master.services.execution.completion import Ended
+from tunefleet_master.services.execution.early_stopping import RungTables
+from tunefleet_master.services.execution.reports import Reported
+from tunefleet_master.services.planning import planner, promotion, racing, stages
+from tunefleet_master.services.planning.promotion import Promotion
+from tunefleet_master.services.planning.stages import NextStage
+from tunefleet_master.services.reading import studies
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -52,12 +54,12 @@ class Master:
     def __init__(self, url: str) -> None:
         self.url = url
         self.now = START
-        self.signals: set[str] = set()
+        self.topics: set[str] = set()
         self.database = self._open()
         migrations.upgrade(self.database.engine)
 
     def _open(self) -> Database:
-        return Database(self.url, clock=lambda: self.now, publish=self.signals.update)
+        return Database(self.url, clock=lambda: self.now, publish=self.topics.update)
 
     def restart(self) -> None:
         """Close the database and open it again, as a new process would."""
@@ -97,11 +99,13 @@ class Master:
     def promotions(self) -> list[Promotion]:
         """What the planner would decide of paused trials."""
         paused = self.look(planner.agenda).paused
-        return [it for study in paused for it in self.look(partial(promoting.decided, study=study, books=RungBooks()))]
+        return [
+            it for study in paused for it in self.look(partial(promotion.decided, study=study, tables=RungTables()))
+        ]
 
     def next_stages(self) -> list[NextStage]:
         """The stages that the planner would begin."""
-        return [self.look(partial(staging.plan, study=study)) for study in self.look(planner.agenda).due]
+        return [self.look(partial(stages.plan, study=study)) for study in self.look(planner.agenda).due]
 
     def retire_losers(self) -> None:
         """End what is left of configurations that are worse by their folds so far."""
@@ -113,10 +117,10 @@ class Master:
         """Promote what is paused and among the best, retire the losers, begin due stages, and fill all queues."""
         self.retire_losers()
         while promotions := self.promotions():
-            for promotion in promotions:
-                self.call(promoting.carry_out, promotion)
+            for decision in promotions:
+                self.call(promotion.carry_out, decision)
         for following in self.next_stages():
-            self.call(staging.begin, following)
+            self.call(stages.begin, following)
         while lacking := self.look(planner.needs):
             for need in lacking:
                 sampler = registry.build(need.study.sampler, need.study.searched)
@@ -137,15 +141,15 @@ class Master:
         """Complete with final metrics."""
         return self.end(lease.trial_id, CompleteRequest(attempt=lease.attempt, metrics=metrics))
 
-    def end(self, trial_id: int, request: endings.Request) -> EndResponse:
+    def end(self, trial_id: int, request: completion.Request) -> EndResponse:
         """End an attempt."""
-        answer: EndResponse = self.ask(endings.end, Ended(TrialId(trial_id), request))
+        answer: EndResponse = self.ask(completion.end, Ended(TrialId(trial_id), request))
         return answer
 
     def renew(self) -> None:
         """Begin with nothing, as on a new database."""
         self.now = START
-        self.signals.clear()
+        self.topics.clear()
         try:
             self.call(wipe)
         except StorageUnusable:  # the test before has closed it

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from tunefleet.errors import AttemptEnded, BudgetTaken, Conflict, IllegalTransition, InvalidInput, LeaseLost, NotFound
 from tunefleet.protocol import (
-    LARGEST_STEP,
+    MAX_STEP,
     ClaimRequest,
     CompleteRequest,
     Directive,
@@ -29,7 +29,7 @@ from tunefleet.protocol import (
     StudyState,
     TrialState,
 )
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 
 LEASE = timedelta(seconds=60)
 LIVE = (TrialState.WAITING, TrialState.RUNNING)
@@ -297,7 +297,7 @@ class Oracle:
         if request.metrics:
             step = trial.last_step or 0
             known = curve_of(reports).get(step, {})
-            reports[request.attempt, step] = (LARGEST_STEP, {**known, **request.metrics})
+            reports[request.attempt, step] = (MAX_STEP, {**known, **request.metrics})
         curve = curve_of(reports)
         metric = trial.study.spec.objective.metric
         is_finite = all(math.isfinite(value) for metrics in curve.values() for value in metrics.values())

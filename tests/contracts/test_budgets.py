@@ -18,9 +18,10 @@ from tunefleet.errors import (
     StudyExists,
 )
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, RetryRequest, StudyPatch, StudyState, TrialState
-from tunefleet.spec import Budget
+from tunefleet.study.spec import Budget
 from tunefleet_master.search import registry
-from tunefleet_master.services import events, planner, studies, trials
+from tunefleet_master.services.planning import planner
+from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
 

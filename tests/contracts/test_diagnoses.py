@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tunefleet_master.diagnosis.reported import MOST_CURVES
-from tunefleet_master.services import diagnoses
+from tunefleet_master.diagnosis.reported import MAX_CURVES
+from tunefleet_master.services.insights import diagnoses
 from tunefleet_master.storage import studies
 
-N_TRIALS = MOST_CURVES + 3
+N_TRIALS = MAX_CURVES + 3
 
 
 @pytest.mark.parametrize("goal", ["maximize", "minimize"])
@@ -24,5 +24,5 @@ def test_curves_are_those_of_the_best_trials_whatever_the_goal_is(master: Any, g
     found = master.look(lambda uow: diagnoses.of_study(uow, studies.get(uow.connection, "study")))
 
     best_first = sorted(range(N_TRIALS), reverse=goal == "maximize")
-    assert list(found.best) == best_first[:MOST_CURVES]
+    assert list(found.best) == best_first[:MAX_CURVES]
     assert sorted(found.results) == list(range(N_TRIALS))

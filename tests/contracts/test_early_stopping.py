@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tunefleet.protocol import CompleteRequest, Lease, Report, ReportBatch, TrialState
-from tunefleet_master.services import histories, reports
-from tunefleet_master.services.pruning import RungBooks
-from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.execution import reports
+from tunefleet_master.services.execution.early_stopping import RungTables
+from tunefleet_master.services.execution.reports import Reported
+from tunefleet_master.services.planning import histories
 from tunefleet_master.storage import events, studies
 
 HALVING = {"pruner": "asha", "min": 1, "eta": 2}
@@ -75,7 +76,7 @@ def test_an_attempt_that_begins_again_reaches_no_rung_twice(master: Any) -> None
 
 def test_what_one_master_has_recorded_another_one_compares_with(master: Any) -> None:
     submit(master)
-    mine, theirs = (partial(reports.record, books=RungBooks()) for _ in range(2))
+    mine, theirs = (partial(reports.record, tables=RungTables()) for _ in range(2))
     first, second, third = master.claim(slots=3)
     assert master.ask(mine, reported(first, 0.1)).directive == "continue"
     assert master.ask(theirs, reported(second, 0.2)).directive == "stop"
@@ -85,19 +86,19 @@ def test_what_one_master_has_recorded_another_one_compares_with(master: Any) -> 
 
 def test_a_transaction_that_is_undone_leaves_nothing_to_compare_with(master: Any) -> None:
     submit(master)
-    books = RungBooks()
+    tables = RungTables()
     first, second = master.claim(slots=2)
 
     def undone(uow: Any) -> None:
-        reports.record(uow, [reported(first, 0.1)], books=books)
+        reports.record(uow, [reported(first, 0.1)], tables=tables)
         raise ValueError("undone on purpose")
 
     with pytest.raises(ValueError, match="on purpose"):
         master.call(undone)
-    told = master.ask(partial(reports.record, books=books), reported(second, 0.9))
+    told = master.ask(partial(reports.record, tables=tables), reported(second, 0.9))
     assert told.directive == "continue"
     assert rungs(master) == [(second.number, 1, 0.9)]
-    assert master.ask(partial(reports.record, books=books), reported(first, 0.1)).directive == "continue"
+    assert master.ask(partial(reports.record, tables=tables), reported(first, 0.1)).directive == "continue"
     assert len(rungs(master)) == 2
 
 

@@ -9,9 +9,10 @@ import pytest
 from tunefleet.errors import Conflict, InvalidInput
 from tunefleet.protocol import Lease, StudyDetail, StudyPatch, StudyState, TrialState
 from tunefleet_master.search import registry
-from tunefleet_master.services import histories, planner, studies, trials
-from tunefleet_master.services.planner import propose
-from tunefleet_master.services.replay import replay
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning.planner import propose
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import audit
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery

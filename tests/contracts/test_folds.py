@@ -23,14 +23,15 @@ from tunefleet.protocol import (
     TrialState,
     TrialView,
 )
-from tunefleet.spec import Budget
+from tunefleet.study.spec import Budget
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import History, Outcome
-from tunefleet_master.services import histories, planner, racing, studies, trials
-from tunefleet_master.services.doctor import verify
-from tunefleet_master.services.learning import Batch
-from tunefleet_master.services.promises import Promises
-from tunefleet_master.services.replay import replay
+from tunefleet_master.services.audit.acknowledged_writes import AcknowledgedWrites
+from tunefleet_master.services.audit.doctor import verify
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.planning import histories, planner, racing
+from tunefleet_master.services.planning.sampling import Batch
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import events
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.blobs import BlobStore
@@ -328,7 +329,7 @@ def test_every_proposal_was_made_once_and_can_be_made_again(
     study = master.look(lambda uow: stored.get(uow.connection, "study"))
     again = master.look(lambda uow: replay(uow, study))
     assert (again.n_same, again.differing) == (budget, [])
-    checks = master.look(lambda uow: verify(uow, BlobStore(tmp_path), promises=Promises()))
+    checks = master.look(lambda uow: verify(uow, BlobStore(tmp_path), promises=AcknowledgedWrites()))
     assert [check.violations for check in checks if check.violations] == []
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tunefleet.protocol import Lease, Report, ReportBatch, TrialState
-from tunefleet_master.services import reports, retention, sweeper, trials
-from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.execution import reports, retention, sweeper
+from tunefleet_master.services.execution.reports import Reported
+from tunefleet_master.services.reading import trials
 
 DAY_S = 86_400
 

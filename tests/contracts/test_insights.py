@@ -11,12 +11,19 @@ import pytest
 
 from tunefleet.errors import NotFound
 from tunefleet.protocol import StudyFindings, StudyPatch
-from tunefleet.spec import Budget
+from tunefleet.study.spec import Budget
 from tunefleet_master.diagnosis.insight import Insight
-from tunefleet_master.services import studies
-from tunefleet_master.services.insights import BUSY, LEAST_REST_S, NOTHING, TRY_AGAIN_AFTER_S, Insights, insight_of
-from tunefleet_master.services.insights import Subject as Asked
-from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.services.insights.insights import (
+    BUSY,
+    MIN_REST_S,
+    NOTHING,
+    TRY_AGAIN_AFTER_S,
+    Insights,
+    insight_of,
+)
+from tunefleet_master.services.insights.insights import Subject as Asked
+from tunefleet_master.services.reading import studies
+from tunefleet_master.storage.subscriptions import Subscriptions
 
 
 class Analyst:
@@ -46,16 +53,16 @@ class Desk:
     def __init__(self, master: Any, *, max_kept: int = 100) -> None:
         self.analyst = Analyst()
         self.now_s = 1_000.0
-        self.wakeups = Wakeups()
+        self.subscriptions = Subscriptions()
         self.insights = Insights(
-            master.database, self.wakeups, clock=lambda: self.now_s, analyse=self.analyst, max_kept=max_kept
+            master.database, self.subscriptions, clock=lambda: self.now_s, analyse=self.analyst, max_kept=max_kept
         )
 
     async def of(self, name: str = "study") -> StudyFindings:
         """The answer when nothing is worked out any more."""
-        with self.wakeups.listen(insight_of(name)) as bell:
+        with self.subscriptions.listen(insight_of(name)) as subscription:
             while (found := await self.insights.of(name)).renewing:
-                assert await bell.wait(10)
+                assert await subscription.wait(10)
             return found
 
 
@@ -124,7 +131,7 @@ def test_a_study_that_runs_is_worked_out_again_with_a_tenth_more_trials_and_not_
         end_trials(master, 1)
         assert (await desk.of()).n_ended == 22
         end_trials(master, 3)
-        desk.now_s += LEAST_REST_S - 1
+        desk.now_s += MIN_REST_S - 1
         assert (await desk.of()).n_ended == 22
         desk.now_s += 1
         assert (await desk.of()).n_ended == 25
@@ -140,7 +147,7 @@ def test_another_budget_is_another_answer_and_the_end_of_a_study_is_looked_at_on
     async def test(desk: Desk) -> None:
         assert (await desk.of()).unknown == ["2 to come"]
         master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=20)))
-        desk.now_s += LEAST_REST_S
+        desk.now_s += MIN_REST_S
         assert (await desk.of()).unknown == ["10 to come"]
         master.call(studies.patch, "study", StudyPatch(state="stopped"))
         assert (await desk.of()).unknown == ["0 to come"]
@@ -164,7 +171,7 @@ def test_a_failure_is_told_beside_what_was_known_and_tried_again_later(master: A
         assert (await desk.of()).unknown == ["15 to come"]
         desk.analyst.fails = True
         end_trials(master, 5)
-        desk.now_s += LEAST_REST_S
+        desk.now_s += MIN_REST_S
         found = await desk.of()
         assert (found.n_ended, found.n_newer, found.unknown) == (5, 5, ["15 to come", failure])
         assert len(desk.analyst.asked) == 3

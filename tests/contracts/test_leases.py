@@ -27,11 +27,13 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
-from tunefleet_master.services import artifacts, heartbeats, planner, reports, studies, trials
-from tunefleet_master.services.artifacts import Upload
-from tunefleet_master.services.reports import Reported
-from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.services.execution import artifacts, heartbeats, reports
+from tunefleet_master.services.execution.artifacts import Upload
+from tunefleet_master.services.execution.reports import Reported
+from tunefleet_master.services.planning import planner
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage.segments import CHECKPOINT
+from tunefleet_master.storage.subscriptions import Subscriptions
 
 
 def state_of(master: Any, lease: Lease) -> TrialState:
@@ -351,7 +353,7 @@ def test_a_worker_of_a_deleted_study_writes_into_no_other_study(master: Any) -> 
 
 def test_a_study_that_cannot_be_planned_keeps_no_other_waiting(master: Any) -> None:
     async def plan() -> None:
-        task = asyncio.create_task(planner.Planner(master.database, Wakeups()).run())
+        task = asyncio.create_task(planner.Planner(master.database, Subscriptions()).run())
         try:
             async with asyncio.timeout(20):
                 while not master.claim(study="second"):

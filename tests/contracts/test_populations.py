@@ -21,9 +21,12 @@ from tunefleet.protocol import (
 )
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import History
-from tunefleet_master.services import artifacts, histories, planner, replay, studies, trials
-from tunefleet_master.services.artifacts import Upload
-from tunefleet_master.services.learning import Batch
+from tunefleet_master.services.audit import replay
+from tunefleet_master.services.execution import artifacts
+from tunefleet_master.services.execution.artifacts import Upload
+from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning.sampling import Batch
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import segments
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.segments import CHECKPOINT

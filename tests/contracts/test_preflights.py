@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tunefleet.errors import IllegalTransition, InvalidInput, LeaseLost
-from tunefleet.preflight import PREFLIGHT_NUMBER, BranchReport, Check, PreflightReport
 from tunefleet.protocol import (
     CompleteRequest,
     EndResponse,
@@ -22,10 +21,13 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER, BranchReport, Check, PreflightReport
 from tunefleet_master.search import registry
-from tunefleet_master.services import doctor, events, histories, planner, studies, trials
-from tunefleet_master.services.learning import Batch
-from tunefleet_master.services.promises import Promises
+from tunefleet_master.services.audit import doctor
+from tunefleet_master.services.audit.acknowledged_writes import AcknowledgedWrites
+from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning.sampling import Batch
+from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -277,5 +279,5 @@ def test_the_doctor_finds_nothing_wrong_with_preflights(master, tmp_path):
     master.plan()
     for lease in master.claim(facts=ABLE, slots=9):
         master.complete(lease, loss=1.0)
-    found = master.look(lambda uow: doctor.verify(uow, BlobStore(tmp_path), promises=Promises()))
+    found = master.look(lambda uow: doctor.verify(uow, BlobStore(tmp_path), promises=AcknowledgedWrites()))
     assert [violation for check in found for violation in check.violations] == []

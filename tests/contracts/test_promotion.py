@@ -16,8 +16,10 @@ from tunefleet.protocol import (
     StudyState,
     TrialState,
 )
-from tunefleet_master.services import endings, promoting, studies, trials
-from tunefleet_master.services.replay import replay
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.execution import completion
+from tunefleet_master.services.planning import promotion
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -130,10 +132,10 @@ def test_two_masters_that_promote_at_once_promote_once(master: Any) -> None:
         master.complete(lease)
     [first] = master.promotions()
     [second] = master.promotions()
-    master.call(promoting.carry_out, first)
+    master.call(promotion.carry_out, first)
     [lease] = master.claim()
     assert lease.number == 0
-    master.call(promoting.carry_out, second)
+    master.call(promotion.carry_out, second)
     assert listed(master)[0].state is TrialState.RUNNING
 
 
@@ -156,7 +158,7 @@ def test_however_an_attempt_ends_under_the_order_the_trial_is_paused(master: Any
     submit(master)
     [lease] = master.claim()
     master.report(lease, 0, loss=1.0)
-    request: endings.Request = ending(lease)
+    request: completion.Request = ending(lease)
     assert master.end(lease.trial_id, request).state is TrialState.PAUSED
 
 

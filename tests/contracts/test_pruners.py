@@ -15,7 +15,7 @@ from tests.unit.master.pruning.played import Curve, Event, Played, pruner_of, re
 
 from tunefleet_master.pruning.pruner import Action, Pruner, Standing
 from tunefleet_master.pruning.registry import PRUNERS
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 STEPS = 27
 KINDS: dict[str, dict[str, Any]] = {
@@ -73,19 +73,19 @@ def test_a_master_that_restarts_goes_on_as_if_it_had_not(make: Make) -> None:
     study = filled(make())
     for at in range(0, len(study.events), 7):
         first, later = study.events[:at], study.events[at:]
-        book = refolded(make(), first)
+        table = refolded(make(), first)
         for event in later:
-            event.tell(book)
-        assert decisions(make(), refolded(make(), study.events)) == decisions(make(), book)
-    assert decisions(make(), study.book) == decisions(make(), refolded(make(), study.events))
+            event.tell(table)
+        assert decisions(make(), refolded(make(), study.events)) == decisions(make(), table)
+    assert decisions(make(), study.table) == decisions(make(), refolded(make(), study.events))
 
 
-def decisions(pruner: Pruner, book: RungBook) -> list[object]:
+def decisions(pruner: Pruner, table: RungTable) -> list[object]:
     """What is decided of newcomers, and who is promoted."""
-    said: list[object] = [list(pruner.promotable(book)), list(pruner.promotable(book, is_final=True))]
+    said: list[object] = [list(pruner.promotable(table)), list(pruner.promotable(table, is_final=True))]
     for rung in (1, 3, 9):
         for value in (0.1, 0.5, 1.0, 2.9):
-            said.append(pruner.decide(book, Standing(trial=3, rung=rung, value=value, latest=value)))
+            said.append(pruner.decide(table, Standing(trial=3, rung=rung, value=value, latest=value)))
     return said
 
 
@@ -170,7 +170,7 @@ def test_values_that_are_no_numbers_break_nothing(make: Make, value: float) -> N
     for trial in range(12):
         curve = [value if (trial + step) % 3 == 0 else 0.5 for step in range(STEPS)]
         study.run(trial, curve)
-    assert decisions(make(), study.book) == decisions(make(), refolded(make(), study.events))
+    assert decisions(make(), study.table) == decisions(make(), refolded(make(), study.events))
 
 
 def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> None:
@@ -178,9 +178,9 @@ def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> Non
     for rung in (1, 3, 9):
         said = []
         for value in (math.nan, math.inf):
-            book = refolded(make(), study.events)
-            book.record(30, rung=rung, value=value)
-            said.append(make().decide(book, Standing(trial=30, rung=rung, value=value, latest=math.inf)))
+            table = refolded(make(), study.events)
+            table.record(30, rung=rung, value=value)
+            said.append(make().decide(table, Standing(trial=30, rung=rung, value=value, latest=math.inf)))
         assert said[0] == said[1]
 
 
@@ -227,7 +227,7 @@ def test_messages_show_values_as_the_user_knows_them(make: Make) -> None:
         study = Played(pruner, STEPS)
         for trial in range(2):
             study.report(trial, 0.5, step=8)
-            study.book.end(trial, is_complete=True)
+            study.table.end(trial, is_complete=True)
         decision = study.report(2, 0.625, step=8)
         assert decision is not None
         in_later_bracket = "compared from" in decision.message
@@ -262,28 +262,28 @@ def n_calls(act: Callable[[], object]) -> int:
     return calls
 
 
-def crowded(pruner: Pruner, n: int) -> RungBook:
-    """A book of `n` trials at the first rung, half of which are paused where the pruner pauses."""
-    book = pruner.new_book()
+def crowded(pruner: Pruner, n: int) -> RungTable:
+    """A table of `n` trials at the first rung, half of which are paused where the pruner pauses."""
+    table = pruner.new_table()
     for trial in range(n):
-        book.record(trial, rung=1, value=(trial * 7919) % n)
+        table.record(trial, rung=1, value=(trial * 7919) % n)
         if pruner.pauses and trial % 2:
-            book.pause(trial)
+            table.pause(trial)
         elif not pruner.pauses:
-            book.end(trial, is_complete=True)
-    return book
+            table.end(trial, is_complete=True)
+    return table
 
 
 def cost_of_a_report(pruner: Pruner, n: int) -> int:
     """What it takes to record and judge one more trial, in calls of functions and comparisons of its value."""
-    book = crowded(pruner, n)
+    table = crowded(pruner, n)
     newcomer = next(trial for trial in range(n, n + 50) if pruner.bracket(trial) == 0)
     value = CountedFloat(n / 3 + 0.5)
     standing = Standing(trial=newcomer, rung=1, value=value, latest=value)
 
     def report() -> None:
-        book.record(newcomer, rung=1, value=value)
-        pruner.decide(book, standing)
+        table.record(newcomer, rung=1, value=value)
+        pruner.decide(table, standing)
 
     return n_calls(report)
 
@@ -298,7 +298,7 @@ def test_a_report_costs_hardly_more_with_many_trials(make: Make) -> None:
 def test_the_first_promotion_costs_the_same_with_many_trials_paused(make: Make) -> None:
     pruner = make()
     costs = [
-        n_calls(lambda book=book: next(pruner.promotable(book), None))  # type: ignore[misc]
-        for book in (crowded(pruner, 500), crowded(pruner, 20_000))
+        n_calls(lambda table=table: next(pruner.promotable(table), None))  # type: ignore[misc]
+        for table in (crowded(pruner, 500), crowded(pruner, 20_000))
     ]
     assert costs[0] == costs[1]

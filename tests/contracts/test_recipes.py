@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunefleet_master.services import trials
-from tunefleet_master.services.replay import replay
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.reading import trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 

@@ -15,14 +15,15 @@ from tests.postgres import PostgresServer
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import CompleteRequest, EnqueueRequest, Event, Lease, StudyState, TrialState
-from tunefleet_master.services import events, studies, sweeper, trials
-from tunefleet_master.services.wakeups import CLAIMS
+from tunefleet_master.services.execution import sweeper
+from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
-from tunefleet_master.storage.lane import Job, Lane, Steps
+from tunefleet_master.storage.group_commit import GroupCommitWriter, Job, TransactionHooks
 from tunefleet_master.storage.locks import StudyLocks
-from tunefleet_master.storage.notices import EVERYTHING
+from tunefleet_master.storage.notifications import EVERYTHING
 from tunefleet_master.storage.observer import Silent
+from tunefleet_master.storage.subscriptions import CLAIMS
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -181,7 +182,7 @@ def test_a_bell_of_one_master_rings_at_the_others(url: str) -> None:
     listens = threading.Event()
     here, there = Database(url), Database(url, publish=hear)
     assert listens.wait(10)  # it rings everything once it listens
-    here.write(lambda uow: uow.signal(CLAIMS)).result(10)
+    here.write(lambda uow: uow.notify_after_commit(CLAIMS)).result(10)
     assert rung.wait(10)
     here.close()
     there.close()
@@ -250,7 +251,7 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
         if next(cuts, False):
             _cut(url)
 
-    steps = Steps(
+    steps = TransactionHooks(
         now=lambda connection: database.read(lambda uow: uow.now),
         begin=lambda connection, now: UnitOfWork(connection, now, 60, 10),
         finish=lambda connection, units: None,
@@ -258,10 +259,10 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
         before_commit=cut_once,
         after_commit=lambda: None,
     )
-    lane = Lane("lane", database.engine, steps=steps, observer=Silent())
+    writer = GroupCommitWriter("writer", database.engine, steps=steps, observer=Silent())
     answer: Future[int] = Future()
     insert = text("INSERT INTO t VALUES (1)")
-    lane.put(Job(lambda uow, _: [uow.connection.execute(insert).rowcount], None, repeatable, answer))
+    writer.put(Job(lambda uow, _: [uow.connection.execute(insert).rowcount], None, repeatable, answer))
     if repeatable:
         assert answer.result(10) == 1
     else:
@@ -269,5 +270,5 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
             answer.result(10)
     n_rows = database.read(lambda uow: uow.connection.execute(text("SELECT count(*) FROM t")).scalar_one())
     assert n_rows == (1 if repeatable else 0)
-    lane.close()
+    writer.close()
     database.close()

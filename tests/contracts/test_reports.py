@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 
 from tunefleet.protocol import Lease, Report, ReportBatch
-from tunefleet_master.services import reports
-from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.execution import reports
+from tunefleet_master.services.execution.reports import Reported
 from tunefleet_master.storage.tables import ReportRow
 
 STORED = select(ReportRow.step, ReportRow.number, ReportRow.metrics).order_by(ReportRow.step)

@@ -9,9 +9,9 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tunefleet.parameters import LogRange
-from tunefleet.space import Configuration, Space, configuration_hash
-from tunefleet.spec import StudySpec
+from tunefleet.study.parameters import LogRange
+from tunefleet.study.space import Configuration, Space, configuration_hash
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.random import RandomSampler

@@ -8,8 +8,9 @@ import pytest
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, Lease, StudyDetail, StudyPatch, StudyState
-from tunefleet_master.services import staging, studies, trials
-from tunefleet_master.services.replay import replay
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.planning import stages
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -83,8 +84,8 @@ def test_two_masters_that_see_a_stage_due_begin_it_once(master: Any) -> None:
     finish(master, master.claim(slots=12))
     [following] = master.next_stages()
     [again] = master.next_stages()
-    assert master.call(staging.begin, following) is True
-    assert master.call(staging.begin, again) is False
+    assert master.call(stages.begin, following) is True
+    assert master.call(stages.begin, again) is False
     assert len(study_of(master).edits) == 1
 
 

@@ -50,12 +50,14 @@ from tunefleet.protocol import (
     StudyState,
     WorkerFacts,
 )
-from tunefleet.spec import Budget, StudySpec
+from tunefleet.study.spec import Budget, StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.services import claims, endings, heartbeats, planner, reports, studies, sweeper, trials
-from tunefleet_master.services.endings import Ended
-from tunefleet_master.services.learning import Batch, Need
-from tunefleet_master.services.reports import Reported
+from tunefleet_master.services.execution import claims, completion, heartbeats, reports, sweeper
+from tunefleet_master.services.execution.completion import Ended
+from tunefleet_master.services.execution.reports import Reported
+from tunefleet_master.services.planning import planner
+from tunefleet_master.services.planning.sampling import Batch, Need
+from tunefleet_master.services.reading import studies, trials
 
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ WORKERS = st.sampled_from(["w1", "w2", "w3"])
 METRICS = st.dictionaries(
     st.sampled_from(["loss", "accuracy"]), st.sampled_from([0.25, 0.5, 0.75, math.inf]), min_size=1
 )
-ENDINGS: st.SearchStrategy[endings.Request] = st.one_of(
+ENDINGS: st.SearchStrategy[completion.Request] = st.one_of(
     st.builds(CompleteRequest, attempt=st.just(1), metrics=st.just({}) | METRICS),
     st.builds(FailRequest, attempt=st.just(1), failure=st.sampled_from(Failure)),
     st.builds(ReleaseRequest, attempt=st.just(1), reason=st.sampled_from(["preempted", "lost"])),
@@ -110,7 +112,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.n_made = 0
         # Not bundles: the first claim fills this one before any rule is chosen, so that old attempts are never rare.
         self.leases: list[Lease] = []
-        self.ends: list[tuple[int, endings.Request]] = []
+        self.ends: list[tuple[int, completion.Request]] = []
         master.call(wipe)
 
     @initialize(target=names)
@@ -220,7 +222,7 @@ class MasterMachine(RuleBasedStateMachine):
         assert [without_message(answer) for answer in answers] == wanted
 
     @rule(chosen=some(st.tuples(PLACES, ENDINGS)))
-    def end(self, chosen: list[tuple[int, endings.Request]]) -> None:
+    def end(self, chosen: list[tuple[int, completion.Request]]) -> None:
         held = self.at([place for place, _ in chosen])
         self.send_ends(
             [
@@ -305,9 +307,9 @@ class MasterMachine(RuleBasedStateMachine):
         """The leases at these places of all that were ever given, the newest first."""
         return [self.leases[-1 - place % len(self.leases)] for place in places]
 
-    def send_ends(self, ends: list[tuple[int, endings.Request]]) -> None:
+    def send_ends(self, ends: list[tuple[int, completion.Request]]) -> None:
         wanted = [outcome(partial(self.oracle.end, *end)) for end in ends]
-        answers = self.master.call(endings.end, [Ended(TrialId(trial_id), request) for trial_id, request in ends])
+        answers = self.master.call(completion.end, [Ended(TrialId(trial_id), request) for trial_id, request in ends])
         assert [without_message(answer) for answer in answers] == wanted
         self.ends += ends
 

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import pytest
 
 from tunefleet.errors import Conflict, NotFound
-from tunefleet.tokens import NewToken, Scope, TokenRequest
+from tunefleet.protocol.tokens import NewToken, Scope, TokenRequest
 from tunefleet_master.access import Access
-from tunefleet_master.services import tokens
-from tunefleet_master.services.keyring import SESSION_S, Keyring
-from tunefleet_master.services.tokens import TOKENS
-from tunefleet_master.services.wakeups import Wakeups
+from tunefleet_master.services.access import tokens
+from tunefleet_master.services.access.token_cache import SESSION_S, TokenCache
+from tunefleet_master.services.access.tokens import TOKENS
 from tunefleet_master.storage import tokens as stored
 from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.subscriptions import Subscriptions
 
 T = TypeVar("T")
 
@@ -28,20 +28,20 @@ def make(master: Any, name: str, *scopes: Scope, expires_in_s: float | None = No
     return made
 
 
-def with_keyring(master: Any, look: Callable[[Keyring], T], *, given: str | None = None, is_local: bool = True) -> T:
-    """What a keyring that has just read the database says."""
+def with_keyring(master: Any, look: Callable[[TokenCache], T], *, given: str | None = None, is_local: bool = True) -> T:
+    """What a token_cache that has just read the database says."""
 
     async def load() -> T:
-        keyring = Keyring(master.database, Wakeups(), given=given, is_local=is_local)
-        await keyring.load()
-        return look(keyring)
+        token_cache = TokenCache(master.database, Subscriptions(), given=given, is_local=is_local)
+        await token_cache.load()
+        return look(token_cache)
 
     return asyncio.run(load())
 
 
 def opens(master: Any, token: str) -> set[str]:
     """The scopes of whoever shows the token; none when it opens nothing."""
-    caller = with_keyring(master, lambda keyring: keyring.caller_of(token.encode()))
+    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(token.encode()))
     return {str(scope) for scope in caller.scopes} if caller else set()
 
 
@@ -77,8 +77,8 @@ def test_an_expired_token_opens_nothing_and_is_listed_as_expired(master) -> None
 def test_a_token_expires_although_nothing_is_read_again(master) -> None:
     token = make(master, "ci", Scope.READ, expires_in_s=0.05).token.encode()
 
-    def wait(keyring: Keyring) -> bool:
-        while keyring.caller_of(token) is not None:
+    def wait(token_cache: TokenCache) -> bool:
+        while token_cache.caller_of(token) is not None:
             pass
         return True
 
@@ -87,12 +87,12 @@ def test_a_token_expires_although_nothing_is_read_again(master) -> None:
 
 def test_a_revoked_token_opens_nothing_and_every_master_is_told(master) -> None:
     token = make(master, "ci", Scope.READ).token
-    master.signals.clear()
+    master.topics.clear()
 
     master.call(tokens.revoke, "ci", admin_is_given=True)
     master.call(tokens.revoke, "ci", admin_is_given=True)
 
-    assert TOKENS in master.signals
+    assert TOKENS in master.topics
     assert opens(master, token) == set()
     assert [view.state for view in master.look(tokens.everything)] == ["revoked"]
 
@@ -146,7 +146,7 @@ def test_the_first_admins_token_is_made_once(master) -> None:
 
 def test_a_local_master_is_open_until_a_token_was_made_and_never_again(master) -> None:
     def is_open(**options: Any) -> bool:
-        return with_keyring(master, lambda keyring: keyring.is_open, **options)
+        return with_keyring(master, lambda token_cache: token_cache.is_open, **options)
 
     assert is_open()
     assert not is_open(given="a-long-secret")
@@ -158,7 +158,7 @@ def test_a_local_master_is_open_until_a_token_was_made_and_never_again(master) -
 
 
 def test_the_given_token_is_an_admins(master) -> None:
-    caller = with_keyring(master, lambda keyring: keyring.caller_of(b"a-long-secret"), given="a-long-secret")
+    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(b"a-long-secret"), given="a-long-secret")
 
     assert caller is not None
     caller.check(Access.ADMIN, None)
@@ -167,23 +167,23 @@ def test_the_given_token_is_an_admins(master) -> None:
 def test_a_token_of_the_database_that_is_given_again_stays_what_it_is(master) -> None:
     token = make(master, "reader", Scope.READ).token
 
-    def scopes(keyring: Keyring) -> set[str]:
-        caller = keyring.caller_of(token.encode())
+    def scopes(token_cache: TokenCache) -> set[str]:
+        caller = token_cache.caller_of(token.encode())
         return {str(scope) for scope in caller.scopes} if caller else set()
 
     assert with_keyring(master, scopes, given=token) == {"read"}
-    assert not with_keyring(master, lambda keyring: keyring.admin_is_given, given=token)
+    assert not with_keyring(master, lambda token_cache: token_cache.admin_is_given, given=token)
     master.call(tokens.revoke, "reader", admin_is_given=True)
     assert with_keyring(master, scopes, given=token) == set()
 
 
 def test_a_session_ends_with_its_token(master) -> None:
     token = make(master, "me", Scope.READ).token.encode()
-    session = with_keyring(master, lambda keyring: keyring.begin_session(token))
+    session = with_keyring(master, lambda token_cache: token_cache.begin_session(token))
     assert session is not None
 
     def is_known() -> bool:
-        return with_keyring(master, lambda keyring: keyring.caller_of_session(session.cookie)) is not None
+        return with_keyring(master, lambda token_cache: token_cache.caller_of_session(session.cookie)) is not None
 
     assert is_known()
     master.call(tokens.revoke, "me", admin_is_given=True)
@@ -207,27 +207,27 @@ def test_a_session_ends_by_itself_and_not_after_its_token(master) -> None:
 def test_a_session_that_was_made_up_is_none(master, cookie: str) -> None:
     make(master, "me", Scope.READ)
 
-    assert with_keyring(master, lambda keyring: keyring.caller_of_session(cookie)) is None
+    assert with_keyring(master, lambda token_cache: token_cache.caller_of_session(cookie)) is None
 
 
 def test_a_session_of_one_token_cannot_be_turned_into_anothers(master) -> None:
     token = make(master, "reader", Scope.READ).token.encode()
     make(master, "admin", Scope.ADMIN)
     ids = {token.name: token.id for token in master.look(lambda uow: stored.everything(uow.connection))}
-    session = with_keyring(master, lambda keyring: keyring.begin_session(token))
+    session = with_keyring(master, lambda token_cache: token_cache.begin_session(token))
     assert session is not None
 
     forged = session.cookie.replace(f"{ids['reader']}-", f"{ids['admin']}-", 1)
 
-    assert with_keyring(master, lambda keyring: keyring.caller_of_session(forged)) is None
+    assert with_keyring(master, lambda token_cache: token_cache.caller_of_session(forged)) is None
 
 
 def test_all_masters_on_a_database_know_the_tokens_of_attempts_of_each_other(master) -> None:
     make(master, "me", Scope.ADMIN)
-    token = with_keyring(master, lambda keyring: keyring.token_of_attempt(7, 2))
+    token = with_keyring(master, lambda token_cache: token_cache.token_of_attempt(7, 2))
     assert token is not None
 
-    caller = with_keyring(master, lambda keyring: keyring.caller_of(token.encode()))
+    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(token.encode()))
 
     assert caller is not None
     assert caller.attempt == (7, 2)
@@ -236,21 +236,21 @@ def test_all_masters_on_a_database_know_the_tokens_of_attempts_of_each_other(mas
 
 
 def test_another_master_follows_within_seconds(master) -> None:
-    """It reads again by itself when no bell reaches it."""
+    """It reads again by itself when no subscription reaches it."""
 
     async def follow() -> bool:
-        wakeups = Wakeups()
-        keyring = Keyring(master.database, wakeups, given=None, is_local=True)
-        await keyring.load()
-        running = asyncio.create_task(keyring.run())
+        subscriptions = Subscriptions()
+        token_cache = TokenCache(master.database, subscriptions, given=None, is_local=True)
+        await token_cache.load()
+        running = asyncio.create_task(token_cache.run())
         token = make(master, "me", Scope.ADMIN).token.encode()
         async with asyncio.timeout(10):
-            while keyring.caller_of(token) is None:
+            while token_cache.caller_of(token) is None:
                 await asyncio.sleep(0.01)
         master.call(tokens.create, TokenRequest(name="b", scopes=frozenset({Scope.ADMIN})), admin_is_given=True)
         master.call(tokens.revoke, "me", admin_is_given=True)
         async with asyncio.timeout(10):
-            while keyring.caller_of(token) is not None:
+            while token_cache.caller_of(token) is not None:
                 await asyncio.sleep(0.01)
         running.cancel()
         return True

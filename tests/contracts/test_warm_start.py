@@ -9,9 +9,10 @@ import pytest
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import FailRequest, Failure, Lease
-from tunefleet_master.search.evidence import evidence
-from tunefleet_master.services import histories, planner, studies, trials
-from tunefleet_master.services.replay import replay
+from tunefleet_master.search.observations import evidence
+from tunefleet_master.services.audit.replay import replay
+from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 from tunefleet.protocol import StudyState, TrialDetail, TrialState
 
 FOLDER = Path(__file__).parents[2] / "examples" / "pytorch"

@@ -17,7 +17,7 @@ from tests.fleet import Fleet
 from tests.postgres import PostgresServer, running_postgres
 
 from tunefleet.protocol import StudyState, TrialState
-from tunefleet_master import checkup
+from tunefleet_master.commands import doctor
 from tunefleet_master.settings import Settings
 
 PROMISES = {
@@ -67,7 +67,7 @@ class Ledger:
         """Check everything that the doctor can check, with the journal of all clients."""
         settings = Settings.parse({"data": fleet.data, "database": fleet.database})
         journals = [fleet.journal] if fleet.journal.exists() else []
-        found = checkup.checks(settings, journals)
+        found = doctor.checks(settings, journals)
         for check in found:
             self.lines[check.invariant].checked += check.n_checked
             self.lines[check.invariant].violations += check.violations

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunefleet.artifact import upload
+from tunefleet.client.artifacts import upload
+from tunefleet.client.journal import Journal
+from tunefleet.client.transport import Transport, route
 from tunefleet.errors import Conflict, NotFound, TunefleetError
-from tunefleet.journal import Journal
 from tunefleet.protocol import (
     ClaimRequest,
     ClaimResponse,
@@ -28,8 +29,7 @@ from tunefleet.protocol import (
     ReportBatch,
     WorkerFacts,
 )
-from tunefleet.spec import StudySpec
-from tunefleet.transport import Transport, route
+from tunefleet.study.spec import StudySpec
 
 FACTS = WorkerFacts(allow_code=True)
 

@@ -13,9 +13,9 @@ import pytest
 from tests.faults.scripted import Script, crew, study_of
 from tests.fleet import Fleet
 
-from tunefleet.artifact import upload
+from tunefleet.client.artifacts import upload
 from tunefleet.protocol import ClaimRequest, ClaimResponse, StudyState, WorkerFacts
-from tunefleet_master import checkup
+from tunefleet_master.commands import doctor
 from tunefleet_master.settings import Settings
 
 N_TRIALS = 6
@@ -64,7 +64,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fleet.folder
 
 
-def doctor(folder: Path, *more: str) -> tuple[int, dict[str, Any]]:
+def run_doctor(folder: Path, *more: str) -> tuple[int, dict[str, Any]]:
     """What the program says of a fleet's folder."""
     command = [sys.executable, "-m", "tunefleet", "doctor", "--verify", "--json", f"--data={folder / 'master'}"]
     answer = subprocess.run([*command, f"--journal={folder / 'journal.jsonl'}", *more], capture_output=True, text=True)
@@ -80,12 +80,12 @@ def broken(sound: Path, tmp_path: Path) -> Path:
 
 def checked(folder: Path) -> dict[str, list[str]]:
     """The violations by invariant."""
-    found = checkup.checks(Settings.parse({"data": folder / "master"}), [folder / "journal.jsonl"])
+    found = doctor.checks(Settings.parse({"data": folder / "master"}), [folder / "journal.jsonl"])
     return {check.invariant: list(check.violations) for check in found}
 
 
 def test_a_sound_database_has_no_violation_and_exit_code_0(sound: Path) -> None:
-    code, found = doctor(sound)
+    code, found = run_doctor(sound)
     assert (code, found["violations"]) == (0, 0)
     n_checked = {check["invariant"]: check["n_checked"] for check in found["checks"]}
     assert n_checked["I1"] == N_TRIALS + 1
@@ -125,7 +125,7 @@ def test_a_violation_gives_exit_code_1_and_a_missing_database_2(broken: Path, tm
     with (broken / "journal.jsonl").open("a") as journal:
         entry = {"method": "POST", "path": "/studies", "query": {}, "request": {}, "answer": {"name": "gone"}}
         journal.write(json.dumps({**entry, "sent_s": 0, "answered_s": 0, "clock": "c", "at": 0}) + "\n")
-    code, found = doctor(broken)
+    code, found = run_doctor(broken)
     assert (code, found["violations"]) == (1, 1)
     nothing = subprocess.run(
         [sys.executable, "-m", "tunefleet_master", "doctor", "--verify", f"--data={tmp_path / 'nowhere'}"],

@@ -13,7 +13,8 @@ from tests.chaos import amount
 from tests.faults.proxy import WELL, Fault, Request, at_random, proxied
 from tests.faults.scripted import FACTS, Script, crew, study_of
 
-from tunefleet.artifact import upload
+from tunefleet.client.artifacts import upload
+from tunefleet.client.transport import Transport, route
 from tunefleet.errors import DuplicateConfiguration, NotFound
 from tunefleet.protocol import (
     ArtifactRef,
@@ -32,7 +33,6 @@ from tunefleet.protocol import (
     ReportBatch,
     TrialState,
 )
-from tunefleet.transport import Transport, route
 
 LOST = Fault(loses_answer=True)
 Call = Callable[["Scene"], Any]

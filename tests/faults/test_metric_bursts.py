@@ -14,8 +14,8 @@ import pytest
 from tests.chaos import amount
 from tests.faults.scripted import Script, crew, study_of
 
+from tunefleet.client.transport import Transport
 from tunefleet.protocol import HeartbeatRequest, HeartbeatResponse
-from tunefleet.transport import Transport
 
 P99_S = 1.0
 EVERY_S = 0.05

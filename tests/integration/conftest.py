@@ -14,7 +14,7 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 from tunefleet_master.app import create_app
 from tunefleet_master.settings import Settings
 

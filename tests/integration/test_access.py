@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from tunefleet_master.access import MAY, OPEN, Access
-from tunefleet_master.api.doors import declared, protect
+from tunefleet_master.api.auth_middleware import declared, protect
 from tunefleet_master.app import create_app
 from tunefleet_master.settings import Settings
 
@@ -97,7 +97,7 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def tokens(master: TestClient) -> dict[str, str]:
     """A token of each scope, and that of the first attempt of trial 1."""
-    made = {"admin": ADMIN, "attempt": master.app.state.parts.keyring.token_of_attempt(1, 1)}  # type: ignore[attr-defined]
+    made = {"admin": ADMIN, "attempt": master.app.state.services.token_cache.token_of_attempt(1, 1)}  # type: ignore[attr-defined]
     for scope in ("submit", "work", "read"):
         body = {"name": scope, "scopes": [scope]}
         made[scope] = master.post("/api/v1/tokens", json=body, headers=bearer(ADMIN)).json()["token"]

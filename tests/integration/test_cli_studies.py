@@ -17,8 +17,8 @@ import pytest
 
 import tunefleet
 from tunefleet.cli.main import run
-from tunefleet.client import Client
-from tunefleet.study import Study
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 
 PATIENCE_S = 60.0
 Up = Callable[..., "Running"]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tunefleet.claim import ClaimedTrial
-from tunefleet.client import Client
+from tunefleet.client.claimed_trial import ClaimedTrial
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
+from tunefleet.client.transport import route
 from tunefleet.errors import (
     BudgetTaken,
     Conflict,
@@ -33,8 +35,6 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
-from tunefleet.study import Study
-from tunefleet.transport import route
 
 
 def study_of(name: str, **changes: Any) -> dict[str, Any]:

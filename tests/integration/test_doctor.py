@@ -12,8 +12,8 @@ import httpx
 import pytest
 from tests.integration.conftest import Api, MasterProcess
 
-from tunefleet.client import Client
-from tunefleet.study import Study
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
 
 N_EPOCHS = 10
 

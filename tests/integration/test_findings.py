@@ -16,8 +16,8 @@ import pytest
 from tests.fleet import has_ended
 from tests.integration.conftest import Api, MasterProcess
 
-from tunefleet.client import Client
-from tunefleet.study import Study
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
 
 N_TRIALS = 60
 SPACE = {

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tunefleet.cli.main import run
-from tunefleet.client import Client
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
 from tunefleet.errors import Conflict
-from tunefleet.spec import StudySpec
-from tunefleet.study import Study
+from tunefleet.study.spec import StudySpec
 
 OBJECTIVES = [{"metric": "accuracy", "goal": "maximize"}, {"metric": "latency", "goal": "minimize"}]
 RESULTS = [(0.9, 9.0, 5.0), (0.5, 1.0, 5.0), (0.4, 2.0, 5.0), (0.99, 0.1, 500.0)]

@@ -18,10 +18,10 @@ from tests.integration.plugin import write_package
 
 from tunefleet import Client
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import History
-from tunefleet_master.services.informed import Begin, Tell
-from tunefleet_master.services.proposer import Ask, Proposer, SamplerFailed
+from tunefleet_master.services.planning.history_process import Begin, Tell
+from tunefleet_master.services.planning.sampler_process import Ask, SamplerFailed, SamplerProcess
 
 
 def spec_of(name: str, sampler: str, **changes: Any) -> StudySpec:
@@ -145,7 +145,7 @@ def test_a_samplers_process_that_dies_is_started_again(client: Client, master: M
 
 
 def test_a_sampler_that_takes_too_long_is_ended(package: Path) -> None:
-    proposer = Proposer(time_limit_s=5)
+    proposer = SamplerProcess(time_limit_s=5)
     try:
         spec = spec_of("slow", "mylab.slow")
         proposer.begin(Begin(1, "mylab.slow", spec, History(spec.search_space)))

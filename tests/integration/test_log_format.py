@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 
 PATIENCE_S = 60.0
 
@@ -134,7 +134,7 @@ def test_at_debug_the_way_of_a_trial_can_be_followed_by_its_fields(chatty) -> No
     assert "has ended" in of_trial[-1]
     assert {line["logger"] for line in lines if line.get("study") == "followed"} >= {
         "tunefleet_master.api.claims",
-        "tunefleet_master.services.transitions",
+        "tunefleet_master.services.execution.transitions",
     }
 
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 from tests.integration.conftest import Api
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 from tunefleet.errors import NotFound
-from tunefleet.looks import LabelLook, StudyLook, TrialLook
-from tunefleet.predictions import MAX_BYTES
+from tunefleet.protocol.looks import LabelLook, StudyLook, TrialLook
+from tunefleet.protocol.predictions import MAX_BYTES
 
 CLASSES = ["cat", "dog"]
 LABELS = [0, 0, 0, 1, 1, 1]

@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tunefleet.cli.main import app
-from tunefleet.client import Client
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study, is_over
 from tunefleet.errors import InvalidInput
-from tunefleet.preflight import BranchReport, Check, PreflightReport
 from tunefleet.protocol import ClaimRequest, ClaimResponse, CompleteRequest, EndResponse, Lease, WorkerFacts
-from tunefleet.study import Study, is_over
+from tunefleet.protocol.preflight import BranchReport, Check, PreflightReport
 
 Cli = Callable[..., Result]
 

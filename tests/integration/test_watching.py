@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from tests.integration.conftest import Api
 
-from tunefleet.client import Client
-from tunefleet.telemetry import TELEMETRY, Telemetry
+from tunefleet.client.client import Client
+from tunefleet.protocol.telemetry import TELEMETRY, Telemetry
 
 SEEN: dict[str, Any] = {
     "updates": 5,

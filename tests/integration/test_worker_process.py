@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.fleet import has_ended
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
 from tunefleet.errors import MasterUnreachable
 from tunefleet.protocol import TrialState
 

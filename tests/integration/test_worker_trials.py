@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tunefleet.client import Client
+from tunefleet.client.client import Client
+from tunefleet.client.study import Study
 from tunefleet.protocol import TrialDetail, TrialState
-from tunefleet.study import Study
 
 PATIENCE_S = 60.0
 GOOD = "def train(trial, x):\n    trial.report(loss=1)\n"

@@ -17,9 +17,9 @@ from typing import Any
 from tunefleet.data.seal import seal_test_part
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import CompleteRequest, Lease, PreflightOrder
-from tunefleet.seeding import seed_everything
-from tunefleet.spec import CommandRun, TaskRun
-from tunefleet.trial import TrialStopped
+from tunefleet.study.spec import CommandRun, TaskRun
+from tunefleet.trial.seeding import seed_everything
+from tunefleet.trial.trial import TrialStopped
 from tunefleet_worker.attempt_folder import AttemptFolder
 from tunefleet_worker.commands import run_command
 from tunefleet_worker.context import WorkerTrial

@@ -171,9 +171,9 @@ def health(*, name: Name = None, folder: Folder = None) -> None:
     Exit codes: 0 the master answered it within the last minute; 1 it did not.
     """
     from tunefleet_worker.agent import assembly
-    from tunefleet_worker.agent.workplace import Workplace
+    from tunefleet_worker.agent.worker_folder import WorkerFolder
 
-    place = Workplace(folder or assembly.default_folder(name or assembly.default_name()))
+    place = WorkerFolder(folder or assembly.default_folder(name or assembly.default_name()))
     age_s = place.last_beat_s()
     if age_s is not None and age_s <= HEALTHY_S:
         print(f"healthy: the master answered {age_s:.0f} s ago")

@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from tunefleet.errors import InvalidInput, Problem, TunefleetError
-from tunefleet.trial import Trial, TrialStopped
+from tunefleet.trial.trial import Trial, TrialStopped
 
 STOP_GRACE_S = 10.0  # what a program has to end by itself; the agent waits three times as long
 _LOOK_S = 0.2  # between two looks at the metrics

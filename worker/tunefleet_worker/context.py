@@ -11,7 +11,7 @@ from typing import Any, Literal, NoReturn
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import Lease
-from tunefleet.trial import Assignment, Trial, TrialStopped
+from tunefleet.trial.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.attempt_folder import CHECKPOINT, MODEL, AttemptFolder
 from tunefleet_worker.best_model import BestModel
 from tunefleet_worker.orders import Order, Orders

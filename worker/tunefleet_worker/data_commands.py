@@ -32,7 +32,7 @@ def audit(
 
     Nothing is trained, and the test part stays sealed. Exit codes: 0 audited; 2 the data is not here.
     """
-    from tunefleet.study_file import read_study
+    from tunefleet.client.study_file import read_study
     from tunefleet_worker.tasks.split_audit import audit_study
 
     found = audit_study(read_study(file).spec, accuracy=accuracy)
@@ -57,8 +57,8 @@ def subsets(
 
     It runs here, with the study's steps, and costs that many trainings; no master is needed.
     """
+    from tunefleet.client.study_file import read_study
     from tunefleet.data.seal import seal_test_part
-    from tunefleet.study_file import read_study
     from tunefleet_worker.tasks.subset_check import compare_subsets
 
     seal_test_part()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tunefleet.errors import InvalidInput, Problem, TunefleetError
 from tunefleet.model import did_you_mean
-from tunefleet.spec import CommandRun, StudySpec, TaskRun
+from tunefleet.study.spec import CommandRun, StudySpec, TaskRun
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 

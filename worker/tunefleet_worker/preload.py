@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 
-from tunefleet.seeding import seed_everything
+from tunefleet.trial.seeding import seed_everything
 
 MODULES = (
     "torch._dynamo",  # every torch optimizer imports it when it is made, which takes longer than torch itself

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tunefleet.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, limit_of_unpacked
+from tunefleet.client.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, limit_of_unpacked
 from tunefleet.errors import TooLarge, TunefleetError
 
 MAX_READ_BYTES = 1_000_000  # tarfile reads a file in small pieces, but a header of any length at once

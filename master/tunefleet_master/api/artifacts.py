@@ -16,8 +16,8 @@ from tunefleet_master.api.downloads import Download
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.api.uploads import receiving
-from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import artifacts
+from tunefleet_master.app_services import Services, ServicesOf
+from tunefleet_master.services.execution import artifacts
 from tunefleet_master.storage.blobs import Upload
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -40,48 +40,48 @@ Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is
 )
 @needs(Access.ATTEMPT)
 async def store(
-    parts: PartsOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
+    services: ServicesOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
 ) -> Response:
     """Stream the file as the body. A broken upload goes on with `Content-Range: bytes FROM-TO/TOTAL`; HEAD tells FROM.
 
     A wrong FROM gets 409 `upload_offset` with the right `offset`. A file that has the name already is replaced.
     """
     confine(request, attempt)
-    await parts.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
-    async with receiving(request, parts.blobs, key=_key(trial_id, attempt, sha256)) as (upload, is_whole):
+    await services.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
+    async with receiving(request, services.blobs, key=_key(trial_id, attempt, sha256)) as (upload, is_whole):
         if not is_whole:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
         await asyncio.to_thread(upload.seal, sha256)
-        ref = await _attach(parts, trial_id, name, artifacts.Upload(attempt, sha256, upload.size_bytes), upload)
+        ref = await _attach(services, trial_id, name, artifacts.Upload(attempt, sha256, upload.size_bytes), upload)
     return JSONResponse(ref.model_dump(mode="json"), status_code=201)
 
 
 @router.head(PATH, summary="Ask how much of an upload has come", responses=responses(404))
 @needs(Access.ATTEMPT)
 async def offset(
-    parts: PartsOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
+    services: ServicesOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
 ) -> Response:
     """The header `Upload-Offset` is the byte to go on with."""
     confine(request, attempt)
-    held = await asyncio.to_thread(parts.blobs.partial_bytes, _key(trial_id, attempt, sha256))
+    held = await asyncio.to_thread(services.blobs.partial_bytes, _key(trial_id, attempt, sha256))
     return Response(headers={"Upload-Offset": str(held)})
 
 
 @router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
-async def fetch(parts: PartsOf, trial_id: Id, name: Name) -> Response:
+async def fetch(services: ServicesOf, trial_id: Id, name: Name) -> Response:
     """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""
-    ref = await parts.database.aread(lambda uow: artifacts.find(uow, trial_id, name))
+    ref = await services.database.aread(lambda uow: artifacts.find(uow, trial_id, name))
     return Download(
-        parts.blobs.path(ref.sha256),
-        stat_result=await asyncio.to_thread(parts.blobs.stat, ref.sha256),
+        services.blobs.path(ref.sha256),
+        stat_result=await asyncio.to_thread(services.blobs.stat, ref.sha256),
         filename=ref.name,
         media_type="application/octet-stream",
         headers={"ETag": f'"{ref.sha256}"', "Cache-Control": "private, no-cache"},
     )
 
 
-async def _attach(parts: Parts, trial_id: Id, name: str, facts: artifacts.Upload, upload: Upload) -> ArtifactRef:
+async def _attach(services: Services, trial_id: Id, name: str, facts: artifacts.Upload, upload: Upload) -> ArtifactRef:
     def attach(uow: UnitOfWork) -> ArtifactRef:
         ref = artifacts.attach(uow, trial_id, name, upload=facts)
         # In the writer's turn, so that no garbage collection comes between the row and the file; safe to do twice.
@@ -90,7 +90,7 @@ async def _attach(parts: Parts, trial_id: Id, name: str, facts: artifacts.Upload
         failpoint("master.after_publish")
         return ref
 
-    return await parts.database.awrite(attach)
+    return await services.database.awrite(attach)
 
 
 def _key(trial_id: int, attempt: int, sha256: str) -> str:

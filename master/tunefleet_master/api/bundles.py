@@ -14,8 +14,8 @@ from tunefleet_master.api.artifacts import BINARY
 from tunefleet_master.api.downloads import Download
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.uploads import receiving
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import bundles
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.execution import bundles
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 router = APIRouter(prefix=f"{API}/bundles", tags=["files"])
@@ -23,9 +23,9 @@ router = APIRouter(prefix=f"{API}/bundles", tags=["files"])
 
 @router.put("/{sha256}", status_code=201, summary="Store a bundle", responses=responses(413), openapi_extra=BINARY)
 @needs(Access.SUBMIT)
-async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
+async def store(services: ServicesOf, request: Request, sha256: Hash) -> Response:
     """Stream the archive as the body, before the study that names it is submitted. Sending it twice is harmless."""
-    async with receiving(request, parts.blobs, key=f"bundle-{sha256}") as (upload, is_whole):
+    async with receiving(request, services.blobs, key=f"bundle-{sha256}") as (upload, is_whole):
         if not is_whole:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
         await asyncio.to_thread(upload.seal, sha256)
@@ -35,26 +35,26 @@ async def store(parts: PartsOf, request: Request, sha256: Hash) -> Response:
             upload.publish()  # in the writer's turn, as for artifacts
             return is_new
 
-        is_new = await parts.database.awrite(attach)
+        is_new = await services.database.awrite(attach)
     return Response(status_code=201 if is_new else 200, headers={"Location": f"{API}/bundles/{sha256}"})
 
 
 @router.head("/{sha256}", summary="Ask how much of an upload has come")
 @needs(Access.SUBMIT)
-async def offset(parts: PartsOf, sha256: Hash) -> Response:
+async def offset(services: ServicesOf, sha256: Hash) -> Response:
     """The header `Upload-Offset` is the byte to go on with."""
-    held = await asyncio.to_thread(parts.blobs.partial_bytes, f"bundle-{sha256}")
+    held = await asyncio.to_thread(services.blobs.partial_bytes, f"bundle-{sha256}")
     return Response(headers={"Upload-Offset": str(held)})
 
 
 @router.get("/{sha256}", summary="Fetch a bundle", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
-async def fetch(parts: PartsOf, sha256: Hash) -> Response:
+async def fetch(services: ServicesOf, sha256: Hash) -> Response:
     """The archive, as an attachment. What has this name never changes."""
-    await parts.database.aread(lambda uow: bundles.check(uow, sha256))
+    await services.database.aread(lambda uow: bundles.check(uow, sha256))
     return Download(
-        parts.blobs.path(sha256),
-        stat_result=await asyncio.to_thread(parts.blobs.stat, sha256),
+        services.blobs.path(sha256),
+        stat_result=await asyncio.to_thread(services.blobs.stat, sha256),
         filename=f"{sha256}.tar.gz",
         media_type="application/octet-stream",
         headers={"ETag": f'"{sha256}"', "Cache-Control": "private, max-age=31536000, immutable"},

@@ -10,21 +10,21 @@ from fastapi import APIRouter, Request
 from tunefleet.logs import about
 from tunefleet.protocol import API, ClaimRequest, ClaimResponse, Lease
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.express import ExpressRoute
-from tunefleet_master.api.patience import Patience
+from tunefleet_master.api.fast_path import FastPathRoute
+from tunefleet_master.api.long_poll import LongPoll
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import claims
-from tunefleet_master.services.wakeups import CLAIMS, Place
+from tunefleet_master.app_services import Services, ServicesOf
+from tunefleet_master.services.execution import claims
+from tunefleet_master.storage.subscriptions import CLAIMS, Waiter
 
-router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=ExpressRoute)
+router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=FastPathRoute)
 
 _log = logging.getLogger(__name__)
 
 
 @router.post("", summary="Take trials to run", responses=responses())
 @needs(Access.WORK)
-async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimResponse:
+async def claim(services: ServicesOf, request: Request, body: ClaimRequest) -> ClaimResponse:
     """Wait up to `wait_s` seconds for the first trial, then take up to `slots` at once.
 
     The list of leases is empty when nothing came up. The same `request_id` gives the same leases again, so a claim
@@ -32,28 +32,28 @@ async def claim(parts: PartsOf, request: Request, body: ClaimRequest) -> ClaimRe
     """
     if body.request_id is None:  # so that the database may try again after a commit of unknown outcome
         body = body.model_copy(update={"request_id": uuid.uuid4().hex})
-    with parts.wakeups.stand_in_line(CLAIMS, claims.kind_of(body)) as place:
-        leases = await _claim(parts, body) or await _claim_later(parts, request, body, place=place)
+    with services.subscriptions.wait_in_queue(CLAIMS, claims.kind_of(body)) as place:
+        leases = await _claim(services, body) or await _claim_later(services, request, body, place=place)
         if len(leases) == body.slots:
             place.served()
-    parts.telemetry.claimed(len(leases))
+    services.telemetry.claimed(len(leases))
     if _log.isEnabledFor(logging.DEBUG):
         _tell(leases, body.worker)
-    timing = parts.database.timing
-    return ClaimResponse(leases=_with_tokens(parts, leases), lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
+    timing = services.database.timing
+    return ClaimResponse(leases=_with_tokens(services, leases), lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
 
 
-async def _claim(parts: Parts, body: ClaimRequest) -> list[Lease]:
-    return await parts.database.awrite_together(claims.claim, body)
+async def _claim(services: Services, body: ClaimRequest) -> list[Lease]:
+    return await services.database.awrite_together(claims.claim, body)
 
 
-async def _claim_later(parts: Parts, request: Request, body: ClaimRequest, *, place: Place) -> list[Lease]:
+async def _claim_later(services: Services, request: Request, body: ClaimRequest, *, place: Waiter) -> list[Lease]:
     leases: list[Lease] = []
     if body.wait_s > 0:
-        with parts.telemetry.claims_waiting.track_inprogress():
-            async with Patience(request, parts.closing, wait_s=body.wait_s) as patience:
+        with services.telemetry.claims_waiting.track_inprogress():
+            async with LongPoll(request, services.closing, wait_s=body.wait_s) as patience:
                 while not leases and await patience.rings(place):
-                    leases = await _claim(parts, body)
+                    leases = await _claim(services, body)
     return leases
 
 
@@ -66,9 +66,9 @@ def _tell(leases: list[Lease], worker: str) -> None:
         _log.debug(text, lease.number, lease.study, lease.attempt, worker, extra=trial)
 
 
-def _with_tokens(parts: Parts, leases: list[Lease]) -> list[Lease]:
+def _with_tokens(services: Services, leases: list[Lease]) -> list[Lease]:
     """The leases with a token each, for the processes that run them; on an open master they need none."""
-    if parts.keyring.is_open:
+    if services.token_cache.is_open:
         return leases
-    token_of = parts.keyring.token_of_attempt
+    token_of = services.token_cache.token_of_attempt
     return [lease.model_copy(update={"token": token_of(lease.trial_id, lease.attempt)}) for lease in leases]

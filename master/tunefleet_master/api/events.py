@@ -11,11 +11,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from tunefleet.names import Name
 from tunefleet.protocol import API, Event
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.patience import Patience
+from tunefleet_master.api.long_poll import LongPoll
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import events, studies
-from tunefleet_master.services.wakeups import events_of
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.reading import events, studies
+from tunefleet_master.storage.subscriptions import events_of
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 BATCH = 500
@@ -30,9 +30,9 @@ def _reader(study: str, last: int) -> Callable[[UnitOfWork], list[Event]]:
     return lambda uow: events.after(uow, study, last, limit=BATCH)
 
 
-async def _existing(parts: PartsOf, name: Name) -> str:
+async def _existing(services: ServicesOf, name: Name) -> str:
     """The name of a study that is there; looked up before the stream begins, when a 404 can still be sent."""
-    return (await parts.database.aread(lambda uow: studies.read(uow, name))).name
+    return (await services.database.aread(lambda uow: studies.read(uow, name))).name
 
 
 @router.get(
@@ -43,7 +43,7 @@ async def _existing(parts: PartsOf, name: Name) -> str:
 )
 @needs(Access.READ)
 async def follow(
-    parts: PartsOf,
+    services: ServicesOf,
     request: Request,
     study: Annotated[str, Depends(_existing)],
     last_event_id: EventId = None,
@@ -54,12 +54,12 @@ async def follow(
     `data` is the JSON of an Event. A comment comes every 15 s. The stream ends when the master shuts down.
     """
     last = after if last_event_id is None else last_event_id
-    with parts.wakeups.listen(events_of(study)) as bell:
-        async with Patience(request, parts.closing, wait_s=FOREVER_S) as patience:
+    with services.subscriptions.listen(events_of(study)) as subscription:
+        async with LongPoll(request, services.closing, wait_s=FOREVER_S) as patience:
             while True:
-                batch = await parts.database.aread(_reader(study, last))
+                batch = await services.database.aread(_reader(study, last))
                 for event in batch:
                     yield ServerSentEvent(id=str(event.id), event=event.kind, raw_data=event.model_dump_json())
                     last = event.id
-                if parts.closing.is_set() or (len(batch) < BATCH and not await patience.rings(bell)):
+                if services.closing.is_set() or (len(batch) < BATCH and not await patience.rings(subscription)):
                     return

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from tunefleet.names import Name
 from tunefleet.protocol import API, MAX_WAIT_S, StudyFindings
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.patience import Patience
+from tunefleet_master.api.long_poll import LongPoll
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services.insights import insight_of
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.insights.insights import insight_of
 
 DEFAULT_WAIT_S = 10.0
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 @router.get("/{name}/findings", summary="Read what a study shows", responses=responses(404))
 @needs(Access.READ)
 async def read(
-    parts: PartsOf,
+    services: ServicesOf,
     request: Request,
     name: Name,
     wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="How long to wait for a newer answer.")] = (
@@ -35,9 +35,9 @@ async def read(
     `n_ended` and `n_newer` say which trials an answer is about. While a newer one is worked out, `renewing` is set, and
     after `wait_s` you get what there is.
     """
-    with parts.wakeups.listen(insight_of(name)) as bell:
-        async with Patience(request, parts.closing, wait_s=wait_s) as patience:
+    with services.subscriptions.listen(insight_of(name)) as subscription:
+        async with LongPoll(request, services.closing, wait_s=wait_s) as patience:
             while True:
-                found = await parts.insights.of(name)
-                if not found.renewing or not await patience.rings(bell):
+                found = await services.insights.of(name)
+                if not found.renewing or not await patience.rings(subscription):
                     return found

@@ -10,7 +10,7 @@ from tunefleet.errors import StorageUnusable
 from tunefleet.model import Model
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
+from tunefleet_master.app_services import ServicesOf
 
 READY_WITHIN_S = 2.0
 
@@ -32,14 +32,14 @@ async def alive() -> Health:
 
 @router.get("/readyz", summary="Whether requests can be served", responses=responses())
 @needs(Access.PROBE)
-async def ready(parts: PartsOf) -> Health:
+async def ready(services: ServicesOf) -> Health:
     """Reads and writes the database within two seconds, or answers 503; needs no token."""
-    if parts.closing.is_set():
+    if services.closing.is_set():
         raise StorageUnusable("The master is shutting down.")
     try:
         async with asyncio.timeout(READY_WITHIN_S):
-            await parts.database.aread(lambda uow: uow.connection.exec_driver_sql("SELECT 1").scalar_one())
-            await parts.database.awrite(lambda uow: None)
+            await services.database.aread(lambda uow: uow.connection.exec_driver_sql("SELECT 1").scalar_one())
+            await services.database.awrite(lambda uow: None)
     except TimeoutError as error:
         raise StorageUnusable(f"The database did not answer within {READY_WITHIN_S:g} s.") from error
     return Health(status="ready")

@@ -9,21 +9,21 @@ from fastapi import APIRouter
 
 from tunefleet.protocol import API, HeartbeatRequest, HeartbeatResponse
 from tunefleet_master.access import Access, needs
-from tunefleet_master.api.express import ExpressRoute
+from tunefleet_master.api.fast_path import FastPathRoute
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import heartbeats
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.execution import heartbeats
 
 # Nobody waits for the answer to a heartbeat: those of the same moment share a transaction, which for a thousand idle
 # workers is most of what a master does.
 TOGETHER_S = 0.05
 
-router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"], route_class=ExpressRoute)
+router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"], route_class=FastPathRoute)
 
 
 @router.post("", summary="Keep leases", responses=responses())
 @needs(Access.WORK)
-async def beat(parts: PartsOf, body: HeartbeatRequest) -> HeartbeatResponse:
+async def beat(services: ServicesOf, body: HeartbeatRequest) -> HeartbeatResponse:
     """Extend all leases of a worker; the answer names those that are lost and those whose trial must stop."""
     await asyncio.sleep(TOGETHER_S - time.monotonic() % TOGETHER_S)
-    return await parts.database.awrite_together(heartbeats.beat, body)
+    return await services.database.awrite_together(heartbeats.beat, body)

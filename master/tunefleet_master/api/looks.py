@@ -7,52 +7,52 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from tunefleet.looks import N_EXAMPLES, LabelLook, StudyLook, TrialLook
 from tunefleet.names import Name
 from tunefleet.protocol import API
+from tunefleet.protocol.looks import N_EXAMPLES, LabelLook, StudyLook, TrialLook
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import looks
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.insights import looks
 
-MOST_SHOWN = 500
+MAX_SHOWN = 500
 
 router = APIRouter(prefix=API, tags=["looks"])
 
-Count = Annotated[int, Query(ge=1, le=MOST_SHOWN, description="How many samples of each kind.")]
+Count = Annotated[int, Query(ge=1, le=MAX_SHOWN, description="How many samples of each kind.")]
 
 
 @router.get("/trials/{trial_id}/look", summary="Look at a trial's predictions", responses=responses(404))
 @needs(Access.READ)
-async def look_at_trial(parts: PartsOf, trial_id: Id) -> TrialLook:
+async def look_at_trial(services: ServicesOf, trial_id: Id) -> TrialLook:
     """Samples of the study's probe set: what the trial's model is right about, and what it is wrong about.
 
     404 where the trial has stored no predictions, or none that can be read.
     """
-    source = await parts.database.aread(lambda uow: looks.of_trial(uow, trial_id))
-    return await asyncio.to_thread(looks.look_at_trial, parts.blobs, source)
+    source = await services.database.aread(lambda uow: looks.of_trial(uow, trial_id))
+    return await asyncio.to_thread(looks.look_at_trial, services.blobs, source)
 
 
 @router.get("/studies/{name}/look", summary="Look at the same samples across trials", responses=responses(404))
 @needs(Access.READ)
-async def look_at_study(parts: PartsOf, name: Name, count: Count = N_EXAMPLES) -> StudyLook:
+async def look_at_study(services: ServicesOf, name: Name, count: Count = N_EXAMPLES) -> StudyLook:
     """Where the best trial is wrong and most others are right, the other way round, and where all are wrong.
 
     The best trials with predictions are compared; `left_out` tells of those that cannot be.
     """
-    sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_COMPARED))
-    heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
+    sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_COMPARED))
+    heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
     return await asyncio.to_thread(heard.compared, count=count)
 
 
 @router.get("/studies/{name}/labels", summary="List labels that may be wrong", responses=responses(404))
 @needs(Access.READ)
-async def look_at_labels(parts: PartsOf, name: Name, count: Count = 50) -> LabelLook:
+async def look_at_labels(services: ServicesOf, name: Name, count: Count = 50) -> LabelLook:
     """Samples that models which have not seen them hold for another class than their label, the surest first.
 
     Confident learning (Northcutt et al. 2021), on what trials say of samples that they hold out.
     """
-    sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_ASKED))
-    heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
+    sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
+    heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
     return await asyncio.to_thread(heard.suspected, count=count)

@@ -6,7 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunefleet_master.telemetry import Telemetry
+from tunefleet_master.prometheus import Telemetry
 
 CLIENT_LEFT = 499  # nginx's number for a client that left before the answer began
 

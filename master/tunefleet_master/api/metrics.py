@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 
 from tunefleet.errors import StorageUnusable
 from tunefleet_master.access import Access, needs
-from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import metrics
-from tunefleet_master.services.metrics import Fleet
+from tunefleet_master.app_services import Services, ServicesOf
+from tunefleet_master.services.reading import metrics
+from tunefleet_master.services.reading.metrics import Fleet
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANSWER_WITHIN_S = 5.0  # half of the time that Prometheus usually waits for a scrape
@@ -25,18 +25,18 @@ router = APIRouter(tags=["operations"])
     responses={200: {"content": {MEDIA_TYPE: {}}}},
 )
 @needs(Access.READ)
-async def scrape(parts: PartsOf) -> Response:
+async def scrape(services: ServicesOf) -> Response:
     """What this master has counted since its start; and studies, queues, leases and workers as they are now.
 
     A database that does not answer is told as `tunefleet_database_up 0`, and the rest is answered all the same.
     """
-    parts.telemetry.show(await _fleet(parts))
-    return Response(await asyncio.to_thread(parts.telemetry.text), media_type=MEDIA_TYPE)
+    services.telemetry.show(await _fleet(services))
+    return Response(await asyncio.to_thread(services.telemetry.text), media_type=MEDIA_TYPE)
 
 
-async def _fleet(parts: Parts) -> Fleet | None:
+async def _fleet(services: Services) -> Fleet | None:
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            return await parts.database.aread(metrics.snapshot)
+            return await services.database.aread(metrics.snapshot)
     except (StorageUnusable, TimeoutError):
         return None

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from tunefleet_master.access import MAY
-from tunefleet_master.api.doors import declared
+from tunefleet_master.api.auth_middleware import declared
 from tunefleet_master.api.problems import MEDIA_TYPE
 
 JSON = "application/json"

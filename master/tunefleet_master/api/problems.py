@@ -29,7 +29,7 @@ from tunefleet.errors import (
 )
 from tunefleet.model import problem_of
 from tunefleet.protocol import API, ProblemDetail, ProblemDocument
-from tunefleet_master.parts import parts_of
+from tunefleet_master.app_services import services_of
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5  # a full disk or a restart takes longer than a blink and is worth asking for again
@@ -156,7 +156,7 @@ def unexpected(request: Request, page: Page | None = None) -> Response:
 def _send(
     request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None, page: Page | None = None
 ) -> Response:
-    parts_of(request).telemetry.refused(problem.status, problem.code)
+    services_of(request).telemetry.refused(problem.status, problem.code)
     return answer(problem, headers) if page is None or not _is_browsing(request) else page(request, problem)
 
 

@@ -6,23 +6,23 @@ from fastapi import APIRouter, Request
 
 from tunefleet.protocol import API, Directive, ReportBatch
 from tunefleet_master.access import Access, confine, needs
-from tunefleet_master.api.express import ExpressRoute
+from tunefleet_master.api.fast_path import FastPathRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services.reports import Reported
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.execution.reports import Reported
 
-router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=ExpressRoute)
+router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=FastPathRoute)
 
 
 @router.post("/{trial_id}/reports", summary="Report metrics", responses=responses(404, 409))
 @needs(Access.ATTEMPT)
-async def report(parts: PartsOf, request: Request, trial_id: Id, batch: ReportBatch) -> Directive:
+async def report(services: ServicesOf, request: Request, trial_id: Id, batch: ReportBatch) -> Directive:
     """Store a batch of metrics by step and learn what to do next. Repeats are harmless.
 
     NaN and infinity may be written as strings (`"NaN"`, `"Infinity"`) or as bare tokens; the trial ends as `diverged`.
     """
     confine(request, batch.attempt)
-    directive = await parts.database.awrite_together(parts.record_reports, Reported(trial_id, batch))
-    parts.telemetry.reports.inc(len(batch.reports))
+    directive = await services.database.awrite_together(services.record_reports, Reported(trial_id, batch))
+    services.telemetry.reports.inc(len(batch.reports))
     return directive

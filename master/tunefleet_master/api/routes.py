@@ -6,7 +6,7 @@ from tunefleet_master.api import (
     artifacts,
     bundles,
     claims,
-    endings,
+    completion,
     events,
     findings,
     health,
@@ -27,7 +27,7 @@ from tunefleet_master.api import (
 ROUTERS = tuple(
     module.router
     for module in (
-        *(reports, heartbeats, claims, endings, artifacts),
+        *(reports, heartbeats, claims, completion, artifacts),
         *(studies, trials, telemetry, bundles, events, findings, looks, workers, status, schema, tokens),
         *(health, metrics),
     )

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from tunefleet.protocol import API
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.access import Access, needs
 
 router = APIRouter(prefix=f"{API}/schema", tags=["studies"])

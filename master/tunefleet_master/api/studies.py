@@ -8,23 +8,24 @@ from fastapi import APIRouter, Query, Response
 
 from tunefleet.names import Name
 from tunefleet.protocol import API, Page, RetryRequest, RetryResponse, StudyDetail, StudyPatch, StudyView, TrialView
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import fronts, studies, trials
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.insights import fronts
+from tunefleet_master.services.reading import studies, trials
 
 router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 
 
 @router.post("", status_code=201, summary="Submit a study", responses={200: {"model": StudyDetail}, **responses(409)})
 @needs(Access.SUBMIT)
-async def submit(parts: PartsOf, spec: StudySpec, response: Response) -> StudyDetail:
+async def submit(services: ServicesOf, spec: StudySpec, response: Response) -> StudyDetail:
     """Start a study.
 
     The same spec again changes nothing and gives 200; another spec under a name that is taken gives 409 `study_exists`.
     """
-    study, is_new = await parts.database.awrite(lambda uow: studies.submit(uow, spec))
+    study, is_new = await services.database.awrite(lambda uow: studies.submit(uow, spec))
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"{API}/studies/{study.name}"
     return study
@@ -33,23 +34,23 @@ async def submit(parts: PartsOf, spec: StudySpec, response: Response) -> StudyDe
 @router.get("", summary="List the studies", responses=responses())
 @needs(Access.FETCH)
 async def list_studies(
-    parts: PartsOf, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+    services: ServicesOf, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> Page[StudyView]:
     """Newest first; `next` of a page is the `cursor` of the following one."""
-    return await parts.database.aread(lambda uow: studies.page(uow, cursor=cursor, limit=limit))
+    return await services.database.aread(lambda uow: studies.page(uow, cursor=cursor, limit=limit))
 
 
 @router.get("/{name}", summary="Read a study", responses=responses(404))
 @needs(Access.FETCH)
-async def read(parts: PartsOf, name: Name) -> StudyDetail:
+async def read(services: ServicesOf, name: Name) -> StudyDetail:
     """The study with its spec, its trials by state and its best trial."""
-    return await parts.database.aread(lambda uow: studies.read(uow, name))
+    return await services.database.aread(lambda uow: studies.read(uow, name))
 
 
 @router.get("/{name}/front", summary="Read the front of a study", responses=responses(404, 409))
 @needs(Access.READ)
 async def read_front(
-    parts: PartsOf,
+    services: ServicesOf,
     name: Name,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
@@ -58,25 +59,25 @@ async def read_front(
 
     The best in the first objective come first; 409 where the study has one objective.
     """
-    return await parts.database.aread(lambda uow: fronts.page(uow, name, cursor=cursor, limit=limit))
+    return await services.database.aread(lambda uow: fronts.page(uow, name, cursor=cursor, limit=limit))
 
 
 @router.patch("/{name}", summary="Pause, resume, stop or change a study", responses=responses(404, 409))
 @needs(Access.SUBMIT)
-async def change(parts: PartsOf, name: Name, patch: StudyPatch) -> StudyDetail:
+async def change(services: ServicesOf, name: Name, patch: StudyPatch) -> StudyDetail:
     """Fields that are left out stay as they are."""
-    return await parts.database.awrite(lambda uow: studies.patch(uow, name, patch))
+    return await services.database.awrite(lambda uow: studies.patch(uow, name, patch))
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a study", responses=responses(404, 409))
 @needs(Access.SUBMIT)
-async def delete(parts: PartsOf, name: Name) -> None:
+async def delete(services: ServicesOf, name: Name) -> None:
     """Delete the study with its trials and their files; 409 while it runs."""
-    await parts.database.awrite(lambda uow: studies.delete(uow, name))
+    await services.database.awrite(lambda uow: studies.delete(uow, name))
 
 
 @router.post("/{name}/retry", summary="Run failed trials again", responses=responses(404, 409))
 @needs(Access.SUBMIT)
-async def retry(parts: PartsOf, name: Name, body: RetryRequest) -> RetryResponse:
+async def retry(services: ServicesOf, name: Name, body: RetryRequest) -> RetryResponse:
     """Put failed trials of the study back into the queue: all of them, or those with one of the failures named."""
-    return await parts.database.awrite(lambda uow: trials.retry(uow, name, body))
+    return await services.database.awrite(lambda uow: trials.retry(uow, name, body))

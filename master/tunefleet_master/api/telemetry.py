@@ -5,18 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from tunefleet.protocol import API
-from tunefleet.telemetry import Telemetry
+from tunefleet.protocol.telemetry import Telemetry
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import watching
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.insights import telemetry
 
 router = APIRouter(prefix=API, tags=["trials"])
 
 
 @router.get("/trials/{trial_id}/telemetry", summary="Read how a training went inside", responses=responses(404))
 @needs(Access.READ)
-async def read(parts: PartsOf, trial_id: Id) -> Telemetry:
+async def read(services: ServicesOf, trial_id: Id) -> Telemetry:
     """Ratios of update to weight, gradient norms, the layers' outputs: what `trial.watch` saw and stored so far."""
-    return await watching.read(parts.database, parts.blobs, trial_id=trial_id)
+    return await telemetry.read(services.database, services.blobs, trial_id=trial_id)

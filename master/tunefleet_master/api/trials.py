@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from tunefleet.model import Model
-from tunefleet.names import LARGEST_ID, Name, TrialId
+from tunefleet.names import MAX_ID, Name, TrialId
 from tunefleet.protocol import (
     API,
     ConfigurationView,
@@ -21,16 +21,17 @@ from tunefleet.protocol import (
 )
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import diagnoses, trials
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.insights import diagnoses
+from tunefleet_master.services.reading import trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
 router = APIRouter(prefix=API, tags=["trials"])
 
 Id = Annotated[
-    TrialId, Path(ge=0, le=LARGEST_ID, description="The trial's id; its number within a study is another thing.")
+    TrialId, Path(ge=0, le=MAX_ID, description="The trial's id; its number within a study is another thing.")
 ]
-Number = Annotated[int, Path(ge=0, le=LARGEST_ID, description="The trial's number within its study, from 0.")]
+Number = Annotated[int, Path(ge=0, le=MAX_ID, description="The trial's number within its study, from 0.")]
 
 
 class Listing(Model):
@@ -56,52 +57,52 @@ class Listing(Model):
 
 @router.post("/studies/{name}/trials", status_code=201, summary="Add configurations", responses=responses(404, 409))
 @needs(Access.SUBMIT)
-async def enqueue(parts: PartsOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
+async def enqueue(services: ServicesOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
     """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
-    return await parts.database.awrite(lambda uow: trials.enqueue(uow, name, body), repeatable=False)
+    return await services.database.awrite(lambda uow: trials.enqueue(uow, name, body), repeatable=False)
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))
 @needs(Access.READ)
-async def list_trials(parts: PartsOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
+async def list_trials(services: ServicesOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
     """One page of trials, filtered and sorted; trials without a value come last."""
-    return await parts.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
+    return await services.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
 
 
 @router.get("/studies/{name}/configurations", summary="List configurations", responses=responses(404, 409))
 @needs(Access.READ)
 async def configurations(
-    parts: PartsOf,
+    services: ServicesOf,
     name: Name,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> Page[ConfigurationView]:
     """With `data.folds`: each configuration with its folds and their mean, the best of the complete ones first."""
-    return await parts.database.aread(lambda uow: trials.configurations(uow, name, cursor=cursor, limit=limit))
+    return await services.database.aread(lambda uow: trials.configurations(uow, name, cursor=cursor, limit=limit))
 
 
 @router.get("/studies/{name}/trials/{number}", summary="Read a trial by its number", responses=responses(404))
 @needs(Access.READ)
-async def read_by_number(parts: PartsOf, name: Name, number: Number) -> TrialDetail:
+async def read_by_number(services: ServicesOf, name: Name, number: Number) -> TrialDetail:
     """The same as `GET /trials/{id}`."""
-    return await parts.database.aread(lambda uow: trials.by_number(uow, name, number))
+    return await services.database.aread(lambda uow: trials.by_number(uow, name, number))
 
 
 @router.get("/trials/{trial_id}", summary="Read a trial", responses=responses(404))
 @needs(Access.FETCH)
 async def read(
-    parts: PartsOf, trial_id: Id, max_points: Annotated[int, Query(ge=2, le=100_000)] = 1_000
+    services: ServicesOf, trial_id: Id, max_points: Annotated[int, Query(ge=2, le=100_000)] = 1_000
 ) -> TrialDetail:
     """The trial with its learning curve (thinned out to `max_points`), its attempts and its files."""
-    return await parts.database.aread(lambda uow: trials.read(uow, trial_id, max_points=max_points))
+    return await services.database.aread(lambda uow: trials.read(uow, trial_id, max_points=max_points))
 
 
 @router.get("/trials/{trial_id}/findings", summary="Read what a trial's curves show", responses=responses(404))
 @needs(Access.READ)
-async def read_findings(parts: PartsOf, trial_id: Id) -> TrialFindings:
+async def read_findings(services: ServicesOf, trial_id: Id) -> TrialFindings:
     """Findings of one training so far, with their evidence and what to do, as the doctor reads its curves.
 
     It diverged, learns too slowly, overfits from some step on, was too short, and the like; `unknown` says what it
     takes to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
     """
-    return await diagnoses.read(parts.database, parts.blobs, trial_id=trial_id)
+    return await diagnoses.read(services.database, services.blobs, trial_id=trial_id)

@@ -1,4 +1,4 @@
-"""Streams of bytes that clients send: as a whole, or in parts that go on after a broken connection."""
+"""Streams of bytes that clients send: as a whole, or in services that go on after a broken connection."""
 
 from __future__ import annotations
 

@@ -7,14 +7,14 @@ from fastapi import APIRouter
 from tunefleet.protocol import API, WorkerView
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
-from tunefleet_master.parts import PartsOf
-from tunefleet_master.services import workers
+from tunefleet_master.app_services import ServicesOf
+from tunefleet_master.services.reading import workers
 
 router = APIRouter(prefix=f"{API}/workers", tags=["fleet"])
 
 
 @router.get("", summary="List the workers", responses=responses())
 @needs(Access.READ)
-async def list_workers(parts: PartsOf) -> list[WorkerView]:
+async def list_workers(services: ServicesOf) -> list[WorkerView]:
     """Every worker that has asked for trials, with its device, its last beat and its current trials."""
-    return await parts.database.aread(workers.page)
+    return await services.database.aread(workers.page)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from tunefleet.findings import EffectView
 from tunefleet.protocol import Point, TrialView
-from tunefleet.spec import Objective
+from tunefleet.protocol.findings import EffectView
+from tunefleet.study.objective import Objective
 from tunefleet_master.dashboard.formats import number
 
 WIDTH, HEIGHT = 640.0, 260.0
@@ -188,19 +188,19 @@ def _line(name: str, points: Sequence[tuple[int, float]], x: Axis, y: Axis, styl
 
 
 def shares(counts: Mapping[str, int], total: int) -> list[tuple[str, float, float]]:
-    """The parts of a bar of width 100: (name, begin, width), in the order given; a total of 0 gives an empty bar."""
-    parts, begin = [], 0.0
+    """The services of a bar of width 100: (name, begin, width), in the order given; a total of 0 gives an empty bar."""
+    services, begin = [], 0.0
     for name, count in counts.items():
         width = 100.0 * count / total if total else 0.0
         if width:
-            parts.append((name, round(begin, 3), round(width, 3)))
+            services.append((name, round(begin, 3), round(width, 3)))
         begin += width
-    return parts
+    return services
 
 
 def importance_bar(effect: EffectView) -> list[tuple[str, float, float]]:
-    """The parts of a bar of width 100: what a parameter explains alone, and what only together with others."""
+    """The services of a bar of width 100: what a parameter explains alone, and what only together with others."""
     alone = min(1.0, max(0.0, effect.share))
     together = min(1.0, max(alone, effect.total)) - alone
-    parts = [("alone", 0.0, 100 * alone), ("together", 100 * alone, 100 * together)]
-    return [(name, round(begin, 3), round(width, 3)) for name, begin, width in parts if width > 0]
+    services = [("alone", 0.0, 100 * alone), ("together", 100 * alone, 100 * together)]
+    return [(name, round(begin, 3), round(width, 3)) for name, begin, width in services if width > 0]

@@ -52,9 +52,9 @@ def duration(seconds: float | None) -> str:
     days, rest = divmod(round(seconds), 86_400)
     hours, rest = divmod(rest, 3_600)
     minutes, seconds = divmod(rest, 60)
-    parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
-    first = next(index for index, (count, _) in enumerate(parts) if count)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
+    services = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")]
+    first = next(index for index, (count, _) in enumerate(services) if count)
+    return " ".join(f"{count} {unit}" for count, unit in services[first : first + 2] if count)
 
 
 def between(begin: datetime | None, end: datetime | None) -> float | None:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from tunefleet_master.access import Access, caller_of, needs, session_cookie
+from tunefleet_master.app_services import Services, ServicesOf
 from tunefleet_master.dashboard.rendering import render
-from tunefleet_master.parts import Parts, PartsOf
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,20 +20,20 @@ Next = Annotated[str, Query(max_length=2_000)]
 @router.get("/login")
 @needs(Access.LOGIN)
 async def show(
-    parts: PartsOf, request: Request, token: Annotated[str | None, Query(max_length=500)] = None, next: Next = "/"
+    services: ServicesOf, request: Request, token: Annotated[str | None, Query(max_length=500)] = None, next: Next = "/"
 ) -> Response:
     """The form; with a token in the address, the session at once, and the address is clean again."""
     if token is not None:
-        return _enter(parts, request, token=token, to=next)
-    return _form(parts, request, to=next)
+        return _enter(services, request, token=token, to=next)
+    return _form(services, request, to=next)
 
 
 @router.post("/login")
 @needs(Access.LOGIN)
-async def enter(parts: PartsOf, request: Request) -> Response:
+async def enter(services: ServicesOf, request: Request) -> Response:
     """Begin a session with the token of the form."""
     fields = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
-    return _enter(parts, request, token=fields.get("token", [""])[0].strip(), to=fields.get("next", ["/"])[0])
+    return _enter(services, request, token=fields.get("token", [""])[0].strip(), to=fields.get("next", ["/"])[0])
 
 
 @router.post("/logout")
@@ -45,10 +45,10 @@ async def leave(request: Request) -> Response:
     return response
 
 
-def _enter(parts: Parts, request: Request, *, token: str, to: str) -> Response:
-    session = parts.keyring.begin_session(token.encode())
-    if session is None and not parts.keyring.is_open:
-        return _form(parts, request, to=to, is_wrong=True)
+def _enter(services: Services, request: Request, *, token: str, to: str) -> Response:
+    session = services.token_cache.begin_session(token.encode())
+    if session is None and not services.token_cache.is_open:
+        return _form(services, request, to=to, is_wrong=True)
     response = RedirectResponse(_ours(to), 303)
     if session is not None:
         response.set_cookie(
@@ -62,13 +62,13 @@ def _enter(parts: Parts, request: Request, *, token: str, to: str) -> Response:
     return response
 
 
-def _form(parts: Parts, request: Request, *, to: str, is_wrong: bool = False) -> Response:
+def _form(services: Services, request: Request, *, to: str, is_wrong: bool = False) -> Response:
     caller = caller_of(request)
     return render(
         "login.html",
         status=401 if is_wrong else 200,
         caller=caller if caller.is_known else None,
-        is_open=parts.keyring.is_open,
+        is_open=services.token_cache.is_open,
         is_wrong=is_wrong,
         next=_ours(to),
     )

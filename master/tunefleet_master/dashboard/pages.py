@@ -16,24 +16,25 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tunefleet.errors import NotFound
-from tunefleet.looks import N_EXAMPLES, TrialLook
 from tunefleet.model import Model
-from tunefleet.names import LARGEST_ID, Name, TrialId
-from tunefleet.predictions import FILE as PREDICTIONS
+from tunefleet.names import MAX_ID, Name, TrialId
 from tunefleet.protocol import ProblemDocument, StatusView, StudyState, TrialDetail, TrialState
-from tunefleet.telemetry import SUMMARIES, TELEMETRY, Telemetry
+from tunefleet.protocol.looks import N_EXAMPLES, TrialLook
+from tunefleet.protocol.predictions import FILE as PREDICTIONS
+from tunefleet.protocol.telemetry import SUMMARIES, TELEMETRY, Telemetry
 from tunefleet_master.access import Access, needs
+from tunefleet_master.app_services import Services, ServicesOf
 from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.dashboard.telemetry_charts import telemetry_charts
-from tunefleet_master.parts import Parts, PartsOf
-from tunefleet_master.services import diagnoses, fronts, looks, status, studies, trials, watching, workers
+from tunefleet_master.services.insights import diagnoses, fronts, looks, telemetry
+from tunefleet_master.services.reading import status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 PAGE_SIZE = 50
-MOST_EFFECTS = 20  # parameters whose importance is shown; those behind them explain next to nothing
+MAX_EFFECTS = 20  # parameters whose importance is shown; those behind them explain next to nothing
 N_SUSPECTS = 24  # samples whose labels may be wrong
 MAX_POINTS = 400  # a chart of 640 units shows no more
 
@@ -80,23 +81,23 @@ def problem_page(request: Request, problem: ProblemDocument) -> Response:
 
 @router.get("/")
 @needs(Access.READ)
-async def home(parts: PartsOf) -> HTMLResponse:
+async def home(services: ServicesOf) -> HTMLResponse:
     """Studies and workers at a glance."""
-    view = await parts.database.aread(status.read)
+    view = await services.database.aread(status.read)
     return render("home.html", view=view, now=view.now, tiles=_tiles(view))
 
 
 @router.get("/workers")
 @needs(Access.READ)
-async def fleet(parts: PartsOf) -> HTMLResponse:
+async def fleet(services: ServicesOf) -> HTMLResponse:
     """The workers with all that they say of themselves."""
-    found, now = await parts.database.aread(lambda uow: (workers.page(uow), uow.now))
+    found, now = await services.database.aread(lambda uow: (workers.page(uow), uow.now))
     return render("workers.html", workers=found, now=now)
 
 
 @router.get("/studies/{name}")
 @needs(Access.READ)
-async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
+async def study(services: ServicesOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
     """A study's facts, what is known of what it shows, and a page of its trials.
 
     What is not known yet is being worked out; the page shows it when it comes again.
@@ -107,49 +108,49 @@ async def study(parts: PartsOf, name: Name, table: Annotated[Table, Query()]) ->
         front = fronts.page(uow, name, cursor=None, limit=PAGE_SIZE) if found.objectives else None
         return {"study": found, "front": front, "page": trials.page(uow, name, table.as_query()), "now": uow.now}
 
-    found = await parts.database.aread(read)
+    found = await services.database.aread(read)
     front = found["front"]
     drawn = None if front is None else charts.front_chart(found["study"].objectives, front.items)
-    insight = await parts.insights.of(name)
-    shown: dict[str, Any] = {"insight": insight, "most_effects": MOST_EFFECTS, "front_drawn": drawn, **found}
+    insight = await services.insights.of(name)
+    shown: dict[str, Any] = {"insight": insight, "most_effects": MAX_EFFECTS, "front_drawn": drawn, **found}
     return render("study.html", table=table, page_size=PAGE_SIZE, **shown)
 
 
 @router.get("/trials/{trial_id}")
 @needs(Access.READ)
-async def trial(parts: PartsOf, trial_id: Annotated[TrialId, InPath(ge=0, le=LARGEST_ID)]) -> HTMLResponse:
+async def trial(services: ServicesOf, trial_id: Annotated[TrialId, InPath(ge=0, le=MAX_ID)]) -> HTMLResponse:
     """A trial's configuration, what its curves show, curves, attempts and files."""
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
         found = trials.read(uow, trial_id, max_points=MAX_POINTS)
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
-    found = await parts.database.aread(read)
-    look, watched = await _look_at(parts, found["trial"]), await _telemetry(parts, found["trial"])
-    diagnosis = await parts.database.aread(lambda uow: diagnoses.of_trial(uow, trial_id, watched=watched))
+    found = await services.database.aread(read)
+    look, watched = await _look_at(services, found["trial"]), await _telemetry(services, found["trial"])
+    diagnosis = await services.database.aread(lambda uow: diagnoses.of_trial(uow, trial_id, watched=watched))
     drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
     inside = [] if watched is None else telemetry_charts(watched)
     return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, diagnosis=diagnosis, **found)
 
 
-async def _look_at(parts: Parts, trial: TrialDetail) -> TrialLook | None:
+async def _look_at(services: Services, trial: TrialDetail) -> TrialLook | None:
     """What is to be seen of its predictions, where it has some that can be read."""
     if all(file.name != PREDICTIONS for file in trial.artifacts):
         return None
     with suppress(NotFound):
-        source = await parts.database.aread(lambda uow: looks.of_trial(uow, trial.id))
-        return await asyncio.to_thread(looks.look_at_trial, parts.blobs, source)
+        source = await services.database.aread(lambda uow: looks.of_trial(uow, trial.id))
+        return await asyncio.to_thread(looks.look_at_trial, services.blobs, source)
     return None
 
 
 @router.get("/studies/{name}/look")
 @needs(Access.READ)
-async def look(parts: PartsOf, name: Name) -> HTMLResponse:
+async def look(services: ServicesOf, name: Name) -> HTMLResponse:
     """The same samples across a study's best trials, and labels that may be wrong."""
-    found = await parts.database.aread(lambda uow: studies.read(uow, name))
+    found = await services.database.aread(lambda uow: studies.read(uow, name))
     try:
-        sources = await parts.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MOST_ASKED))
-        heard = await asyncio.to_thread(looks.hear, parts.blobs, sources)
+        sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
+        heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
     except NotFound as nothing:
         return render("look.html", study=found, look=None, labels=None, nothing=str(nothing))
     across = await asyncio.to_thread(heard.compared, count=N_EXAMPLES)
@@ -164,13 +165,13 @@ async def api(request: Request) -> HTMLResponse:
     return render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
 
 
-async def _telemetry(parts: Parts, found: TrialDetail) -> Telemetry | None:
+async def _telemetry(services: Services, found: TrialDetail) -> Telemetry | None:
     """What a trial's watch saw; None where there was none."""
     ref = next((each for each in found.artifacts if each.name == TELEMETRY), None)
     if ref is None:
         return None
     with suppress(NotFound):  # a file of the user's own that has the name
-        return await asyncio.to_thread(watching.parsed, parts.blobs, ref)
+        return await asyncio.to_thread(telemetry.parsed, services.blobs, ref)
     return None
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tunefleet import __version__, drawing
+from tunefleet import __version__
+from tunefleet.figures import contact_sheets
 from tunefleet.protocol import StudyView, TrialState
 from tunefleet_master.dashboard import charts, formats
 
@@ -18,7 +19,7 @@ class Bar:
 
     done: int
     total: int | None
-    parts: list[tuple[str, float, float]]
+    services: list[tuple[str, float, float]]
     text: str
 
 
@@ -38,7 +39,7 @@ def _environment() -> Environment:
     names = ("number", "setting", "exact", "duration", "ago", "moment", "size", "between", "prose", "percent")
     environment.filters.update({name: getattr(formats, name) for name in names})
     environment.globals.update(version=__version__, bar=_bar, chart_size=(charts.WIDTH, charts.HEIGHT))
-    environment.globals.update(charts=charts, drawing=drawing)
+    environment.globals.update(charts=charts, drawing=contact_sheets)
     return environment
 
 

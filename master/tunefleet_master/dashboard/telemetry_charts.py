@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tunefleet.protocol import Point
-from tunefleet.telemetry import Telemetry
+from tunefleet.protocol.telemetry import Telemetry
 from tunefleet_master.dashboard.charts import Chart, charts_of
 
 

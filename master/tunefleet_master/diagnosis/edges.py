@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunefleet.parameters import LARGEST_INT, IntRange, RealRange
+from tunefleet.study.parameters import MAX_INT, IntRange, RealRange
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.response_surface import ResponseSurface
 from tunefleet_master.diagnosis.study_view import StudyView, shown, with_bounds
 
 OUTER = 0.1  # of a range, on its own scale
-TOP, LEAST_IN_TOP = 5, 2
-LEAST_TRIALS = 10
+TOP, MIN_IN_TOP = 5, 2
+MIN_TRIALS = 10
 FALSE_ALARMS = 0.05  # of studies whose best values lie inside, for all their ranges together
 FACTOR = 10.0  # by which a log range is widened
 SHARE = 0.5  # of its width, by which a linear range is widened
@@ -38,14 +38,14 @@ def edges(view: StudyView) -> Iterator[Finding]:
     parameters. With it two of five are enough, and find 37 of 40 optima that lie a decade beyond the range where
     three find 35, with a false alarm in one of 40.
     """
-    if len(view.evidence.scores) < LEAST_TRIALS:
+    if len(view.evidence.scores) < MIN_TRIALS:
         return
     surface = ResponseSurface(view.history.axes, view.evidence.points, scores=view.evidence.scores)
     ranges = [(j, name, p) for j, name, p in view.tuned() if isinstance(p, RealRange | IntRange)]
     for j, name, parameter in ranges:
         for upper in (False, True):
             crowd = _at_edge(view, j, upper=upper)
-            if crowd is None or not (crowd.has_best or crowd.n_of_top >= LEAST_IN_TOP):
+            if crowd is None or not (crowd.has_best or crowd.n_of_top >= MIN_IN_TOP):
                 continue
             chance = surface.chance_of_no_fall(j, upper=upper)
             wider = widened(parameter, upper=upper)
@@ -58,7 +58,7 @@ def _at_edge(view: StudyView, j: int, *, upper: bool) -> _Crowd | None:
     axes = view.history.axes
     column = view.evidence.points[view.order, j]
     column = column[~np.isnan(column)]
-    if len(column) < LEAST_TRIALS:
+    if len(column) < MIN_TRIALS:
         return None
     # An integer's last value is its edge, however wide its cell is.
     end = axes.rounded(np.full((1, axes.d), float(upper)))[0, j]
@@ -73,7 +73,7 @@ def widened(parameter: RealRange | IntRange, *, upper: bool) -> tuple[float, flo
     is_log = parameter.log if isinstance(parameter, IntRange) else parameter.is_log
     new = _raised(parameter, is_log=is_log) if upper else _lowered(parameter, is_log=is_log)
     if isinstance(parameter, IntRange):
-        new = min(round(new), LARGEST_INT)
+        new = min(round(new), MAX_INT)
     elif math.isfinite(new):
         new = float(f"{new:.6g}")
     if not math.isfinite(new) or new == (high if upper else low):

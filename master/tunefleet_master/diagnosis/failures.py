@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from tunefleet.parameters import Choice, IntRange, Parameter, RealRange
+from tunefleet.study.parameters import Choice, IntRange, Parameter, RealRange
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, as_written, shown, with_bounds
 from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
 
-LEAST_TRIALS = 8
-MOST_FAILING = 0.25
-LEAST_FAILED, LEAST_PURITY = 3, 0.75  # what makes a region one that fails: three trials, and three of four in it
-MOST_CUTS = 100  # of a number's axis; with thousands of trials the bound is then known to a percent of them
+MIN_TRIALS = 8
+MAX_FAILING = 0.25
+MIN_FAILED, MIN_PURITY = 3, 0.75  # what makes a region one that fails: three trials, and three of four in it
+MAX_CUTS = 100  # of a number's axis; with thousands of trials the bound is then known to a percent of them
 CHANCE = 0.01  # that one of all the regions that are looked at fails so often by luck
 
 EDGE_FACTOR = 3.0  # so far below the first rate that fails, the best one is at the edge of stability
@@ -54,11 +54,11 @@ def failing_region(view: StudyView, axes: Iterable[int]) -> tuple[Region, float]
 
     _, failed = view.tried
     regions = [region for j in axes for region in _regions(view, j)]
-    if len(failed) < LEAST_TRIALS or not regions:
+    if len(failed) < MIN_TRIALS or not regions:
         return None
     n, n_failed = np.array([[region.n, region.n_failed] for region in regions]).T
     chances = len(regions) * hypergeom.sf(n_failed - 1, len(failed), failed.sum(), n)
-    chances[(n_failed < LEAST_FAILED) | (n_failed < LEAST_PURITY * n)] = 1.0
+    chances[(n_failed < MIN_FAILED) | (n_failed < MIN_PURITY * n)] = 1.0
     least = int(chances.argmin())
     return (regions[least], float(chances[least])) if chances[least] <= CHANCE else None
 
@@ -75,7 +75,7 @@ def _regions(view: StudyView, j: int) -> Iterator[Region]:
             yield Region(j, value, value, None, *counts)
         return
     upto, failed_upto = n.cumsum(), n_failed.cumsum()
-    for k in np.unique(np.linspace(0, len(values) - 2, MOST_CUTS).astype(np.int64)) if len(values) > 1 else ():
+    for k in np.unique(np.linspace(0, len(values) - 2, MAX_CUTS).astype(np.int64)) if len(values) > 1 else ():
         below, above = float(values[k]), float(values[k + 1])
         yield Region(j, above, below, False, int(upto[k]), int(failed_upto[k]))
         yield Region(j, below, above, True, int(upto[-1] - upto[k]), int(failed_upto[-1] - failed_upto[k]))
@@ -92,7 +92,7 @@ def failing_regions(view: StudyView) -> Iterator[Finding]:
     where, edit = _where(view, region), _without(view, region)
     yield Finding(
         code="failing_region",
-        severity=Severity.WARNING if failed.mean() > MOST_FAILING else Severity.NOTE,
+        severity=Severity.WARNING if failed.mean() > MAX_FAILING else Severity.NOTE,
         sentence=f"{region.n_failed} of {region.n} trials with {where} could not be trained, and {n_others_failed} of "
         f"the {n_others} others.",
         remedy="Leave this region out of the space."
@@ -114,7 +114,7 @@ def failing_regions(view: StudyView) -> Iterator[Finding]:
 def many_failures(view: StudyView) -> Iterator[Finding]:
     """More than a quarter of all configurations cannot be trained."""
     _, failed = view.tried
-    if len(failed) < LEAST_TRIALS or failed.mean() <= MOST_FAILING:
+    if len(failed) < MIN_TRIALS or failed.mean() <= MAX_FAILING:
         return
     yield Finding(
         code="many_failures",

@@ -27,14 +27,14 @@ from importlib.util import find_spec
 import numpy as np
 
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Values
+from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.trees import Boxes, ChoiceOrder, Inputs, Tree
 
-LEAST_TRIALS = 40  # a forest on fewer says more of chance than of the parameters
+MIN_TRIALS = 40  # a forest on fewer says more of chance than of the parameters
 TRIALS_PER_PARAMETER = 8  # the Google tuning playbook's rule of thumb for what a space needs to be seen at all
-MOST_TRIALS = 500  # shares are known to a percent or two by then, and pairs of leaves are compared with each other
+MAX_TRIALS = 500  # shares are known to a percent or two by then, and pairs of leaves are compared with each other
 
 N_TREES = 64  # the spread between trees is .1 to .2, so that the mean's error is .01 to .03
 MIN_LEAF = 3  # SMAC3's own; with leaves of one trial, trees call noise an interaction of all parameters
@@ -86,7 +86,7 @@ class Importance:
 
 def trials_needed(axes: Axes) -> int:
     """How many trials with a result a study has before importances say something."""
-    return max(LEAST_TRIALS, TRIALS_PER_PARAMETER * int((~axes.is_fixed).sum()))
+    return max(MIN_TRIALS, TRIALS_PER_PARAMETER * int((~axes.is_fixed).sum()))
 
 
 def importance(history: History) -> Importance | None:
@@ -124,10 +124,10 @@ def _mean_and_spread(shares: Values) -> tuple[float, float]:
     return float(shares.mean()), float(shares.std())
 
 
-def _grown(known: Evidence, axes: Axes) -> list[Tree]:
+def _grown(known: Observations, axes: Axes) -> list[Tree]:
     """The trees; the same history gives the same ones."""
     generator = np.random.default_rng(0)
-    kept = np.linspace(0, len(known.scores) - 1, min(len(known.scores), MOST_TRIALS)).astype(np.int64)
+    kept = np.linspace(0, len(known.scores) - 1, min(len(known.scores), MAX_TRIALS)).astype(np.int64)
     scores = normal_quantiles(known.scores)
     encoded = ChoiceOrder.of(axes, known.points[kept], scores=scores[kept]).encode(known.points[kept])
 

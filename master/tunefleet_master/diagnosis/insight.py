@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from tunefleet_master.diagnosis.expected_gain import ExpectedGain, expected_gain, lacking
 from tunefleet_master.diagnosis.finding import Finding
 from tunefleet_master.diagnosis.importance import Importance, trials_needed
 from tunefleet_master.diagnosis.study_findings import findings
 from tunefleet_master.diagnosis.study_view import StudyView
-from tunefleet_master.diagnosis.worth import Worth, lacking, worth
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Insight:
 
     findings: Sequence[Finding]
     importance: Importance | None
-    worth: Worth | None
+    worth: ExpectedGain | None
     unknown: Sequence[str]
 
 
@@ -35,7 +35,7 @@ def insight(view: StudyView) -> Insight:
     return Insight(
         findings=findings(view),
         importance=view.importance,
-        worth=worth(view.history, view.spec, n_more=view.n_more),
+        worth=expected_gain(view.history, view.spec, n_more=view.n_more),
         unknown=list(_unknown(view)),
     )
 

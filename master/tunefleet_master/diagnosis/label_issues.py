@@ -1,6 +1,6 @@
 """Labels that may be wrong, by what the trials of a study say of samples that they were not trained on.
 
-A sample's probabilities are the mean of what the best trials say that held it out, at most MOST_OPINIONS of them: with
+A sample's probabilities are the mean of what the best trials say that held it out, at most MAX_OPINIONS of them: with
 folds every sample is held out by some, without them those of the validation part are.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tunefleet.label_errors import LabelErrors, find_label_errors
-from tunefleet.looks import LabelIssue, LabelLook
-from tunefleet.predictions import SampleId
-from tunefleet_master.diagnosis.witness import Witness, contradiction, picture_of
+from tunefleet.protocol.looks import LabelIssue, LabelLook
+from tunefleet.protocol.predictions import SampleId
+from tunefleet_master.diagnosis.label_errors import LabelErrors, find_label_errors
+from tunefleet_master.diagnosis.trial_predictions import TrialPredictions, contradiction, picture_of
 
-MOST_OPINIONS = 5  # of the best trials: more of them are worse ones, and five models agree on little by chance
+MAX_OPINIONS = 5  # of the best trials: more of them are worse ones, and five models agree on little by chance
 
 
 @dataclass(slots=True)
@@ -32,22 +32,22 @@ class _Heard:
 @dataclass(slots=True)
 class _Court:
     samples: dict[SampleId, _Heard] = field(default_factory=dict)
-    asked: list[Witness] = field(default_factory=list)
+    asked: list[TrialPredictions] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def hear(self, witness: Witness) -> bool:
+    def hear(self, witness: TrialPredictions) -> bool:
         """Add what a trial says of samples that not enough have been asked about; whether there was one."""
         said, is_needed = witness.predictions, False
         for place, each in enumerate(said.ids):
             one = self.samples.setdefault(each, _Heard(said.labels[place], np.zeros(len(said.classes))))
-            if one.n < MOST_OPINIONS:
+            if one.n < MAX_OPINIONS:
                 one.sums += said.probabilities[place]
                 one.n += 1
                 is_needed = True
         return is_needed
 
 
-def suspect(study: str, witnesses: Sequence[Witness], *, count: int) -> LabelLook:
+def suspect(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> LabelLook:
     """The `count` most suspicious labels by the trials, the best one first; there is at least one trial."""
     court = _heard(witnesses)
     heard = list(court.samples.values())
@@ -65,7 +65,7 @@ def suspect(study: str, witnesses: Sequence[Witness], *, count: int) -> LabelLoo
     )
 
 
-def _heard(witnesses: Sequence[Witness]) -> _Court:
+def _heard(witnesses: Sequence[TrialPredictions]) -> _Court:
     court = _Court()
     classes = witnesses[0].predictions.classes
     labels: dict[SampleId, int] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from tunefleet.parameters import Choice
+from tunefleet.study.parameters import Choice
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, shown
 from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
@@ -18,9 +18,9 @@ from tunefleet_master.diagnosis.training.series import is_accuracy, lower_is_bet
 from tunefleet_master.search.history import Outcome, Values
 
 ERRORS = 2.0  # standard errors within which trials are not told apart
-LEAST_TIED = 3  # beside the best
-LEAST_OF_OPTION = 3  # trials with a value of a choice
-LEAST_RANKED = 20  # trials whose metrics are compared: a correlation of .5 is then known to lie between .1 and .8
+MIN_TIED = 3  # beside the best
+MIN_OF_OPTION = 3  # trials with a value of a choice
+MIN_RANKED = 20  # trials whose metrics are compared: a correlation of .5 is then known to lie between .1 and .8
 AGREEING = 0.7  # rank correlation that the true one is surely below
 Z = 1.96
 NEARLY_ONE = 1 - 1e-9  # where Fisher's transform still is a number
@@ -72,7 +72,7 @@ def ties(view: StudyView) -> Iterator[Finding]:
     margin = ERRORS * chance.error
     tied = [number for number, value in values.items() if value <= best + margin]
     of = f" of {chance.samples} validation samples" if chance.samples else " of the best curves"
-    if len(tied) > LEAST_TIED:
+    if len(tied) > MIN_TIED:
         yield Finding(
             code="within_noise",
             severity=Severity.NOTE,
@@ -95,7 +95,7 @@ def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -
         best: dict[str, float] = {}
         for option in parameter.choice:
             having = [value for number, value in values.items() if points[number, j] == parameter.to_unit(option)]
-            if len(having) >= LEAST_OF_OPTION:
+            if len(having) >= MIN_OF_OPTION:
                 best[str(option)] = min(having)
         apart = max(best.values(), default=0.0) - min(best.values(), default=0.0)
         if len(best) < len(parameter.choice) or apart > margin:
@@ -132,7 +132,7 @@ def disagreements(view: StudyView) -> Iterator[Finding]:
             continue
         both = {number: found for number, found in results.items() if name in found}
         pairs = np.array([[view.sign * found[metric], found[name]] for found in both.values()])
-        if len(pairs) >= LEAST_RANKED and np.isfinite(pairs).all() and (np.ptp(pairs, axis=0) > 0).all():
+        if len(pairs) >= MIN_RANKED and np.isfinite(pairs).all() and (np.ptp(pairs, axis=0) > 0).all():
             other = pairs[:, 1] if lower else -pairs[:, 1]
             yield from _disagreement(name, list(both), pairs[:, 0], other=other, metric=metric)
 

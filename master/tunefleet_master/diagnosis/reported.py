@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 
-MOST_CURVES = 12
+MAX_CURVES = 12
 """Of the best trials, whose curves are read; more say the same."""
 
-MOST_RESULTS = 1_000
+MAX_RESULTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)

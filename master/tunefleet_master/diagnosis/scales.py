@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from pydantic import JsonValue
 
-from tunefleet.parameters import FloatRange, IntRange
+from tunefleet.study.parameters import FloatRange, IntRange
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.importance import TRIALS_PER_PARAMETER
 from tunefleet_master.diagnosis.study_view import StudyView, as_written, shown
 
-LEAST_RATIO = 10.0  # one decade, from which on the lecture takes logarithms
+MIN_RATIO = 10.0  # one decade, from which on the lecture takes logarithms
 WASTEFUL_RATIO = 100.0  # two decades: on a linear scale 9 of 10 draws lie in the upper one
 
 NEAR_ONE = re.compile(r"(^|_)(beta_?\d?|momentum|ema)(_|$)")
@@ -32,9 +32,9 @@ def linear_scales(view: StudyView) -> Iterator[Finding]:
         if not isinstance(parameter, FloatRange | IntRange) or parameter.log:
             continue
         low, high = parameter.bounds
-        if low > 0 and high / low >= LEAST_RATIO:
+        if low > 0 and high / low >= MIN_RATIO:
             yield _on_a_linear_scale(name, parameter)
-        elif NEAR_ONE.search(name) and low >= 0 and high < 1 and (1 - low) / (1 - high) >= LEAST_RATIO:
+        elif NEAR_ONE.search(name) and low >= 0 and high < 1 and (1 - low) / (1 - high) >= MIN_RATIO:
             yield _crowded_below_one(name, low, high)
 
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from tunefleet.parameters import IntRange, RealRange
+from tunefleet.study.parameters import IntRange, RealRange
 from tunefleet_master.diagnosis.edges import widened
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, with_bounds
 from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
 from tunefleet_master.diagnosis.training.findings import TRIAL_RULES, is_alarm, trial_findings
 
-LEAST_TRIALS, LEAST_SHARE = 3, 0.5
+MIN_TRIALS, MIN_SHARE = 3, 0.5
 """Of the best trials that must have it: with three, one of which may be an accident, half are two."""
 
-MOST_NAMED = 6
+MAX_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def shared_findings(view: StudyView) -> Iterator[Finding]:
     for rule in TRIAL_RULES:
         having = {number: each for number, all_of in found.items() for each in all_of if each.code == rule.code}
         is_excused = rule.code in ONLY_AS_ALARMS and not any(map(is_alarm, having.values()))
-        if len(having) >= max(LEAST_TRIALS, LEAST_SHARE * len(found)) and not is_excused:
+        if len(having) >= max(MIN_TRIALS, MIN_SHARE * len(found)) and not is_excused:
             yield _finding(view, having, n_best=len(found))
 
 
@@ -90,7 +90,7 @@ def _finding(view: StudyView, having: dict[int, Finding], *, n_best: int) -> Fin
     steps = [step for each in having.values() if isinstance(step := each.evidence.get("from_step"), int)]
     since = f" from step {int(np.median(steps))} on, in the median" if steps else ""
     numbers: list[JsonValue] = list(having)
-    evidence: dict[str, JsonValue] = {"n_trials": len(having), "of": n_best, "trials": numbers[:MOST_NAMED]}
+    evidence: dict[str, JsonValue] = {"n_trials": len(having), "of": n_best, "trials": numbers[:MAX_NAMED]}
     edit = _mending(view, meaning)
     mended = f" Or search farther out: {', '.join(edit)}." if edit else ""
     return Finding(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.diagnosis.edges import edges
 from tunefleet_master.diagnosis.effects import idle_parameters
+from tunefleet_master.diagnosis.expected_gain import not_worth_going_on
 from tunefleet_master.diagnosis.failures import failing_regions, many_failures, rates_at_the_edge
 from tunefleet_master.diagnosis.finding import Finding
 from tunefleet_master.diagnosis.noise import disagreements, ties
 from tunefleet_master.diagnosis.scales import adam_extras, few_trials, linear_scales
 from tunefleet_master.diagnosis.shared_findings import shared_findings
 from tunefleet_master.diagnosis.study_view import StudyView
-from tunefleet_master.diagnosis.worth import not_worth_going_on
 from tunefleet_master.search.history import History
 
 Rule = Callable[[StudyView], Iterator[Finding]]

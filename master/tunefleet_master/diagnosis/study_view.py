@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 from pydantic import JsonValue
 
-from tunefleet.parameters import Conditional, IntRange, Parameter, RealRange
-from tunefleet.spec import StudySpec
+from tunefleet.study.parameters import Conditional, IntRange, Parameter, RealRange
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.diagnosis.finding import shown as shown  # what rules over studies say, they say of a view
 from tunefleet_master.diagnosis.importance import Importance, importance
 from tunefleet_master.diagnosis.reported import Reported
 from tunefleet_master.search.axes import Mask, Points
-from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Outcome, Values
+from tunefleet_master.search.observations import Observations, evidence
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class StudyView:
     reported: Reported = field(default_factory=Reported)
 
     @cached_property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Observations:
         """Points and scores, the first that ended first; lower is better."""
         return evidence(self.history)
 

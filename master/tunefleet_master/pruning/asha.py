@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
-from tunefleet_master.pruning.rungs import Rung, RungBook
+from tunefleet_master.pruning.rungs import Rung, RungTable
 
 
 class AshaPruner(Pruner):
@@ -43,9 +43,9 @@ class AshaPruner(Pruner):
         self._eta = pruning.eta
         self._rungs = rungs(pruning, steps=steps)
 
-    def promotable(self, book: RungBook, *, is_final: bool = False) -> Iterator[int]:
+    def promotable(self, table: RungTable, *, is_final: bool = False) -> Iterator[int]:
         """The paused trials among the best of their rungs: from the highest rung down, at each the best first."""
-        for rung in book.with_paused():
+        for rung in table.with_paused():
             n_best = self._n_best(rung, at_least=1 if is_final else 0)
             for value, trial in rung.paused:
                 if rung.rank(value, trial) >= n_best:
@@ -55,8 +55,8 @@ class AshaPruner(Pruner):
     def _last_due(self, n_run: int) -> int:
         return max((rung for rung in self._rungs if rung <= n_run), default=0)
 
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
-        rung = book.at(standing.rung, trial=standing.trial)
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+        rung = table.at(standing.rung, trial=standing.trial)
         n_best = self._n_best(rung, at_least=0 if self.pauses else 1)
         rank = rung.rank(standing.value, standing.trial)
         evidence = (

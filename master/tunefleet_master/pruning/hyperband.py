@@ -18,10 +18,10 @@ from itertools import accumulate
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.asha import AshaPruner
 from tunefleet_master.pruning.pruner import Action, Decision, Standing
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -52,11 +52,11 @@ class HyperbandPruner(AshaPruner):
         """From 0, the bracket that compares first, up."""
         return bisect_right(self._bounds, trial * _GOLDEN % 1.0)
 
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
         first = self._rungs[self.bracket(standing.trial)]
         if standing.rung < first:
             return Decision(Action.CONTINUE, f"trials of its bracket are compared from {counted(first, 'step')} on")
-        return super()._judge(book, standing)
+        return super()._judge(table, standing)
 
 
 def bracket_sizes(n_brackets: int, *, eta: int) -> list[int]:

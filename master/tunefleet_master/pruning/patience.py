@@ -6,9 +6,9 @@ import math
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 
 class PatiencePruner(Pruner):
@@ -32,7 +32,7 @@ class PatiencePruner(Pruner):
         self._patience = pruning.patience or math.inf
         self._min_delta = pruning.min_delta
 
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
         best, best_step = math.inf, standing.rung - 1
         for step, value in standing.curve:
             if value < best - self._min_delta:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 
 class PercentilePruner(Pruner):
@@ -31,15 +31,15 @@ class PercentilePruner(Pruner):
         self._startup = pruning.startup
         self._interval = pruning.interval
 
-    def new_book(self) -> RungBook:
-        """An empty book, in which complete trials count."""
-        return RungBook(bracket_of=self.bracket, only_complete=True)
+    def new_table(self) -> RungTable:
+        """An empty table, in which complete trials count."""
+        return RungTable(bracket_of=self.bracket, only_complete=True)
 
     def _last_due(self, n_run: int) -> int:
         return 0 if n_run < self._min else n_run - (n_run - self._min) % self._interval
 
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
-        rung = book.at(standing.rung, trial=standing.trial)
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+        rung = table.at(standing.rung, trial=standing.trial)
         after = f"after {counted(standing.rung, 'step')}"
         if len(rung) < self._startup:
             evidence = f"{len(rung)} complete trials were seen {after}, and comparing begins with {self._startup}"

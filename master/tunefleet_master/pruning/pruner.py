@@ -14,8 +14,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet.study.spec import Pruning
+from tunefleet_master.pruning.rungs import RungTable
 
 
 class Action(StrEnum):
@@ -60,18 +60,18 @@ class Standing:
 class Pruner(ABC):
     """Decides at rungs whether a trial goes on.
 
-    A pruner is pure and remembers nothing: the same book and the same standing give the same decision, in whatever
-    process. What it compares with stands in a book, which is a fold of the study's events. On each report of a trial::
+    A pruner is pure and remembers nothing: the same table and the same standing give the same decision, in whatever
+    process. What it compares with stands in a table, which is a fold of the study's events. On each report of a trial::
 
-        rung = pruner.rung(step, reached=book.reached(trial))
+        rung = pruner.rung(step, reached=table.reached(trial))
         if rung is not None:
             if pruner.compares:
-                book.record(trial, rung=rung, value=value)
-            decision = pruner.decide(book, Standing(trial=trial, rung=rung, value=value, latest=latest))
+                table.record(trial, rung=rung, value=value)
+            decision = pruner.decide(table, Standing(trial=trial, rung=rung, value=value, latest=latest))
 
     Attributes:
         name: as a study names it.
-        compares: whether it compares trials, whose values must then be recorded. The book of one that does not stays
+        compares: whether it compares trials, whose values must then be recorded. The table of one that does not stays
             empty.
         needs_curve: whether it reads `Standing.curve`.
         pauses: whether it pauses trials, to promote some of them later.
@@ -85,7 +85,7 @@ class Pruner(ABC):
         """A pruner for trials of one stage.
 
         Args:
-            pruning: what the study says; sound by `tunefleet.pruning.pruning_problems`.
+            pruning: what the study says; sound by `tunefleet.rules.pruning.pruning_problems`.
             steps: how many steps a trial runs that is never stopped; None: the study does not say.
             sign: -1 where the objective is maximised, 1 elsewhere. Messages show values in the user's own sense.
         """
@@ -94,9 +94,9 @@ class Pruner(ABC):
         self._steps = steps
         self._sign = sign
 
-    def new_book(self) -> RungBook:
-        """An empty book for trials that may be compared: those of one study, one stage and one fold."""
-        return RungBook(bracket_of=self.bracket)
+    def new_table(self) -> RungTable:
+        """An empty table for trials that may be compared: those of one study, one stage and one fold."""
+        return RungTable(bracket_of=self.bracket)
 
     def bracket(self, trial: int) -> int:
         """The bracket of a trial; only trials of one bracket are compared."""
@@ -105,7 +105,7 @@ class Pruner(ABC):
     def rung(self, step: int, *, reached: int) -> int | None:
         """The rung that a trial reaches with its report of `step`; None: it reaches none, and nothing is decided.
 
-        `reached` is the last rung that it reached before, by the book; 0 before the first.
+        `reached` is the last rung that it reached before, by the table; 0 before the first.
 
         The rung is the number of steps run, also where a report comes later than a rung was due: trials that report
         every fifth step are compared after 5, 10, 15 steps, and never with one that was seen after 3. A trial that is
@@ -115,28 +115,28 @@ class Pruner(ABC):
         n_run = step + 1
         return n_run if self._due(n_run) > reached else None
 
-    def decide(self, book: RungBook, standing: Standing) -> Decision:
-        """What a trial does next that stands at a rung; where the pruner compares, the book has it there already."""
+    def decide(self, table: RungTable, standing: Standing) -> Decision:
+        """What a trial does next that stands at a rung; where the pruner compares, the table has it there already."""
         if self._steps is not None and standing.rung >= self._steps:
             return Decision(Action.CONTINUE, f"it has run all of its {counted(self._steps, 'step')}")
         if math.isnan(standing.value):
             standing = replace(standing, value=math.inf)
-        return self._judge(book, standing)
+        return self._judge(table, standing)
 
-    def promotable(self, book: RungBook, *, is_final: bool = False) -> Iterator[int]:
+    def promotable(self, table: RungTable, *, is_final: bool = False) -> Iterator[int]:
         """The paused trials that may go on now, in the order in which they should; none where none is paused.
 
-        Lazy, so that the first costs the same however many there are; the book may not change meanwhile.
+        Lazy, so that the first costs the same however many there are; the table may not change meanwhile.
 
         Args:
-            book: of the study.
+            table: of the study.
             is_final: whether no trial waits or runs and none will be added, so that rungs grow no more but by
                 promotion.
         """
         return iter(())
 
     @abstractmethod
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
         """What a trial does next that stands at a rung before its last step."""
 
     def _last_due(self, n_run: int) -> int:

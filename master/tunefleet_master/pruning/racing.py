@@ -27,7 +27,7 @@ from statistics import fmean, stdev
 ALPHA = 0.05
 """A configuration goes when a difference like this, or a greater one, has so little chance where there is none."""
 
-FEWEST_PAIRS = 3
+MIN_PAIRS = 3
 """From two differences, no spread can be told: by luck two are as good as equal, and t has no bound."""
 
 _NO_SPREAD = 1e-9  # of the mean; what is less is the rounding of equal differences
@@ -115,7 +115,7 @@ class Race:
         if configuration in self._pruned:
             return "another fold of its configuration was pruned"
         ours = self._values.get(configuration, {})
-        if self._best is None or len(ours) < FEWEST_PAIRS:
+        if self._best is None or len(ours) < MIN_PAIRS:
             return None
         number, theirs = self._best
         p = chance([ours[fold] - theirs[fold] for fold in ours], folds=self._folds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.pruning.asha import AshaPruner
 from tunefleet_master.pruning.hyperband import HyperbandPruner
 from tunefleet_master.pruning.median import MedianPruner
@@ -21,7 +21,7 @@ def build(spec: StudySpec, *, steps: int | None = None) -> Pruner | None:
     """The pruner of a study, None where it stops nothing early.
 
     Args:
-        spec: the study's; `tunefleet.pruning.pruning_problems` has found nothing wrong with it.
+        spec: the study's; `tunefleet.rules.pruning.pruning_problems` has found nothing wrong with it.
         steps: of the stage that the trials belong to; None: those of the study.
     """
     if spec.pruning.pruner == "none":

@@ -16,7 +16,7 @@ class Rung:
     """The trials that count at one rung, the best first; of equal values the one with the lower number is better.
 
     Attributes:
-        paused: value and number of the trials that are paused here, in the same order; the book's to change.
+        paused: value and number of the trials that are paused here, in the same order; the table's to change.
     """
 
     def __init__(self) -> None:
@@ -49,15 +49,15 @@ class Rung:
         self._trials.insert(place, trial)
 
 
-class RungBook:
+class RungTable:
     """All rungs of trials that may be compared: those of one study, one stage and one fold.
 
-    Values are minimised. The book is told a study's events in their order: a trial reached a rung (`record`), waits for
-    its promotion (`pause`), goes on (`resume`), is over (`end`). The same events give the same book.
+    Values are minimised. The table is told a study's events in their order: a trial reached a rung (`record`), waits for
+    its promotion (`pause`), goes on (`resume`), is over (`end`). The same events give the same table.
     """
 
     def __init__(self, *, bracket_of: Callable[[int], int], only_complete: bool = False) -> None:
-        """An empty book.
+        """An empty table.
 
         Args:
             bracket_of: the bracket of a trial by its number; trials of different brackets share no rung.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tunefleet.model import counted
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 
 class ThresholdPruner(Pruner):
@@ -26,7 +26,7 @@ class ThresholdPruner(Pruner):
         self._lower = pruning.lower
         self._upper = pruning.upper
 
-    def _judge(self, book: RungBook, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: Standing) -> Decision:
         value = self._sign * standing.latest
         shown, after = self._shown(standing.latest), f"after {counted(standing.rung, 'step')}"
         if self._lower is not None and value < self._lower:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunefleet.errors import InvalidInput
-from tunefleet.parameters import Choice, Fixed, IntRange
-from tunefleet.space import Configuration, Space
+from tunefleet.study.parameters import Choice, Fixed, IntRange
+from tunefleet.study.space import Configuration, Space
 
 Points = NDArray[np.float64]
 Mask = NDArray[np.bool_]

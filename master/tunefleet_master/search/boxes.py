@@ -9,17 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from tunefleet.parameters import Choice, Fixed, FloatRange, IntRange, LogRange, Parameter
-from tunefleet.space import Space, describe
-from tunefleet_master.search.evidence import best_first
+from tunefleet.study.parameters import Choice, Fixed, FloatRange, IntRange, LogRange, Parameter
+from tunefleet.study.space import Space, describe
 from tunefleet_master.search.history import History, Outcome
+from tunefleet_master.search.observations import best_first
 
-FEWEST_KEPT = 3  # of which a range can be told; where fewer trials have a result, the box stays as it is
-MOST_SHRINK = 4.0  # of a range in one stage, however close together the best are: a few of them may be so by chance
+MIN_KEPT = 3  # of which a range can be told; where fewer trials have a result, the box stays as it is
+MAX_SHRINK = 4.0  # of a range in one stage, however close together the best are: a few of them may be so by chance
 NEAR_EDGE = 0.1  # of a range; best trials so near to the box' edge say that the best place may lie outside
 N_TOP, N_AT_EDGE = 5, 3  # so many of the best five must be there, unless the very best one is
 WIDER = 0.5  # of the range, added behind such an edge, up to the user's own bound
-MOST_CHANCE = 0.05  # a choice goes when that none of the kept trials has it is less likely than this by chance
+MAX_CHANCE = 0.05  # a choice goes when that none of the kept trials has it is less likely than this by chance
 
 
 RealRange = LogRange | FloatRange
@@ -57,8 +57,8 @@ def box_around_best(history: History, space: Space, *, stage: int, keep: float) 
     known = known[(history.stages[known] == stage) & np.isfinite(history.values[known, 0])]
     ranked = known[best_first(history, known)]
     current = history.axes.space
-    n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), FEWEST_KEPT))
-    if len(ranked) < FEWEST_KEPT:
+    n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_KEPT))
+    if len(ranked) < MIN_KEPT:
         return Box(_changed(space, current.parameters), [f"{len(ranked)} trials of the stage have a result: too few"])
     tried = [history.axes.configuration(history.points[trial]) for trial in ranked]
     evidence = [f"the best {n_kept} of {len(tried)} trials"]
@@ -95,7 +95,7 @@ def _narrowed(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_
             return _fewer_choices(parameter, values, n_kept=n_kept)
         case ((LogRange() | FloatRange() | IntRange()), (LogRange() | FloatRange() | IntRange())):
             kept = [value for value in values[:n_kept] if value is not None]
-            return _narrower_range(parameter, own, kept) if len(kept) >= FEWEST_KEPT else parameter
+            return _narrower_range(parameter, own, kept) if len(kept) >= MIN_KEPT else parameter
     return parameter
 
 
@@ -106,7 +106,7 @@ def _fewer_choices(parameter: Choice, values: Sequence[Any], *, n_kept: int) -> 
     def stays(value: Any) -> bool:
         u = parameter.to_unit(value)
         n_tried = sum(other is not None and parameter.to_unit(other) == u for other in values)
-        return u in among_best or (1 - share) ** n_tried >= MOST_CHANCE
+        return u in among_best or (1 - share) ** n_tried >= MAX_CHANCE
 
     return parameter.model_copy(update={"choice": tuple(value for value in parameter.choice if stays(value))})
 
@@ -116,7 +116,7 @@ def _narrower_range(parameter: Range, own: Range, kept: Sequence[Any]) -> Parame
     low, high = float(at.min()), float(at.max())
     gap = (high - low) / (len(at) - 1)
     low, high = low - gap, high + gap
-    lacking = 1 / MOST_SHRINK - (high - low)
+    lacking = 1 / MAX_SHRINK - (high - low)
     if lacking > 0:
         low, high = low - lacking / 2, high + lacking / 2
     low, high = max(low, 0.0), min(high, 1.0)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.parameters import Choice, IntRange
-from tunefleet.space import Space
+from tunefleet.study.parameters import Choice, IntRange
+from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Values
+from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # better (regret .093 against .089, with 8 in flight .112 against .101); users set ranges around what they expect.
 FIRST_MEAN, FIRST_SIGMA = 0.5, 1 / 6
 
-MOST_LEVELS = 1_000  # an integer of more values is as good as real: its cells are narrower than any step that matters
+MAX_LEVELS = 1_000  # an integer of more values is as good as real: its cells are narrower than any step that matters
 
 
 def cmaes_problem(space: Space) -> str | None:
@@ -47,7 +47,7 @@ class _Descent:
     points: Points
     scores: Values
 
-    def has_seen(self, known: Evidence) -> bool:
+    def has_seen(self, known: Observations) -> bool:
         """Whether all that it has taken in is the beginning of what is known."""
         n = len(self.scores)
         return np.array_equal(known.scores[:n], self.scores) and np.array_equal(
@@ -100,7 +100,7 @@ class CmaesSampler(LearningSampler):
                 break
         return canonical
 
-    def _optimizer(self, known: Evidence) -> MarginCma:
+    def _optimizer(self, known: Observations) -> MarginCma:
         """The distribution after all whole generations of what is known."""
         descent = self._descent
         if descent is None or not descent.has_seen(known):
@@ -111,7 +111,7 @@ class CmaesSampler(LearningSampler):
         self._descent = descent
         return descent.optimizer
 
-    def _continued(self, descent: _Descent, known: Evidence, end: int) -> _Descent:
+    def _continued(self, descent: _Descent, known: Observations, end: int) -> _Descent:
         """The descent after one more generation, the results up to `end`."""
         optimizer, generation = descent.optimizer, slice(len(descent.scores), end)
         noise = np.random.default_rng([self.seed, end, 2])
@@ -127,6 +127,6 @@ class CmaesSampler(LearningSampler):
         integers = {
             axis: parameter
             for axis, parameter in parameters
-            if isinstance(parameter, IntRange) and parameter.bounds[1] - parameter.bounds[0] < MOST_LEVELS
+            if isinstance(parameter, IntRange) and parameter.bounds[1] - parameter.bounds[0] < MAX_LEVELS
         }
         return MarginCma(mean, sigma=FIRST_SIGMA, integers=integers, size=size)

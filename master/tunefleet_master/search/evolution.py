@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunefleet.parameters import IntRange
+from tunefleet.study.parameters import IntRange
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.cover import covering_point
-from tunefleet_master.search.evidence import evidence
 from tunefleet_master.search.history import History, Outcome
+from tunefleet_master.search.initial_design import covering_point
+from tunefleet_master.search.observations import evidence
 from tunefleet_master.search.pareto import places
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 

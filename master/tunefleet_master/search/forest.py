@@ -14,29 +14,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunefleet.space import Space
+from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Axes, Points
-from tunefleet_master.search.cover import covering_point
-from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History, Indices, Values
+from tunefleet_master.search.initial_design import covering_point
+from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.sampler import LearningSampler
 from tunefleet_master.search.trees import ChoiceOrder, Inputs, Tree
 
 N_COVER = 10  # results before a forest is asked; with fewer, its leaves say what the points are, and nothing more
 RANDOM_SHARE = 0.2  # of proposals, by which no region is forgotten for ever: SMAC3's own share
-MOST_LESSONS = 1_000  # trials that a forest is grown on: beyond it a proposal would cost more without end
+MAX_LESSONS = 1_000  # trials that a forest is grown on: beyond it a proposal would cost more without end
 
 N_TREES = 10
 FEATURE_SHARE = 5 / 6  # trees that all cut the same axis first would agree too much; this and N_TREES are SMAC3's
-LEAST_VARIANCE = 1e-6  # of scores whose variance is about 1: where all trees agree, the mean decides
+MIN_VARIANCE = 1e-6  # of scores whose variance is about 1: where all trees agree, the mean decides
 
 N_POOL = 500  # random points among which a search begins
 N_STARTS = 10  # local searches from the best trials, and as many from the best of the pool: SMAC3's number
 MAX_STEPS = 15  # of a local search; most end after five
 NEIGHBOURS, STEP = 4, 0.2  # of a number, and their standard deviation as a share of its range: SMAC's
-MOST_TURNS = 32  # neighbours of a choice; all of its values, unless it has hundreds
-MOST_AROUND = 2_000  # neighbours of all searches in a step: with hundreds of parameters there are fewer searches
+MAX_TURNS = 32  # neighbours of a choice; all of its values, unless it has hundreds
+MAX_AROUND = 2_000  # neighbours of all searches in a step: with hundreds of parameters there are fewer searches
 AT_ONCE = 64  # candidates that are looked up at a time, until one is new
 
 ABSENT = -1.0  # stands for a parameter that is not active, outside of [0, 1], so that one cut sets it apart
@@ -63,7 +63,7 @@ class ForestSampler(LearningSampler):
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
         self._neighbourhood = Neighbourhood(self.axes)
-        self._n_starts = min(N_STARTS, 1 + MOST_AROUND // (2 * max(1, self._neighbourhood.size)))
+        self._n_starts = min(N_STARTS, 1 + MAX_AROUND // (2 * max(1, self._neighbourhood.size)))
 
     def _points(self, position: int, n: int, history: History) -> Points:
         known = evidence(history)
@@ -135,7 +135,7 @@ class Lessons:
     scores: Values
 
 
-def _lessons(known: Evidence) -> Lessons:
+def _lessons(known: Observations) -> Lessons:
     """Ranks of all trials, those that could not be trained as bad as the worst, and the trials that can be held."""
     order = np.argsort(known.scores, kind="stable")
     scores = normal_quantiles(known.scores)[order]
@@ -147,9 +147,9 @@ def _lessons(known: Evidence) -> Lessons:
 
 def _thinned(n: int) -> Indices:
     """Of n trials in order of merit: the best ones, where a forest must be fine, and every k-th of the others."""
-    if n <= MOST_LESSONS:
+    if n <= MAX_LESSONS:
         return np.arange(n)
-    half = MOST_LESSONS // 2
+    half = MAX_LESSONS // 2
     return np.concatenate([np.arange(half), np.linspace(half, n - 1, half).astype(np.int64)])
 
 
@@ -183,7 +183,7 @@ class Forest:
         found = [tree.predict(inputs) for tree in self._trees]
         means, variances = np.array([mean for mean, _ in found]), np.array([variance for _, variance in found])
         total = variances.mean(axis=0) + means.var(axis=0)
-        return means.mean(axis=0), np.maximum(total, LEAST_VARIANCE)
+        return means.mean(axis=0), np.maximum(total, MIN_VARIANCE)
 
     def _inputs(self, points: Points) -> Inputs:
         return np.nan_to_num(self._order.encode(points), nan=ABSENT).astype(np.float32)
@@ -208,7 +208,7 @@ def log_expected_improvement(mean: Values, variance: Values, *, best: float) -> 
 
 
 class Neighbourhood:
-    """The one-exchange neighbourhood (Hutter et al. 2011): points that differ in one coordinate.
+    """The one-exchange moves (Hutter et al. 2011): points that differ in one coordinate.
 
     A choice becomes each of its other values in turn; a number moves by a Gaussian step, several times.
 
@@ -241,4 +241,4 @@ def _turns(axes: Axes, j: int) -> list[int]:
     n_others = int(axes.n_levels[j]) - 1
     if not axes.is_choice[j]:
         return [0] * NEIGHBOURS
-    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MOST_TURNS))]
+    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MAX_TURNS))]

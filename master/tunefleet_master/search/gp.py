@@ -9,20 +9,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from tunefleet.space import Space
+from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.cover import covering_point
-from tunefleet_master.search.evidence import Evidence, FrontEvidence, evidence, front_evidence
-from tunefleet_master.search.gaussian_process.acquisition import Acquisition, WeighedGain
-from tunefleet_master.search.gaussian_process.climb import Climb, Effort
+from tunefleet_master.search.gaussian_process.acquisition import (
+    FeasibilityWeightedAcquisition,
+    LogExpectedImprovement,
+)
+from tunefleet_master.search.gaussian_process.acquisition_optimizer import AcquisitionOptimizer, SearchBudget
 from tunefleet_master.search.gaussian_process.hypervolume import HypervolumeGain, reference_of
 from tunefleet_master.search.gaussian_process.kernel import Array
-from tunefleet_master.search.gaussian_process.moves import Box, Moves
+from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.gaussian_process.region import TrustRegion
-from tunefleet_master.search.gaussian_process.subset import kept
+from tunefleet_master.search.gaussian_process.training_points import select_training_points
 from tunefleet_master.search.gaussian_process.warping import warped
 from tunefleet_master.search.history import History, Values
+from tunefleet_master.search.initial_design import covering_point
+from tunefleet_master.search.observations import FrontObservations, Observations, evidence, front_evidence
 from tunefleet_master.search.pareto import front, places
 from tunefleet_master.search.sampler import LearningSampler
 
@@ -36,9 +39,9 @@ MEMBERS_TIMES_POINTS = 500  # with more points hyperparameters are better known,
 N_BEST = 5  # points near which a search begins
 MIN_WIDE = 21  # free axes from which on the search keeps to a trust region
 # Mostly the second round changes nothing any more.
-ALONE = Effort(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
+ALONE = SearchBudget(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
 # For all but the first of a batch, which wait for one another.
-TOGETHER = Effort(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
+TOGETHER = SearchBudget(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class _Search:
         box: the part of the space.
     """
 
-    gain: WeighedGain
+    gain: FeasibilityWeightedAcquisition
     best: Points
     box: Box
 
@@ -75,7 +78,7 @@ class GpSampler(LearningSampler):
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
-        self._moves = Moves(self.axes)
+        self._neighbourhood = Neighbourhood(self.axes)
         self._is_free = ~self.axes.is_fixed
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
@@ -89,12 +92,12 @@ class GpSampler(LearningSampler):
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             generator = self.generator(at)
-            climb = Climb(acquisition, self._moves, box=box, generator=generator)
+            optimizer = AcquisitionOptimizer(acquisition, self._neighbourhood, box=box, generator=generator)
             is_new = partial(self.is_new, history=history, proposed=proposed)
-            found = climb.best(best, effort=ALONE if at == position else TOGETHER, is_new=is_new)
+            found = optimizer.best(best, budget=ALONE if at == position else TOGETHER, is_new=is_new)
             point = generator.random(self.axes.d) if found is None else found
             yield point
-            canonical = self._moves.canonical(point[None])
+            canonical = self._neighbourhood.canonical(point[None])
             proposed = np.vstack([proposed, canonical])
             acquisition = acquisition.with_pending(canonical, generator)
 
@@ -119,11 +122,11 @@ class GpSampler(LearningSampler):
         return _Search(gain.with_pending(pending, generator), best, Box.whole(self.axes.d))
 
     def _learnt_front(
-        self, known: FrontEvidence, n_pending: int, generator: np.random.Generator
+        self, known: FrontObservations, n_pending: int, generator: np.random.Generator
     ) -> tuple[HypervolumeGain, Points]:
         """What is expected of any point, and the best of the feasible points so far, or of all where none is."""
         order = _in_order(known)
-        chosen = kept(order, most=MAX_POINTS)
+        chosen = select_training_points(order, most=MAX_POINTS)
         points, values, is_feasible = known.points[chosen], known.values[chosen], known.is_feasible[chosen]
         candidates = np.flatnonzero(is_feasible) if is_feasible.any() else np.arange(len(chosen))
         steps = candidates[front(values[candidates])]
@@ -139,30 +142,30 @@ class GpSampler(LearningSampler):
         )
         return gain, points[np.argsort(order[chosen], kind="stable")[:N_BEST]]
 
-    def _region(self, known: Evidence) -> TrustRegion | None:
+    def _region(self, known: Observations) -> TrustRegion | None:
         d = int(self._is_free.sum())
         return TrustRegion.after(known.scores, d=d, n_startup=N_STARTUP) if d >= MIN_WIDE else None
 
-    def _begins(self, known: Evidence, region: TrustRegion | None) -> bool:
+    def _begins(self, known: Observations, region: TrustRegion | None) -> bool:
         n = len(known.scores) - (region.since if region else 0)
         return n == 0 or n + len(known.infeasible) < N_STARTUP
 
-    def _box(self, known: Evidence, region: TrustRegion | None, process: GaussianProcess) -> Box:
+    def _box(self, known: Observations, region: TrustRegion | None, process: GaussianProcess) -> Box:
         if region is None:
             return Box.whole(self.axes.d)
         centre = known.points[region.since + int(np.argmin(known.scores[region.since :]))]
         return region.box(centre, lengthscales=process.lengthscales_of_axes(), is_free=self._is_free)
 
-    def _learnt(self, known: Evidence, generator: np.random.Generator) -> tuple[Acquisition, Points]:
+    def _learnt(self, known: Observations, generator: np.random.Generator) -> tuple[LogExpectedImprovement, Points]:
         """What is expected of any point, and the best points so far, the best first."""
-        chosen = kept(known.scores, most=MAX_POINTS)
+        chosen = select_training_points(known.scores, most=MAX_POINTS)
         points, values = known.points[chosen], warped(known.scores[chosen])
         n_members = MEMBERS_TIMES_POINTS // (len(points) + min(len(known.pending), MAX_PENDING))
         process = self._fitted(points, values, n_members, generator)
         means, _ = process.posterior(points)
         best = points[np.argsort(means.mean(axis=0), kind="stable")[:N_BEST]]
         feasibility = self._feasibility(known.points, known.scores, known.infeasible)
-        return Acquisition(process, means.min(axis=1), feasibility=feasibility), best
+        return LogExpectedImprovement(process, means.min(axis=1), feasibility=feasibility), best
 
     def _fitted(
         self, points: Points, values: Values, n_members: int, generator: np.random.Generator
@@ -176,12 +179,12 @@ class GpSampler(LearningSampler):
         """A process of +1 where training was possible and -1 where it was not; None where it always was."""
         if not len(infeasible):
             return None
-        good, bad = points[kept(scores, most=MAX_LABELS)], infeasible[-MAX_LABELS:]
+        good, bad = points[select_training_points(scores, most=MAX_LABELS)], infeasible[-MAX_LABELS:]
         labels: Array = np.concatenate([np.ones(len(good)), -np.ones(len(bad))])
         return GaussianProcess.fit(np.vstack([good, bad]), labels, axes=self.axes)
 
 
-def _in_order(known: FrontEvidence) -> Values:
+def _in_order(known: FrontObservations) -> Values:
     """(n,): the place of each trial with values; those that break a bound come after all others."""
     order = np.empty(len(known.values))
     order[known.is_feasible] = places(known.values[known.is_feasible])

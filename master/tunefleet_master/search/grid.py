@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.history import History
 from tunefleet_master.search.sampler import Sampler
 

@@ -15,7 +15,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
 from tunefleet_master.search.segment import Segment
 

@@ -15,7 +15,7 @@ from cmaes import CMAwM  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from tunefleet.parameters import IntRange
+from tunefleet.study.parameters import IntRange
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.history import Values
 

@@ -20,7 +20,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tunefleet.parameters import IntRange
+from tunefleet.study.parameters import IntRange
 from tunefleet_master.search.axes import Axes, Points
 
 Array = NDArray[np.float64]

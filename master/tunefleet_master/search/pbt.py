@@ -8,12 +8,12 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import JsonValue
 
-from tunefleet.parameters import Choice, Fixed, IntRange, Parameter, RealRange
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import StudySpec
+from tunefleet.study.parameters import Choice, Fixed, IntRange, Parameter, RealRange
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.search.cover import covering_point
 from tunefleet_master.search.history import History, Outcome
+from tunefleet_master.search.initial_design import covering_point
 from tunefleet_master.search.population import Plan, Population, Record, best_of, better_than
 from tunefleet_master.search.sampler import MAX_REDRAWS, Sampler, Suggestion, Suggestions
 from tunefleet_master.search.segment import Segment
@@ -22,7 +22,7 @@ FACTORS = (0.8, 1.2)  # down and up
 P_RESAMPLE = 0.25  # for each parameter, as in the paper's supplement
 # A number at 0 would stay there for ever, and one near 0 would hardly move: on a linear scale a step is never smaller
 # than that of a number at a tenth of the range.
-SMALLEST_STEP = 0.1
+MIN_STEP = 0.1
 
 
 class PbtSampler(Sampler):
@@ -158,7 +158,7 @@ def _scaled(parameter: RealRange | IntRange, value: JsonValue, *, up: bool) -> f
     assert isinstance(value, int | float)
     low, high = parameter.bounds
     is_log = parameter.log if isinstance(parameter, IntRange) else parameter.is_log
-    size = abs(value) if is_log else max(abs(value), SMALLEST_STEP * (high - low))
+    size = abs(value) if is_log else max(abs(value), MIN_STEP * (high - low))
     moved = value + size * (FACTORS[up] - 1)
     if isinstance(parameter, IntRange):
         moved = max(value + 1, round(moved)) if up else min(value - 1, round(moved))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import entry_points
 
-from tunefleet.spec import PLUGIN
+from tunefleet.study.spec import PLUGIN
 from tunefleet_master.search.sampler import Sampler
 
 GROUP = "tunefleet.samplers"

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
-from tunefleet.objectives import FIRST_ONLY, sampler_rule
-from tunefleet.spec import StudySpec
-from tunefleet.stages import n_trials
-from tunefleet.submission import LARGEST_GRID
+from tunefleet.rules.objectives import FIRST_ONLY, sampler_rule
+from tunefleet.rules.review import MAX_GRID
+from tunefleet.study.spec import StudySpec
+from tunefleet.study.stages import n_trials
 from tunefleet_master.search.cmaes import CmaesSampler
 from tunefleet_master.search.evolution import EvolutionSampler
 from tunefleet_master.search.forest import ForestSampler
@@ -42,10 +42,10 @@ POPULATIONS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.tr
 """Those whose trials go on from each other's checkpoints."""
 
 # What `auto` leaves to `gp`: up to here its proposals take a fraction of a second, and need the fewest trials.
-MOST_GP_PARAMETERS, MOST_GP_TRIALS = 50, 1_000
+MAX_GP_PARAMETERS, MAX_GP_TRIALS = 50, 1_000
 # Where trials are stopped early they are many, of most of which only a rank is known: `tpe` found more in them than
 # `gp` did (docs/performance.md), for a tenth of the cost.
-MOST_GP_STOPPED = 100
+MAX_GP_STOPPED = 100
 STOPPING = frozenset({"asha", "hyperband"})
 
 
@@ -82,17 +82,17 @@ def select(spec: StudySpec) -> Selection:
     if spec.search.sampler != "auto":
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, n_trials(spec)
-    if space.size is not None and not spec.stages and budget is not None and space.size <= min(budget, LARGEST_GRID):
+    if space.size is not None and not spec.stages and budget is not None and space.size <= min(budget, MAX_GRID):
         return Selection(
             "grid",
             f"all {space.size} configurations fit into the budget of {budget} trials",
         )
     cheap = "evolution" if spec.several_objectives else "tpe"
-    if len(space.names) > MOST_GP_PARAMETERS:
+    if len(space.names) > MAX_GP_PARAMETERS:
         return Selection(cheap, f"{len(space.names)} parameters are too many for Gaussian processes")
-    if budget is not None and budget > MOST_GP_TRIALS:
+    if budget is not None and budget > MAX_GP_TRIALS:
         return Selection(cheap, f"with {budget} trials, cheap proposals are worth more than the very best ones")
-    if spec.pruning.pruner in STOPPING and (budget is None or budget > MOST_GP_STOPPED):
+    if spec.pruning.pruner in STOPPING and (budget is None or budget > MAX_GP_STOPPED):
         return Selection(cheap, "learns most from many trials of which most are stopped early")
     if spec.several_objectives:
         return Selection("gp", "finds a good front in the fewest trials, in spaces and budgets like these")

@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from tunefleet.parameters import IntRange, Parameter
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import StudySpec
+from tunefleet.study.parameters import IntRange, Parameter
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
 from tunefleet_master.search.history import History
 from tunefleet_master.search.segment import Segment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.search.history import History
 from tunefleet_master.search.sampler import Sampler
 

@@ -25,18 +25,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tunefleet.space import Space
+from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.cover import covering_point
-from tunefleet_master.search.evidence import Evidence, evidence
 from tunefleet_master.search.history import History
+from tunefleet_master.search.initial_design import covering_point
+from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.parzen import Array, Grain, Parzen
 from tunefleet_master.search.sampler import LearningSampler
 
 N_STARTUP = 10  # results before there is a good one to learn from: one tenth of them must be one
 N_CANDIDATES = 24
 GOOD_SHARE = 0.1
-MOST_GOOD = 25  # so that a long study narrows down, as hyperopt and Optuna do
+MAX_GOOD = 25  # so that a long study narrows down, as hyperopt and Optuna do
 
 # The prior counts as half an observation, and not as one: with some six good points it would be a seventh of l, and
 # take part of each of few evaluations to where nothing is known.
@@ -45,7 +45,7 @@ PRIOR_WEIGHT = 0.5
 # Kernels of g, at the most. A proposal then costs the same after 1,000 trials and after 100,000. A mixture of every
 # k-th observation estimates the same density as that of all; with 60 instead of 175, regret after 200 evaluations was
 # the same.
-MOST_BAD = 300
+MAX_BAD = 300
 
 
 class TpeSampler(LearningSampler):
@@ -85,14 +85,14 @@ class TpeSampler(LearningSampler):
         return candidates[np.argsort(-gains, kind="stable")]
 
 
-def split(known: Evidence) -> tuple[Points, Points]:
+def split(known: Observations) -> tuple[Points, Points]:
     """The good points (n, d), the best first, and the bad ones; infeasible ones are worse than any result."""
     n_known = len(known.scores) + len(known.infeasible)
-    n_good = min(math.ceil(GOOD_SHARE * n_known), MOST_GOOD, len(known.scores))
+    n_good = min(math.ceil(GOOD_SHARE * n_known), MAX_GOOD, len(known.scores))
     order = np.argsort(known.scores, kind="stable")
     worse = np.vstack([known.points[np.sort(order[n_good:])], known.infeasible])
-    if len(worse) > MOST_BAD:
-        worse = worse[np.linspace(0, len(worse) - 1, MOST_BAD).astype(np.int64)]
+    if len(worse) > MAX_BAD:
+        worse = worse[np.linspace(0, len(worse) - 1, MAX_BAD).astype(np.int64)]
     return known.points[order[:n_good]], np.vstack([worse, known.pending])
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.pruning import registry as pruners
 from tunefleet_master.search import registry as samplers
 from tunefleet_master.simulation.exported import Exported

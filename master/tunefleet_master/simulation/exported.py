@@ -20,15 +20,15 @@ from pydantic import JsonValue
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import shown
-from tunefleet.parameters import Parameter
-from tunefleet.space import Configuration
-from tunefleet.spec import StudySpec
+from tunefleet.study.parameters import Parameter
+from tunefleet.study.space import Configuration
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.simulation.table import Table
 from tunefleet_master.simulation.training import Training
 
 FIELD = "--table"
 MIN_ROWS = 10  # the nearest of fewer says nothing about a configuration
-SHORTEST_S = 1e-3  # a trial that took no measurable time still took some
+MIN_S = 1e-3  # a trial that took no measurable time still took some
 INFEASIBLE = ("out_of_memory", "diverged", "infeasible")
 
 Row = dict[str, Any]
@@ -126,7 +126,7 @@ def _value(value: JsonValue, parameter: Parameter) -> JsonValue:
 
 def _training(row: Row, spec: StudySpec) -> Training:
     """The trial's training. Raises InvalidInput when it cannot serve as one."""
-    took_s = max(_duration_s(row), SHORTEST_S)
+    took_s = max(_duration_s(row), MIN_S)
     if row.get("state") == "failed" and row.get("failure") in INFEASIBLE:
         return Training((math.nan,), (took_s,))
     if row.get("state") != "complete":

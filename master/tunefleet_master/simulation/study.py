@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.search.history import Change, History, Outcome
 from tunefleet_master.search.sampler import Sampler
@@ -48,7 +48,7 @@ class SimulatedStudy(Tuner):
         self.history = History(sampler.space, signs=(sign,))
         self._sampler = sampler
         self._pruner = pruner
-        self._book = None if pruner is None else pruner.new_book()
+        self._table = None if pruner is None else pruner.new_table()
         self._sign = sign
         self._counts_best = counts_best
         self._position = 0
@@ -75,8 +75,8 @@ class SimulatedStudy(Tuner):
         self._running.remove(trial)
         if decision.action is Action.STOP:
             self._over(trial, Outcome.PRUNED, step)
-        elif self._book is not None:
-            self._book.pause(trial)
+        elif self._table is not None:
+            self._table.pause(trial)
         return _DIRECTIVES[decision.action]
 
     def end(self, trial: int, step: int, *, value: float) -> None:
@@ -100,29 +100,29 @@ class SimulatedStudy(Tuner):
         return None
 
     def _promoted(self, *, is_final: bool) -> int | None:
-        if self._pruner is None or self._book is None:
+        if self._pruner is None or self._table is None:
             return None
-        trial = next(self._pruner.promotable(self._book, is_final=is_final), None)
+        trial = next(self._pruner.promotable(self._table, is_final=is_final), None)
         if trial is not None:
-            self._book.resume(trial)
+            self._table.resume(trial)
         return trial
 
     def _decided(self, trial: int, step: int, value: float) -> Decision | None:
         """Take a report in; what the pruner decides at a rung."""
         curve = self._trials[trial].curve
         curve.append((step - 1, self._sign * value))
-        if self._pruner is None or self._book is None:
+        if self._pruner is None or self._table is None:
             return None
-        rung = self._pruner.rung(step - 1, reached=self._book.reached(trial))
+        rung = self._pruner.rung(step - 1, reached=self._table.reached(trial))
         if rung is None:
             return None
         counted = self._value(trial)
         if self._pruner.compares:
-            self._book.record(trial, rung=rung, value=counted)
+            self._table.record(trial, rung=rung, value=counted)
             self.history.fold([Change(trial, Outcome.PENDING, values=(self._sign * counted,), rung=rung)])
         latest = self._sign * value
         standing = Standing(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
-        return self._pruner.decide(self._book, standing)
+        return self._pruner.decide(self._table, standing)
 
     def _value(self, trial: int) -> float:
         """What it would end with if it ended now, minimised; NaN where it has no number."""
@@ -134,5 +134,5 @@ class SimulatedStudy(Tuner):
         value = self._sign * self._value(trial)
         values = (value,) if math.isfinite(value) else ()
         self.history.fold([Change(trial, outcome, values=values, steps=step)])
-        if self._book is not None:
-            self._book.end(trial, is_complete=outcome is Outcome.COMPLETE)
+        if self._table is not None:
+            self._table.end(trial, is_complete=outcome is Outcome.COMPLETE)

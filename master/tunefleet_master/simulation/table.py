@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes
 from tunefleet_master.simulation.metric import learnt_weights, squared_distances
 from tunefleet_master.simulation.training import Training

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 
 
 @dataclass(frozen=True, slots=True)

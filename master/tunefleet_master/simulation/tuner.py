@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 
 
 class Directive(Enum):

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Select, and_, case, exists, func, or_, s
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import StudyState, TrialState
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES, UNFINISHED
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import (

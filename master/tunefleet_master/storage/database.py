@@ -1,7 +1,7 @@
 """The database: what waits to be written shares transactions, what is read runs beside it.
 
-SQLite lets one connection write at a time, so all writes queue for one lane. On Postgres the calls of workers have a
-lane of their own, which a slow request of a person does not hold up. A request is answered after its commit:
+SQLite lets one connection write at a time, so all writes queue for one writer. On Postgres the calls of workers have a
+writer of their own, which a slow request of a person does not hold up. A request is answered after its commit:
 acknowledged is committed. Reads run on connections of their own, and see the last commit.
 """
 
@@ -26,8 +26,8 @@ from tunefleet.failpoints import failpoint
 from tunefleet_master.storage import events
 from tunefleet_master.storage.engine import backend_of, make_engine, warn_of_known_bugs
 from tunefleet_master.storage.faults import Fault, fault_of, translated
-from tunefleet_master.storage.lane import Job, Lane, Steps, Work, answer
-from tunefleet_master.storage.notices import Listener, notify
+from tunefleet_master.storage.group_commit import GroupCommitWriter, Job, TransactionHooks, Work, answer
+from tunefleet_master.storage.notifications import Listener, notify
 from tunefleet_master.storage.observer import Observer, Queued, Silent, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
@@ -87,7 +87,7 @@ class Database:
         with translated(), self.engine.connect() as connection:
             connection.rollback()  # opening shows whether the database is one, and can be written
         warn_of_known_bugs(self.engine)
-        steps = Steps(
+        steps = TransactionHooks(
             now=self._now,
             begin=self._unit_of_work,
             finish=self._finish,
@@ -95,11 +95,11 @@ class Database:
             before_commit=partial(failpoint, "master.before_commit"),
             after_commit=partial(failpoint, "master.after_commit"),
         )
-        self._of_workers = Lane("writer", self.engine, steps=steps, observer=self._observer)
+        self._of_workers = GroupCommitWriter("writer", self.engine, steps=steps, observer=self._observer)
         self._of_people = self._of_workers
         self._listener: Listener | None = None
         if self.backend == "postgresql":
-            self._of_people = Lane("second-writer", self.engine, steps=steps, observer=self._observer)
+            self._of_people = GroupCommitWriter("second-writer", self.engine, steps=steps, observer=self._observer)
             self._listener = Listener(self.engine.url, name=self._name, publish=publish)
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._closed = threading.Lock()
@@ -152,32 +152,32 @@ class Database:
         """Finish what is queued, refuse what comes after, close the files. Safe to call twice."""
         if not self._closed.acquire(blocking=False):
             return
-        for lane in {self._of_workers, self._of_people}:
-            lane.close()
+        for writer in {self._of_workers, self._of_people}:
+            writer.close()
         if self._listener is not None:
             self._listener.close()
         self._readers.shutdown()
         self._reading.dispose()
         self.engine.dispose()
 
-    def _ask(self, lane: Lane, work: Work, item: Any, *, repeatable: bool = True) -> Future[Any]:
+    def _ask(self, writer: GroupCommitWriter, work: Work, item: Any, *, repeatable: bool = True) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._put(lane, Job(work, item, repeatable, future))
+        self._put(writer, Job(work, item, repeatable, future))
         return future
 
-    async def _await(self, lane: Lane, work: Work, item: Any, *, repeatable: bool = True) -> Any:
+    async def _await(self, writer: GroupCommitWriter, work: Work, item: Any, *, repeatable: bool = True) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(lane, Job(work, item, repeatable, future, loop))
+        self._put(writer, Job(work, item, repeatable, future, loop))
         return await future
 
-    def _put(self, lane: Lane, job: Job) -> None:
+    def _put(self, writer: GroupCommitWriter, job: Job) -> None:
         if self._closed.locked():
             job.outcome = StorageUnusable("the master is shutting down.", hint="Try again in a moment.")
             answer([job])
         else:
-            lane.put(job)
+            writer.put(job)
 
     def _read(self, work: Callable[[UnitOfWork], T]) -> T:
         try:
@@ -206,7 +206,7 @@ class Database:
         """Write the events and tell the other masters."""
         events.add(connection, [event for uow in units for event in uow.events])
         if self.backend == "postgresql":
-            notify(connection, self._name, {topic for uow in units for topic in uow.signals})
+            notify(connection, self._name, {topic for uow in units for topic in uow.topics})
 
 
 _DATABASE_CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::double precision")

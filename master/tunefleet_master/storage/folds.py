@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, update
 
-from tunefleet.folds import numbers_of
 from tunefleet.protocol import StopReason, TrialState
-from tunefleet.space import Configuration
+from tunefleet.study.folds import numbers_of
+from tunefleet.study.space import Configuration
 from tunefleet_master.lifecycle import check_transition
 from tunefleet_master.storage.tables import IS_TRIAL, TrialRow
 from tunefleet_master.storage.trials import selection

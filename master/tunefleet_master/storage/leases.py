@@ -12,8 +12,8 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 
 from tunefleet.names import TrialId
-from tunefleet.preflight import PREFLIGHT_NUMBER
 from tunefleet.protocol import StopReason, TrialState
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER
 from tunefleet_master.storage.rowsets import RowUpdate
 from tunefleet_master.storage.tables import TrialRow, UtcTime, table_of
 from tunefleet_master.storage.trials import selection
@@ -21,7 +21,7 @@ from tunefleet_master.storage.values import Study, Trial, trial_of
 
 _T = table_of(TrialRow)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
-LARGEST_NUMBER = 2**31 - 1  # that the column holds
+MAX_NUMBER = 2**31 - 1  # that the column holds
 
 Fence = tuple[TrialId, int]
 """A trial and the attempt that a request is made for."""
@@ -72,7 +72,7 @@ def claim(connection: Connection, study: Study, claimant: Claimant, *, limit: in
     """
     values = {
         "in_study": study.id,
-        "up_to": LARGEST_NUMBER if study.is_checked else PREFLIGHT_NUMBER,
+        "up_to": MAX_NUMBER if study.is_checked else PREFLIGHT_NUMBER,
         "at_most": limit,
         "by_worker": claimant.worker,
         "by_request": claimant.request_id,

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, update
 
-from tunefleet.preflight import PREFLIGHT_NUMBER
 from tunefleet.protocol import StopReason, TrialState
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER
 from tunefleet_master.storage import trials
 from tunefleet_master.storage.tables import TrialRow
 from tunefleet_master.storage.values import NewTrial, Study

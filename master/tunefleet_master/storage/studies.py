@@ -22,8 +22,8 @@ from sqlalchemy import (
 
 from tunefleet.errors import NotFound
 from tunefleet.protocol import PreflightState, StudyState, TrialState
-from tunefleet.spec import Budget, StudySpec
-from tunefleet.stages import n_trials
+from tunefleet.study.spec import Budget, StudySpec
+from tunefleet.study.stages import n_trials
 from tunefleet_master.lifecycle import UNFINISHED
 from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from tunefleet.preflight import PREFLIGHT_NUMBER
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER
 
 # Named constraints, so that later migrations can drop or change them on every database.
 NAMING = {

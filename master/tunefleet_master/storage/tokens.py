@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, String, delete, func, insert, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from tunefleet.tokens import Scope
+from tunefleet.protocol.tokens import Scope
 from tunefleet_master.storage.tables import Table
 
 SIGNING = "signing"

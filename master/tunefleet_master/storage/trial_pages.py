@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean
-from tunefleet.parameters import IntRange, RealRange
 from tunefleet.protocol import TrialState
+from tunefleet.study.parameters import IntRange, RealRange
 from tunefleet_master.storage.tables import IS_TRIAL, TrialRow
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of

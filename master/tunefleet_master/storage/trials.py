@@ -28,7 +28,7 @@ from sqlalchemy.orm import aliased
 from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.lifecycle import FINISHED, Verdict, check_transition
 from tunefleet_master.storage.rowsets import RowInsert
 from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow, table_of

@@ -36,7 +36,7 @@ class UnitOfWork:
     """The master's clock when the request's turn came; aware, UTC. All times of the request are this one."""
     lease_s: float
     heartbeat_s: float
-    signals: set[str] = field(default_factory=set)
+    topics: set[str] = field(default_factory=set)
     """Topics that are published after the commit, and not at all when there is none."""
     events: list[NewEvent] = field(default_factory=list)
     """What is written at the end of the transaction, so that the order of ids is the order of commits."""
@@ -48,9 +48,9 @@ class UnitOfWork:
         """When a lease that is given or extended now runs out."""
         return self.now + timedelta(seconds=self.lease_s)
 
-    def signal(self, topic: str) -> None:
-        """Ring the topic's bell after the commit."""
-        self.signals.add(topic)
+    def notify_after_commit(self, topic: str) -> None:
+        """Notify the subscribers of a topic after the commit."""
+        self.topics.add(topic)
 
     def measure(self, what: Measurement, amount: float = 1.0) -> None:
         """Tell the observer after the commit."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from tunefleet import stages
 from tunefleet.names import TrialId
-from tunefleet.preflight import PREFLIGHT_NUMBER
 from tunefleet.protocol import Failure, PreflightState, StopReason, StudyState, TrialState
-from tunefleet.space import Configuration
-from tunefleet.spec import Budget, StudySpec
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER
+from tunefleet.study import stages
+from tunefleet.study.space import Configuration
+from tunefleet.study.spec import Budget, StudySpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tunefleet.cli.options import AsJson, examples
 from tunefleet.cli.studies import StudyFile
 
 if TYPE_CHECKING:
-    from tunefleet.spec import StudySpec
+    from tunefleet.study.spec import StudySpec
 
 app = typer.Typer()
 
@@ -60,10 +60,10 @@ def check(
 
 
 def _report(file: StudyFile) -> dict[str, Any]:
-    from tunefleet.signature import code_problems
-    from tunefleet.stages import planned
-    from tunefleet.study_file import read_study
-    from tunefleet.submission import review
+    from tunefleet.client.study_file import read_study
+    from tunefleet.rules.review import review
+    from tunefleet.rules.signature import code_problems
+    from tunefleet.study.stages import planned
 
     source = read_study(file)
     spec = source.spec
@@ -101,7 +101,7 @@ def _audit(file: Path) -> list[dict[str, Any]]:
 
 
 def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
-    from tunefleet.space import describe
+    from tunefleet.study.space import describe
 
     parameter = spec.space[name]
     return {"range": describe(parameter), "when": parameter.when, "grid": parameter.grid_size}
@@ -109,8 +109,8 @@ def _parameter(spec: StudySpec, name: str) -> dict[str, Any]:
 
 def _signature(spec: StudySpec) -> str | None:
     from tunefleet.errors import Problem
-    from tunefleet.signature import find, rendered
-    from tunefleet.spec import FunctionRun
+    from tunefleet.rules.signature import find, rendered
+    from tunefleet.study.spec import FunctionRun
 
     if not isinstance(spec.run, FunctionRun) or spec.run.code is None:
         return None

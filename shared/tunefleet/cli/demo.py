@@ -21,8 +21,8 @@ from tunefleet.cli import output
 from tunefleet.cli.options import LONG_PATIENCE_S, connected, examples
 
 if TYPE_CHECKING:
+    from tunefleet.client.study import Study
     from tunefleet.protocol import TrialView
-    from tunefleet.study import Study
 
 app = typer.Typer()
 
@@ -77,7 +77,7 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
 def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     """The table, the best trial's model, and its score on the test part, which is read here and nowhere else."""
-    from tunefleet.cli.clinic import show_clinic
+    from tunefleet.cli.diagnosis_summary import show_clinic
     from tunefleet.errors import TunefleetError
 
     view = study.view()

@@ -12,7 +12,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import AsJson, Token, Url, connected, examples
 
 if TYPE_CHECKING:
-    from tunefleet.client import Client
+    from tunefleet.client.client import Client
 
 app = typer.Typer()
 
@@ -58,7 +58,7 @@ def doctor(
     kept.
     """
     if study is not None:
-        from tunefleet.cli.treating import examine
+        from tunefleet.cli.apply_findings import examine
 
         with connected(url, token) as client:
             examine(client.study(study), apply=apply, trial=trial, wait_s=wait, as_json=as_json)

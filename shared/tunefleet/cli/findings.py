@@ -14,9 +14,9 @@ from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, exam
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
-    from tunefleet.findings import FindingView, ImportanceView, StudyFindings
+    from tunefleet.client.study import Study
     from tunefleet.protocol import StudyState
-    from tunefleet.study import Study
+    from tunefleet.protocol.findings import FindingView, ImportanceView, StudyFindings
 
 app = typer.Typer()
 

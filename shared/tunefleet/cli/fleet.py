@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tunefleet.cli.processes import ProcessTree
     from tunefleet.protocol import WorkerView
-    from tunefleet.spec import StudySpec
+    from tunefleet.study.spec import StudySpec
 
 app = typer.Typer()
 
@@ -55,7 +55,7 @@ def up(
     """
     from tunefleet.cli.local_fleet import default_home, start_fleet
     from tunefleet.cli.processes import Interrupted, process_tree
-    from tunefleet.study_file import ready_study
+    from tunefleet.client.study_file import ready_study
 
     specs = [ready_study(path) for path in studies or []]  # a mistake in a file should not start anything
     home = (data or default_home()).expanduser().absolute()
@@ -95,7 +95,7 @@ def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) 
 
 
 def _worker_row(worker: WorkerView, now: datetime) -> list[object]:
-    from tunefleet.durations import spoken
+    from tunefleet.study.durations import spoken
 
     note = worker.facts.status
     if worker.rests_until is not None:

@@ -92,9 +92,9 @@ def _port_taken(port: int, error: OSError) -> TunefleetError:
 
 def _is_master(port: int) -> bool:
     """Whether a Tunefleet master answers there, also if it only asks for a token."""
+    from tunefleet.client.transport import Transport
     from tunefleet.errors import MasterUnreachable
     from tunefleet.protocol import StatusView
-    from tunefleet.transport import Transport
 
     token = os.environ.get("TUNEFLEET_TOKEN")
     with Transport(f"http://{HOST}:{port}", token, timeout_s=2.0, retry_for_s=0) as transport:

@@ -12,7 +12,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
-    from tunefleet.looks import Contest, Example, LabelLook, StudyLook, TrialLook
+    from tunefleet.protocol.looks import Disagreement, Example, LabelLook, StudyLook, TrialLook
 
 app = typer.Typer()
 
@@ -40,8 +40,8 @@ def look(
     The samples with their pictures are saved as an SVG file, which any browser shows; with --json only when --out says
     where to.
     """
-    from tunefleet.drawing import label_sheet, study_sheet, trial_sheet
     from tunefleet.errors import InvalidInput, Problem
+    from tunefleet.figures.contact_sheets import label_sheet, study_sheet, trial_sheet
 
     if labels and number is not None:
         raise InvalidInput([Problem("--labels", "is about a study; leave the trial out")])
@@ -112,7 +112,7 @@ def _study_tables(found: StudyLook) -> list[object]:
     return [told, *found.left_out, nothing or output.table(columns, rows)]
 
 
-def _contest_rows(kind: str, contests: Sequence[Contest]) -> list[list[object]]:
+def _contest_rows(kind: str, contests: Sequence[Disagreement]) -> list[list[object]]:
     return [
         [kind, str(it.id), it.label, *(f"{said.predicted}{'' if said.is_right else ' ✗'}" for said in it.opinions)]
         for it in contests

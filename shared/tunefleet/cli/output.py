@@ -126,7 +126,7 @@ def error_lines(error: TunefleetError) -> list[str]:
 
 
 def _trial_row(trial: TrialView, names: list[str], n_objectives: int) -> list[object]:
-    from tunefleet.durations import spoken
+    from tunefleet.study.durations import spoken
 
     took = (
         spoken((trial.finished_at - trial.started_at).total_seconds())

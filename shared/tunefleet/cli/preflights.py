@@ -10,8 +10,8 @@ from tunefleet.cli import output
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tunefleet.preflight import BranchReport, Check, PreflightReport
     from tunefleet.protocol import PreflightState
+    from tunefleet.protocol.preflight import BranchReport, Check, PreflightReport
 
 
 def lines(report: PreflightReport) -> Iterator[str]:
@@ -40,7 +40,7 @@ def run_at_home(file: Path) -> PreflightReport:
     import sys
 
     from tunefleet.cli.processes import ChildFailed, need
-    from tunefleet.preflight import PreflightReport
+    from tunefleet.protocol.preflight import PreflightReport
 
     need("tunefleet_worker", "worker")
     command = [sys.executable, "-m", "tunefleet_worker", "preflight", str(file), "--json"]

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tunefleet.cli.output import best_text, cell, params_text
-from tunefleet.durations import spoken
 from tunefleet.protocol import PreflightState, StudyState, StudyView, TrialState, TrialView
+from tunefleet.study.durations import spoken
 
 BAR_WIDTH = 40
 _FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})

@@ -11,7 +11,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import AsJson, examples
 
 if TYPE_CHECKING:
-    from tunefleet.published import Recipe
+    from tunefleet.catalogue.recipes import Recipe
 
 app = typer.Typer()
 
@@ -22,8 +22,7 @@ def recipes(
     as_json: AsJson = False,
 ) -> None:
     """List published ways to train, with their sources; a study runs them first with `search: {start_from: [NAME]}`."""
-    from tunefleet.published import RECIPES
-    from tunefleet.recipes import find
+    from tunefleet.catalogue.recipes import RECIPES, find
 
     if name is not None:
         _show(find(name), as_json)

@@ -11,8 +11,8 @@ from tunefleet.cli import output, preflights
 from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
+    from tunefleet.client.study import Study
     from tunefleet.protocol import StudyDetail, StudyView
-    from tunefleet.study import Study
 
 app = typer.Typer()
 
@@ -115,7 +115,7 @@ def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
 
 
 def _show_trial(study: Study, number: int, *, as_json: bool) -> None:
-    from tunefleet.cli.treating import show_trial_findings
+    from tunefleet.cli.apply_findings import show_trial_findings
 
     trial = study.trial(number)
     if as_json:
@@ -129,8 +129,8 @@ def _show_trial(study: Study, number: int, *, as_json: bool) -> None:
 
 def did_well(view: StudyDetail) -> bool:
     """Whether the study completed with at least one trial that has a value."""
+    from tunefleet.client.study import has_result
     from tunefleet.protocol import StudyState
-    from tunefleet.study import has_result
 
     return view.state is StudyState.COMPLETE and has_result(view)
 
@@ -153,7 +153,7 @@ def _row(view: StudyView) -> list[object]:
 
 
 def _facts(view: StudyDetail) -> list[list[object]]:
-    from tunefleet.durations import spoken
+    from tunefleet.study.durations import spoken
 
     goals = [f"{objective.goal} {objective.metric}" for objective in view.objectives]
     lack: list[list[object]] = [["workers", f"none takes its trials: {view.unclaimed}"]] if view.unclaimed else []
@@ -192,7 +192,7 @@ def _best(view: StudyDetail) -> str:
 def _stages(view: StudyDetail) -> list[list[object]]:
     """A row for each stage of a coarse-to-fine plan: how many trials of how many steps, and where."""
     from tunefleet.model import counted
-    from tunefleet.stages import planned
+    from tunefleet.study.stages import planned
 
     begun = {edit.stage: edit for edit in view.edits if edit.stage is not None}
     rows: list[list[object]] = []

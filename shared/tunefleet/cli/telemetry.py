@@ -10,7 +10,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
-    from tunefleet.telemetry import Telemetry
+    from tunefleet.protocol.telemetry import Telemetry
 
 app = typer.Typer()
 
@@ -44,7 +44,7 @@ def telemetry(
 
 
 def _tensor_rows(found: Telemetry) -> list[list[object]]:
-    from tunefleet.telemetry import RATIO_BAND
+    from tunefleet.protocol.telemetry import RATIO_BAND
 
     low, high = RATIO_BAND
     rows: list[list[object]] = []

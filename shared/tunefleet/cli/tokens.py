@@ -10,7 +10,7 @@ from tunefleet.cli import output
 from tunefleet.cli.options import AsJson, Token, Url, connected, examples
 
 if TYPE_CHECKING:
-    from tunefleet.tokens import TokenView
+    from tunefleet.protocol.tokens import TokenView
 
 app = typer.Typer(
     help="Make, list and revoke tokens.",

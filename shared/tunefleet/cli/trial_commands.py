@@ -66,7 +66,7 @@ def best(
     token: Token = None,
 ) -> None:
     """Show the best trial so far, and fetch its model."""
-    from tunefleet.study import no_best
+    from tunefleet.client.study import no_best
 
     with connected(url, token) as client:
         found = client.study(study)
@@ -221,8 +221,8 @@ def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:
     import csv
     import json
 
+    from tunefleet.client.trials import columns_of, row_of
     from tunefleet.protocol import TrialDetail
-    from tunefleet.trials import columns_of, row_of
 
     if form is ExportFormat.JSON:
         json.dump(output.plain(found), file, indent=2, ensure_ascii=False)

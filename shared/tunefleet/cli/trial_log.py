@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from tunefleet.cli.output import cell
+from tunefleet.client.study import LOG_NAME, Study
 from tunefleet.protocol import TrialDetail, TrialState
-from tunefleet.study import LOG_NAME, Study
 
 LOOK_S = 1.0
 _OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED})

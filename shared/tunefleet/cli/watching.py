@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from tunefleet.cli import output, preflights
 from tunefleet.cli.progress import is_blocked, line, n_done, picture
 from tunefleet.protocol import StudyDetail, TrialState
-from tunefleet.stages import steps_of
+from tunefleet.study.stages import steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tunefleet.study import Study
+    from tunefleet.client.study import Study
 
 N_SHOWN = 8  # trials that run, in the live picture
 Show = Callable[[StudyDetail], None]
@@ -37,7 +37,7 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
             show(view.model_copy(update={"unclaimed": ""}) if is_early else view)
 
         view = study.wait(progress)
-    from tunefleet.study import has_result
+    from tunefleet.client.study import has_result
 
     if not has_result(view):
         _say_why(study, view)

@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from tunefleet.data.columns import Positions, SplitError, read_classes, read_column
 from tunefleet.data.duplicates import exact_duplicates, near_duplicates
-from tunefleet.findings import FindingView
+from tunefleet.protocol.findings import FindingView
 
-MOST_DUPLICATES = 0.001  # of a part. Fewer cannot move a score by what a score can tell
-FEWEST_OF_CLASS = 10  # of validation: below it one sample more or less is 10 points of the class's recall
-LARGEST_DIFFERENCE = 0.02  # two points: what tuning gains at its end is of this size
+MAX_DUPLICATES = 0.001  # of a part. Fewer cannot move a score by what a score can tell
+MIN_OF_CLASS = 10  # of validation: below it one sample more or less is 10 points of the class's recall
+MAX_DIFFERENCE = 0.02  # two points: what tuning gains at its end is of this size
 TRAIN_SHARES = (0.7, 0.8)
 PROPOSED_FOLDS = 5
 MAX_SHOWN = 20  # of pairs of positions, classes or groups that a finding carries
@@ -128,7 +128,7 @@ def _duplicate_finding(
     first, second = names.split(" and ")
     n_judged = len(audited.parts[second])
     share = len(pairs) / n_judged
-    if share <= MOST_DUPLICATES:
+    if share <= MAX_DUPLICATES:
         return
     n_contrary = int((audited.labels[pairs[:, 0]] != audited.labels[pairs[:, 1]]).sum())
     contrary = f", {n_contrary} of them with another label" if n_contrary else ""
@@ -137,7 +137,7 @@ def _duplicate_finding(
         severity="warning",
         sentence=f"{len(pairs)} of {n_judged} samples of {second} are {like} one of {first}{contrary}.",
         remedy=f"Remove them from {second}, or give copies of one thing the same group, and divide by data.group.",
-        source=f"Barz and Denzler 2020, Do we train on test data?; {OURS}: {MOST_DUPLICATES:.1%}",
+        source=f"Barz and Denzler 2020, Do we train on test data?; {OURS}: {MAX_DUPLICATES:.1%}",
         evidence={
             "parts": [first, second],
             "count": len(pairs),
@@ -164,12 +164,12 @@ def _classes(audited: _Audited) -> Iterator[FindingView]:
             source="a sample of each class is needed",
             evidence={"classes": list(unseen[:MAX_SHOWN])},
         )
-    few = {str(names[code]): int(validated[code]) for code in np.flatnonzero(validated < FEWEST_OF_CLASS)}
+    few = {str(names[code]): int(validated[code]) for code in np.flatnonzero(validated < MIN_OF_CLASS)}
     if few:
         yield FindingView(
             code="split.few_of_class",
             severity="warning",
-            sentence=f"{_listed(list(few))} in validation fewer than {FEWEST_OF_CLASS} times ({min(few.values())} at "
+            sentence=f"{_listed(list(few))} in validation fewer than {MIN_OF_CLASS} times ({min(few.values())} at "
             "least), too few to see whether it is learned.",
             remedy=_more_validation(audited),
             source=OURS,
@@ -181,14 +181,14 @@ def _resolution(audited: _Audited) -> FindingView:
     """What the validation part can tell apart; always said, since it bounds what any search can find."""
     n, p = audited.n_validated, audited.accuracy
     difference = smallest_difference(p, n)
-    is_coarse = difference > LARGEST_DIFFERENCE
+    is_coarse = difference > MAX_DIFFERENCE
     return FindingView(
         code="split.resolution",
         severity="warning" if is_coarse else "note",
         sentence=f"{n} samples of validation tell accuracies near {p:.0%} apart that differ by {100 * difference:.1f} "
         "points or more; smaller differences are chance.",
         remedy=_more_validation(audited) if is_coarse else "Do not rank configurations by less.",
-        source=f"binomial: 2 √(p (1 - p) / n); {OURS}: {100 * LARGEST_DIFFERENCE:.0f} points",
+        source=f"binomial: 2 √(p (1 - p) / n); {OURS}: {100 * MAX_DIFFERENCE:.0f} points",
         evidence={"validation": n, "accuracy": p, "standard_error": difference / 2, "smallest_difference": difference},
     )
 

@@ -18,7 +18,7 @@ Samples of a smooth density in k dimensions come so near by chance with a probab
 k is 4.
 """
 TYPICAL = 0.75  # the quantile of these distances: near-duplicates do not lower it until they are three quarters
-MOST_PRODUCTS = 4e9  # multiplications, some seconds; with more samples, a part of them is looked at
+MAX_PRODUCTS = 4e9  # multiplications, some seconds; with more samples, a part of them is looked at
 BLOCK = 512  # judged samples at a time, for the memory
 
 
@@ -51,7 +51,7 @@ def near_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions)
 
 
 def _stride(n_products: float) -> int:
-    return max(1, math.ceil(n_products / MOST_PRODUCTS))
+    return max(1, math.ceil(n_products / MAX_PRODUCTS))
 
 
 def _nearest(known: NDArray[Any], asked: NDArray[Any]) -> tuple[Positions, NDArray[Any]]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from tunefleet.data.columns import Positions
 from tunefleet.data.folds import fold_indices
 from tunefleet.data.order import random_order, stratified_order
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 
 
 def split_for_fold(

@@ -28,7 +28,7 @@ from tunefleet.data.dealing import deal_groups
 from tunefleet.data.order import stratified_order
 from tunefleet.data.seal import log_opening
 from tunefleet.model import did_you_mean
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.choosing import digits
+from benchmarks.search_quality import digits
 
-from tunefleet.recipes import starts
-from tunefleet.space import Configuration
-from tunefleet.spec import StudySpec
+from tunefleet.study.recipes import starts
+from tunefleet.study.space import Configuration
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search import registry
 from tunefleet_master.search.history import Change, History, Outcome
 

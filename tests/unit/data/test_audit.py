@@ -12,8 +12,8 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from tunefleet.data.audit import audit_split, smallest_difference
 from tunefleet.data.columns import SplitError
 from tunefleet.data.split import split_indices
-from tunefleet.findings import FindingView
-from tunefleet.spec import DataSpec
+from tunefleet.protocol.findings import FindingView
+from tunefleet.study.spec import DataSpec
 
 Array = NDArray[Any]
 DATA = {"digits": load_digits, "breast_cancer": load_breast_cancer, "wine": load_wine}

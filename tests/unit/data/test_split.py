@@ -15,7 +15,7 @@ from tunefleet.data.columns import SplitError
 from tunefleet.data.order import random_order, stratified_order
 from tunefleet.data.seal import SEAL, TestPartSealed, seal_test_part
 from tunefleet.data.split import Split, split_indices
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 
 Positions = NDArray[np.int64]
 LABELS = np.repeat([0, 1, 2], [500, 300, 50])[random_order(850, 0)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from tunefleet.data.audit import smallest_difference
 from tunefleet.data.folds import fold_indices
 from tunefleet.data.split import split_indices
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 from tunefleet_worker.training.samples import Samples
 

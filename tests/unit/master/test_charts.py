@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tunefleet.findings import EffectView
 from tunefleet.protocol import Point
+from tunefleet.protocol.findings import EffectView
 from tunefleet_master.dashboard import charts, formats
 
 

@@ -28,7 +28,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def insert(uow: UnitOfWork, x: int) -> int:
     uow.connection.execute(text("insert into t values (:x)"), {"x": x})
-    uow.signal(f"inserted {x}")
+    uow.notify_after_commit(f"inserted {x}")
     return x
 
 

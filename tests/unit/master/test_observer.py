@@ -10,10 +10,10 @@ from threading import Event
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tunefleet_master.prometheus import Telemetry
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.observer import Kind, Measurement, Queued, Several, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
-from tunefleet_master.telemetry import Telemetry
 
 ASKER: ContextVar[str] = ContextVar("ASKER", default="nobody")
 

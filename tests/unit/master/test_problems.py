@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tunefleet import errors
-from tunefleet.answers import error_of, kinds
+from tunefleet.client.answers import error_of, kinds
 from tunefleet.errors import InvalidInput, LeaseLost, Problem, StorageUnusable, TunefleetError, UploadOffset
 from tunefleet_master.api import problems
 

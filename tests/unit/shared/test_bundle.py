@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefleet.bundle import MAX_BUNDLE_BYTES, pack
+from tunefleet.client.bundle import MAX_BUNDLE_BYTES, pack
 from tunefleet.errors import InvalidInput, TooLarge
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import DataSpec, StudySpec
-from tunefleet.submission import review
+from tunefleet.rules.review import review
+from tunefleet.study.spec import DataSpec, StudySpec
 
 TASK = {"task": "image_classification", "dataset": "wine"}
 FUNCTION = {"function": "train:train"}

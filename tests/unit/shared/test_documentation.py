@@ -13,9 +13,10 @@ import yaml
 from tunefleet import StudySpec
 from tunefleet.cli.main import app
 from tunefleet.model import Model
-from tunefleet.spec import Budget, DataSpec, Objective, Resources, Retry, Search
-from tunefleet.submission import review
-from tunefleet.yaml12 import load
+from tunefleet.rules.review import review
+from tunefleet.study.objective import Objective
+from tunefleet.study.spec import Budget, DataSpec, Resources, Retry, Search
+from tunefleet.study.yaml import load
 
 ROOT = Path(__file__).parents[3]
 PAGES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tunefleet.durations import Seconds, spoken
+from tunefleet.study.durations import Seconds, spoken
 
 SECONDS: TypeAdapter[float] = TypeAdapter(Seconds)
 

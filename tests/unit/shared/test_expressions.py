@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunefleet.expressions import MAX_LENGTH, Expression, InvalidExpression
+from tunefleet.study.expressions import MAX_LENGTH, Expression, InvalidExpression
 
 VALUES = {"lr": 0.1, "n": 4, "optimizer": "sgd", "flag": True, "nothing": None}
 

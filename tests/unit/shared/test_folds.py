@@ -11,10 +11,11 @@ from tunefleet import LocalTrial
 from tunefleet.data.folds import fold_indices
 from tunefleet.data.split import split_indices
 from tunefleet.errors import InvalidInput
-from tunefleet.folds import configuration_of, fold_of, fold_problems, numbers_of, standard_error_of, state_of
-from tunefleet.spec import DataSpec, StudySpec
-from tunefleet.states import TrialState as S
-from tunefleet.submission import review
+from tunefleet.rules.folds import fold_problems
+from tunefleet.rules.review import review
+from tunefleet.study.folds import configuration_of, fold_of, numbers_of, standard_error_of, state_of
+from tunefleet.study.spec import DataSpec, StudySpec
+from tunefleet.study.states import TrialState as S
 
 
 def spec_of(**changes: Any) -> StudySpec:

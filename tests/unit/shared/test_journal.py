@@ -8,10 +8,10 @@ import threading
 import httpx
 import pytest
 
+from tunefleet.client.journal import VARIABLE, Journal, entries
+from tunefleet.client.transport import Transport
 from tunefleet.errors import InvalidInput, LeaseLost, MasterUnreachable
-from tunefleet.journal import VARIABLE, Journal, entries
 from tunefleet.protocol import CompleteRequest, Directive, EndResponse, Report, ReportBatch, TrialDetail
-from tunefleet.transport import Transport
 
 URL = "http://master.test:8765"
 GO_ON = {"directive": "continue", "reason": None, "message": ""}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.label_errors import find_label_errors
+from tunefleet_master.diagnosis.label_errors import find_label_errors
 
 # Thresholds: class 0: (0.9 + 0.8 + 0.1) / 3 = 0.6; class 1: (0.7 + 0.9 + 0.55) / 3 = 0.7167.
 LABELS = [0, 0, 0, 1, 1, 1]

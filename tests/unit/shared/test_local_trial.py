@@ -10,8 +10,8 @@ import pytest
 
 import tunefleet
 from tunefleet.errors import InvalidInput
-from tunefleet.telemetry import Telemetry
-from tunefleet.trial import Trial
+from tunefleet.protocol.telemetry import Telemetry
+from tunefleet.trial.trial import Trial
 
 
 def train(trial: Trial, lr: float) -> None:

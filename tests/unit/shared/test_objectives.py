@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.objectives import FIRST_ONLY
-from tunefleet.spec import FrontObjective, FunctionRun, StudySpec
-from tunefleet.submission import review
+from tunefleet.rules.objectives import FIRST_ONLY
+from tunefleet.rules.review import review
+from tunefleet.study.objective import FrontObjective
+from tunefleet.study.spec import FunctionRun, StudySpec
 from tunefleet_master.search.registry import SAMPLERS, sampler_problems, select
 
 ACCURACY, LATENCY = {"metric": "accuracy", "goal": "maximize"}, {"metric": "latency", "goal": "minimize"}

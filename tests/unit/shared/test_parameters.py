@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from tunefleet.parameters import Choice, Fixed, FloatRange, IntRange, LogRange, Parameter
+from tunefleet.study.parameters import Choice, Fixed, FloatRange, IntRange, LogRange, Parameter
 
 PARAMETER: TypeAdapter[Parameter] = TypeAdapter(Parameter)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tunefleet.spec import StudySpec
-from tunefleet.submission import review
+from tunefleet.rules.review import review
+from tunefleet.study.spec import StudySpec
 
 PBT = {"sampler": "pbt", "population": 8, "interval": 4}
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tunefleet.drawing import curves, png, trial_sheet
 from tunefleet.errors import InvalidInput
-from tunefleet.looks import choose, trial_look
-from tunefleet.predictions import MAX_BYTES, MAX_PROBABILITIES, Picture, Predictions
-from tunefleet.spec import DataSpec
+from tunefleet.figures.contact_sheets import curves, png, trial_sheet
+from tunefleet.protocol.looks import choose, trial_look
+from tunefleet.protocol.predictions import MAX_BYTES, MAX_PROBABILITIES, Picture, Predictions
+from tunefleet.study.spec import DataSpec
 
 CLASSES = ["cat", "dog", "owl"]
 ROWS = [

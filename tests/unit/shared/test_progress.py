@@ -12,7 +12,7 @@ from rich.console import Console
 from tunefleet.cli.progress import left_s, line, n_done, picture
 from tunefleet.names import TrialId
 from tunefleet.protocol import StudyState, StudyView, TrialState, TrialView
-from tunefleet.spec import Budget
+from tunefleet.study.spec import Budget
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

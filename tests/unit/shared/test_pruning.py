@@ -7,8 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.pruning import READS, longest, pruning_problems
-from tunefleet.spec import Pruner, Pruning, StudySpec
+from tunefleet.rules.pruning import READS, pruning_problems
+from tunefleet.study.spec import Pruner, Pruning, StudySpec
+from tunefleet.study.stages import longest
 
 
 def spec_of(pruning: dict[str, Any], **changes: Any) -> StudySpec:

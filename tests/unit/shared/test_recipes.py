@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from tunefleet.catalogue.recipes import RECIPES, find
+from tunefleet.catalogue.tasks import TASKS
 from tunefleet.cli.main import app
 from tunefleet.errors import InvalidInput, NotFound
-from tunefleet.published import RECIPES
-from tunefleet.recipes import ALIASES, find, starts
-from tunefleet.spec import StudySpec
-from tunefleet.submission import review
-from tunefleet.tasks import TASKS
+from tunefleet.rules.review import review
+from tunefleet.study.recipes import ALIASES, starts
+from tunefleet.study.spec import StudySpec
 
 
 def spec_of(*recipes: str, **changes: Any) -> StudySpec:

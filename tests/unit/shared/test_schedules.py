@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tunefleet.optimizers import IN_BATCHES, PRESETS
-from tunefleet.schedules import PERIODIC
-from tunefleet.spec import StudySpec
-from tunefleet.tasks import task_problems
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
+from tunefleet.catalogue.schedules import PERIODIC
+from tunefleet.rules.tasks import task_problems
+from tunefleet.study.spec import StudySpec
 
 
 def problems(space: dict[str, Any], **changes: Any) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import torch
 
-from tunefleet.seeding import seed_everything
+from tunefleet.trial.seeding import seed_everything
 
 
 def draw() -> tuple[float, float, float]:
@@ -26,6 +26,6 @@ def test_the_same_seed_gives_the_same_numbers_everywhere() -> None:
 
 
 def test_seeding_imports_neither_numpy_nor_torch() -> None:
-    code = "import sys, tunefleet.seeding as seeding; seeding.seed_everything(1); print(*sys.modules)"
+    code = "import sys, tunefleet.trial.seeding as seeding; seeding.seed_everything(1); print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert {"numpy", "torch"}.isdisjoint(ran.stdout.split())

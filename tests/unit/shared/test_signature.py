@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tunefleet.signature import code_problems
-from tunefleet.spec import StudySpec
+from tunefleet.rules.signature import code_problems
+from tunefleet.study.spec import StudySpec
 
 SPACE = {"lr": [0.1, 0.2], "optimizer": ["sgd", "adam"], "momentum": {"float": [0, 1], "when": "optimizer == 'sgd'"}}
 

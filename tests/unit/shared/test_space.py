@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunefleet.errors import InvalidInput
-from tunefleet.space import Space, configuration_hash, describe
-from tunefleet.spec import StudySpec
+from tunefleet.study.space import Space, configuration_hash, describe
+from tunefleet.study.spec import StudySpec
 
 
 def space(constraints: tuple[str, ...] = (), /, **parameters: Any) -> Space:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import FunctionRun, Objective, StudySpec, TaskRun
+from tunefleet.study.objective import Objective
+from tunefleet.study.spec import FunctionRun, StudySpec, TaskRun
 
 # The grammar of the design, with every key in it.
 WHOLE: dict[str, Any] = {

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tunefleet.spec import StudySpec
-from tunefleet.stages import ends, n_trials, planned, stage_of, stage_problems, steps_of
+from tunefleet.rules.stages import stage_problems
+from tunefleet.study.spec import StudySpec
+from tunefleet.study.stages import ends, n_trials, planned, stage_of, steps_of
 
 TWO = [{"trials": 6, "steps": 2}, {"trials": 3, "steps": 9, "keep": 0.5}]
 

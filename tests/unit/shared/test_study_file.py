@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tunefleet import yaml12
+from tunefleet.client.study_file import load_study
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import FunctionRun
-from tunefleet.study_file import load_study
+from tunefleet.study import yaml
+from tunefleet.study.spec import FunctionRun
 
 SOUND = """\
 name: digits
@@ -65,7 +65,7 @@ def message_of(tmp_path: Path, text: str, name: str = "study.yaml") -> str:
     ],
 )
 def test_plain_values_are_read_as_yaml_12_has_them(text: str, value: Any) -> None:
-    read = yaml12.load(f"key: {text}")[0]["key"]
+    read = yaml.load(f"key: {text}")[0]["key"]
     assert read == value
     assert type(read) is type(value)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tunefleet.spec import StudySpec
-from tunefleet.tasks import task_problems
+from tunefleet.rules.tasks import task_problems
+from tunefleet.study.spec import StudySpec
 
 
 def study(**changes: Any) -> StudySpec:
@@ -133,5 +133,5 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_judging_a_study_does_not_import_torch() -> None:
-    code = "import sys, tunefleet.tasks; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, tunefleet.catalogue.tasks; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

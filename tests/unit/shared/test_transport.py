@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tunefleet.client.transport import Transport, route
 from tunefleet.errors import (
     InvalidInput,
     LeaseLost,
@@ -23,7 +24,6 @@ from tunefleet.errors import (
     UploadOffset,
 )
 from tunefleet.protocol import ClaimRequest, ClaimResponse, Directive, StudyPatch
-from tunefleet.transport import Transport, route
 
 URL = "http://master.test:8765"
 GO_ON = {"directive": "continue", "reason": None, "message": ""}
@@ -202,7 +202,7 @@ def test_codes_choose_the_class(code: str, status: int, kind: type[TunefleetErro
 
 
 def test_every_error_class_crosses_the_wire_by_its_code() -> None:
-    from tunefleet.answers import error_of, kinds
+    from tunefleet.client.answers import error_of, kinds
     from tunefleet.protocol import ProblemDocument
 
     for kind in kinds(TunefleetError):

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tunefleet.branches import branches
-from tunefleet.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
 from tunefleet.protocol import Lease
-from tunefleet.spec import StudySpec
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
+from tunefleet.study.preflight_configurations import preflight_configurations
+from tunefleet.study.spec import StudySpec
 from tunefleet_worker.preflight.inspection import Inspection
 from tunefleet_worker.tasks.registry import load_task
 
@@ -56,7 +56,7 @@ def inspect_task(spec: StudySpec, folder: Path) -> PreflightReport:
     """The report on a study of a built-in task."""
     asked = spec.preflight
     assert asked is not None
-    order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=branches(spec))
+    order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=preflight_configurations(spec))
     run = spec.run.model_dump()
     lease = lease_of(run, order, objective=spec.objective, data=spec.data)
     function = load_task(run["task"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from tunefleet.trial import Trial
+from tunefleet.trial.trial import Trial
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 
 CLASSES = 10

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tunefleet.bundle import pack
+from tunefleet.client.bundle import pack
 from tunefleet_worker.bundles import BundleCache
 from tunefleet_worker.unpacking import BrokenBundle, unpack
 

@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
-from tunefleet.seeding import seed_everything
+from tunefleet.trial.seeding import seed_everything
 from tunefleet_worker.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 
 OPTIMIZERS: Mapping[str, Callable[[Any], Optimizer]] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.local import LocalTrial
+from tunefleet.trial.local_trial import LocalTrial
 from tunefleet_worker.commands import CommandError, arguments, run_command
 
 

@@ -15,8 +15,8 @@ from safetensors import safe_open
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import Lease
-from tunefleet.telemetry import Telemetry
-from tunefleet.trial import TrialStopped
+from tunefleet.protocol.telemetry import Telemetry
+from tunefleet.trial.trial import TrialStopped
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease
 from tunefleet_worker.context import TrialDrained, WorkerTrial
 from tunefleet_worker.orders import Order, OrderLine, Orders

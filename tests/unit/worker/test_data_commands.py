@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tunefleet.data.seal import SEAL
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_worker.cli import app
 from tunefleet_worker.tasks.split_audit import audit_study
 from tunefleet_worker.tasks.subset_check import compare_subsets

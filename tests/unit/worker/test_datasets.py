@@ -16,10 +16,10 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 import tunefleet_worker
+from tunefleet.catalogue.tasks import TASKS
 from tunefleet.data.columns import SplitError
 from tunefleet.data.seal import SEAL, SEALED, TestPartSealed
-from tunefleet.spec import DataSpec
-from tunefleet.tasks import TASKS
+from tunefleet.study.spec import DataSpec
 from tunefleet_worker.tasks.datasets.fashion_mnist import CLASSES, find_folder, read_idx
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder, mnist1d
 from tunefleet_worker.tasks.datasets.parts import DataChoice, Standardisation, load_training_parts, open_test_part

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tunefleet.client.transport import Transport
 from tunefleet.errors import MasterUnreachable, TunefleetError
 from tunefleet.protocol import TrialState
-from tunefleet.transport import Transport
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
 from tunefleet_worker.agent.delivery import Delivery, NotWanted
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease

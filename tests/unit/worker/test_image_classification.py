@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tunefleet.catalogue.optimizers import PRESETS
+from tunefleet.catalogue.tasks import TASKS
 from tunefleet.errors import InvalidInput, NotFound
-from tunefleet.optimizers import PRESETS
-from tunefleet.spec import DataSpec
-from tunefleet.tasks import TASKS
-from tunefleet.telemetry import SUMMARIES
-from tunefleet.trial import Assignment, Trial
+from tunefleet.protocol.telemetry import SUMMARIES
+from tunefleet.study.spec import DataSpec
+from tunefleet.trial.trial import Assignment, Trial
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.tasks.datasets.parts import DATASETS, DataChoice, load_training_parts
 from tunefleet_worker.tasks.evaluation import evaluate_saved_model

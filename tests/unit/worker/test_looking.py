@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tunefleet.errors import InvalidInput
-from tunefleet.local import LocalTrial
-from tunefleet.predictions import MAX_PICTURES, MAX_SIDE, Predictions
-from tunefleet.spec import DataSpec
+from tunefleet.protocol.predictions import MAX_PICTURES, MAX_SIDE, Predictions
+from tunefleet.study.spec import DataSpec
+from tunefleet.trial.local_trial import LocalTrial
 from tunefleet_worker.looking.pictures import pictures_of
 from tunefleet_worker.looking.predictions import keep_predictions, predict, write_predictions
 from tunefleet_worker.looking.probe import Probe

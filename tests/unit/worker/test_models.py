@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
 from tunefleet.errors import InvalidInput
-from tunefleet.optimizers import IN_BATCHES, PRESETS
 from tunefleet_worker.tasks.models import ModelConfig, Residual, build_model
 from tunefleet_worker.training.epochs import score, shuffled_batches, train_epoch
 from tunefleet_worker.training.optimizers import UnknownOptimizer, build_optimizer

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tunefleet.optimizers import IN_BATCHES, PRESETS
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import train_epoch

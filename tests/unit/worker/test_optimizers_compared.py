@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from tests.unit.worker.trained import network, parts
 from torch import Tensor, nn
 
-from tunefleet.optimizers import IN_BATCHES, PRESETS
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
 from tunefleet_worker.training.epochs import score, train_epoch
 from tunefleet_worker.training.lbfgs import whole_batch
 from tunefleet_worker.training.optimizers import build_optimizer

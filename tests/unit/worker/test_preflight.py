@@ -12,11 +12,11 @@ from tests.unit.worker.planted import training
 from torch import nn
 from torch.nn import functional
 
-from tunefleet.preflight import Check, PreflightReport
-from tunefleet.spec import StudySpec
-from tunefleet.trial import Trial, TrialStopped
+from tunefleet.protocol.preflight import Check, PreflightReport
+from tunefleet.study.spec import StudySpec
+from tunefleet.trial.trial import Trial, TrialStopped
 from tunefleet_master.search import registry
-from tunefleet_master.services import histories
+from tunefleet_master.services.planning import histories
 
 BUGS = {
     "detached head": ("gradient", "no gradient reaches body.1.weight", "detached"),

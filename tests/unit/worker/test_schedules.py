@@ -10,8 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from tunefleet.catalogue.schedules import NAMES
 from tunefleet.errors import InvalidInput
-from tunefleet.schedules import NAMES
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.inheritance import load_inherited
 from tunefleet_worker.training.optimizers import build_optimizer

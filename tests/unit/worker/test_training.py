@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from tunefleet.catalogue.schedules import NAMES
 from tunefleet.errors import InvalidInput
-from tunefleet.local import LocalTrial
-from tunefleet.schedules import NAMES
+from tunefleet.trial.local_trial import LocalTrial
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.inheritance import load_inherited
 from tunefleet_worker.tasks.image_classification import image_classification

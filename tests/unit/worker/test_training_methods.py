@@ -16,7 +16,7 @@ from tests.unit.worker.trained import network, parts, train
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tunefleet.optimizers import IN_BATCHES, PRESETS
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
 from tunefleet_master.diagnosis.edges import edges
 from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training import hard_concrete

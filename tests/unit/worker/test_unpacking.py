@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.chaos import amount
 
-from tunefleet.bundle import ALWAYS_UNPACKED_BYTES, MAX_FILES, pack
+from tunefleet.client.bundle import ALWAYS_UNPACKED_BYTES, MAX_FILES, pack
 from tunefleet.errors import InvalidInput, TooLarge, TunefleetError
 from tunefleet_worker.unpacking import BrokenBundle, unpack
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.training import Training, TrainingConfig

@@ -17,6 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from tunefleet.client.transport import Transport, route
 from tunefleet.errors import Forbidden, InvalidInput, MasterUnreachable, NotFound, TunefleetError, Unauthorized
 from tunefleet.failpoints import failpoint
 from tunefleet.protocol import (
@@ -29,21 +30,20 @@ from tunefleet.protocol import (
     ReleaseRequest,
     WorkerFacts,
 )
-from tunefleet.transport import Transport, route
 from tunefleet_worker.agent import events
 from tunefleet_worker.agent.events import Instruction, Key
 from tunefleet_worker.agent.last_resort import SHARE, LastResort
 from tunefleet_worker.agent.machine import on_event
 from tunefleet_worker.agent.recovery import leftovers
-from tunefleet_worker.agent.runner import Runner, Workshop
+from tunefleet_worker.agent.runner import Runner, RunnerResources
 from tunefleet_worker.agent.state import AgentState, Limits
-from tunefleet_worker.agent.workplace import Workplace
+from tunefleet_worker.agent.worker_folder import WorkerFolder
 
 POLL_MARGIN_S = 15.0  # an answer to a long poll may come so much later than its wait
 GREETING_PATIENCE_S = 1.0  # somebody looks at the terminal now
 BEAT_PATIENCE_S = 5.0  # the next beat is due soon anyway
 FIRST_BEAT_S = 10.0  # until the master has said how often
-LEAST_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
+MIN_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
 SETTLE_PATIENCE_S = 3.0  # a lease that is not settled within it expires by itself
 HURRY_S = 2.0  # for the last words of an agent that stops at once
 
@@ -77,9 +77,9 @@ class Agent:
     def __init__(
         self,
         identity: Identity,
-        place: Workplace,
+        place: WorkerFolder,
         *,
-        shop: Workshop,
+        shop: RunnerResources,
         inbox: queue.SimpleQueue[events.Event],
         limits: Limits | None = None,
     ) -> None:
@@ -94,8 +94,8 @@ class Agent:
         self._last_resort = LastResort(SHARE * self._state.drain_s)
         self._runners: dict[Key, Runner] = {}
         self._dropped: list[Runner] = []  # which may still be deleting their files
-        self._claims = Line("claims")
-        self._beats = Line("beats")
+        self._claims = SerialExecutor("claims")
+        self._beats = SerialExecutor("beats")
         self._heartbeat_s = FIRST_BEAT_S
         self._is_reachable = True
         self._performers: dict[type[Any], Callable[[Any], object]] = {
@@ -122,7 +122,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._greet()
-        self._shop.nursery.warm_up()
+        self._shop.launcher.warm_up()
         for leftover in leftovers(self._place.attempts, self._transport.url):
             self._inbox.put(leftover)
         try:
@@ -132,7 +132,7 @@ class Agent:
             give_up_at = time.monotonic() + CLEAN_UP_S
             for runner in self._dropped:
                 runner.join(max(0.0, give_up_at - time.monotonic()))
-            self._shop.nursery.close()
+            self._shop.launcher.close()
 
     def _loop(self) -> int:
         event: events.Event = events.Tick()
@@ -271,7 +271,7 @@ class Agent:
         return answer
 
     def _next_beat_s(self) -> float:
-        return self._heartbeat_s * random.uniform(LEAST_BEAT_SHARE, 1.0)
+        return self._heartbeat_s * random.uniform(MIN_BEAT_SHARE, 1.0)
 
 
 def _aside(job: Callable[[], None]) -> threading.Thread:
@@ -280,7 +280,7 @@ def _aside(job: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-class Line:
+class SerialExecutor:
     """A thread that does one thing after another."""
 
     def __init__(self, name: str) -> None:

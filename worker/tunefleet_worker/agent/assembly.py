@@ -13,22 +13,22 @@ from pathlib import Path
 from pydantic import Field
 
 from tunefleet import __version__
+from tunefleet.client.transport import Transport, route
 from tunefleet.logs import LogFormat
 from tunefleet.model import Model
 from tunefleet.names import Name
 from tunefleet.protocol import WorkerFacts
-from tunefleet.transport import Transport, route
-from tunefleet.worker_facts import LONGEST_REST_S
+from tunefleet.protocol.workers import MAX_REST_S
 from tunefleet_worker import job
 from tunefleet_worker.agent.agent import Agent, Identity
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
-from tunefleet_worker.agent.children import Nursery
+from tunefleet_worker.agent.child_launcher import ChildLauncher
+from tunefleet_worker.agent.circuit_breaker import FIRST_REST_S, MAX_REST_FACTOR
 from tunefleet_worker.agent.devices import Slots
 from tunefleet_worker.agent.events import Event
-from tunefleet_worker.agent.health import FIRST_REST_S, LONGEST_REST_FACTOR
-from tunefleet_worker.agent.runner import Workshop
+from tunefleet_worker.agent.runner import RunnerResources
 from tunefleet_worker.agent.state import DRAIN_S, Limits
-from tunefleet_worker.agent.workplace import Workplace
+from tunefleet_worker.agent.worker_folder import WorkerFolder
 from tunefleet_worker.bundles import BundleCache
 
 SPARE_CHECKPOINTS = 2  # beyond one for each slot: of trials that were given back and may come again
@@ -53,7 +53,7 @@ class AgentSettings(Model):
     """Whose trials it takes; None: of every study that it fits."""
     exit_when_idle_s: float | None = Field(default=None, ge=0)
     drain_within_s: float = Field(default=DRAIN_S, ge=1)
-    rest_s: float = Field(default=FIRST_REST_S, gt=0, le=LONGEST_REST_S / LONGEST_REST_FACTOR)
+    rest_s: float = Field(default=FIRST_REST_S, gt=0, le=MAX_REST_S / MAX_REST_FACTOR)
 
     @property
     def limits(self) -> Limits:
@@ -84,13 +84,13 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
     """
     leaving = threading.Event()
     transport = Transport(settings.url, settings.token, retry_for_s=None, stop=leaving)
-    place = Workplace((settings.folder or default_folder(settings.name)).expanduser().absolute())
+    place = WorkerFolder((settings.folder or default_folder(settings.name)).expanduser().absolute())
     place.enter()
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    shop = Workshop(
+    shop = RunnerResources(
         transport=transport,
         attempts=place.attempts,
-        nursery=Nursery(job.do, preload=settings.preload),
+        launcher=ChildLauncher(job.do, preload=settings.preload),
         bundles=BundleCache(
             place.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
         ),

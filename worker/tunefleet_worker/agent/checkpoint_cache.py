@@ -7,9 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
-from tunefleet.artifact import download
+from tunefleet.client.artifacts import download
+from tunefleet.client.transport import Transport
 from tunefleet.protocol import Lease
-from tunefleet.transport import Transport
 
 
 class CheckpointCache:

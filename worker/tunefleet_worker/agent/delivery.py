@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from tunefleet.artifact import upload
+from tunefleet.client.artifacts import upload
+from tunefleet.client.transport import Transport, route
 from tunefleet.errors import Conflict, InvalidInput, NotFound, TooLarge, TunefleetError
 from tunefleet.failpoints import failpoint
 from tunefleet.model import Model
@@ -26,7 +27,6 @@ from tunefleet.protocol import (
     StopReason,
     TrialDetail,
 )
-from tunefleet.transport import Transport, route
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
 from tunefleet_worker.attempt_folder import CHECKPOINT, LOG, AttemptFolder
 from tunefleet_worker.logfile import CappedLog

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from tunefleet.durations import spoken
 from tunefleet.protocol import MAX_WAIT_S, Failure, Lease, StopOrder, StopReason
+from tunefleet.study.durations import spoken
+from tunefleet_worker.agent.circuit_breaker import CircuitBreaker
 from tunefleet_worker.agent.events import (
     Adopt,
     Beat,
@@ -44,7 +45,6 @@ from tunefleet_worker.agent.events import (
     Tell,
     Tick,
 )
-from tunefleet_worker.agent.health import Health
 from tunefleet_worker.agent.state import GRACE_SHARE, LEAVE_SHARE, AgentState, Attempt, Fate, Mode, OpenClaim, Phase
 from tunefleet_worker.orders import Order
 from tunefleet_worker.spool import End
@@ -98,7 +98,7 @@ def _accept(state: AgentState, lease: Lease) -> Step:
         return replace(state, releasing=state.releasing | {key}), [Release(lease)]
     # The master gave the trial again, so the older attempt has lost its lease, whether it knows or not.
     state, out = _each(state, [each.key for each in siblings], _lose)
-    attempt = Attempt(lease, state.free_slots[0], Phase.BLOCKED, is_probe=state.health.is_sick)
+    attempt = Attempt(lease, state.free_slots[0], Phase.BLOCKED, is_half_open=state.breaker.is_open)
     return state.with_attempt(attempt), out
 
 
@@ -161,19 +161,19 @@ def _delivered(state: AgentState, event: Delivered, now: float) -> Step:
     attempt = state.find(event.key)
     if attempt is None:
         return state, []
-    before, after = state.health, state.health.after(attempt.lease, event.end, answer=event.answer, now=now)
-    state = replace(state.without(event.key), health=after)
+    before, after = state.breaker, state.breaker.after(attempt.lease, event.end, answer=event.answer, now=now)
+    state = replace(state.without(event.key), breaker=after)
     out: list[Instruction] = [Drop(event.key)]
     if after.rests_until == before.rests_until:
         return state, out
     return replace(state, beat_at=now), [*out, Say(_news_of(after, now))]  # the master should know at once
 
 
-def _news_of(health: Health, now: float) -> str:
-    if not health.is_sick:
+def _news_of(breaker: CircuitBreaker, now: float) -> str:
+    if not breaker.is_open:
         return "claims trials again"
     return (
-        f"{health.status(now)}; trying one in {spoken(health.rest_s)}. When the cause is mended, restart the worker "
+        f"{breaker.status(now)}; trying one in {spoken(breaker.rest_s)}. When the cause is mended, restart the worker "
         "to have it claim at once"
     )
 
@@ -310,7 +310,7 @@ def _watch_idleness(state: AgentState, now: float) -> Step:
         return replace(state, idle_since=now), []
     is_over = state.exit_when_idle_s is not None and now - state.idle_since >= state.exit_when_idle_s
     if is_over and state.mode is Mode.WORKING:
-        state = replace(state, exit_code=1 if state.health.is_sick else 0)
+        state = replace(state, exit_code=1 if state.breaker.is_open else 0)
         return _drain(state, now, "leaving: there was no trial to run")
     return state, []
 
@@ -333,7 +333,7 @@ def _beat(state: AgentState, now: float) -> Step:
         return state, []
     keys = tuple(each.key for each in state.attempts)
     is_leaving = state.mode is Mode.DRAINING
-    beat = Beat(keys, state.status(now), None if is_leaving else state.health.resting_s(now), is_leaving)
+    beat = Beat(keys, state.status(now), None if is_leaving else state.breaker.resting_s(now), is_leaving)
     return replace(state, is_beating=True), [beat]
 
 

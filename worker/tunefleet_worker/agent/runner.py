@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefleet.client.transport import Transport
 from tunefleet.errors import MasterUnreachable, TunefleetError
 from tunefleet.failpoints import failpoint
 from tunefleet.logs import about
 from tunefleet.protocol import Failure, Lease
-from tunefleet.spec import BUNDLE_PREFIX, TaskRun
-from tunefleet.transport import Transport
+from tunefleet.study.spec import BUNDLE_PREFIX, TaskRun
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
-from tunefleet_worker.agent.children import Child, Nursery
+from tunefleet_worker.agent.child_launcher import Child, ChildLauncher
 from tunefleet_worker.agent.delivery import Delivery, NotWanted
 from tunefleet_worker.agent.devices import Slots
 from tunefleet_worker.agent.events import ChildEnded, ChildStarted, Delivered, Directed, Event, Key, LeaseGone
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class RunnerResources:
     """What all attempts of an agent share."""
 
     transport: Transport
     """Tries for ever, until the agent leaves."""
     attempts: Path
-    nursery: Nursery
+    launcher: ChildLauncher
     bundles: BundleCache
     checkpoints: CheckpointCache
     slots: Slots
@@ -77,7 +77,7 @@ class Runner:
         slot: where its process runs; None: an earlier agent's attempt, without a process.
     """
 
-    def __init__(self, lease: Lease, shop: Workshop, *, slot: int | None) -> None:
+    def __init__(self, lease: Lease, shop: RunnerResources, *, slot: int | None) -> None:
         self.key = Key.of(lease)
         self._name = f"trial {lease.number} of {lease.study}"
         self._fields = about(study=lease.study, trial=lease.number, trial_id=lease.trial_id, attempt=lease.attempt)
@@ -187,7 +187,7 @@ class Runner:
 
     def _launch(self, job: Job, place: AttemptFolder, log: CappedLog) -> None:
         # Not under the lock: the forkserver may import for seconds, and whoever kills meanwhile must not wait for it.
-        child = self._shop.nursery.start(
+        child = self._shop.launcher.start(
             job,
             log,
             on_bell=self._bell.set,

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Self
 
 from tunefleet.protocol import Lease, StopOrder
+from tunefleet_worker.agent.circuit_breaker import FIRST_REST_S, CircuitBreaker
 from tunefleet_worker.agent.events import Key
-from tunefleet_worker.agent.health import FIRST_REST_S, Health
 
 DRAIN_S = 25.0  # from a drain to the end of the agent: batch systems and clouds kill after 30 s
 GRACE_SHARE = 0.6  # of it for a training process to save itself; the rest is for what it saved to be delivered
@@ -54,7 +54,7 @@ class Attempt:
         timeout_at: when it has run too long.
         kill_at: when it has had its grace after an order.
         fate: set once the agent has killed it.
-        is_probe: it came while the worker was sick, and shows whether it still is.
+        is_half_open: it came while the worker was sick, and shows whether it still is.
     """
 
     lease: Lease
@@ -64,7 +64,7 @@ class Attempt:
     timeout_at: float | None = None
     kill_at: float | None = None
     fate: Fate | None = None
-    is_probe: bool = False
+    is_half_open: bool = False
 
     @property
     def key(self) -> Key:
@@ -116,7 +116,7 @@ class AgentState:
     Attributes:
         prefix: makes the ids of this agent's claims unlike those of every other.
         attempts: at most one with a process for each trial, and one in each slot.
-        health: whether trials can be trusted to it.
+        breaker: whether trials can be trusted to it.
         claim_at: no claim goes out before.
         beat_at: when the next heartbeat is due.
         is_beating: a heartbeat is under way.
@@ -138,7 +138,7 @@ class AgentState:
     n_claims: int = 0
     claim_at: float = 0.0
     releasing: frozenset[Key] = frozenset()
-    health: Health = field(default_factory=Health)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     is_beating: bool = False
     drain_s: float = DRAIN_S
     exit_by: float | None = None
@@ -155,7 +155,7 @@ class AgentState:
             beat_at=now,
             exit_when_idle_s=limits.exit_when_idle_s,
             drain_s=limits.drain_s,
-            health=Health(limits.first_rest_s),
+            breaker=CircuitBreaker(limits.first_rest_s),
         )
 
     def find(self, key: Key) -> Attempt | None:
@@ -182,18 +182,18 @@ class AgentState:
         """How many trials a claim may ask for, once its time has come: one of a sick worker."""
         if self.mode is not Mode.WORKING:
             return 0
-        if self.health.is_sick:
-            return 0 if any(attempt.is_probe for attempt in self.attempts) else min(1, len(self.free_slots))
+        if self.breaker.is_open:
+            return 0 if any(attempt.is_half_open for attempt in self.attempts) else min(1, len(self.free_slots))
         return len(self.free_slots)
 
     @property
     def claims_at(self) -> float:
         """No claim goes out before: neither from a worker that rests, nor too soon behind an empty answer."""
-        return max(self.claim_at, self.health.rests_until or self.claim_at)
+        return max(self.claim_at, self.breaker.rests_until or self.claim_at)
 
     def status(self, now: float) -> str:
         """One line about the worker for its fellow humans, empty when all is well."""
-        return "draining" if self.mode is not Mode.WORKING else self.health.status(now)
+        return "draining" if self.mode is not Mode.WORKING else self.breaker.status(now)
 
     def next_deadline(self) -> float | None:
         """When a Tick is due at the latest, on the clock that the events came with."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tunefleet.predictions import MAX_CHANNELS, MAX_SIDE, MAX_SIGNAL, Picture
+from tunefleet.protocol.predictions import MAX_CHANNELS, MAX_SIDE, MAX_SIGNAL, Picture
 
 
 def pictures_of(inputs: Tensor, places: Tensor) -> list[Picture] | None:

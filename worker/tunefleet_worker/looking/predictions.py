@@ -9,12 +9,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from tunefleet.drawing import trial_sheet
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.looks import choose, trial_look
+from tunefleet.figures.contact_sheets import trial_sheet
 from tunefleet.model import problems_of
-from tunefleet.predictions import DIGITS, FILE, MAX_PICTURES, SHEET, Picture, Predictions
-from tunefleet.trial import Trial
+from tunefleet.protocol.looks import choose, trial_look
+from tunefleet.protocol.predictions import DIGITS, FILE, MAX_PICTURES, SHEET, Picture, Predictions
+from tunefleet.trial.trial import Trial
 from tunefleet_worker.looking.pictures import pictures_of
 from tunefleet_worker.looking.probe import Probe
 
@@ -76,7 +76,7 @@ def write_predictions(
         model: which of the trial's models says it.
 
     Raises:
-        InvalidInput: there are more samples than `tunefleet.predictions` allows, or labels and rows do not fit.
+        InvalidInput: there are more samples than `tunefleet.protocol.predictions` allows, or labels and rows do not fit.
     """
     p = torch.as_tensor(probabilities).detach().to("cpu", torch.float64)
     if p.dim() != 2:

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from tunefleet_worker.training.samples import Samples
 
-MOST_SAMPLES = 1_000  # of which all pairs are compared
+MAX_SAMPLES = 1_000  # of which all pairs are compared
 
 
 def discrimination_value(activations: Tensor, labels: Tensor) -> float:
@@ -53,7 +53,7 @@ def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
     Raises:
         ValueError: as `discrimination_value` does.
     """
-    seen = samples.drawn(MOST_SAMPLES)
+    seen = samples.drawn(MAX_SAMPLES)
     found = {"input": discrimination_value(seen.inputs, seen.labels)}
     outputs: dict[str, object] = {}
     hooks = [

@@ -11,14 +11,14 @@ from typing import Literal
 
 import torch
 
-from tunefleet.branches import branches
+from tunefleet.client.study_file import ready_study
 from tunefleet.errors import TunefleetError
 from tunefleet.names import TrialId
-from tunefleet.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
 from tunefleet.protocol import Lease
-from tunefleet.spec import Preflight, StudySpec
-from tunefleet.stages import steps_of
-from tunefleet.study_file import ready_study
+from tunefleet.protocol.preflight import PREFLIGHT_NUMBER, PreflightOrder, PreflightReport
+from tunefleet.study.preflight_configurations import preflight_configurations
+from tunefleet.study.spec import Preflight, StudySpec
+from tunefleet.study.stages import steps_of
 from tunefleet_worker.failures import end_of_exception
 from tunefleet_worker.loader import check_signature, load_at_home
 from tunefleet_worker.preflight.inspection import Inspection
@@ -43,7 +43,7 @@ def inspect_file(file: Path) -> PreflightReport:
 
 def _report(spec: StudySpec, folder: Path) -> PreflightReport:
     asked = spec.preflight or Preflight()
-    order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=branches(spec))
+    order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=preflight_configurations(spec))
     code = None if getattr(spec.run, "code", None) is None else Path(spec.run.code)  # type: ignore[union-attr, arg-type]
     try:
         function = load_at_home(spec)

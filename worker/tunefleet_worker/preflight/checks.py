@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from tunefleet.preflight import Check
+from tunefleet.protocol.preflight import Check
 from tunefleet_worker.preflight.goal import Progress
 from tunefleet_worker.preflight.losses import VALUES, Pass
 

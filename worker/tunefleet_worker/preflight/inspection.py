@@ -12,10 +12,10 @@ import torch
 from pydantic import JsonValue
 from torch.utils._pytree import tree_leaves
 
-from tunefleet.preflight import BranchReport, Check, PreflightOrder, PreflightReport
 from tunefleet.protocol import Lease
-from tunefleet.seeding import seed_everything
-from tunefleet.spec import TaskRun
+from tunefleet.protocol.preflight import BranchReport, Check, PreflightOrder, PreflightReport
+from tunefleet.study.spec import TaskRun
+from tunefleet.trial.seeding import seed_everything
 from tunefleet_worker.checkpoints import CheckpointError
 from tunefleet_worker.preflight.checks import Asked, Seen, compare, look, reloaded
 from tunefleet_worker.preflight.losses import LossWatch

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from tunefleet.protocol import Lease
-from tunefleet.trial import Assignment, Trial, TrialStopped
+from tunefleet.trial.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
 from tunefleet_worker.preflight.goal import Progress
 from tunefleet_worker.preflight.losses import LossWatch, Pass

@@ -7,8 +7,8 @@ from typing import Any
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import Model
-from tunefleet.seeding import seed_everything
-from tunefleet.trial import Trial
+from tunefleet.trial.seeding import seed_everything
+from tunefleet.trial.trial import Trial
 from tunefleet_worker.looking.predictions import keep_predictions
 from tunefleet_worker.looking.probe import Probe
 from tunefleet_worker.tasks.datasets.parts import DataChoice, TrainingParts, load_training_parts
@@ -18,7 +18,7 @@ from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training.epochs import score
 
 NAME = "image_classification"
-LEAST_EPOCHS_AGAIN = 5  # before which a curve has no shape to be read
+MIN_EPOCHS_AGAIN = 5  # before which a curve has no shape to be read
 SAMPLES_AGAIN = 2  # of training for each of validation, when both are judged in the same way
 JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
 
@@ -100,7 +100,7 @@ def image_classification(
 def _is_judged_again(trial: Trial, epoch: int) -> bool:
     """At so few epochs that it costs 1 to 3 % of the training, as measured on digits and mnist1d."""
     n = epoch + 1
-    return trial.limit_data is None and n >= LEAST_EPOCHS_AGAIN and (n == trial.steps or n.bit_count() == 1)
+    return trial.limit_data is None and n >= MIN_EPOCHS_AGAIN and (n == trial.steps or n.bit_count() == 1)
 
 
 def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:

@@ -23,7 +23,7 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 )
 MAX_GROWTH = 4  # channels double with each pooling, up to this factor: later doublings cost more than they give
-SMALLEST_POOLED = 4  # a side shorter than this is not halved again
+MIN_POOLED = 4  # a side shorter than this is not halved again
 HEAD_GAIN = 0.1  # of the last layer's initial weights, against keeping the variance
 
 
@@ -82,7 +82,7 @@ def _cnn(config: ModelConfig) -> list[nn.Module]:
     layers: list[nn.Module] = []
     n_pools = 0
     for block in range(config.depth):
-        if block > 0 and min(sides) >= SMALLEST_POOLED:
+        if block > 0 and min(sides) >= MIN_POOLED:
             layers.append(pool(2))
             sides = [side // 2 for side in sides]
             n_pools += 1

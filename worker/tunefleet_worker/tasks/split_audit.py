@@ -8,8 +8,8 @@ import torch
 from tunefleet.data.audit import audit_split
 from tunefleet.data.folds import fold_indices
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.findings import FindingView
-from tunefleet.spec import Split, StudySpec, TaskRun
+from tunefleet.protocol.findings import FindingView
+from tunefleet.study.spec import Split, StudySpec, TaskRun
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 
 

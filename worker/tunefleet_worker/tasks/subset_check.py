@@ -12,8 +12,8 @@ from typing import Any
 
 from tunefleet.data.subsets import RankCorrelation, rank_correlation
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.local import LocalTrial
-from tunefleet.spec import StudySpec, TaskRun
+from tunefleet.study.spec import StudySpec, TaskRun
+from tunefleet.trial.local_trial import LocalTrial
 from tunefleet_worker.loader import check_signature, load_at_home
 
 logger = logging.getLogger(__name__)

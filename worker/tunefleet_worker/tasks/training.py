@@ -44,7 +44,7 @@ class TrainingConfig(Model):
     precision: Literal["full", "mixed"] = "full"
     schedule: str = "constant"
     period: int | None = None
-    """What `tunefleet.schedules.PERIODS` says."""
+    """What `tunefleet.catalogue.schedules.PERIODS` says."""
     decay: float = Field(default=0.1, gt=0, lt=1)
     cycle_growth: int = Field(default=1, ge=1)
     warmup: float = Field(default=0.0, ge=0)

@@ -18,7 +18,7 @@ from itertools import accumulate
 from tunefleet_worker.training.curves import Curve
 from tunefleet_worker.training.epochs import n_batches
 
-LARGEST_SHARE = 0.1  # of the samples in one batch: Smith et al. 2018, section 5
+MAX_SHARE = 0.1  # of the samples in one batch: Smith et al. 2018, section 5
 
 
 def noise_scale(rate: float, batch_size: int, *, n_samples: int) -> float:
@@ -34,7 +34,7 @@ def grown(batch_size: int, factor: float, *, n_samples: int) -> tuple[int, float
         factor: what a schedule would multiply the rate by, in (0, 1].
         n_samples: a batch never has more than a tenth of them, or `batch_size` where that is more.
     """
-    largest = max(batch_size, int(n_samples * LARGEST_SHARE))
+    largest = max(batch_size, int(n_samples * MAX_SHARE))
     size = min(largest, round(batch_size / factor))
     return size, factor * size / batch_size
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from tunefleet.seeding import seed_everything
+from tunefleet.trial.seeding import seed_everything
 
 
 def make_deterministic(seed: int) -> None:

@@ -29,7 +29,7 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType(
         "lbfgs": DecayedLBFGS,
     }
 )
-"""The classes by the names that studies use; `tunefleet.optimizers.PRESETS` has the learning rates of each."""
+"""The classes by the names that studies use; `tunefleet.catalogue.optimizers.PRESETS` has the learning rates of each."""
 
 FUSED = frozenset(
     {"sgd", "adam", "adamw", "adagrad"}

@@ -9,9 +9,9 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from tunefleet.catalogue.schedules import NAMES, PERIODIC, PERIODS
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
-from tunefleet.schedules import NAMES, PERIODIC, PERIODS
 from tunefleet_worker.training import curves
 from tunefleet_worker.training.curves import Curve
 
@@ -23,9 +23,9 @@ class Shape:
     """A schedule, in updates.
 
     Attributes:
-        name: one of `tunefleet.schedules.NAMES`; `grow_batch` needs the plan of its batches, see `batch_growth`.
+        name: one of `tunefleet.catalogue.schedules.NAMES`; `grow_batch` needs the plan of its batches, see `batch_growth`.
         total: how many updates the training has; the warm-up is part of them.
-        period: what `tunefleet.schedules.PERIODS` says of the name; in updates, of `plateau` in epochs.
+        period: what `tunefleet.catalogue.schedules.PERIODS` says of the name; in updates, of `plateau` in epochs.
         decay: what step and plateau multiply the rate by; above 0 and below 1.
         growth: how many times longer each cycle of sgdr is than the one before.
         warmup: updates in which the rate first rises in a straight line.

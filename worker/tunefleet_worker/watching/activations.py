@@ -23,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from tunefleet.telemetry import MAX_LAYERS
+from tunefleet.protocol.telemetry import MAX_LAYERS
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, moments, sample
 from tunefleet_worker.watching.updates import plain_name
 
@@ -43,7 +43,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True, slots=True)
 class LayerOutput:
-    """One output over a batch; `idle` is what tunefleet.telemetry.WatchedLayer says."""
+    """One output over a batch; `idle` is what tunefleet.protocol.telemetry.WatchedLayer says."""
 
     name: str
     kind: Kind

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunefleet.telemetry import INPUT_SHIFT, VAL_SEEN
+from tunefleet.protocol.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.activations import is_compiled, is_training
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, sample
-from tunefleet_worker.watching.seen import OF_TRAINING, Known
+from tunefleet_worker.watching.seen import OF_TRAINING, SignatureSketch
 from tunefleet_worker.watching.signatures import signatures
 
 MAX_JUDGED = 10_000  # batches between two of training
@@ -39,7 +39,7 @@ class InputProbe:
     def __init__(self, model: nn.Module) -> None:
         self.is_over = is_compiled(model) or _is_time_first(model)
         self.notes: list[str] = []
-        self._known = Known()
+        self._known = SignatureSketch()
         self._trained, self._judged = _Moments(), _Moments()
         self._gap: list[Tensor] = []  # signatures of what was judged behind the last batch of training
         self._progress = _Progress()
@@ -74,7 +74,7 @@ class InputProbe:
             if state["is_over"]:
                 self.close()
             else:
-                self._known, self._progress = Known.of(state["known"]), _Progress(**state["progress"])
+                self._known, self._progress = SignatureSketch.of(state["known"]), _Progress(**state["progress"])
                 self._trained = _Moments([tuple(each) for each in state["trained"]])
 
         self._guarded(take)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from tunefleet.telemetry import (
+from tunefleet.protocol.telemetry import (
     DEAD_UNITS,
     GRAD_NORM,
     INPUT_SCALE,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 MAX_SIGNATURES = 16_384  # of training that are kept
 MAX_SAMPLES = 2_000_000  # of training among which none comes twice: augmentation makes each of them new
-LEAST_JUDGED = 32  # samples, of which a share can be told
+MIN_JUDGED = 32  # samples, of which a share can be told
 OF_TRAINING = 0.9
 """The share of seen samples from which training has gone through all, and from which a block is training's own."""
 
@@ -26,7 +26,7 @@ _MAX_PENDING = 64  # batches whose signatures lie about until they are sorted in
 _HIGHEST, _LOWEST = torch.iinfo(torch.int64).max, torch.iinfo(torch.int64).min
 
 
-class Block:
+class SampleBlock:
     """Some samples that were judged one after another, of one batch or of several small ones.
 
     Attributes:
@@ -39,13 +39,13 @@ class Block:
         self._at, self.places, self.kept, self.seen = at, places, kept, seen
         self.share = float(seen.double().mean())
 
-    def is_mixed_with(self, blocks: Sequence[Block]) -> bool:
+    def is_mixed_with(self, blocks: Sequence[SampleBlock]) -> bool:
         """Whether some of its batches may be of the training samples that were judged before or after it."""
         beside = [blocks[at] for at in (self._at - 1, self._at + 1) if 0 <= at < len(blocks)]
         return len(self.places) > 1 and any(block.share >= OF_TRAINING for block in beside)
 
 
-class Known:
+class SignatureSketch:
     """The signatures of training, the smallest of them where there are many."""
 
     def __init__(self) -> None:
@@ -90,20 +90,20 @@ class Known:
         if len(self._pending) >= _MAX_PENDING:
             self._sort_in()
 
-    def blocks_of(self, gap: Sequence[Tensor]) -> list[Block]:
+    def blocks_of(self, gap: Sequence[Tensor]) -> list[SampleBlock]:
         """What was judged, in blocks: a batch each, or several of which few samples are kept."""
         lengths = [len(batch) for batch in gap]
         every = torch.cat(list(gap)).cpu()
         is_kept = every < self._bound
         was_seen = torch.isin(every, self._sorted_in)
-        blocks: list[Block] = []
+        blocks: list[SampleBlock] = []
         places: list[int] = []
         parts: list[tuple[Tensor, Tensor]] = []
 
         def end() -> None:
             if parts:
                 kept, seen = (torch.cat(column) for column in zip(*parts, strict=True))
-                blocks.append(Block(len(blocks), [*places], kept=kept, seen=seen))
+                blocks.append(SampleBlock(len(blocks), [*places], kept=kept, seen=seen))
             places.clear()
             parts.clear()
 
@@ -120,13 +120,13 @@ class Known:
         end()
         return blocks
 
-    def is_covered_by(self, blocks: Sequence[Block]) -> bool:
+    def is_covered_by(self, blocks: Sequence[SampleBlock]) -> bool:
         """Whether what is judged is training itself, nearly all of it; so nothing is, too."""
         if not blocks:
             return True
         return len(torch.unique(torch.cat([block.kept for block in blocks]))) > OF_TRAINING * len(self._sorted_in)
 
-    def share_seen(self, blocks: Sequence[Block], *, is_all: bool) -> float | None:
+    def share_seen(self, blocks: Sequence[SampleBlock], *, is_all: bool) -> float | None:
         """Of these the share that training has seen, beyond what equal samples among them explain; None: too few.
 
         Each sample has as many equals in training as are expected of its number from the pairs of equals among those
@@ -134,7 +134,7 @@ class Known:
         """
         kept = [block.kept for block in blocks]
         seen = torch.cat([block.seen for block in blocks])
-        if len(seen) < LEAST_JUDGED:
+        if len(seen) < MIN_JUDGED:
             return None
         n_equal, n_pairs = map(sum, zip(*map(_pairs, kept if is_all else [torch.cat(kept)]), strict=True))
         by_nature = len(self._sorted_in) * n_equal / n_pairs if n_equal else 0.0

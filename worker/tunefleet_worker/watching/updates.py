@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from tunefleet.telemetry import MAX_NAME, MAX_TENSORS
+from tunefleet.protocol.telemetry import MAX_NAME, MAX_TENSORS
 from tunefleet_worker.watching.measures import PARAMETER_SAMPLE, dense, fetched, norm, sample
 
 _WRAPPERS = frozenset({"module", "_orig_mod"})  # DataParallel's and torch.compile's

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.telemetry import Telemetry
+from tunefleet.protocol.telemetry import Telemetry
 from tunefleet_worker.watching.activations import ActivationProbe
 from tunefleet_worker.watching.inputs import InputProbe
 from tunefleet_worker.watching.records import Record, records_of, summary_of, telemetry_of

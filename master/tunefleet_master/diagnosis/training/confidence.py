@@ -14,7 +14,7 @@ from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Values, side_of
 
 GUO = "Guo et al. 2017 (arXiv:1706.04599)"
-LEAST_CLASSES, MOST_CLASSES = 10, 1_000
+MIN_CLASSES, MAX_CLASSES = 10, 1_000
 """That a classifier is taken to have: as many as a guess that loses what it lost at first, and never fewer or more."""
 
 
@@ -31,7 +31,7 @@ def fano_bound(accuracy: float, classes: int) -> float:
 
 def classes_of(first_loss: float) -> int:
     """How many classes a model has that began with this loss, as a guess does; from 10 to 1000."""
-    return round(math.exp(min(max(first_loss, math.log(LEAST_CLASSES)), math.log(MOST_CLASSES))))
+    return round(math.exp(min(max(first_loss, math.log(MIN_CLASSES)), math.log(MAX_CLASSES))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class LossBesideAccuracy:
         over = [float(lost) - fano_bound(float(share), classes) for lost, share in zip(loss, accuracy, strict=True)]
         if float(np.median(over[-3:])) > self.margin and loss[-1] >= self.high * loss[0]:
             return -1
-        at_first = float(loss[0]) - fano_bound(float(accuracy[0]), MOST_CLASSES)
+        at_first = float(loss[0]) - fano_bound(float(accuracy[0]), MAX_CLASSES)
         return 0 if at_first > self.margin_at_first else None
 
     def _remedy(self, *, at_end: bool) -> str:

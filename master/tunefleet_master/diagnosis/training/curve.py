@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.diagnosis.training.series import (
     TRAIN,
     VALIDATION,
@@ -24,7 +24,7 @@ LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
 TRAIN_EVAL_LOSS = "train_eval_loss"
 """The loss on samples of training as validation is measured: the same weights, without dropout, smoothing or mixup."""
 
-LEAST_EVALUATIONS = 5  # below which a curve has no shape
+MIN_EVALUATIONS = 5  # below which a curve has no shape
 
 REGULARISERS = frozenset(
     {
@@ -152,7 +152,7 @@ class TrialCurve:
         return TRAIN if has_sides or name != self.metric else VALIDATION
 
 
-def shaped(series: Series | None, *, least: int = LEAST_EVALUATIONS) -> Series | None:
+def shaped(series: Series | None, *, least: int = MIN_EVALUATIONS) -> Series | None:
     """The numbers of a series, if they are enough to have a shape."""
     if series is None or len(series.numbers) < least:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.training.budget import BudgetTooLong, BudgetTooShort
 from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, Miscalibrated
-from tunefleet_master.diagnosis.training.curve import LEAST_EVALUATIONS, TrialCurve
+from tunefleet_master.diagnosis.training.curve import MIN_EVALUATIONS, TrialCurve
 from tunefleet_master.diagnosis.training.generalising import (
     DropoutInValidation,
     NoGap,
@@ -85,9 +85,9 @@ def is_alarm(finding: Finding) -> bool:
 def lacking(curve: TrialCurve) -> list[str]:
     """A sentence for each thing that cannot be said of a trial, with what it takes."""
     missing = []
-    if len(curve.points) < LEAST_EVALUATIONS:
+    if len(curve.points) < MIN_EVALUATIONS:
         missing.append(
-            f"How training goes is read from {LEAST_EVALUATIONS} reports on; so far there are {len(curve.points)}."
+            f"How training goes is read from {MIN_EVALUATIONS} reports on; so far there are {len(curve.points)}."
         )
     if curve.train_loss is None:
         missing.append("Whether it overfits or underfits is not known: report train_loss beside val_loss.")

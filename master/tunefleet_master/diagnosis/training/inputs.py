@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tunefleet.telemetry import INPUT_SCALE, INPUT_SHIFT, VAL_SEEN
+from tunefleet.protocol.telemetry import INPUT_SCALE, INPUT_SHIFT, VAL_SEEN
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 

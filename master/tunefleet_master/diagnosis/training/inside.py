@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from tunefleet.telemetry import DEAD_UNITS, RATIO_BAND, SATURATED_UNITS, UPDATE_RATIO
+from tunefleet.protocol.telemetry import DEAD_UNITS, RATIO_BAND, SATURATED_UNITS, UPDATE_RATIO
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
 from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED

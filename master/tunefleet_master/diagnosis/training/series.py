@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
-MOST_WINDOWS = 40
+MAX_WINDOWS = 40
 """A longer series is averaged in so many windows: a loss that is reported for each batch jumps at every report, and
 what a rule asks is whether it jumps from one part of the training to the next."""
 
-LARGEST_PART = 20_000  # samples that a validation part is looked for to have
-LEAST_SHARES = 3  # different ones; two are shares of some number of samples too often by chance
+MAX_PART = 20_000  # samples that a validation part is looked for to have
+MIN_SHARES = 3  # different ones; two are shares of some number of samples too often by chance
 ROUNDING = 1e-7  # of a share that was computed with 32 bits
 
 TRAIN, VALIDATION = "train", "validation"
@@ -112,8 +112,8 @@ class Series:
         """Without what is no number, in at most 40 windows; the step of a window is its last one."""
         finite = np.isfinite(self.values)
         steps, values = self.steps[finite], self.values[finite]
-        if len(values) > MOST_WINDOWS:
-            windows = np.array_split(np.arange(len(values)), MOST_WINDOWS)
+        if len(values) > MAX_WINDOWS:
+            windows = np.array_split(np.arange(len(values)), MAX_WINDOWS)
             values = np.array([values[window].mean() for window in windows])
             steps = np.array([steps[window[-1]] for window in windows])
         return type(self)(self.name, steps, values)
@@ -150,10 +150,10 @@ def sample_size(shares: Values) -> int | None:
     A share of right answers is a whole number of samples. A mean over batches of unequal size is not, and tells
     nothing.
     """
-    distinct = np.unique(shares[(shares > 0) & (shares < 1)])[:MOST_WINDOWS]
-    if len(distinct) < LEAST_SHARES:
+    distinct = np.unique(shares[(shares > 0) & (shares < 1)])[:MAX_WINDOWS]
+    if len(distinct) < MIN_SHARES:
         return None
-    sizes = np.arange(2, LARGEST_PART)
+    sizes = np.arange(2, MAX_PART)
     for share in distinct:
         counts = sizes * share
         sizes = sizes[np.abs(counts - np.round(counts)) <= ROUNDING * sizes]

@@ -13,7 +13,7 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series
 
-MOST_NATS = 7.0  # that a guess loses, among a thousand classes
+MAX_NATS = 7.0  # that a guess loses, among a thousand classes
 
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 
@@ -150,7 +150,7 @@ class NotShuffled:
             return None
         first, lost = float(accuracy.values[0]), float(validation.values[0])
         guess = math.exp(-lost)
-        if not self.unlearned <= lost <= MOST_NATS or not 0 <= first < self.share * guess:
+        if not self.unlearned <= lost <= MAX_NATS or not 0 <= first < self.share * guess:
             return None
         return Finding(
             code=self.code,

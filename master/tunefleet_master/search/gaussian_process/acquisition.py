@@ -37,7 +37,7 @@ def log_improvement(z: Array) -> tuple[Array, Array]:
     return out, np.exp(log_ndtr(z) - out)
 
 
-class WeighedGain(ABC):
+class FeasibilityWeightedAcquisition(ABC):
     """The logarithm of what is expected to be gained at a point, times the probability that it is feasible.
 
     Attributes:
@@ -66,7 +66,7 @@ class WeighedGain(ABC):
         return total, gradient
 
     @abstractmethod
-    def with_pending(self, points: Points, generator: np.random.Generator) -> WeighedGain:
+    def with_pending(self, points: Points, generator: np.random.Generator) -> FeasibilityWeightedAcquisition:
         """After each member has drawn what trials at points (k, d) will bring."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class WeighedGain(ABC):
         """The same, and the gradients (m, q, r)."""
 
 
-class Acquisition(WeighedGain):
+class LogExpectedImprovement(FeasibilityWeightedAcquisition):
     """The logarithm of the improvement that is expected over all members, times the probability of being feasible.
 
     Members differ in their hyperparameters, and in what they take the results of running trials to be: each has drawn
@@ -108,13 +108,15 @@ class Acquisition(WeighedGain):
         along += ((1.0 - z * slope) / (2.0 * found.variance))[:, :, None] * found.variance_slope
         return log_h + np.log(deviation), along
 
-    def with_pending(self, points: Points, generator: np.random.Generator) -> Acquisition:
+    def with_pending(self, points: Points, generator: np.random.Generator) -> LogExpectedImprovement:
         """After each member has drawn what trials at points (k, d) will bring."""
         if not len(points):
             return self
         drawn = self.process.sample(points, generator)
         process = self.process.conditioned(points, drawn)
-        return Acquisition(process, np.minimum(self._incumbents, drawn.min(axis=1)), feasibility=self._feasibility)
+        return LogExpectedImprovement(
+            process, np.minimum(self._incumbents, drawn.min(axis=1)), feasibility=self._feasibility
+        )
 
 
 def _log_feasible(found: Prediction) -> tuple[Array, Array]:

@@ -12,15 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunefleet_master.search.axes import Points
-from tunefleet_master.search.gaussian_process.acquisition import FARTHEST, WeighedGain, log_improvement
-from tunefleet_master.search.gaussian_process.cells import Cells, cells_beyond
+from tunefleet_master.search.gaussian_process.acquisition import (
+    FARTHEST,
+    FeasibilityWeightedAcquisition,
+    log_improvement,
+)
+from tunefleet_master.search.gaussian_process.box_decomposition import BoxDecomposition, cells_beyond
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.pareto import crowding_distances, front
 
 MARGIN = 0.1  # of a front's range, by which the reference lies behind its worst values (Ishibuchi et al. 2011)
 NO_RANGE = 1.0  # that of a front of one value: a standard deviation of all values
-MOST_STEPS = {2: 100, 3: 30, 4: 12}  # points of a front by objectives: with these there are at most 300 cells
+MAX_STEPS = {2: 100, 3: 30, 4: 12}  # points of a front by objectives: with these there are at most 300 cells
 THINNEST = 1e-15  # of a cell's share of what lies below it; a thinner one has no digits left
 
 
@@ -31,7 +35,7 @@ def reference_of(values: Array) -> Array:
     return np.asarray(worst + np.where(reach > 0, MARGIN * reach, NO_RANGE))
 
 
-class HypervolumeGain(WeighedGain):
+class HypervolumeGain(FeasibilityWeightedAcquisition):
     """The logarithm of the hypervolume that a point is expected to add to the front, over all members.
 
     Ament et al. 2023 (https://arxiv.org/abs/2310.20708), section 4.2, with the noise and the pending trials of Daulton
@@ -39,7 +43,7 @@ class HypervolumeGain(WeighedGain):
     and each member has drawn one joint sample of what running trials will bring. Both papers sample the function
     everywhere and propose batches at once; here a batch is built one point after the other, for which independent
     objectives have the expectation in closed form. The front is that of the members' means, as `Acquisition` has it.
-    Of a front with more than `MOST_STEPS` points those that are least alone are left out, so that cells stay few.
+    Of a front with more than `MAX_STEPS` points those that are least alone are left out, so that cells stay few.
     """
 
     def __init__(
@@ -153,10 +157,10 @@ class _Sides:
         return ends, np.minimum(log_h[:, self.low] - ends, -THINNEST)
 
 
-def _sides_of(cells: Cells) -> list[_Sides]:
+def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
     """The sides of the cells along each objective; the same levels come again and again, and are worked out once."""
     out = []
-    for low, high in zip(cells.low.T, cells.high.T, strict=True):
+    for low, high in zip(boxes.low.T, boxes.high.T, strict=True):
         levels, index = np.unique(np.concatenate([low, high]), return_inverse=True)
         out.append(_Sides(levels, index[: len(low)], index[len(low) :]))
     return out
@@ -165,5 +169,5 @@ def _sides_of(cells: Cells) -> list[_Sides]:
 def _thinned(values: Array) -> Array:
     """The front of values (n, o), without those that are least alone where there are too many."""
     values = np.unique(values[front(values)], axis=0)
-    most = MOST_STEPS[values.shape[1]]
+    most = MAX_STEPS[values.shape[1]]
     return values[np.argsort(-crowding_distances(values), kind="stable")[:most]]

@@ -15,10 +15,10 @@ import numpy as np
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.gaussian_process.fit import MEAN_VARIANCE, LogPosterior, most_probable, plausible
 from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
-from tunefleet_master.search.gaussian_process.subset import spread_over_ranks
+from tunefleet_master.search.gaussian_process.training_points import spread_over_ranks
 
 SAMPLE_NOISE = 1e-6  # variance of values that were drawn, and so are known without noise: keeps factors stable
-LEAST_VARIANCE = 1e-12  # against rounding at points whose value is known
+MIN_VARIANCE = 1e-12  # against rounding at points whose value is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class GaussianProcess:
         correlation, slope = matern(squared_distances(self._scaled, scaled))
         half = self._half_inverse @ (correlation + MEAN_VARIANCE)
         mean = (half * self._half_values).sum(axis=1)
-        variance = np.maximum(1.0 + MEAN_VARIANCE - (half * half).sum(axis=1), LEAST_VARIANCE)
+        variance = np.maximum(1.0 + MEAN_VARIANCE - (half * half).sum(axis=1), MIN_VARIANCE)
         if not slopes:
             nothing = np.empty((*mean.shape, 0))
             return Prediction(mean, variance, nothing, nothing)

@@ -9,13 +9,13 @@ import numpy as np
 
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.gaussian_process.kernel import Array
-from tunefleet_master.search.gaussian_process.moves import Box
+from tunefleet_master.search.gaussian_process.neighbourhood import Box
 
 # Eriksson et al. 2019 (https://arxiv.org/abs/1910.01739), section 3 and appendix D.
-FIRST_LENGTH, LEAST_LENGTH, MOST_LENGTH = 0.8, 2.0**-7, 1.6
+FIRST_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
 SUCCESSES = 3
-LEAST_FAILURES = 4
-LEAST_GAIN = 1e-3  # of the best value's size, for a result to count as a success: the authors' code
+MIN_FAILURES = 4
+MIN_GAIN = 1e-3  # of the best value's size, for a result to count as a success: the authors' code
 MOVED = 20  # coordinates that a candidate moves in the mean: the authors' code
 
 
@@ -38,19 +38,19 @@ class TrustRegion:
         All of its state follows from these, so that none has to be kept. The first `n_startup` results after a
         restart cover the space, and count neither as successes nor as failures.
         """
-        patience = max(LEAST_FAILURES, d)
+        patience = max(MIN_FAILURES, d)
         length, since, best, successes, failures = FIRST_LENGTH, 0, math.inf, 0, 0
         for i, value in enumerate(values):
-            is_success = i - since < n_startup or value < best - LEAST_GAIN * abs(best)
+            is_success = i - since < n_startup or value < best - MIN_GAIN * abs(best)
             best = min(best, float(value))
             if i - since < n_startup:
                 continue
             successes, failures = (successes + 1, 0) if is_success else (0, failures + 1)
             if successes == SUCCESSES:
-                length, successes = min(2.0 * length, MOST_LENGTH), 0
+                length, successes = min(2.0 * length, MAX_LENGTH), 0
             elif failures == patience:
                 length, failures = length / 2.0, 0
-            if length < LEAST_LENGTH:
+            if length < MIN_LENGTH:
                 length, since, best = FIRST_LENGTH, i + 1, math.inf
         return cls(length, since)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.search.history import Change, History, Outcome
 

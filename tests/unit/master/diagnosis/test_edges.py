@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 from tests.unit.master.diagnosis.studied import spec_of, studied, told, with_edit
 
-from tunefleet.parameters import Parameter
+from tunefleet.study.parameters import Parameter
 from tunefleet_master.diagnosis.edges import edges, widened
 from tunefleet_master.diagnosis.study_view import StudyView
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tests.unit.master.diagnosis.studied import spec_of, studied, told, with_edit
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.diagnosis.effects import idle_parameters
 from tunefleet_master.diagnosis.finding import Severity
 from tunefleet_master.diagnosis.study_findings import RULES, study_findings

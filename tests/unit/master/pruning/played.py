@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.registry import PRUNERS
-from tunefleet_master.pruning.rungs import RungBook
+from tunefleet_master.pruning.rungs import RungTable
 
 Curve = Sequence[float]
 """A trial's value at each of its steps, minimised."""
@@ -18,23 +18,23 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that the book is told."""
+    """Something that the table is told."""
 
     kind: str
     trial: int
     rung: int = 0
     value: float = 0.0
 
-    def tell(self, book: RungBook) -> None:
+    def tell(self, table: RungTable) -> None:
         match self.kind:
             case "rung":
-                book.record(self.trial, rung=self.rung, value=self.value)
+                table.record(self.trial, rung=self.rung, value=self.value)
             case "pause":
-                book.pause(self.trial)
+                table.pause(self.trial)
             case "resume":
-                book.resume(self.trial)
+                table.resume(self.trial)
             case "complete" | "pruned":
-                book.end(self.trial, is_complete=self.kind == "complete")
+                table.end(self.trial, is_complete=self.kind == "complete")
 
 
 @dataclass
@@ -43,26 +43,26 @@ class Played:
 
     pruner: Pruner
     steps: int
-    book: RungBook = field(init=False)
+    table: RungTable = field(init=False)
     events: list[Event] = field(default_factory=list)
     curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.book = self.pruner.new_book()
+        self.table = self.pruner.new_table()
 
     def report(self, trial: int, value: float, *, step: int | None = None) -> Decision | None:
         """Take a report in, by default of the step after the last; None: no rung is reached."""
         curve = self.curves.setdefault(trial, [])
         step = len(curve) if step is None else step
         curve.append((step, value))
-        rung = self.pruner.rung(step, reached=self.book.reached(trial))
+        rung = self.pruner.rung(step, reached=self.table.reached(trial))
         if rung is None:
             return None
         if self.pruner.compares:
             self._happened(Event("rung", trial, rung, value))
         standing = Standing(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
-        decision = self.pruner.decide(self.book, standing)
+        decision = self.pruner.decide(self.table, standing)
         self.said.append(decision.message)
         if step + 1 >= self.steps:
             self._happened(Event("complete", trial))
@@ -80,7 +80,7 @@ class Played:
 
     def promote(self, *, is_final: bool = False) -> int | None:
         """Take up the paused trial that may go on first."""
-        trial = next(self.pruner.promotable(self.book, is_final=is_final), None)
+        trial = next(self.pruner.promotable(self.table, is_final=is_final), None)
         if trial is not None:
             self._happened(Event("resume", trial))
         return trial
@@ -91,7 +91,7 @@ class Played:
 
     def _happened(self, event: Event) -> None:
         self.events.append(event)
-        event.tell(self.book)
+        event.tell(self.table)
 
 
 def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: Any) -> Pruner:
@@ -99,12 +99,12 @@ def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: A
     return PRUNERS[name](Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
 
 
-def refolded(pruner: Pruner, events: Iterable[Event]) -> RungBook:
-    """The book of a master that has just started and reads the events."""
-    book = pruner.new_book()
+def refolded(pruner: Pruner, events: Iterable[Event]) -> RungTable:
+    """The table of a master that has just started and reads the events."""
+    table = pruner.new_table()
     for event in events:
-        event.tell(book)
-    return book
+        event.tell(table)
+    return table
 
 
 def best_found(pruner: Pruner | None, curve_of: Callable[[int], Curve], *, n_workers: int, work: int) -> float:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.master.pruning.played import Played, pruner_of
 
-from tunefleet.spec import Pruning
+from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.asha import rungs
 from tunefleet_master.pruning.pruner import Action
 
@@ -62,7 +62,7 @@ class Ours:
         return (trial, k + 1) if goes_on else self.get_job()
 
     def _rung(self, trial: int) -> int:
-        return {0: 0, 1: 1, 3: 2, 9: 3}[self.study.book.reached(trial)]
+        return {0: 0, 1: 1, 3: 2, 9: 3}[self.study.table.reached(trial)]
 
 
 @given(st.integers(1, 9), st.randoms(use_true_random=False))
@@ -159,10 +159,10 @@ def test_higher_rungs_are_promoted_from_first() -> None:
         study.report(trial, loss, step=1)
     for trial, loss in enumerate([0.5, 0.4, 0.3, 0.2]):
         study.report(10 + trial, loss, step=3)
-        study.book.pause(10 + trial)
+        study.table.pause(10 + trial)
     for trial in range(4):
-        study.book.pause(trial)
-    assert list(study.pruner.promotable(study.book)) == [13, 12, 3, 2]
+        study.table.pause(trial)
+    assert list(study.pruner.promotable(study.table)) == [13, 12, 3, 2]
 
 
 @pytest.mark.parametrize(

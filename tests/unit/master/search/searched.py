@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from scipy.stats import mannwhitneyu
 
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import StudySpec
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import Change, History, Outcome
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler

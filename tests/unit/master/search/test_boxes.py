@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tests.unit.master.search.searched import number, space_of
 
-from tunefleet.parameters import Choice
-from tunefleet.space import Configuration, Space
+from tunefleet.study.parameters import Choice
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.boxes import Box, box_around_best
-from tunefleet_master.search.evidence import evidence
 from tunefleet_master.search.history import Change, Edit, History, Outcome
+from tunefleet_master.search.observations import evidence
 
 SPACE = space_of(
     {

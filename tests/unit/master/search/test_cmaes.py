@@ -11,8 +11,8 @@ from scipy.stats import chisquare, norm
 from tests.unit.master.search.searched import chance_of_no_difference, drawn, end, history_of, number, space_of
 
 from tunefleet.errors import InvalidInput
-from tunefleet.parameters import IntRange
-from tunefleet.space import Configuration
+from tunefleet.study.parameters import IntRange
+from tunefleet.study.space import Configuration
 from tunefleet_master.search.cmaes import CmaesSampler, cmaes_problem
 from tunefleet_master.search.history import History
 from tunefleet_master.search.margin import MarginCma

@@ -14,12 +14,12 @@ from statistics import fmean
 
 import numpy as np
 import pytest
-from benchmarks.choosing import curves, stored
+from benchmarks.search_quality import curves, stored
 from numpy.typing import NDArray
 from tests.unit.master.search.searched import number, space_of
 from tests.unit.worker.trained import network, parts
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.boxes import box_around_best, searched
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.random import RandomSampler

@@ -14,7 +14,7 @@ from tests.unit.master.search.searched import (
     space_of,
 )
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.search.evolution import LONG_POPULATION, LONG_SEARCH, SHORT_POPULATION, EvolutionSampler
 from tunefleet_master.search.history import History, Outcome
 

@@ -10,11 +10,10 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import mannwhitneyu
 
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import StudySpec
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search import forest
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.search.cover import covering_point
 from tunefleet_master.search.forest import (
     Forest,
     ForestSampler,
@@ -23,6 +22,7 @@ from tunefleet_master.search.forest import (
     log_expected_improvement,
 )
 from tunefleet_master.search.history import Change, History, Outcome
+from tunefleet_master.search.initial_design import covering_point
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.trees import ChoiceOrder, Tree
@@ -163,7 +163,7 @@ def test_the_mean_is_that_of_the_trees_and_the_variance_that_within_and_between_
     model = Forest(axes, Lessons(np.repeat(points[order], 5, axis=0), np.repeat(noisy[order], 5)), generator=generator)
     mean, variance = model.predict(np.array([[0.2], [0.8]]))
     assert mean[0] == pytest.approx(0)
-    assert variance[0] == pytest.approx(forest.LEAST_VARIANCE)
+    assert variance[0] == pytest.approx(forest.MIN_VARIANCE)
     # The same x with both outcomes in a leaf: grown on one point only, the variance within it is all there is.
     single = Forest(axes, Lessons(np.full((400, 1), 0.3), np.repeat([-1.0, 1.0], 200)), generator=generator)
     mean, variance = single.predict(np.array([[0.3]]))
@@ -195,14 +195,14 @@ def test_neighbours_differ_in_one_coordinate_and_a_choice_takes_all_its_other_va
 
 def test_a_choice_of_hundreds_and_hundreds_of_parameters_keep_the_search_bounded() -> None:
     many = Axes(space_of({"c": list(range(500))}))
-    assert Neighbourhood(many).size == forest.MOST_TURNS
+    assert Neighbourhood(many).size == forest.MAX_TURNS
     wide = ForestSampler(space_of({f"x{i}": {"float": [0, 1]} for i in range(200)}), seed=0)
-    assert 2 * wide._n_starts * wide._neighbourhood.size <= 2 * forest.MOST_AROUND
+    assert 2 * wide._n_starts * wide._neighbourhood.size <= 2 * forest.MAX_AROUND
 
 
 def test_of_many_trials_the_best_are_kept_and_the_others_thinned() -> None:
     kept = forest._thinned(10_000)
-    assert len(kept) == len(set(kept)) == forest.MOST_LESSONS
+    assert len(kept) == len(set(kept)) == forest.MAX_LESSONS
     assert kept[:500].tolist() == list(range(500))
     assert kept[-1] == 9_999
     assert forest._thinned(7).tolist() == list(range(7))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tests.unit.master.search.searched import best_found, chance_of_no_difference, end, history_of, number, space_of
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.search.gp import N_STARTUP, GpSampler
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.random import RandomSampler

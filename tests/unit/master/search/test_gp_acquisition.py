@@ -11,7 +11,7 @@ from scipy.stats import norm
 from tests.unit.master.search.searched import space_of
 
 from tunefleet_master.search.axes import Axes, Points
-from tunefleet_master.search.gaussian_process.acquisition import Acquisition, log_improvement
+from tunefleet_master.search.gaussian_process.acquisition import LogExpectedImprovement, log_improvement
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 
 AXES = Axes(space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}, "c": ["a", "b"]}))
@@ -56,7 +56,7 @@ def test_expected_improvement_is_the_mean_improvement_of_many_draws() -> None:
     uniform = (np.arange(20_000) + 0.5) / 20_000
     values = mean[:, :, None] + np.sqrt(variance)[:, :, None] * norm.ppf(uniform)
     expected = np.maximum(best[:, None, None] - values, 0).mean(axis=(0, 2))
-    acquisition = Acquisition(process, best, feasibility=None)
+    acquisition = LogExpectedImprovement(process, best, feasibility=None)
     np.testing.assert_allclose(np.exp(acquisition(asked)), expected, rtol=2e-3, atol=1e-6)
 
 
@@ -64,7 +64,7 @@ def test_its_gradient_is_right_with_pending_trials_and_infeasible_ones() -> None
     points, asked = drawn_points(20), drawn_points(5, seed=1)
     labels = np.where(points[:, 0] > 0.6, -1.0, 1.0)
     process = fitted(points)
-    acquisition = Acquisition(
+    acquisition = LogExpectedImprovement(
         process, incumbents(process, points), feasibility=GaussianProcess.fit(points, labels, axes=AXES)
     ).with_pending(drawn_points(3, seed=2), np.random.default_rng(0))
     value, gradient = acquisition.with_gradient(asked)
@@ -79,7 +79,7 @@ def test_its_gradient_is_right_with_pending_trials_and_infeasible_ones() -> None
 def test_what_a_running_trial_may_find_is_not_looked_for_again() -> None:
     points = drawn_points(20)
     process = fitted(points, members=8)
-    acquisition = Acquisition(process, incumbents(process, points), feasibility=None)
+    acquisition = LogExpectedImprovement(process, incumbents(process, points), feasibility=None)
     asked = drawn_points(500, seed=1)
     best = asked[[np.argmax(acquisition(asked))]]
     beside = AXES.canonical(best + np.array([0.01, 0.01, 0.0]))
@@ -104,8 +104,8 @@ def test_where_training_is_impossible_nothing_is_expected() -> None:
     process = fitted(points)
     labels = np.where(points[:, 0] > 0.5, -1.0, 1.0)
     best = incumbents(process, points)
-    plain = Acquisition(process, best, feasibility=None)
-    wary = Acquisition(process, best, feasibility=GaussianProcess.fit(points, labels, axes=AXES))
+    plain = LogExpectedImprovement(process, best, feasibility=None)
+    wary = LogExpectedImprovement(process, best, feasibility=GaussianProcess.fit(points, labels, axes=AXES))
     asked = np.array([[0.9, 0.3, 0.25], [0.1, 0.3, 0.25]])
     impossible, possible = plain(asked) - wary(asked)
     assert impossible > math.log(50)

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 from tests.unit.master.search.searched import drawn, end, number, space_of
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.search.evidence import front_evidence
-from tunefleet_master.search.gaussian_process.cells import cells_beyond
-from tunefleet_master.search.gaussian_process.hypervolume import MOST_STEPS, HypervolumeGain, reference_of
+from tunefleet_master.search.gaussian_process.box_decomposition import cells_beyond
+from tunefleet_master.search.gaussian_process.hypervolume import MAX_STEPS, HypervolumeGain, reference_of
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.gaussian_process.warping import warped
 from tunefleet_master.search.gp import N_STARTUP, GpSampler
 from tunefleet_master.search.history import Change, History, Outcome
+from tunefleet_master.search.observations import front_evidence
 from tunefleet_master.search.pareto import hypervolume_2d
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
@@ -72,9 +72,9 @@ def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> Non
 
 
 def test_a_front_of_nothing_leaves_one_cell() -> None:
-    cells = cells_beyond(np.empty((0, 3)), np.ones(3))
-    assert cells.gained(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
-    assert len(cells.low) == 1
+    boxes = cells_beyond(np.empty((0, 3)), np.ones(3))
+    assert boxes.gained(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
+    assert len(boxes.low) == 1
 
 
 def gain_of(m: int, *, members: int = 3, feasibility: bool = False) -> HypervolumeGain:
@@ -95,10 +95,10 @@ def test_the_expected_gain_is_what_samples_gain_on_average(m: int) -> None:
     at = np.random.default_rng(0).random((4, 3))
     found = [process.predict(at) for process in gain._processes]
     noise = np.random.default_rng(1).standard_normal((100_000, m))
-    cells = cells_beyond(gain._fronts[0], gain._reference)
+    boxes = cells_beyond(gain._fronts[0], gain._reference)
     for i, expected in enumerate(np.exp(gain(at))):
         mean, variance = (np.array([getattr(each, name)[0, i] for each in found]) for name in ("mean", "variance"))
-        gained = cells.gained(mean + np.sqrt(variance) * noise)
+        gained = boxes.gained(mean + np.sqrt(variance) * noise)
         assert expected == pytest.approx(gained.mean(), abs=4 * gained.std() / math.sqrt(len(gained)))
 
 
@@ -127,12 +127,12 @@ def test_a_point_beside_a_running_trial_is_worth_less() -> None:
 
 
 def test_of_a_long_front_those_that_are_least_alone_are_left_out() -> None:
-    first = np.linspace(0, 1, 3 * MOST_STEPS[2])
+    first = np.linspace(0, 1, 3 * MAX_STEPS[2])
     line = np.column_stack([first, 1 - first])
     axes, points = Axes(SPACE), np.random.default_rng(0).random((4, 3))
     process = GaussianProcess.fit(points, points[:, 0], axes=axes)
     gain = HypervolumeGain([process, process], [line], reference=np.full(2, 1.1), feasibility=None)
-    assert len(gain._fronts[0]) == MOST_STEPS[2]
+    assert len(gain._fronts[0]) == MAX_STEPS[2]
     assert {0.0, 1.0} <= set(gain._fronts[0][:, 0])
 
 

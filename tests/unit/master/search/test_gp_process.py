@@ -12,7 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 from tests.unit.master.search.searched import space_of
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.gaussian_process.fit import (
     MEAN_VARIANCE,

@@ -10,18 +10,21 @@ import pytest
 from tests.unit.master.search.searched import space_of
 
 from tunefleet_master.search.axes import Axes, Points, row_keys
-from tunefleet_master.search.gaussian_process.acquisition import Acquisition
-from tunefleet_master.search.gaussian_process.climb import Climb, Effort
+from tunefleet_master.search.gaussian_process.acquisition import LogExpectedImprovement
+from tunefleet_master.search.gaussian_process.acquisition_optimizer import AcquisitionOptimizer, SearchBudget
 from tunefleet_master.search.gaussian_process.kernel import Array
-from tunefleet_master.search.gaussian_process.moves import Box, Moves
+from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.gaussian_process.region import (
     FIRST_LENGTH,
-    LEAST_LENGTH,
+    MIN_LENGTH,
     SUCCESSES,
     TrustRegion,
 )
-from tunefleet_master.search.gaussian_process.subset import kept, spread_over_ranks
+from tunefleet_master.search.gaussian_process.training_points import (
+    select_training_points,
+    spread_over_ranks,
+)
 from tunefleet_master.search.gaussian_process.warping import warped
 
 CONDITIONAL: dict[str, Any] = {
@@ -33,7 +36,7 @@ CONDITIONAL: dict[str, Any] = {
     "nesterov": {"choice": [True, False], "when": "momentum > 0.5"},
     "epochs": {"fixed": 3},
 }
-EFFORT = Effort(spread=300, mutations=20, starts=6, rounds=3, iterations=30)
+EFFORT = SearchBudget(spread=300, mutations=20, starts=6, rounds=3, iterations=30)
 
 
 def process_of(axes: Axes, n: int, *, seed: int = 0) -> tuple[GaussianProcess, Points]:
@@ -79,7 +82,7 @@ def test_equal_values_stay_equal() -> None:
 
 def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
     scores = np.random.default_rng(0).permutation(1000).astype(np.float64)
-    chosen = kept(scores, most=300)
+    chosen = select_training_points(scores, most=300)
     assert len(chosen) == len(set(chosen.tolist())) == 300
     assert set(np.argsort(scores)[:100]) <= set(chosen)
     assert set(range(960, 1000)) <= set(chosen)
@@ -88,7 +91,7 @@ def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
 
 
 def test_of_few_results_all_are_kept_in_their_order() -> None:
-    assert list(kept(np.array([3.0, 1.0, 2.0]), most=3)) == [0, 1, 2]
+    assert list(select_training_points(np.array([3.0, 1.0, 2.0]), most=3)) == [0, 1, 2]
 
 
 def test_a_spread_over_ranks_holds_the_best_and_the_worst() -> None:
@@ -116,7 +119,7 @@ def test_a_gain_within_rounding_is_no_success() -> None:
 
 
 def test_a_trust_region_that_has_shrunk_to_nothing_begins_anew() -> None:
-    n_halvings = int(np.ceil(np.log2(FIRST_LENGTH / LEAST_LENGTH)))
+    n_halvings = int(np.ceil(np.log2(FIRST_LENGTH / MIN_LENGTH)))
     values = np.concatenate([np.full(8, 10.0), np.full(25 * n_halvings, 11.0)])
     assert region_after(values[:-1]).since == 0
     assert region_after(values) == TrustRegion(FIRST_LENGTH, since=len(values))
@@ -133,19 +136,19 @@ def test_a_trust_region_is_longer_along_axes_that_matter_less() -> None:
 
 def test_all_moves_lead_to_canonical_points_of_the_space() -> None:
     axes = Axes(space_of(CONDITIONAL))
-    moves, generator, box = Moves(axes), np.random.default_rng(0), Box.whole(axes.d)
-    spread = moves.spread(generator, box, n=100)
-    near = moves.mutations(generator, spread[:5], box=box, n=20)
-    steps, _ = moves.neighbours(spread[:10], box)
+    neighbourhood, generator, box = Neighbourhood(axes), np.random.default_rng(0), Box.whole(axes.d)
+    spread = neighbourhood.spread(generator, box, n=100)
+    near = neighbourhood.mutations(generator, spread[:5], box=box, n=20)
+    steps, _ = neighbourhood.neighbours(spread[:10], box)
     for points in (spread, near, steps):
         assert row_keys(points) == row_keys(axes.canonical(points))
-    assert row_keys(moves.canonical(generator.random((50, axes.d)))) != []
+    assert row_keys(neighbourhood.canonical(generator.random((50, axes.d)))) != []
 
 
 def test_neighbours_are_all_values_of_each_short_axis() -> None:
     axes = Axes(space_of({"c": ["a", "b", "c"], "k": {"int": [1, 8], "log": True}, "x": {"float": [0, 1]}}))
     point = axes.points([{"c": "a", "k": 3, "x": 0.4}])
-    near, owners = Moves(axes).neighbours(point, Box.whole(axes.d))
+    near, owners = Neighbourhood(axes).neighbours(point, Box.whole(axes.d))
     found = [axes.configuration(each) for each in near]
     expected = [{"c": c, "k": 3} for c in ("b", "c")] + [{"c": "a", "k": k} for k in (1, 2, 4, 5, 6, 7, 8)]
     assert sorted(({k: c[k] for k in ("c", "k")} for c in found), key=str) == sorted(expected, key=str)
@@ -155,10 +158,10 @@ def test_neighbours_are_all_values_of_each_short_axis() -> None:
 def test_within_a_box_no_number_leaves_it() -> None:
     axes = Axes(space_of({f"x{i}": {"float": [0, 1]} for i in range(4)} | {"c": ["a", "b"], "k": {"int": [0, 9]}}))
     box = Box(np.full(axes.d, 0.3), np.full(axes.d, 0.6), axes.canonical(np.full((1, axes.d), 0.45))[0], 0.5)
-    moves, generator = Moves(axes), np.random.default_rng(0)
-    spread = moves.spread(generator, box, n=200)
-    near = moves.mutations(generator, spread[:10], box=box, n=20)
-    steps, _ = moves.neighbours(spread[:10], box)
+    neighbourhood, generator = Neighbourhood(axes), np.random.default_rng(0)
+    spread = neighbourhood.spread(generator, box, n=200)
+    near = neighbourhood.mutations(generator, spread[:10], box=box, n=20)
+    steps, _ = neighbourhood.neighbours(spread[:10], box)
     for points in (spread, near, steps):
         assert points[:, :4].min() >= 0.3
         assert points[:, :4].max() <= 0.6
@@ -174,9 +177,11 @@ def test_in_a_table_it_finds_the_best_of_all_configurations() -> None:
     n_found = 0
     for seed in range(10):
         process, points = process_of(axes, 25, seed=seed)
-        acquisition = Acquisition(process, process.posterior(points)[0].min(axis=1), feasibility=None)
-        climb = Climb(acquisition, Moves(axes), box=Box.whole(axes.d), generator=np.random.default_rng(seed))
-        found = climb.best(points[:3], effort=EFFORT, is_new=everything_new)
+        acquisition = LogExpectedImprovement(process, process.posterior(points)[0].min(axis=1), feasibility=None)
+        optimizer = AcquisitionOptimizer(
+            acquisition, Neighbourhood(axes), box=Box.whole(axes.d), generator=np.random.default_rng(seed)
+        )
+        found = optimizer.best(points[:3], budget=EFFORT, is_new=everything_new)
         assert found is not None
         n_found += bool(acquisition(found[None])[0] >= acquisition(every).max() - 1e-9)
     assert n_found >= 9
@@ -185,9 +190,11 @@ def test_in_a_table_it_finds_the_best_of_all_configurations() -> None:
 def test_among_reals_it_finds_a_maximum_that_no_random_point_comes_near() -> None:
     axes = Axes(space_of({f"x{i}": {"float": [0, 1]} for i in range(6)}))
     process, points = process_of(axes, 40)
-    acquisition = Acquisition(process, process.posterior(points)[0].min(axis=1), feasibility=None)
-    climb = Climb(acquisition, Moves(axes), box=Box.whole(axes.d), generator=np.random.default_rng(0))
-    found = climb.best(points[:3], effort=EFFORT, is_new=everything_new)
+    acquisition = LogExpectedImprovement(process, process.posterior(points)[0].min(axis=1), feasibility=None)
+    optimizer = AcquisitionOptimizer(
+        acquisition, Neighbourhood(axes), box=Box.whole(axes.d), generator=np.random.default_rng(0)
+    )
+    found = optimizer.best(points[:3], budget=EFFORT, is_new=everything_new)
     assert found is not None
     random = acquisition(np.random.default_rng(1).random((20_000, 6))).max()
     assert acquisition(found[None])[0] > random
@@ -196,7 +203,7 @@ def test_among_reals_it_finds_a_maximum_that_no_random_point_comes_near() -> Non
 def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> None:
     axes = Axes(space_of({"a": {"int": [0, 9]}, "b": {"int": [0, 9]}}))
     process, points = process_of(axes, 25)
-    acquisition = Acquisition(process, process.posterior(points)[0].min(axis=1), feasibility=None)
+    acquisition = LogExpectedImprovement(process, process.posterior(points)[0].min(axis=1), feasibility=None)
     every = axes.points([{"a": a, "b": b} for a in range(10) for b in range(10)])
     in_order = every[np.argsort(-acquisition(every), kind="stable")]
     known = set(row_keys(in_order[:7]))
@@ -204,8 +211,10 @@ def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> No
     def is_new(asked: Points) -> np.ndarray:
         return np.array([key not in known for key in row_keys(asked)])
 
-    climb = Climb(acquisition, Moves(axes), box=Box.whole(2), generator=np.random.default_rng(0))
-    found = climb.best(points[:3], effort=EFFORT, is_new=is_new)
+    optimizer = AcquisitionOptimizer(
+        acquisition, Neighbourhood(axes), box=Box.whole(2), generator=np.random.default_rng(0)
+    )
+    found = optimizer.best(points[:3], budget=EFFORT, is_new=is_new)
     assert found is not None
     assert acquisition(found[None])[0] == pytest.approx(acquisition(in_order[7:8])[0])
 
@@ -213,6 +222,8 @@ def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> No
 def test_when_nothing_is_new_it_says_so() -> None:
     axes = Axes(space_of({"a": {"int": [0, 3]}}))
     process, points = process_of(axes, 4)
-    acquisition = Acquisition(process, np.zeros(1), feasibility=None)
-    climb = Climb(acquisition, Moves(axes), box=Box.whole(1), generator=np.random.default_rng(0))
-    assert climb.best(points, effort=EFFORT, is_new=lambda asked: np.zeros(len(asked), dtype=np.bool_)) is None
+    acquisition = LogExpectedImprovement(process, np.zeros(1), feasibility=None)
+    optimizer = AcquisitionOptimizer(
+        acquisition, Neighbourhood(axes), box=Box.whole(1), generator=np.random.default_rng(0)
+    )
+    assert optimizer.best(points, budget=EFFORT, is_new=lambda asked: np.zeros(len(asked), dtype=np.bool_)) is None

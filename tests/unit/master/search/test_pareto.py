@@ -68,8 +68,8 @@ def test_of_equal_points_not_all_are_kept_as_ends() -> None:
 def test_the_hypervolume_is_the_area_of_all_cells_that_somebody_dominates() -> None:
     points = np.random.default_rng(3).integers(0, 12, (30, 2)).astype(float)
     reference = (10, 9)
-    cells = [any((point <= (x, y)).all() for point in points) for x in range(reference[0]) for y in range(reference[1])]
-    assert hypervolume_2d(points, reference) == sum(cells) > 0
+    boxes = [any((point <= (x, y)).all() for point in points) for x in range(reference[0]) for y in range(reference[1])]
+    assert hypervolume_2d(points, reference) == sum(boxes) > 0
 
 
 def test_points_beyond_the_reference_gain_nothing() -> None:

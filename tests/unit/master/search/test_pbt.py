@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tunefleet.space import Configuration
-from tunefleet.spec import StudySpec
+from tunefleet.study.space import Configuration
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.pbt import PbtSampler
 from tunefleet_master.search.population import MAX_FAILURES, Population
@@ -313,7 +313,7 @@ RATE = 0.02
 
 
 def best_of_population(seed: int, *, learns: bool) -> float:
-    """The paper's toy (section 4.1): climb 1.2 - h0 a² - h1 b², of which only 1.2 - a² - b² counts."""
+    """The paper's toy (section 4.1): optimizer 1.2 - h0 a² - h1 b², of which only 1.2 - a² - b² counts."""
     spec = spec_of(
         {"h0": {"float": [0, 1]}, "h1": {"float": [0, 1]}},
         steps=100,

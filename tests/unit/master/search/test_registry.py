@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.registry import select
 
 STUDY: dict[str, Any] = {

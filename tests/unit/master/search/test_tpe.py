@@ -19,14 +19,14 @@ from tests.unit.master.search.searched import (
     space_of,
 )
 
-from tunefleet.space import Configuration, Space
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes, Points
-from tunefleet_master.search.evidence import Evidence
 from tunefleet_master.search.history import History
+from tunefleet_master.search.observations import Observations
 from tunefleet_master.search.parzen import Grain, Parzen
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sobol import SobolSampler
-from tunefleet_master.search.tpe import MOST_BAD, MOST_GOOD, TpeSampler, split
+from tunefleet_master.search.tpe import MAX_BAD, MAX_GOOD, TpeSampler, split
 
 PLAIN: dict[str, Any] = {
     "x": {"float": [0, 1]},
@@ -141,10 +141,10 @@ def test_the_cells_of_an_integer_far_from_all_kernels_still_have_a_density() -> 
     assert np.isfinite(parzen.log_density(axes.points([{"k": 10**6}]))).all()
 
 
-def evidence_of(n: int, *, infeasible: int = 0, pending: int = 0) -> Evidence:
+def evidence_of(n: int, *, infeasible: int = 0, pending: int = 0) -> Observations:
     """Results whose scores rise with their first coordinate, in another order; the others lie at 2 and 3."""
     at = np.random.default_rng(0).permutation(n) / max(n, 1)
-    return Evidence(
+    return Observations(
         points=np.column_stack([at, np.zeros(n)]),
         scores=at,
         infeasible=np.full((infeasible, 2), 2.0),
@@ -168,10 +168,10 @@ def test_infeasible_points_are_worse_than_any_result() -> None:
 
 def test_in_a_long_study_both_groups_stay_few_and_the_bad_ones_are_a_fair_sample() -> None:
     good, bad = split(evidence_of(10_000, pending=40))
-    assert len(good) == MOST_GOOD
-    assert len(bad) == MOST_BAD + 40
-    assert np.quantile(bad[:MOST_BAD, 0], [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.1)
-    assert set(bad[MOST_BAD:, 0]) == {3.0}
+    assert len(good) == MAX_GOOD
+    assert len(bad) == MAX_BAD + 40
+    assert np.quantile(bad[:MAX_BAD, 0], [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.1)
+    assert set(bad[MAX_BAD:, 0]) == {3.0}
 
 
 def test_until_ten_results_are_known_it_covers_the_space_evenly() -> None:

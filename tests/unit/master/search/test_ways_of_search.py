@@ -1,6 +1,6 @@
 """What the ways of search are worth beside each other, on the same work and over many seeds.
 
-Where it can be, on real trainings: `benchmarks/choosing/mnist1d_curves.npz` has 400 networks.
+Where it can be, on real trainings: `benchmarks/search_quality/mnist1d_curves.npz` has 400 networks.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from benchmarks.choosing import curves
+from benchmarks.search_quality import curves
 from scipy.stats import mannwhitneyu
 from tests.unit.master.search.searched import drawn, number, space_of
 
-from tunefleet.parameters import Choice
-from tunefleet.space import Configuration, Space
+from tunefleet.study.parameters import Choice
+from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.history import History
 from tunefleet_master.search.random import RandomSampler

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet.spec import StudySpec
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.simulation import comparison, exported
 
 STUDY: dict[str, Any] = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tunefleet.space import Configuration
+from tunefleet.study.space import Configuration
 from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
 from tunefleet_master.simulation.training import Training
 from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner

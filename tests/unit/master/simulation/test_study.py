@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import Pruning, StudySpec
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import Pruning, StudySpec
 from tunefleet_master.pruning.registry import PRUNERS
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.random import RandomSampler

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from tunefleet.space import Configuration, Space
-from tunefleet.spec import StudySpec
+from tunefleet.study.space import Configuration, Space
+from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import History
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.simulation.table import Table

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tunefleet.telemetry import INPUT_SHIFT, VAL_SEEN
+from tunefleet.protocol.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.inputs import InputProbe
 from tunefleet_worker.watching.seen import MAX_SIGNATURES
 from tunefleet_worker.watching.signatures import signatures

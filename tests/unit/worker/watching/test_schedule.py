@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunefleet.telemetry import MAX_RECORDS
+from tunefleet.protocol.telemetry import MAX_RECORDS
 from tunefleet_worker.watching.schedule import EVERY, is_kept, next_watched
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunefleet import LocalTrial
-from tunefleet.telemetry import HOT_START, RATIO_BAND, Telemetry
+from tunefleet.protocol.telemetry import HOT_START, RATIO_BAND, Telemetry
 from tunefleet_worker.tasks.image_classification import image_classification
 
 RATES = {

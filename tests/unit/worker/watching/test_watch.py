@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tunefleet.errors import InvalidInput
-from tunefleet.telemetry import MAX_BYTES, MAX_TENSORS, Telemetry
+from tunefleet.protocol.telemetry import MAX_BYTES, MAX_TENSORS, Telemetry
 from tunefleet_worker.watching import Watch
 from tunefleet_worker.watching.measures import PARAMETER_SAMPLE, sample
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from tunefleet.data.one_fold import split_for_fold
 from tunefleet.data.seal import log_opening
 from tunefleet.model import Model, did_you_mean
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 from tunefleet_worker.tasks.datasets.digits import digits
 from tunefleet_worker.tasks.datasets.fashion_mnist import fashion_mnist
 from tunefleet_worker.tasks.datasets.mnist1d import mnist1d

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tunefleet.data.split import split_indices as split_positions
-from tunefleet.spec import DataSpec
+from tunefleet.study.spec import DataSpec
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""How often the doctor was right: counts with their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.fault_cases.faults import FAULTS
+from benchmarks.fault_cases.parts import RunRecord
+
+from tunefleet_master.diagnosis.finding import Finding
+from tunefleet_master.diagnosis.training.curve import TrialCurve
+from tunefleet_master.diagnosis.training.findings import TRIAL_RULES, is_alarm, trial_findings
+
+Z = 1.959964  # of a 95 % interval
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many."""
+
+    n: int
+    of: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's interval of 95 % (Wilson 1927), which also holds where none or all are counted."""
+        if not self.of:
+            return 0.0, 1.0
+        share, spread = self.n / self.of, Z * Z / self.of
+        middle = (share + spread / 2) / (1 + spread)
+        half = Z / (1 + spread) * math.sqrt(share * (1 - share) / self.of + spread / (4 * self.of))
+        return max(0.0, middle - half), min(1.0, middle + half)
+
+    def __str__(self) -> str:
+        """Count, percentage and interval."""
+        low, high = self.interval
+        return f"{self.n}/{self.of} ({low:.0%} to {high:.0%})" if self.of else "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A patient's chart, and what the doctor says of it."""
+
+    chart: RunRecord
+    findings: Sequence[Finding]
+
+    @property
+    def alarms(self) -> set[str]:
+        """The codes of warnings and of what is graver."""
+        return {finding.code for finding in self.findings if is_alarm(finding)}
+
+    @property
+    def fault(self) -> str | None:
+        """What was planted."""
+        return self.chart.patient.fault
+
+    @property
+    def is_named(self) -> bool:
+        """Whether an alarm is one by which the fault is known."""
+        return self.fault is not None and bool(self.alarms & set(FAULTS[self.fault].signs))
+
+
+def diagnosed(chart: RunRecord) -> Diagnosis:
+    """What all rules say."""
+    patient = chart.patient if chart.patient.fault is None else FAULTS[chart.patient.fault].settings(chart.patient)
+    settings = patient.settings
+    curve = TrialCurve(
+        points=[(step, metrics) for step, metrics in enumerate(chart.curve)],
+        metric="val_accuracy",
+        maximised=True,
+        steps=settings.epochs,
+        params={
+            **{"lr": settings.lr, "optimizer": settings.optimizer, "batch_size": settings.batch_size},
+            **{"dropout": settings.dropout, "weight_decay": settings.weight_decay},
+        },
+        update_ratios=chart.update_ratios,
+    )
+    return Diagnosis(chart, trial_findings(curve))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFigures:
+    """One rule: of the runs with a fault that it should name, how many it does; its alarms among healthy ones."""
+
+    code: str
+    faults: tuple[str, ...]
+    detected: Share
+    false_alarms: Share
+    notes: Share
+    """How many healthy runs it says something of that is no alarm."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultFigures:
+    """One fault: how many of its runs have any alarm, and one that names it."""
+
+    fault: str
+    detected: Share
+    named: Share
+    said: dict[str, int]
+    """How often each rule raised an alarm."""
+
+
+def rule_figures(found: Sequence[Diagnosis]) -> list[RuleFigures]:
+    """Of each rule, in their order."""
+    return [_of_rule(rule.code, found) for rule in TRIAL_RULES]
+
+
+def _of_rule(code: str, found: Sequence[Diagnosis]) -> RuleFigures:
+    faults = tuple(name for name, fault in FAULTS.items() if code in fault.signs)
+    well = [each for each in found if each.fault is None]
+    return RuleFigures(
+        code,
+        faults,
+        detected=_share(code in each.alarms for each in found if each.fault in faults),
+        false_alarms=_share(code in each.alarms for each in well),
+        notes=_share(any(f.code == code and not is_alarm(f) for f in each.findings) for each in well),
+    )
+
+
+def fault_figures(found: Sequence[Diagnosis]) -> list[FaultFigures]:
+    """Of each fault, in their order."""
+    return [_of_fault(fault, [each for each in found if each.fault == fault]) for fault in FAULTS]
+
+
+def _of_fault(fault: str, found: Sequence[Diagnosis]) -> FaultFigures:
+    said = {rule.code: sum(rule.code in each.alarms for each in found) for rule in TRIAL_RULES}
+    return FaultFigures(
+        fault,
+        detected=_share(bool(each.alarms) for each in found),
+        named=_share(each.is_named for each in found),
+        said={code: n for code, n in said.items() if n},
+    )
+
+
+def overall(found: Sequence[Diagnosis]) -> tuple[Share, Share]:
+    """How many sick runs have an alarm, and how many healthy ones."""
+    sick = _share(bool(each.alarms) for each in found if each.fault is not None)
+    return sick, _share(bool(each.alarms) for each in found if each.fault is None)
+
+
+def _share(said: Iterable[bool]) -> Share:
+    answers = list(said)
+    return Share(sum(answers), len(answers))

@@ -1,0 +1,1 @@
+"""The commands of `tunefleet-master` that do not serve."""

@@ -1,0 +1,80 @@
+"""`tunefleet-master doctor`: what this installation is, and whether what it has stored is sound."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from tunefleet import __version__
+from tunefleet.cli import output
+from tunefleet.client.journal import entries
+from tunefleet.errors import NotFound
+from tunefleet_master.services.audit.acknowledged_writes import AcknowledgedWrites
+from tunefleet_master.services.audit.doctor import Check, verify
+from tunefleet_master.settings import Settings
+from tunefleet_master.storage.blobs import BlobStore
+from tunefleet_master.storage.database import Database
+from tunefleet_master.storage.engine import sqlite_module
+
+MAX_SHOWN = 20  # violations of one promise; a broken database has as many as it has rows
+
+
+def facts(settings: Settings) -> dict[str, str]:
+    """What a person who helps would ask first."""
+    return {
+        "tunefleet": __version__,
+        "python": platform.python_version(),
+        "sqlite": str(sqlite_module().sqlite_version),
+        "data": str(settings.data),
+        "database": settings.database_url.partition("@")[2] or settings.database_url,
+    }
+
+
+def checks(settings: Settings, journals: Sequence[Path]) -> list[Check]:
+    """Check what is stored, beside a master that may be running.
+
+    Raises:
+        NotFound: there is no database. InvalidInput: a journal is none. StorageUnusable: the database cannot be read.
+    """
+    promises = AcknowledgedWrites()
+    for journal in journals:
+        promises.take(entries(journal))
+    with opened(settings) as database:
+        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=promises))
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """A database that is there, to be read beside a master that may be running; raises NotFound, StorageUnusable."""
+    lock = settings.lock_file
+    if not settings.data.is_dir() or (lock is not None and not lock.with_suffix("").exists()):
+        raise NotFound(
+            f"there is no database {settings.database_url} with its files in {settings.data}.",
+            hint="Name them with --data and --database, as the master was started.",
+        )
+    database = Database(settings.database_url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def show(found: Sequence[Check], *, as_json: bool) -> bool:
+    """Print the checks; whether all of them are without a violation."""
+    n_violations = sum(len(check.violations) for check in found)
+    if as_json:
+        output.print_json({"violations": n_violations, "checks": [_shown(check) for check in found]})
+        return n_violations == 0
+    rows = [[check.invariant, check.promise, check.n_checked, len(check.violations)] for check in found]
+    output.console().print(output.table(["", "promise", "checked", "violations"], rows))
+    for check in found:
+        for violation in check.violations[:MAX_SHOWN]:
+            output.say(f"{check.invariant}: {violation}")
+    return n_violations == 0
+
+
+def _shown(check: Check) -> dict[str, object]:
+    return {**asdict(check), "violations": list(check.violations[:MAX_SHOWN]), "n_violations": len(check.violations)}

@@ -1,0 +1,48 @@
+"""`tunefleet-master replay`: every proposal of a study, made again and compared."""
+
+from __future__ import annotations
+
+import sys
+
+from tunefleet.cli import output
+from tunefleet_master.commands.doctor import opened
+from tunefleet_master.services.audit.replay import Replay, replay
+from tunefleet_master.settings import Settings
+from tunefleet_master.storage import studies
+
+MAX_SHOWN = 20
+
+
+def replayed(settings: Settings, name: str) -> Replay:
+    """Replay a study, beside a master that may be running.
+
+    Raises:
+        NotFound: there is no database, or no such study. StorageUnusable: the database cannot be read.
+    """
+    with opened(settings) as database:
+        return database.read(lambda uow: replay(uow, studies.get(uow.connection, name), progress=_progress))
+
+
+def show(found: Replay, name: str, *, as_json: bool) -> bool:
+    """Print what came out; whether all of it is as it was."""
+    if as_json:
+        output.print_json(
+            {
+                "study": name,
+                "same": found.n_same,
+                "by_hand": found.n_by_hand,
+                "differing": list(found.differing),
+                "skipped": list(found.skipped),
+            }
+        )
+        return not found.differing
+    for sentence in [*found.differing[:MAX_SHOWN], *found.skipped]:
+        output.say(sentence)
+    by_hand = f"; {found.n_by_hand} were asked for by hand" if found.n_by_hand else ""
+    output.say(f"{found.n_same} proposals came out as they were, {len(found.differing)} did not{by_hand}.")
+    return not found.differing
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done} of {total}", end="" if done < total else "\n", file=sys.stderr, flush=True)

@@ -1,0 +1,139 @@
+"""`tunefleet simulate`: a study run again on a table of its finished trials, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunefleet.cli import output
+from tunefleet.client.study_file import read_study
+from tunefleet.errors import InvalidInput, Problem
+from tunefleet.model import did_you_mean
+from tunefleet.rules.pruning import READS
+from tunefleet.rules.review import review
+from tunefleet.study.durations import spoken
+from tunefleet.study.spec import Pruning, StudySpec
+from tunefleet_master.pruning.registry import PRUNERS
+from tunefleet_master.search.registry import POPULATIONS, SAMPLERS
+from tunefleet_master.simulation import comparison, exported
+from tunefleet_master.simulation.comparison import Finding
+from tunefleet_master.simulation.exported import Exported
+
+SIMULATED_SAMPLERS = ("auto", *SAMPLERS)
+SIMULATED_PRUNERS = ("none", *PRUNERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What is simulated: the study, its table, and who takes part.
+
+    Attributes:
+        specs: the study once for each sampler and pruner.
+        table: of its finished trials.
+        n_trials: how many trials each of them runs.
+    """
+
+    specs: Sequence[StudySpec]
+    table: Exported
+    n_trials: int
+
+
+def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Sequence[str]) -> Rehearsal:
+    """Read the files, and put the contestants together: those named, else the study's own beside random search.
+
+    The study's budget of trials is kept as far as the table has trials for it.
+
+    Raises:
+        InvalidInput: a file cannot be used, there is no such sampler or pruner, or one cannot run this study.
+    """
+    spec = read_study(study).spec
+    if spec.several_objectives:
+        rule = "cannot be simulated yet: searches are compared by one value; name one of them as `objective`"
+        raise InvalidInput([Problem("objectives", rule)])
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput([Problem(exported.FIELD, f"cannot be read: {error}")]) from error
+    known = exported.read(text, spec)
+    for option, names, every in (("--sampler", samplers, SIMULATED_SAMPLERS), ("--pruner", pruners, SIMULATED_PRUNERS)):
+        for name in names:
+            _check(option, name, every)
+    _refuse_populations(samplers or [spec.search.sampler])
+    named = samplers or list(dict.fromkeys([spec.search.sampler, "random"]))
+    stopping = pruners or list(dict.fromkeys([spec.pruning.pruner, "none"]))
+    specs = [_variant(spec, sampler, pruner) for sampler in named for pruner in _usable(stopping, known, pruners)]
+    n_rows = len(known.table.trainings)
+    return Rehearsal(specs, known, min(spec.budget.trials or n_rows, n_rows))
+
+
+def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -> None:
+    """Simulate, and print what was found: the quickest first."""
+    spec, table = rehearsal.specs[0], rehearsal.table
+    if spec.stages:
+        output.say("The study's stages are not simulated: every trial comes from the whole space and runs in full.")
+    for reason, n in table.left_out.items():
+        output.say(f"{n} trials left out: {reason}")
+    findings = list(
+        comparison.found(rehearsal.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=rehearsal.n_trials)
+    )
+    findings.sort(key=lambda finding: (-finding.n_good, finding.s_to_good or 0.0))
+    good = comparison.good_value(table, spec)
+    if as_json:
+        facts = {"table_trials": len(table.table.trainings), "trials": rehearsal.n_trials, "workers": n_workers}
+        output.print_json({**facts, "seeds": n_seeds, "good": good, "findings": [asdict(each) for each in findings]})
+        return
+    columns = ["sampler", "pruner", "best", f"5 % in {n_seeds} seeds", "after trials", "after", "work"]
+    output.console().print(output.table(columns, [_row(finding) for finding in findings]))
+    output.say(
+        f"{rehearsal.n_trials} trials on {n_workers} workers, medians over {n_seeds} seeds; `5 %`: a value as good as "
+        f"{output.cell(good)}, which the best 5 % of the table's trials reach. Times are the table's own."
+    )
+
+
+def _row(finding: Finding) -> list[object]:
+    after = None if finding.s_to_good is None else spoken(finding.s_to_good)
+    trials = finding.trials_to_good
+    return [finding.sampler, finding.pruner, finding.best, finding.n_good, trials, after, spoken(finding.work_s)]
+
+
+def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> Sequence[str]:
+    """The pruners that the table can show; those that were asked for by name must be among them."""
+    if known.has_curves:
+        return stopping
+    if any(pruner != "none" for pruner in asked):
+        rule = (
+            "has no learning curves, on which a pruner decides; export them with "
+            "`tunefleet export STUDY json --curves`, or leave --pruner out"
+        )
+        raise InvalidInput([Problem(exported.FIELD, rule)])
+    return ["none"]
+
+
+def _variant(spec: StudySpec, sampler: str, pruner: str) -> StudySpec:
+    """The study with another sampler and pruner, as far as it says how that one works."""
+    plain: dict[str, Any] = spec.to_json()
+    written = spec.pruning.model_dump(exclude_unset=True)
+    pruning = {name: value for name, value in written.items() if name in READS[Pruning(pruner=pruner).pruner]}  # type: ignore[arg-type]
+    search = {"seed": spec.search.seed, "sampler": sampler}
+    variant = StudySpec.parse({**plain, "search": search, "pruning": {**pruning, "pruner": pruner}})
+    if problems := review(variant).problems:
+        raise InvalidInput(list(problems))
+    return variant
+
+
+def _refuse_populations(samplers: Sequence[str]) -> None:
+    for name in samplers:
+        if name in POPULATIONS:
+            rule = (
+                "is not simulated: its trials go on from each other's checkpoints, of which a table knows nothing; "
+                "name other samplers, such as --sampler tpe"
+            )
+            raise InvalidInput([Problem("--sampler", rule, repr(name))])
+
+
+def _check(option: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        rule = f"there is no such {option.lstrip('-')} to simulate{did_you_mean(name, list(known))}"
+        raise InvalidInput([Problem(option, rule, repr(name))])

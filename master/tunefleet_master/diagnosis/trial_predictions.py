@@ -1,0 +1,39 @@
+"""A trial and what its model says of held-out samples, which no model of it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tunefleet.protocol.predictions import Picture, Predictions, SampleId
+
+
+@dataclass(frozen=True)
+class TrialPredictions:
+    """A trial by its number, with its predictions."""
+
+    trial: int
+    predictions: Predictions
+
+    @cached_property
+    def places(self) -> Mapping[SampleId, int]:
+        """Where each sample stands among its predictions."""
+        return {each: place for place, each in enumerate(self.predictions.ids)}
+
+
+def contradiction(witness: TrialPredictions, classes: Sequence[str], *, labels: Mapping[SampleId, int]) -> str | None:
+    """Why a trial cannot be looked at beside better ones, of which classes and labels are known; None: it can."""
+    said = witness.predictions
+    if said.classes != classes:
+        return f"trial {witness.trial} has other classes than better trials."
+    for each, label in zip(said.ids, said.labels, strict=True):
+        if labels.get(each, label) != label:
+            return f"trial {witness.trial} has another label for sample {each!r} than better trials."
+    return None
+
+
+def picture_of(sample: SampleId, witnesses: Sequence[TrialPredictions]) -> Picture | None:
+    """The picture of a sample that one of them has kept."""
+    kept = (it.predictions.pictures.get(it.places[sample]) for it in witnesses if sample in it.places)
+    return next((picture for picture in kept if picture is not None), None)

@@ -1,0 +1,155 @@
+"""The search for the point that is most worth trying, in spaces of reals, integers, choices and conditions.
+
+Random points of the whole space and mutations of the best known ones are judged; from the best of them a local search
+climbs on, over all values of each discrete axis and along the gradient of the real ones in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tunefleet_master.search.axes import Mask, Points
+from tunefleet_master.search.gaussian_process.acquisition import FeasibilityWeightedAcquisition
+from tunefleet_master.search.gaussian_process.kernel import Array, Indices
+from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
+
+MAX_SWEEPS = 12  # over the discrete axes within a round; mostly three to six
+MIN_GAIN = 1e-6  # of the logarithm, below which a step up is rounding
+CHUNK = 64  # points of which it is looked up together whether they are new
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBudget:
+    """How many points are looked at to begin with: `spread` over the space, `mutations` of each known point; and from
+    how many `starts` the local search climbs, in at most so many `rounds` of discrete and real steps in turn, with at
+    most so many `iterations` along the gradient in each.
+    """
+
+    spread: int
+    mutations: int
+    starts: int
+    rounds: int
+    iterations: int
+
+
+class AcquisitionOptimizer:
+    """One search."""
+
+    def __init__(
+        self,
+        acquisition: FeasibilityWeightedAcquisition,
+        neighbourhood: Neighbourhood,
+        *,
+        box: Box,
+        generator: np.random.Generator,
+    ) -> None:
+        self._acquisition = acquisition
+        self._neighbourhood = neighbourhood
+        self._box = box
+        self._generator = generator
+        self._points: list[Points] = []
+        self._values: list[Array] = []
+
+    def best(self, known: Points, *, budget: SearchBudget, is_new: Callable[[Points], Mask]) -> Points | None:
+        """The best point (d,) of which `is_new` is true; None if none was found.
+
+        `known` (k, d) are the best points so far, near which the search looks, too.
+        """
+        points, values = self._starts(known, budget)
+        for _ in range(budget.rounds):
+            points, before = self._swept(points, values)
+            points, values = self._risen(points, before, iterations=budget.iterations)
+            if not self._neighbourhood.has_steps or np.all(values <= before + MIN_GAIN):
+                break
+        return self._best_new(is_new)
+
+    def _judged(self, points: Points) -> Array:
+        values = self._acquisition(points)
+        self._points.append(points)
+        self._values.append(values)
+        return values
+
+    def _starts(self, known: Points, budget: SearchBudget) -> tuple[Points, Array]:
+        """Half of them the best spread ones, the others the best of all, since mutations tend to be alike."""
+        spread = self._neighbourhood.spread(self._generator, self._box, n=budget.spread)
+        near = self._neighbourhood.mutations(self._generator, known, box=self._box, n=budget.mutations)
+        points = np.vstack([spread, near])
+        values = self._judged(points)
+        far = self._best_allowed(spread, values[: len(spread)], n=budget.starts // 2)
+        best = self._best_allowed(points, values, n=budget.starts)
+        chosen = np.concatenate([far, best[~np.isin(best, far)]])[: budget.starts]
+        return points[chosen], values[chosen]
+
+    def _best_allowed(self, points: Points, values: Array, *, n: int) -> Indices:
+        """The n best that the constraints allow, the best first; constraints are slow, and worked out for few."""
+        order = np.argsort(-values, kind="stable")
+        found: list[Indices] = []
+        for begin in range(0, len(order), CHUNK):
+            some = order[begin : begin + CHUNK]
+            found.append(some[self._neighbourhood.allowed(points[some])])
+            if sum(map(len, found)) >= n:
+                break
+        return np.concatenate([*found, np.empty(0, dtype=np.int64)])[:n]
+
+    def _swept(self, points: Points, values: Array) -> tuple[Points, Array]:
+        """After the best step along a discrete axis, again and again, from each point by itself."""
+        points, values = points.copy(), values.copy()
+        climbing = np.arange(len(points))
+        for _ in range(MAX_SWEEPS):
+            near, owners = self._neighbourhood.neighbours(points[climbing], self._box)
+            if not len(near):
+                break
+            worth = self._judged(near)
+            still = []
+            for i, start in enumerate(climbing):
+                above = np.flatnonzero((owners == i) & (worth > values[start] + MIN_GAIN))
+                for top in above[self._best_allowed(near[above], worth[above], n=1)]:
+                    points[start], values[start] = near[top], worth[top]
+                    still.append(start)
+            climbing = np.array(still, dtype=np.int64)
+            if not len(climbing):
+                break
+        return points, values
+
+    def _risen(self, points: Points, values: Array, *, iterations: int) -> tuple[Points, Array]:
+        """After L-BFGS along the real axes, from all points at once: the sum of functions of separate variables."""
+        from scipy.optimize import minimize
+
+        axes = self._acquisition.features.real_axes
+        if not len(axes):
+            return points, values
+        is_active = ~np.isnan(points[:, axes])
+
+        def descent(flat: Array) -> tuple[float, Array]:
+            moved = points.copy()
+            moved[:, axes] = np.where(is_active, flat.reshape(len(points), -1), np.nan)
+            value, gradient = self._acquisition.with_gradient(moved)
+            return -float(value.sum()), -np.where(is_active, gradient, 0.0).ravel()
+
+        found = minimize(
+            descent,
+            np.nan_to_num(points[:, axes], nan=0.5).ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=list(zip(self._box.low[axes], self._box.high[axes], strict=True)) * len(points),
+            options={"maxiter": iterations},
+        )
+        moved = points.copy()
+        moved[:, axes] = np.where(is_active, found.x.reshape(len(points), -1), np.nan)
+        moved = self._neighbourhood.canonical(np.where(np.isnan(moved), 0.5, moved))
+        worth = self._judged(moved)
+        better = (worth > values) & self._neighbourhood.allowed(moved)
+        return np.where(better[:, None], moved, points), np.where(better, worth, values)
+
+    def _best_new(self, is_new: Callable[[Points], Mask]) -> Points | None:
+        points, values = np.vstack(self._points), np.concatenate(self._values)
+        order = np.argsort(-values, kind="stable")
+        for begin in range(0, len(order), CHUNK):
+            some = points[order[begin : begin + CHUNK]]
+            new = np.flatnonzero(is_new(some))
+            if len(new):
+                return np.asarray(some[new[0]])
+        return None

@@ -1,0 +1,1 @@
+"""Running trials: claims, leases, reports, ends, and what they lead to."""

@@ -1,0 +1,249 @@
+"""Moving trials and studies from state to state, with everything that follows: events, pauses, the end of a study."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from pydantic import JsonValue
+
+from tunefleet.errors import IllegalTransition, LeaseLost
+from tunefleet.logs import about
+from tunefleet.protocol import Failure, PreflightReport, PreflightState, StudyState, TrialState
+from tunefleet.study.space import Configuration
+from tunefleet_master.lifecycle import (
+    SAME_EXCEPTION_LIMIT,
+    Verdict,
+    check_study_transition,
+    end_of_failure,
+)
+from tunefleet_master.search.segment import Segment
+from tunefleet_master.services.execution.curves import values_of
+from tunefleet_master.storage import studies, trials
+from tunefleet_master.storage.subscriptions import CLAIMS, PLANNER, events_of
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+from tunefleet_master.storage.values import Study, Trial
+
+log = logging.getLogger(__name__)
+
+
+def verdict_of_failure(
+    trial: Trial,
+    study: Study,
+    *,
+    failure: Failure,
+    message: str,
+    exception: str | None = None,
+    attempt_open: bool = False,
+) -> Verdict:
+    """The verdict on an attempt that failed, was lost or was given back."""
+    failures = Counter(trial.failures)
+    failures[failure] += 1
+    end = end_of_failure(failure, failures=failures, retry=study.spec.retry, stop=trial.stop)
+    if end.failure is Failure.LOST and failure is not Failure.LOST:
+        message = f"{message} (retry.lost is {study.spec.retry.lost})"
+    text = trial.stop_message if trial.stop is not None else message
+    return Verdict(end, text, failures, exception, attempt_open=attempt_open)
+
+
+def end_attempt(
+    uow: UnitOfWork,
+    trial: Trial,
+    study: Study,
+    *,
+    verdict: Verdict,
+    value: float | None = None,
+    report: PreflightReport | None = None,
+) -> Study:
+    """Carry out a verdict on a trial that this transaction has locked; returns the study as it is then.
+
+    Args:
+        uow: the request's.
+        trial: as it was read, but for the steps and metrics that its whole curve gives it.
+        study: the trial's.
+        verdict: how the attempt ends.
+        value: the result; None: the attempt brought none.
+        report: what a preflight found.
+
+    Raises:
+        LeaseLost: the trial has moved on since it was read.
+    """
+    if not trials.end(uow.connection, trial, verdict, now=uow.now, value=value):
+        raise lease_lost(trial, trial.attempt)
+    announce(uow, study, trial, state=verdict.end.state, failure=verdict.end.failure, message=verdict.message)
+    if verdict.end.state is TrialState.WAITING:
+        uow.notify_after_commit(CLAIMS)
+    elif verdict.end.state is TrialState.PAUSED or trial.member is not None or study.folds > 1:
+        uow.notify_after_commit(
+            PLANNER
+        )  # its study may go on otherwise, or its member or configuration, and somebody may wait
+    if trial.is_preflight:
+        return _settle_preflight(uow, study, verdict=verdict, report=report)
+    if verdict.exception is not None and study.state is StudyState.RUNNING:
+        study = _pause_if_broken(uow, study, verdict)
+    return complete_if_done(uow, study)
+
+
+def announce(
+    uow: UnitOfWork,
+    study: Study,
+    trial: Trial,
+    *,
+    state: TrialState,
+    failure: Failure | None = None,
+    message: str = "",
+) -> None:
+    """Record a trial's new state as an event; a preflight's is one of the study, and no sampler's."""
+    data: dict[str, JsonValue] = {
+        **_result_of(study, trial),
+        "steps": 0 if trial.last_step is None else trial.last_step + 1,
+        "failure": failure,
+        "message": message,
+        "worker": trial.worker,
+        "attempt": trial.attempt,
+    }
+    if trial.is_preflight:
+        uow.record(study.id, f"preflight.{state}", trial=None, data=data)
+    else:
+        uow.record(study.id, f"trial.{state}", trial=trial.number, data=data)
+    uow.notify_after_commit(events_of(study.name))
+
+
+def _result_of(study: Study, trial: Trial) -> dict[str, JsonValue]:
+    """What an event says of a trial's result; with several objectives also the others' values, and broken outcomes."""
+    values = values_of(study.spec, trial)
+    if values is None:
+        return {"value": trial.value}
+    return {"value": trial.value, "values": [*values], "broken": [*study.spec.broken_outcomes(trial.metrics)]}
+
+
+def announce_new(
+    uow: UnitOfWork,
+    study: Study,
+    new: Mapping[int, Configuration],
+    *,
+    segments: Mapping[int, Segment] | None = None,
+) -> None:
+    """Record new trials, or new configurations in the place of waiting ones, as events, by their numbers.
+
+    With the configurations, and with the places of segments in their population, a study's events are all that a
+    sampler needs to know.
+    """
+    for number, params in new.items():
+        data = {
+            "params": params,
+            "value": None,
+            "steps": 0,
+            "failure": None,
+            "message": "",
+            "worker": None,
+            "attempt": 0,
+        }
+        if segments and number in segments:
+            data["segment"] = asdict(segments[number])
+        uow.record(study.id, f"trial.{TrialState.WAITING}", trial=number, data=data)
+    uow.notify_after_commit(events_of(study.name))
+
+
+def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str = "") -> Study:
+    """Move a study that this transaction has read; one that is already there stays as it is.
+
+    Raises:
+        IllegalTransition: there is no such arrow, or somebody else moved the study first.
+    """
+    if study.state is new:
+        return study
+    check_study_transition(study.state, new, name=study.name)
+    if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
+        raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
+    uow.record(study.id, f"study.{new}", trial=None, data={"message": message})
+    log.info("study %s is %s%s", study.name, new, message and f": {message}", extra=about(study=study.name))
+    for topic in (PLANNER, CLAIMS, events_of(study.name)):
+        uow.notify_after_commit(topic)
+    return studies.by_id(uow.connection, study.id)
+
+
+def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
+    """Complete a study that has spent its budget, or its sampler's configurations, and has no trial left to finish."""
+    if not _is_spent(uow, study):
+        return study
+    # Two masters that end the last two trials at the same time come here one after the other, and the second one sees
+    # that nothing is left.
+    study = studies.lock(uow.connection, study.id)
+    if not _is_spent(uow, study) or studies.has_unfinished(uow.connection, study.id):
+        return study
+    return change_study(uow, study, StudyState.COMPLETE, message=_why_done(uow, study))
+
+
+def _is_spent(uow: UnitOfWork, study: Study) -> bool:
+    """Whether the study can go on no further than the trials that it has."""
+    if study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+        return False
+    return study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
+
+
+def out_of_time(uow: UnitOfWork, study: Study) -> bool:
+    """Whether the study has used up its hours."""
+    return study.budget.hours is not None and study.elapsed_s(uow.now) >= study.budget.hours * 3600
+
+
+def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
+    """The error for a write of an attempt that does not hold the trial."""
+    if attempt != trial.attempt:
+        return LeaseLost(
+            f"attempt {attempt} of trial {trial.id} does not hold it: the newest is attempt {trial.attempt}.",
+            hint="Drop the work; another worker has the trial.",
+        )
+    return LeaseLost(
+        f"attempt {attempt} of trial {trial.id} is over: the trial is {trial.state}.",
+        hint="Drop the work.",
+    )
+
+
+def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report: PreflightReport | None) -> Study:
+    """Let the study begin when its preflight has passed, and hold it when that has failed for good."""
+    state = verdict.end.state
+    if state not in (TrialState.COMPLETE, TrialState.FAILED):
+        return study
+    study = studies.lock(uow.connection, study.id)
+    if study.is_checked:  # it was let run meanwhile
+        return study
+    new = PreflightState.PASSED if state is TrialState.COMPLETE else PreflightState.BLOCKED
+    text = None if report is None else report.model_dump_json()
+    studies.end_preflight(uow.connection, study.id, new, report=text, now=uow.now)
+    study = studies.by_id(uow.connection, study.id)
+    for topic in (PLANNER, CLAIMS):
+        uow.notify_after_commit(topic)
+    if new is PreflightState.PASSED or study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+        return study
+    why = f"{verdict.end.failure}: {verdict.message}" if report is None else report.finding
+    message = (
+        f"the preflight failed: {why.rstrip('. ')}. `tunefleet show {study.name}` has all that was looked at. Mend it "
+        f"and submit it under another name, or `tunefleet rm {study.name}` first; to look once more, `tunefleet resume "
+        f"{study.name}`; to go on all the same, `tunefleet resume {study.name} --anyway`."
+    )
+    return change_study(uow, study, StudyState.BLOCKED, message=message)
+
+
+def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
+    exception = verdict.exception or ""
+    if trials.n_with_exception(uow.connection, study, exception, since=study.started_at) < SAME_EXCEPTION_LIMIT:
+        return study
+    what = "trials" if study.folds == 1 else "configurations"
+    message = (
+        f"the same exception in {SAME_EXCEPTION_LIMIT} {what}: {exception}: {verdict.message.rstrip('. ')}. "
+        f"If the code is at fault, mend it and submit it under another name, or `tunefleet rm {study.name}` first; "
+        f"if not, `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
+    )
+    return change_study(uow, study, StudyState.PAUSED, message=message)
+
+
+def _why_done(uow: UnitOfWork, study: Study) -> str:
+    if study.trials_left == 0:
+        each = f" of {study.folds} folds each" if study.folds > 1 else ""
+        return f"the budget of {study.budget.trials} {'configurations' if each else 'trials'}{each} is spent"
+    if out_of_time(uow, study):
+        return f"the budget of {study.budget.hours:g} hours is spent"
+    return f"the {study.sampler} sampler has no further configuration"

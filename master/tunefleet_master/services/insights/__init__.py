@@ -1,0 +1,1 @@
+"""Reading what a study shows: findings, importance, fronts, predictions, telemetry."""

@@ -1,0 +1,1 @@
+"""Planning trials: proposals, stages, promotion, races, and edits of a study."""

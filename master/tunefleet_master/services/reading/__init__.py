@@ -1,0 +1,1 @@
+"""Studies, trials and workers as users read them."""

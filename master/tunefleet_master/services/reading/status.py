@@ -1,0 +1,24 @@
+"""Everything that the first page shows."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from tunefleet.protocol import StatusView
+from tunefleet_master.services.reading import workers
+from tunefleet_master.services.reading.views import study_views
+from tunefleet_master.storage import studies
+from tunefleet_master.storage.unit_of_work import UnitOfWork
+
+MAX_STUDIES = 50
+
+
+def read(uow: UnitOfWork) -> StatusView:
+    """The newest studies and the fleet."""
+    newest = studies.page(uow.connection, before_id=None, limit=MAX_STUDIES)
+    return StatusView(
+        version=version("tunefleet"),
+        now=uow.now,
+        studies=study_views(uow, newest),
+        workers=workers.page(uow),
+    )

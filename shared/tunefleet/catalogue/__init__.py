@@ -1,0 +1,1 @@
+"""Facts that stand once, one row each: samplers, pruners, tasks, optimizers, schedules, recipes."""

@@ -1,0 +1,101 @@
+"""What `tunefleet doctor STUDY` does: print findings, and make the edits that they propose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tunefleet.cli import output
+from tunefleet.cli.findings import finding_lines, flow, show_findings, waited_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import JsonValue
+
+    from tunefleet.client.study import Study
+    from tunefleet.protocol.findings import FindingView
+
+
+def examine(study: Study, *, apply: str | None, trial: int | None, wait_s: float, as_json: bool) -> None:
+    """Show what a study or a trial shows, or apply what findings of a code propose.
+
+    Raises:
+        InvalidInput: no finding has the code, or those that have it propose no edit; or both are asked for.
+        NotFound: no such trial. Conflict: the study cannot be edited so now.
+    """
+    if trial is not None and apply is not None:
+        from tunefleet.errors import InvalidInput, Problem
+
+        raise InvalidInput([Problem("--apply", "is for what the study shows; leave --trial out")])
+    if trial is not None:
+        show_trial_findings(study, trial, as_json=as_json)
+    elif apply is not None:
+        treat(study, apply, wait_s=wait_s, as_json=as_json)
+    else:
+        show_findings(study, wait_s=wait_s, as_json=as_json)
+
+
+def show_trial_findings(study: Study, number: int, *, as_json: bool = False) -> None:
+    """Print what the curves of a trial show."""
+    found = study.trial_findings(number)
+    if as_json:
+        output.print_json(found)
+        return
+    out = output.console()
+    for finding in found.findings:
+        for line in finding_lines(finding):
+            out.print(line, markup=False)
+    if not found.findings and not found.unknown:
+        out.print("Nothing is found to be wrong.")
+    for sentence in found.unknown:
+        out.print(f"unknown: {sentence}", markup=False)
+
+
+def treat(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
+    """Make the edits that the findings of a code propose, in one change of the space."""
+    from tunefleet.cli.progress import line
+    from tunefleet.protocol import StudyState
+
+    edit, skipped = proposed(waited_for(study, wait_s=wait_s).findings, code)
+    view = study.edit(space=edit)
+    if as_json:
+        output.print_json(view)
+        return
+    for name, parameter in edit.items():
+        output.say(f"{name} is now {flow(parameter)}")
+    for name in skipped:
+        output.say(f"Another edit of {name} is left; look again when trials of the new space have ended.")
+    output.say(line(view))
+    if view.state is StudyState.COMPLETE:
+        output.say(f"It is complete; give it trials for the new space: tunefleet edit {view.name} --trials N")
+
+
+def proposed(findings: Sequence[FindingView], code: str) -> tuple[dict[str, JsonValue], list[str]]:
+    """The edits of all findings with a code, and the parameters for which there is another one; the first one counts.
+
+    Raises:
+        InvalidInput: no finding has the code, or those that have it propose no edit.
+    """
+    from tunefleet.errors import InvalidInput, Problem
+    from tunefleet.model import did_you_mean
+
+    having = [finding for finding in findings if finding.code == code]
+    if not having:
+        codes = list(dict.fromkeys(finding.code for finding in findings if finding.edit is not None))
+        can = f"Those that can be applied: {', '.join(codes)}." if codes else "None of its findings proposes an edit."
+        problem = Problem(
+            "--apply", f"the study has no such finding{did_you_mean(code, codes) if codes else ''}", repr(code)
+        )
+        raise InvalidInput([problem], hint=can)
+    edit: dict[str, JsonValue] = {}
+    skipped: list[str] = []
+    for finding in having:
+        for name, parameter in (finding.edit or {}).items():
+            if name in edit:
+                skipped.append(name)
+            else:
+                edit[name] = parameter
+    if not edit:
+        problem = Problem("--apply", "no edit of the space mends this finding", repr(code))
+        raise InvalidInput([problem], hint=f"{having[0].sentence} {having[0].remedy}")
+    return edit, list(dict.fromkeys(skipped))

@@ -1,0 +1,1 @@
+"""The Python client of a master, and everything that speaks HTTP."""

@@ -1,0 +1,152 @@
+"""A study's file, YAML or JSON, as a StudySpec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tunefleet.errors import InvalidInput, Problem
+from tunefleet.model import problems_of
+from tunefleet.rules.review import review
+from tunefleet.rules.signature import code_problems
+from tunefleet.study.spec import BUNDLE_PREFIX, Preflight, StudySpec
+from tunefleet.study.yaml import Place, load
+
+MAX_FILE_BYTES = 1_000_000
+_HINT = "`tunefleet check FILE` tells all that it finds; docs and examples show every key."
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """A study, and where in its file everything stands."""
+
+    path: Path
+    spec: StudySpec
+    lines: Mapping[Place, int]
+
+    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems of the study with file and line before their fields."""
+        return [_placed(problem, self.path, self.lines) for problem in problems]
+
+
+def read_study(path: Path | str) -> StudyFile:
+    """Read a study from a `.yaml`, `.yml` or `.json` file; a relative `code` is taken from the file's folder.
+
+    Raises:
+        InvalidInput: the file is not there, does not parse, or breaks rules; each problem names file, line and field.
+    """
+    file = Path(path)
+    data, lines = _parsed(file, _text(file))
+    if not isinstance(data, dict):
+        raise InvalidInput(
+            [Problem(str(file), "a study is a mapping with at least name, objective, run and space")], hint=_HINT
+        )
+    try:
+        spec = StudySpec.model_validate(data)
+    except ValidationError as error:
+        raise InvalidInput([_placed(problem, file, lines) for problem in problems_of(error)], hint=_HINT) from error
+    return StudyFile(file, with_code(spec, lambda code: str((file.parent / code).resolve())), lines)
+
+
+def load_study(path: Path | str) -> StudySpec:
+    """The study of a file, as `read_study` reads it."""
+    return read_study(path).spec
+
+
+def ready_study(path: Path | str) -> StudySpec:
+    """The study of a file that can be submitted as it stands.
+
+    Raises:
+        InvalidInput: as `read_study`, and where the study, its function or its folder of code breaks a rule.
+        NotAvailableYet: it uses what this version cannot run.
+    """
+    file = read_study(path)
+    try:
+        refuse_unready(file.spec)
+    except InvalidInput as error:
+        raise type(error)(file.placed(error.problems), hint=error.hint) from error
+    return file.spec
+
+
+def refuse_unready(spec: StudySpec) -> None:
+    """Raise what `ready_study` does for a study that came from no file."""
+    review(spec).refuse()
+    if problems := code_problems(spec):
+        raise InvalidInput(problems)
+
+
+def with_code(spec: StudySpec, place: Callable[[str], str]) -> StudySpec:
+    """The spec with `run.code` replaced by what `place` makes of it; the same spec when its code is no folder."""
+    code = getattr(spec.run, "code", None)
+    if code is None or code.startswith(BUNDLE_PREFIX):
+        return spec
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"code": place(code)})})
+
+
+def with_preflight(spec: StudySpec, wanted: bool | None) -> StudySpec:
+    """The spec with a preflight or without one, with its own settings where it has some; None: as it is.
+
+    Raises:
+        InvalidInput: it cannot have one.
+    """
+    if wanted is None or wanted == (spec.preflight is not None):
+        return spec
+    changed = spec.model_copy(update={"preflight": Preflight() if wanted else None})
+    review(changed).refuse()
+    return changed
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise InvalidInput([Problem(str(file), f"a study's file has at most {MAX_FILE_BYTES:,} bytes")])
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InvalidInput([Problem(str(file), f"cannot be read: {reason.lower()}")]) from error
+
+
+def _parsed(file: Path, text: str) -> tuple[Any, Mapping[Place, int]]:
+    try:
+        if file.suffix.lower() == ".json":
+            return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant), {}
+        return load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{file}:{mark.line + 1}" if mark else str(file)
+        raise InvalidInput([Problem(place, error.problem or error.context or "is no YAML")]) from error
+    except json.JSONDecodeError as error:
+        raise InvalidInput([Problem(f"{file}:{error.lineno}", f"is no JSON: {error.msg.lower()}")]) from error
+    except RecursionError as error:
+        raise InvalidInput([Problem(str(file), "is nested too deeply")]) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidInput([Problem(str(file), str(error))]) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise ValueError(f"the key {key!r} stands twice")
+        data[key] = value
+    return data
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _placed(problem: Problem, file: Path, lines: Mapping[Place, int]) -> Problem:
+    """The problem with file and line before its field: those of the nearest place that stands in the file."""
+    place = tuple(problem.field.split(".")) if problem.field else ()
+    while place and place not in lines:
+        place = place[:-1]
+    line = lines.get(place)
+    where = f"{file}:{line}" if line and (place or not problem.field) else str(file)
+    return Problem(f"{where}: {problem.field}" if problem.field else where, problem.rule, problem.value)

@@ -1,0 +1,397 @@
+"""The one way to the master: HTTP requests with one layer of retries. No other module imports httpx.
+
+Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a
+timeout, 429, 502, 503 and 504 are tried again, with full jitter and never before `Retry-After`. Another fault of a
+server (500) is tried again a few times, since a master that works may stand behind the same address; everything else is
+an answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from tunefleet import __version__
+from tunefleet.client.answers import URL_HINT, failure, message
+from tunefleet.client.journal import Journal
+from tunefleet.client.retries import MAX_WAIT_S, RetryPolicy
+from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, Problem, TunefleetError, UploadOffset
+from tunefleet.model import Model
+from tunefleet.protocol import API
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | float | bool | None]
+
+CHUNK_BYTES = (
+    1 << 20
+)  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
+CONNECT_S = 10.0
+FAULT_TRIES = 5  # with the waits between them some seconds, in which a balancer finds a master that works
+_AGAIN = frozenset({429, 502, 503, 504})
+_READING = frozenset({"GET", "HEAD"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request; a `content` that is an iterator serves one try."""
+
+    method: str
+    path: str
+    query: Query = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Iterator[bytes] | None = None
+    timeout_s: float | None = None
+
+
+class _Again(Exception):
+    """A try failed in a way that another one may mend; `error` is what to raise when there is none."""
+
+    def __init__(self, error: TunefleetError, *, ordered_s: float | None = None, is_fault: bool = False) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ordered_s = ordered_s
+        self.is_fault = is_fault
+
+
+class Transport:
+    """Requests to one master; may be used by many threads at once.
+
+    Args:
+        url: where the master is, such as `http://127.0.0.1:8765`.
+        token: sent as a bearer token.
+        timeout_s: how long one try may stay without a byte from the master.
+        retry_for_s: how long a call is tried again after its first failure; None: until `stop` is set; 0: not at all.
+        stop: ends all waiting between tries when it is set; calls in hand then raise what they met last.
+        wire: stands in for the network (`httpx.MockTransport`).
+
+    Raises InvalidInput when the URL is none. Every call raises the errors of `tunefleet.errors`: MasterUnreachable when
+    there is no answer after the retries, and otherwise what the master's problem document says.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retry_for_s: float | None = 60.0,
+        stop: threading.Event | None = None,
+        wire: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = _checked(url)
+        self._timeout_s = timeout_s
+        self._retry_for_s = retry_for_s
+        self._longest_wait_s = MAX_WAIT_S
+        self._stop = stop or threading.Event()
+        self._journal = Journal.of_environment()
+        headers = {"User-Agent": f"tunefleet/{__version__}", "Accept": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._client = httpx.Client(
+            base_url=self.url + API,
+            headers=headers,
+            transport=wire,
+            # Reading the system's certificates takes longer than a whole request; without TLS nobody needs them.
+            verify=self.url.startswith("https:"),
+            # A proxy of the environment cannot reach this machine's own loopback address.
+            trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+
+    def with_patience(self, retry_for_s: float | None) -> Self:
+        """The same connections, with calls that are tried again for another time; closing one closes both."""
+        other = copy.copy(self)
+        other._retry_for_s = retry_for_s
+        return other
+
+    def with_longest_wait(self, longest_wait_s: float) -> Self:
+        """The same connections, with waits between two tries that are no longer than this.
+
+        Whoever waits for longer than a lease may find that a claim whose answer was lost has been given to another.
+        """
+        other = copy.copy(self)
+        other._longest_wait_s = longest_wait_s
+        return other
+
+    def with_journal(self, journal: Journal) -> Self:
+        """The same connections, with every acknowledged write in this journal."""
+        other = copy.copy(self)
+        other._journal = journal
+        return other
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        """The transport itself; the block's end closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def get(self, path: str, answer: type[T], *, query: Query | None = None) -> T:
+        """Read something; keys of the query that are None are left out."""
+        return self._answer(Call("GET", path, query=query or {}), answer)
+
+    def post(self, path: str, body: Model, *, answer: type[T], timeout_s: float | None = None) -> T:
+        """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
+        return self._answer(_sending("POST", path, body, timeout_s), answer)
+
+    def patch(self, path: str, body: Model, *, answer: type[T]) -> T:
+        """Change something; fields that were not set in the body are not sent."""
+        return self._answer(_sending("PATCH", path, body), answer)
+
+    def delete(self, path: str) -> None:
+        """Delete something; that it is not there at a second try means that the first one's answer was lost."""
+        call, is_repeat = Call("DELETE", path), False
+
+        def remove() -> None:
+            nonlocal is_repeat
+            try:
+                self._try(call)
+            except NotFound:
+                if not is_repeat:
+                    raise
+                self._note(call, None)
+            except _Again:
+                is_repeat = True
+                raise
+
+        self._persist(remove)
+
+    def put_file(self, path: str, file: Path, *, answer: type[T], query: Query | None = None) -> T:
+        """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
+
+        Raises FileNotFoundError when there is no file.
+        """
+        size_bytes = file.stat().st_size
+        patience = self._patience()
+        offset: int | None = 0
+
+        def upload() -> httpx.Response:
+            nonlocal offset
+            if offset is None:
+                offset = self._held(path, query)
+                if offset:
+                    patience.renew()
+            start, offset = (offset if offset < size_bytes else 0), None
+            headers = _range_of(start, size_bytes)
+            try:
+                return self._try(Call("PUT", path, query or {}, headers, _pieces(file, start), self._timeout_s))
+            except UploadOffset as error:
+                offset = error.offset
+                raise _Again(error) from error
+
+        return message(self._persist(upload, patience).content, answer, url=self.url)
+
+    def download(self, path: str, to: Path, *, sha256: str | None = None) -> None:
+        """Fetch a file; `to` appears when it is whole and has the hash. Goes on behind the last byte after a cut.
+
+        Raises:
+            MasterUnreachable: also when what arrived has another hash.
+            OSError: the folder cannot be written.
+        """
+        to.parent.mkdir(parents=True, exist_ok=True)
+        part = to.with_name(f".{to.name}.{os.getpid()}-{threading.get_ident()}.part")
+        patience = self._patience()
+        try:
+            with part.open("w+b") as out:
+                self._persist(lambda: self._fetch(path, out, patience), patience)
+                out.seek(0)
+                if sha256 is not None and hashlib.file_digest(out, "sha256").hexdigest() != sha256:
+                    raise MasterUnreachable(
+                        f"{self.url}{API}{path} arrived with another hash than the master keeps.", hint="Try again."
+                    )
+            part.replace(to)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def lines(
+        self, path: str, *, query: Query | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[str]]:
+        """The lines of a stream (server-sent events) as they come; connecting is retried, a cut ends the stream."""
+        call = Call("GET", path, query or {}, {"Accept": "text/event-stream", **(headers or {})})
+        response = self._persist(lambda: self._try(call, stream=True))
+        try:
+            yield _until_cut(response)
+        finally:
+            response.close()
+
+    def rest(self, wait_s: float) -> bool:
+        """Wait; True when `stop` ended it."""
+        return self._stop.wait(wait_s)
+
+    def _answer(self, call: Call, answer: type[T]) -> T:
+        return message(self._persist(lambda: self._try(call)).content, answer, url=self.url)
+
+    def _patience(self) -> RetryPolicy:
+        return RetryPolicy(self._retry_for_s, longest_wait_s=self._longest_wait_s)
+
+    def _persist(self, attempt: Callable[[], T], patience: RetryPolicy | None = None) -> T:
+        """Run `attempt` until it returns, raises another error than _Again, or the patience is at its end."""
+        patience = patience or self._patience()
+        while True:
+            try:
+                return attempt()
+            except _Again as again:
+                wait_s = patience.wait_s(again.ordered_s)
+                is_enough = again.is_fault and patience.failures >= FAULT_TRIES
+                if wait_s is None or is_enough or self._stop.wait(wait_s):
+                    raise again.error from again.__cause__
+
+    def _try(self, call: Call, *, stream: bool = False) -> httpx.Response:
+        """Send once. Raises _Again when another try may help, one of our errors when the master refuses."""
+        request = self._client.build_request(
+            call.method,
+            call.path,
+            params={key: _text(value) for key, value in call.query.items() if value is not None},
+            headers=dict(call.headers),
+            content=call.content,
+            timeout=httpx.Timeout(call.timeout_s or self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
+        )
+        begin = time.monotonic()
+        with self._network():
+            response = self._client.send(request, stream=stream)
+            if stream and not response.is_success:
+                response.read()
+                response.close()
+        if response.is_success:
+            self._note(call, None if stream else response.content, took_s=time.monotonic() - begin)
+            return response
+        error = failure(
+            response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
+        )
+        if response.status_code in _AGAIN or response.is_server_error:
+            ordered_s = _seconds(response.headers.get("retry-after"))
+            raise _Again(error, ordered_s=ordered_s, is_fault=response.status_code not in _AGAIN)
+        raise error
+
+    def _note(self, call: Call, answer: bytes | None, *, took_s: float = 0.0) -> None:
+        """Write an acknowledged call to the journal, if there is one and the call writes."""
+        if self._journal is not None and call.method not in _READING:
+            sent = call.content if isinstance(call.content, bytes) else None
+            self._journal.note(call.method, call.path, query=call.query, bodies=(sent, answer), took_s=took_s)
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[None]:
+        """Turn what httpx raises into _Again or, where no retry can help, into MasterUnreachable."""
+        try:
+            yield
+        except httpx.RequestError as error:
+            unreachable = MasterUnreachable(
+                f"No answer from the master at {self.url}: {_reason(error)}.", hint=URL_HINT
+            )
+            if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.DecodingError):
+                raise unreachable from error
+            raise _Again(unreachable) from error
+
+    def _held(self, path: str, query: Query | None) -> int:
+        """How many bytes of an upload the master holds."""
+        try:
+            response = self._try(Call("HEAD", path, query or {}))
+        except (NotFound, MasterUnreachable):
+            return 0
+        text = response.headers.get("upload-offset", "")
+        return int(text) if text.isdecimal() else 0
+
+    def _fetch(self, path: str, out: BinaryIO, patience: RetryPolicy) -> None:
+        """Append to `out` what it lacks."""
+        have_bytes = out.seek(0, os.SEEK_END)
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity"} | (
+            {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
+        )
+        response = self._try(Call("GET", path, headers=headers), stream=True)
+        with contextlib.closing(response), self._network():
+            if have_bytes and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                out.seek(0)
+                out.truncate()
+            for piece in response.iter_raw():  # as it arrives: pieces of a fixed size would lose the last one at a cut
+                out.write(piece)
+                patience.renew()
+
+
+def route(*parts: str | int) -> str:
+    """The path of these parts, each one quoted: `route("studies", "digits", "trials")` is `/studies/digits/trials`."""
+    return "".join(f"/{quote(str(part), safe='')}" for part in parts)
+
+
+def _checked(url: str) -> str:
+    try:
+        split = urlsplit(url)
+        sound = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InvalidInput([Problem("url", "must look like http://HOST:PORT", repr(url))], hint=URL_HINT)
+    return url.rstrip("/")
+
+
+def _sending(method: str, path: str, body: Model, timeout_s: float | None = None) -> Call:
+    """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
+    content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
+    return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
+
+
+def _text(value: str | float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _range_of(start: int, size_bytes: int) -> dict[str, str]:
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes - start)}
+    return headers | ({"Content-Range": f"bytes {start}-{size_bytes - 1}/{size_bytes}"} if start else {})
+
+
+def _pieces(file: Path, start: int) -> Iterator[bytes]:
+    with file.open("rb") as source:
+        source.seek(start)
+        while piece := source.read(CHUNK_BYTES):
+            yield piece
+
+
+def _until_cut(response: httpx.Response) -> Iterator[str]:
+    with contextlib.suppress(httpx.TransportError):
+        yield from response.iter_lines()
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A `Retry-After` in seconds; a date counts against the answer's arrival, which is good to a second."""
+    if retry_after is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(retry_after))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _reason(error: httpx.RequestError) -> str:
+    """Why a request failed, in words."""
+    text = str(error)
+    if isinstance(error, httpx.ConnectTimeout):
+        return "the connection was not made in time"
+    if isinstance(error, httpx.TimeoutException):
+        return "it took the connection and then did not answer in time"
+    if "refused" in text:
+        return "the connection was refused, so nothing listens there"
+    if "Name or service not known" in text or "name resolution" in text or "nodename nor servname" in text:
+        return "there is no host of this name"
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+        return f"the connection was cut ({text or type(error).__name__})"
+    return text or type(error).__name__

@@ -1,0 +1,1 @@
+"""Pictures computed from plain data, drawn with the standard library alone."""

@@ -1,0 +1,19 @@
+"""Events of a study."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, JsonValue
+
+from tunefleet.model import Model
+
+
+class Event(Model):
+    """Something that happened in a study; ids rise, and a stream resumes behind `Last-Event-ID`."""
+
+    id: int
+    kind: str
+    """`trial.waiting`, `trial.running`, `trial.complete`, … and `study.running`, `study.paused`, …"""
+    trial: int | None
+    """The trial's number."""
+    at: AwareDatetime
+    data: dict[str, JsonValue]

@@ -1,0 +1,104 @@
+"""What each pruner reads of a study, and what it cannot work with: a study is judged by it without a master."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from tunefleet.errors import Problem
+from tunefleet.model import shown
+from tunefleet.study.spec import CommandRun, Pruner, Pruning, StudySpec
+from tunefleet.study.stages import longest
+
+READS: Mapping[Pruner, tuple[str, ...]] = MappingProxyType(
+    {
+        "none": (),
+        "asha": ("mode", "min", "max", "eta"),
+        "hyperband": ("mode", "min", "max", "eta"),
+        "median": ("startup", "min", "interval"),
+        "percentile": ("percentile", "startup", "min", "interval"),
+        "patience": ("patience", "min_delta", "min"),
+        "threshold": ("lower", "upper", "min"),
+    }
+)
+"""The keys of `pruning` that each pruner reads."""
+
+
+def pruning_problems(spec: StudySpec) -> Iterator[Problem]:
+    """What is wrong with the study's `pruning`."""
+    pruning = spec.pruning
+    yield from _unread_keys(pruning)
+    match pruning.pruner:
+        case "asha" | "hyperband":
+            yield from _rung_problems(spec)
+            yield from _mode_problems(spec)
+        case "patience":
+            yield from _patience_problems(spec)
+        case "threshold":
+            yield from _bound_problems(pruning)
+    yield from _first_step_problems(spec)
+
+
+def _unread_keys(pruning: Pruning) -> Iterator[Problem]:
+    for key in Pruning.model_fields:  # in the order of the grammar
+        if key not in pruning.model_fields_set or key in ("pruner", *READS[pruning.pruner]):
+            continue
+        readers = ", ".join(name for name, keys in READS.items() if key in keys)
+        rule = f"is read by {readers}, and the pruner is {pruning.pruner}; leave it out, or set another pruner"
+        yield Problem(f"pruning.{key}", rule, shown(getattr(pruning, key)))
+
+
+def _rung_problems(spec: StudySpec) -> Iterator[Problem]:
+    pruning, steps = spec.pruning, longest(spec)
+    if pruning.max is None:
+        if steps is None:
+            yield _needs_steps(pruning)
+        return
+    if steps is not None and pruning.max > steps:
+        rule = f"is above the {steps} steps that a trial runs; set it to at most {steps}, or leave it out"
+        yield Problem("pruning.max", rule, shown(pruning.max))
+    if pruning.min >= pruning.max:
+        rule = f"must be below `max`, which is {pruning.max}, or there is nothing to go on to"
+        yield Problem("pruning.min", rule, shown(pruning.min))
+
+
+def _needs_steps(pruning: Pruning) -> Problem:
+    rule = f"is required by the pruner {pruning.pruner}, which spaces its rungs between `pruning.min` and the last step"
+    return Problem("steps", f"{rule}: how many steps a full trial runs, such as `steps: 27`")
+
+
+def _mode_problems(spec: StudySpec) -> Iterator[Problem]:
+    if spec.pruning.mode == "promote" and isinstance(spec.run, CommandRun):
+        rule = (
+            "a promoted trial goes on from its checkpoint, and a command has none: it would run its first steps again; "
+            "set `mode: stop`, or run a function"
+        )
+        yield Problem("pruning.mode", rule, shown("promote"))
+
+
+def _patience_problems(spec: StudySpec) -> Iterator[Problem]:
+    patience, steps = spec.pruning.patience, longest(spec)
+    if patience is None:
+        yield Problem("pruning.patience", "is required: after how many steps without improvement a trial is stopped")
+    elif steps is not None and patience >= steps:
+        rule = f"must be below the {steps} steps that a trial runs, or it stops none"
+        yield Problem("pruning.patience", rule, shown(patience))
+
+
+def _bound_problems(pruning: Pruning) -> Iterator[Problem]:
+    if pruning.lower is None and pruning.upper is None:
+        rule = (
+            "threshold needs `lower`, `upper` or both: the values of the objective's metric at which a trial is stopped"
+        )
+        yield Problem("pruning", rule)
+    elif pruning.lower is not None and pruning.upper is not None and pruning.lower >= pruning.upper:
+        rule = f"must be below `upper`, which is {pruning.upper:g}, or no value is within the bounds"
+        yield Problem("pruning.lower", rule, shown(pruning.lower))
+
+
+def _first_step_problems(spec: StudySpec) -> Iterator[Problem]:
+    """`min` of every pruner; of one that has a `max` too, only where that says nothing."""
+    pruning, steps = spec.pruning, longest(spec)
+    if pruning.pruner != "none" and pruning.max is None and steps is not None and pruning.min >= steps:
+        rule = f"must be below the {steps} steps that a trial runs, or it stops none"
+        yield Problem("pruning.min", rule, shown(pruning.min))

@@ -1,0 +1,122 @@
+"""Whether the user's function fits the space, found by reading its source; nothing of the user's code is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tunefleet.errors import Problem
+from tunefleet.model import did_you_mean, shown
+from tunefleet.study.parameters import Parameter
+from tunefleet.study.spec import BUNDLE_PREFIX, FunctionRun, StudySpec
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def code_problems(spec: StudySpec) -> list[Problem]:
+    """What does not fit between the study and the folder of code that it names; empty when there is no folder."""
+    code = getattr(spec.run, "code", None)
+    if code is None or code.startswith(BUNDLE_PREFIX):
+        return []
+    folder = Path(code)
+    if not folder.is_dir():
+        return [Problem("run.code", "there is no such folder", shown(code))]
+    return list(_function_problems(spec.run, folder, spec.space)) if isinstance(spec.run, FunctionRun) else []
+
+
+def find(run: FunctionRun, folder: Path) -> FunctionNode | Problem | None:
+    """The function's definition; a problem when there is none; None when the name does not come from a `def`."""
+    module, _, name = run.function.partition(":")
+    base = folder.joinpath(*module.split("."))
+    file = next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    if file is None:
+        known = sorted(path.stem for path in folder.glob("*.py"))
+        return Problem(
+            "run.function", f"there is no module {module!r} in {folder}{_offer(module, known)}", shown(run.function)
+        )
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        return Problem(
+            "run.function", f"{file}{line} does not parse: {error.msg if isinstance(error, SyntaxError) else error}"
+        )
+    functions = {node.name: node for node in tree.body if isinstance(node, FunctionNode)}
+    if name in functions:
+        return functions[name]
+    if name in _other_names(tree):
+        return None
+    return Problem(
+        "run.function", f"{file} has no function {name!r}{_offer(name, list(functions))}", shown(run.function)
+    )
+
+
+def rendered(function: FunctionNode) -> str:
+    """`train(trial, lr, batch_size=64)`."""
+    return f"{function.name}({ast.unparse(function.args)})"
+
+
+def signature_problems(function: FunctionNode, space: Mapping[str, Parameter]) -> Iterator[Problem]:
+    """Why `function(trial, **params)` would fail for some configuration of the space."""
+    arguments = function.args
+    place = f"run.function {rendered(function)}"
+    if isinstance(function, ast.AsyncFunctionDef):
+        yield Problem(place, "must be a plain function, not an async one")
+    positional = [*arguments.posonlyargs, *arguments.args]
+    if not positional and not arguments.vararg:
+        yield Problem(place, "must take the trial as its first argument")
+    defaulted = (
+        {argument.arg for argument in positional[len(positional) - len(arguments.defaults) :]}
+        if arguments.defaults
+        else set()
+    )
+    defaulted |= {
+        a.arg for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is not None
+    }
+    by_name = {argument.arg for argument in [*arguments.args, *arguments.kwonlyargs]} - {a.arg for a in positional[:1]}
+    for name in sorted(by_name - defaulted - space.keys()):
+        yield Problem(
+            place,
+            f"needs {name!r}, and the space has no such parameter{did_you_mean(name, list(space))}; give it a default",
+        )
+    for argument in arguments.posonlyargs[1:]:
+        if argument.arg not in defaulted:
+            yield Problem(place, f"takes {argument.arg!r} by position only, and parameters are passed by name")
+    for name, parameter in space.items():
+        if name not in by_name and arguments.kwarg is None:
+            yield Problem(
+                f"space.{name}", f"{rendered(function)} does not take it{did_you_mean(name, sorted(by_name))}"
+            )
+        elif name in by_name - defaulted and parameter.when is not None:
+            yield Problem(
+                place, f"must have a default for {name!r}, which is left out where {parameter.when!r} is not true"
+            )
+
+
+def _function_problems(run: FunctionRun, folder: Path, space: Mapping[str, Parameter]) -> Iterator[Problem]:
+    found = find(run, folder)
+    if isinstance(found, Problem):
+        yield found
+    elif found is not None:
+        yield from signature_problems(found, space)
+
+
+def _offer(name: str, known: list[str]) -> str:
+    return did_you_mean(name, known) if known else ""
+
+
+def _other_names(tree: ast.Module) -> set[str]:
+    """Names that the module has for something else than a `def` at its top, which may be a function all the same."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.ClassDef):
+            names.add(node.name)
+    for node in tree.body:
+        if not isinstance(node, FunctionNode):
+            names |= {inner.name for inner in ast.walk(node) if isinstance(inner, FunctionNode)}
+    return names

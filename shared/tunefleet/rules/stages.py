@@ -1,0 +1,39 @@
+"""Rules about a plan of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tunefleet.errors import Problem
+from tunefleet.model import shown
+from tunefleet.study.spec import StudySpec
+
+
+def stage_problems(spec: StudySpec) -> Iterator[Problem]:
+    """What is wrong with the study's `stages`."""
+    if not spec.stages:
+        return
+    if spec.search.sampler == "grid":
+        rule = "cannot be searched by a grid, whose points stand from the beginning; set the sampler to auto or random"
+        yield Problem("stages", rule)
+    if spec.stages == "auto":
+        yield from _needed_by_auto(spec)
+        return
+    total, budget = sum(stage.trials for stage in spec.stages), spec.budget.trials
+    if budget is not None and total > budget:
+        rule = f"have {total} trials together, and `budget.trials` is {budget}; raise the budget, or leave it out"
+        yield Problem("stages", rule)
+    for i, stage in enumerate(spec.stages):
+        if spec.steps is not None and stage.steps > spec.steps:
+            rule = f"is above the study's `steps`, which is {spec.steps}; a full trial runs so many"
+            yield Problem(f"stages[{i}].steps", rule, shown(stage.steps))
+        if i > 0 and stage.steps < spec.stages[i - 1].steps:
+            rule = f"is below the {spec.stages[i - 1].steps} of the stage before; each stage runs as long or longer"
+            yield Problem(f"stages[{i}].steps", rule, shown(stage.steps))
+
+
+def _needed_by_auto(spec: StudySpec) -> Iterator[Problem]:
+    if spec.budget.trials is None:
+        yield Problem("budget.trials", "is required by `stages: auto`, which shares the trials out")
+    if spec.steps is None:
+        yield Problem("steps", "is required by `stages: auto`: how many steps a trial of the last stage runs")

@@ -1,0 +1,1 @@
+"""The grammar of a study: what a user writes, and what follows from it."""

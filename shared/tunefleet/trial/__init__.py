@@ -1,0 +1,1 @@
+"""The trial that a training function gets, on a worker and in a notebook."""

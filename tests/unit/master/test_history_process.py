@@ -1,0 +1,115 @@
+"""A process that is kept informed: it answers, is told, forgets, fails, hangs and dies."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.unit.master.diagnosis.studied import spec_of
+
+from tunefleet.errors import TunefleetError
+from tunefleet_master.search.history import Change, History, Outcome
+from tunefleet_master.services.planning.history_process import (
+    MAX_STUDIES,
+    Begin,
+    HistoryProcess,
+    RequestHandler,
+    Tell,
+)
+
+SPEC = spec_of({"x": {"float": [0, 1]}})
+
+
+class ThoughtFailed(TunefleetError):
+    """It could not be thought."""
+
+    code = "thought_failed"
+
+
+class Counting(RequestHandler):
+    """Says how many trials it knows of a study; a text is a wish."""
+
+    def answer(self, question: object) -> object:
+        match question:
+            case "hang":
+                time.sleep(60)
+            case "die":
+                os._exit(1)
+            case "studies":
+                return len(self.histories)
+        assert isinstance(question, int)
+        return self.histories[question].n
+
+
+@pytest.fixture
+def process() -> Iterator[HistoryProcess]:
+    made = HistoryProcess(Counting, name="counting", role="The count", error=ThoughtFailed, time_limit_s=20)
+    yield made
+    made.close()
+
+
+def begin(process: HistoryProcess, study_id: int) -> None:
+    process.begin(Begin(study_id, "random", SPEC, History(SPEC.search_space)))
+
+
+def tell(process: HistoryProcess, study_id: int, n: int, *, up_to: int) -> None:
+    changes = [Change(i, Outcome.COMPLETE, params={"x": i / 10}, values=(1.0,)) for i in range(n)]
+    process.tell(Tell(study_id, changes), up_to=up_to)
+
+
+def test_it_knows_what_it_was_told(process: HistoryProcess) -> None:
+    assert process.seen(1) == 0
+    begin(process, 1)
+    tell(process, 1, 3, up_to=12)
+    assert process.seen(1) == 12
+    assert process.call(1) == 3
+
+
+def test_an_error_is_told_with_its_traceback_and_the_process_stays(process: HistoryProcess) -> None:
+    begin(process, 1)
+    tell(process, 1, 3, up_to=12)
+    with pytest.raises(ThoughtFailed, match="The count failed: KeyError: 2") as failed:
+        process.call(2)
+    assert "in answer" in (failed.value.hint or "")
+    assert process.call(1) == 3
+
+
+def test_one_that_dies_knows_nothing_and_the_next_one_is_started(process: HistoryProcess) -> None:
+    begin(process, 1)
+    tell(process, 1, 3, up_to=12)
+    with pytest.raises(ThoughtFailed, match="The count's process has died"):
+        process.call("die")
+    assert process.seen(1) == 0
+    begin(process, 1)
+    tell(process, 1, 2, up_to=8)
+    assert process.call(1) == 2
+
+
+def test_one_that_hangs_is_ended() -> None:
+    process = HistoryProcess(Counting, name="counting", role="The count", error=ThoughtFailed, time_limit_s=20)
+    begin(process, 1)
+    tell(process, 1, 1, up_to=3)
+    process.time_limit_s = 0.2
+    with pytest.raises(ThoughtFailed, match=r"The count took longer than 0\.2 s"):
+        process.call("hang")
+    assert process.seen(1) == 0
+
+
+def test_the_study_that_was_told_of_the_longest_time_ago_is_forgotten(process: HistoryProcess) -> None:
+    for study_id in range(1, MAX_STUDIES + 1):
+        begin(process, study_id)
+        tell(process, study_id, 1, up_to=study_id)
+    tell(process, 1, 2, up_to=1_000)
+    begin(process, 500)
+    tell(process, 500, 1, up_to=1_001)
+    assert process.call("studies") == MAX_STUDIES
+    assert (process.seen(1), process.seen(2)) == (1_000, 0)
+
+
+def test_one_that_was_stopped_is_not_started_again(process: HistoryProcess) -> None:
+    begin(process, 1)
+    process.stop()
+    with pytest.raises(ThoughtFailed, match="The count's process was stopped"):
+        begin(process, 1)
