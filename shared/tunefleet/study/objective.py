@@ -20,6 +20,11 @@ class Objective(Model):
     value: Literal["best", "last"] = "best"
     """Which report counts: the best one (the model is kept from there), or the last."""
 
+    @property
+    def sign(self) -> float:
+        """1.0 or -1.0: the factor that turns the objective into one that is minimised."""
+        return 1.0 if self.goal == "minimize" else -1.0
+
     def better(self, a: float, b: float | None) -> bool:
         """Whether value a is strictly better than b; anything is better than None."""
         return b is None or (a > b if self.goal == "maximize" else a < b)
