@@ -87,7 +87,7 @@ class ScriptedWorker(threading.Thread):
         super().__init__(name=name, daemon=True)
         transport = Transport(url, retry_for_s=None, stop=stop).with_journal(Journal(journal))
         if script.beat_s is not None:  # leases are short, and so are the waits: else a lost claim is repeated too late
-            transport = transport.with_longest_wait(script.beat_s)
+            transport = transport.with_max_wait(script.beat_s)
         self._transport = transport
         self._script = script
         self._tally = tally
@@ -117,7 +117,7 @@ class ScriptedWorker(threading.Thread):
 
     def _beat(self, beat_s: float) -> None:
         """As an agent does; a beat that gets no answer is followed by the next one."""
-        transport = self._transport.with_patience(0)
+        transport = self._transport.with_retry_time(0)
         while not self._stop_event.wait(beat_s):
             with contextlib.suppress(TunefleetError):
                 beat = HeartbeatRequest(worker=self.name, leases=self._held, facts=FACTS)

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from tunefleet.client.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, limit_of_unpacked
+from tunefleet.client.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, max_unpacked_bytes
 from tunefleet.errors import TooLarge, TunefleetError
 
 MAX_READ_BYTES = 1_000_000  # tarfile reads a file in small pieces, but a header of any length at once
@@ -30,7 +30,7 @@ def unpack(packed: Path, to: Path) -> None:
         TooLarge: it unpacks to more files or bytes than a bundle may.
     """
     to.mkdir()
-    limit = limit_of_unpacked(packed.stat().st_size)
+    limit = max_unpacked_bytes(packed.stat().st_size)
     try:
         with (
             gzip.open(packed) as content,

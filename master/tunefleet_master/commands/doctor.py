@@ -72,7 +72,7 @@ def show(found: Sequence[Check], *, as_json: bool) -> bool:
     output.console().print(output.table(["", "promise", "checked", "violations"], rows))
     for check in found:
         for violation in check.violations[:MAX_SHOWN]:
-            output.say(f"{check.invariant}: {violation}")
+            output.print_message(f"{check.invariant}: {violation}")
     return n_violations == 0
 
 

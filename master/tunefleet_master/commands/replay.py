@@ -37,9 +37,9 @@ def show(found: Replay, name: str, *, as_json: bool) -> bool:
         )
         return not found.differing
     for sentence in [*found.differing[:MAX_SHOWN], *found.skipped]:
-        output.say(sentence)
+        output.print_message(sentence)
     by_hand = f"; {found.n_by_hand} were asked for by hand" if found.n_by_hand else ""
-    output.say(f"{found.n_same} proposals came out as they were, {len(found.differing)} did not{by_hand}.")
+    output.print_message(f"{found.n_same} proposals came out as they were, {len(found.differing)} did not{by_hand}.")
     return not found.differing
 
 

@@ -72,9 +72,11 @@ def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -
     """Simulate, and print what was found: the quickest first."""
     spec, table = rehearsal.specs[0], rehearsal.table
     if spec.stages:
-        output.say("The study's stages are not simulated: every trial comes from the whole space and runs in full.")
+        output.print_message(
+            "The study's stages are not simulated: every trial comes from the whole space and runs in full."
+        )
     for reason, n in table.left_out.items():
-        output.say(f"{n} trials left out: {reason}")
+        output.print_message(f"{n} trials left out: {reason}")
     findings = list(
         comparison.found(rehearsal.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=rehearsal.n_trials)
     )
@@ -86,9 +88,9 @@ def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -
         return
     columns = ["sampler", "pruner", "best", f"5 % in {n_seeds} seeds", "after trials", "after", "work"]
     output.console().print(output.table(columns, [_row(finding) for finding in findings]))
-    output.say(
+    output.print_message(
         f"{rehearsal.n_trials} trials on {n_workers} workers, medians over {n_seeds} seeds; `5 %`: a value as good as "
-        f"{output.cell(good)}, which the best 5 % of the table's trials reach. Times are the table's own."
+        f"{output.cell_text(good)}, which the best 5 % of the table's trials reach. Times are the table's own."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunefleet.cli import output
-from tunefleet.cli.findings import finding_lines, flow, show_findings, waited_for
+from tunefleet.cli.findings import fetch_findings, finding_lines, show_findings, yaml_on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tunefleet.protocol.findings import FindingView
 
 
-def examine(study: Study, *, apply: str | None, trial: int | None, wait_s: float, as_json: bool) -> None:
+def show_or_apply(study: Study, *, apply: str | None, trial: int | None, wait_s: float, as_json: bool) -> None:
     """Show what a study or a trial shows, or apply what findings of a code propose.
 
     Raises:
@@ -30,7 +30,7 @@ def examine(study: Study, *, apply: str | None, trial: int | None, wait_s: float
     if trial is not None:
         show_trial_findings(study, trial, as_json=as_json)
     elif apply is not None:
-        treat(study, apply, wait_s=wait_s, as_json=as_json)
+        apply_edits(study, apply, wait_s=wait_s, as_json=as_json)
     else:
         show_findings(study, wait_s=wait_s, as_json=as_json)
 
@@ -51,26 +51,26 @@ def show_trial_findings(study: Study, number: int, *, as_json: bool = False) -> 
         out.print(f"unknown: {sentence}", markup=False)
 
 
-def treat(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
+def apply_edits(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
     """Make the edits that the findings of a code propose, in one change of the space."""
     from tunefleet.cli.progress import line
     from tunefleet.protocol import StudyState
 
-    edit, skipped = proposed(waited_for(study, wait_s=wait_s).findings, code)
+    edit, skipped = proposed_edits(fetch_findings(study, wait_s=wait_s).findings, code)
     view = study.edit(space=edit)
     if as_json:
         output.print_json(view)
         return
     for name, parameter in edit.items():
-        output.say(f"{name} is now {flow(parameter)}")
+        output.print_message(f"{name} is now {yaml_on_one_line(parameter)}")
     for name in skipped:
-        output.say(f"Another edit of {name} is left; look again when trials of the new space have ended.")
-    output.say(line(view))
+        output.print_message(f"Another edit of {name} is left; look again when trials of the new space have ended.")
+    output.print_message(line(view))
     if view.state is StudyState.COMPLETE:
-        output.say(f"It is complete; give it trials for the new space: tunefleet edit {view.name} --trials N")
+        output.print_message(f"It is complete; give it trials for the new space: tunefleet edit {view.name} --trials N")
 
 
-def proposed(findings: Sequence[FindingView], code: str) -> tuple[dict[str, JsonValue], list[str]]:
+def proposed_edits(findings: Sequence[FindingView], code: str) -> tuple[dict[str, JsonValue], list[str]]:
     """The edits of all findings with a code, and the parameters for which there is another one; the first one counts.
 
     Raises:

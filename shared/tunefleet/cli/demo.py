@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import LONG_PATIENCE_S, connected, examples
+from tunefleet.cli.options import LONG_RETRY_S, connected, examples
 
 if TYPE_CHECKING:
     from tunefleet.client.study import Study
@@ -41,16 +41,16 @@ def demo(
 
     A master and a worker are started; it is checked that the networks can learn at all; twelve of them are trained
     on handwritten digits; what they show and get wrong is told; the best one is scored on pictures that no trial has
-    seen. Nothing keeps running, and no network is needed.
+    diagnosis. Nothing keeps running, and no network is needed.
     """
-    from tunefleet.cli.processes import Interrupted
+    from tunefleet.cli.child_processes import Interrupted
 
     begun = time.monotonic()
     try:
         with _data_folder(keep) as data:
             result = _run(data, out, as_json)
     except Interrupted as error:
-        output.say("Interrupted; nothing is left running.")
+        output.print_message("Interrupted; nothing is left running.")
         raise typer.Exit(130) from error
     result["elapsed_s"] = round(time.monotonic() - begun, 2)
     if as_json:
@@ -58,26 +58,26 @@ def demo(
 
 
 def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
+    from tunefleet.cli.child_processes import process_tree
+    from tunefleet.cli.live_progress import watch_study
     from tunefleet.cli.local_fleet import start_fleet
-    from tunefleet.cli.processes import process_tree
-    from tunefleet.cli.watching import watch_study
 
-    output.say("Starting a master and a worker ...")
+    output.print_message("Starting a master and a worker ...")
     slots = max(1, min(MAX_SLOTS, os.cpu_count() or 1))
     # A database, a port or a token of somebody's settings is none of the demo's.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNEFLEET_")}
     with process_tree(data / "logs", environment) as tree:
         fleet = start_fleet(tree, data=data, port=0, n_workers=1, slots=slots, token=None)
-        output.say(f"The dashboard, while this runs: {fleet.url}")
-        with connected(fleet.url, None, retry_for_s=LONG_PATIENCE_S) as client:
+        output.print_message(f"The dashboard, while this runs: {fleet.url}")
+        with connected(fleet.url, None, retry_for_s=LONG_RETRY_S) as client:
             study = client.submit(STUDY_FILE)
             watch_study(study, workers_start_s=WORKERS_START_S)
-            return _conclude(study, out, as_json)
+            return _print_results(study, out, as_json)
 
 
-def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
+def _print_results(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     """The table, the best trial's model, and its score on the test part, which is read here and nowhere else."""
-    from tunefleet.cli.diagnosis_summary import show_clinic
+    from tunefleet.cli.diagnosis_summary import show_diagnosis
     from tunefleet.errors import TunefleetError
 
     view = study.view()
@@ -87,8 +87,8 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     best = view.best
     if best is None or best.value is None:
         raise TunefleetError("No trial of the demo came to its end.", hint="Run it with --keep and look into the logs.")
-    files = _fetched(study, best, out)
-    seen = show_clinic(study, best.number, out=out, screen=screen)
+    files = _download_best(study, best, out)
+    diagnosis = show_diagnosis(study, best.number, out=out, screen=screen)
     score = _test_score(out)
     model = next(path for path in files if path.suffix == ".safetensors")
     facts = [
@@ -96,7 +96,7 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
         ["validation accuracy", f"{best.value:.4f}"],
         ["test accuracy", f"{score:.4f}  (the test part, read once, now)"],
         ["model", str(model)],
-        ["score it again", f"{output.program('tunefleet-worker')} test {shlex.quote(str(out))}"],
+        ["score it again", f"{output.command_for('tunefleet-worker')} test {shlex.quote(str(out))}"],
     ]
     screen.print(output.table(["", ""], facts), markup=False)
     return {
@@ -109,11 +109,11 @@ def _conclude(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
             "test_accuracy": score,
             "model": str(model.resolve()),
         },
-        "clinic": seen,
+        "clinic": diagnosis,
     }
 
 
-def _fetched(study: Study, best: TrialView, out: Path) -> list[Path]:
+def _download_best(study: Study, best: TrialView, out: Path) -> list[Path]:
     """The best trial's files, in a folder that holds nothing of an earlier run."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-demo-") as folder:
         names = [path.name for path in study.download(best.number, folder)]
@@ -145,8 +145,8 @@ def _data_folder(keep: bool) -> Iterator[Path]:
         yield folder
     finally:
         if keep:
-            output.say(
-                f"The master's data is in {folder}; go on with: {output.program('tunefleet')} up --data {folder}"
+            output.print_message(
+                f"The master's data is in {folder}; go on with: {output.command_for('tunefleet')} up --data {folder}"
             )
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunefleet.cli.findings import finding_lines
-from tunefleet.cli.looking import trial_tables
-from tunefleet.cli.preflights import lines
+from tunefleet.cli.look import trial_tables
+from tunefleet.cli.preflight_report import report_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ FINDINGS_S = 60.0  # a process that works them out has to start first
 PICTURE = "look.svg"
 
 
-def show_clinic(study: Study, number: int, *, out: Path, screen: Console) -> dict[str, Any]:
+def show_diagnosis(study: Study, number: int, *, out: Path, screen: Console) -> dict[str, Any]:
     """Print the preflight, what is found about the study and trial `number`, and what the trial's model gets wrong.
 
     The picture of these samples is written into the folder `out`. Returns the same as plain data.
@@ -27,7 +27,7 @@ def show_clinic(study: Study, number: int, *, out: Path, screen: Console) -> dic
     from tunefleet.figures.contact_sheets import trial_sheet
 
     report = study.view().preflight_report
-    for line in lines(report) if report is not None else ():
+    for line in report_lines(report) if report is not None else ():
         screen.print(line, markup=False)
     found = [*study.findings(timeout_s=FINDINGS_S).findings, *study.trial_findings(number).findings]
     for line in chain.from_iterable(map(finding_lines, found)):

@@ -58,10 +58,10 @@ def doctor(
     kept.
     """
     if study is not None:
-        from tunefleet.cli.apply_findings import examine
+        from tunefleet.cli.apply_findings import show_or_apply
 
         with connected(url, token) as client:
-            examine(client.study(study), apply=apply, trial=trial, wait_s=wait, as_json=as_json)
+            show_or_apply(client.study(study), apply=apply, trial=trial, wait_s=wait, as_json=as_json)
         return
     _refuse_without_study(apply=apply, trial=trial)
     if verify:
@@ -84,7 +84,7 @@ def _refuse_without_study(*, apply: str | None, trial: int | None) -> None:
 
 def _verify(journals: list[Path], *, data: Path | None, database: str | None, as_json: bool) -> int:
     """Let the master's own program do it, which knows the tables; its exit code."""
-    from tunefleet.cli.processes import run_master
+    from tunefleet.cli.child_processes import run_master
 
     arguments = ["doctor", "--verify", *(f"--journal={file}" for file in journals)]
     return run_master(*arguments, data=data, database=database, as_json=as_json)

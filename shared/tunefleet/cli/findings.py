@@ -38,13 +38,13 @@ def findings(
 
 def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
     """Print what a study shows."""
-    found = waited_for(study, wait_s=wait_s)
+    found = fetch_findings(study, wait_s=wait_s)
     if as_json:
         output.print_json(found)
         return
     state = study.view().state
     if found.n_ended:
-        output.say(_basis(found))
+        output.print_message(_basis(found))
     out = output.console()
     for line in _lines(found, state):
         out.print(line, markup=False)
@@ -53,12 +53,12 @@ def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
         out.print(_importance_table(found.importance))
 
 
-def waited_for(study: Study, *, wait_s: float) -> StudyFindings:
+def fetch_findings(study: Study, *, wait_s: float) -> StudyFindings:
     """What a study shows; says that it takes a while when it does."""
     found = study.findings(timeout_s=min(SILENT_S, wait_s))
     if not found.renewing or wait_s <= SILENT_S:
         return found
-    output.say(f"The newest trials are being looked at; waiting for at most {wait_s:g} s (--wait) ...")
+    output.print_message(f"The newest trials are being looked at; waiting for at most {wait_s:g} s (--wait) ...")
     return study.findings(timeout_s=wait_s - SILENT_S)
 
 
@@ -87,7 +87,7 @@ def _lines(found: StudyFindings, state: StudyState) -> Iterator[str]:
     if not found.findings and found.n_ended:
         yield "Nothing is found to be wrong."
     if found.gain is not None:
-        yield f"gain: {found.gain.sentence} The best value so far is {output.cell(found.gain.best)}."
+        yield f"gain: {found.gain.sentence} The best value so far is {output.cell_text(found.gain.best)}."
     yield from (f"unknown: {sentence}" for sentence in found.unknown)
 
 
@@ -104,14 +104,14 @@ def _edit(study: str, edit: Mapping[str, JsonValue], state: StudyState) -> str:
     """The command that makes the edit; what to write into the next study's file where this one was stopped."""
     from tunefleet.protocol import StudyState
 
-    changes = {name: flow(parameter) for name, parameter in edit.items()}
+    changes = {name: yaml_on_one_line(parameter) for name, parameter in edit.items()}
     if state is StudyState.STOPPED:
         return "in the next study's space, " + ", ".join(f"{name}: {written}" for name, written in changes.items())
     options = " ".join(f"--set {shlex.quote(f'{name}={written}')}" for name, written in changes.items())
     return f"tunefleet edit {study} {options}"
 
 
-def flow(parameter: JsonValue) -> str:
+def yaml_on_one_line(parameter: JsonValue) -> str:
     """A parameter as YAML on one line."""
     import yaml
 

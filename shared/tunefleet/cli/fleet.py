@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, Token, Url, connected, examples
+from tunefleet.cli.options import LONG_RETRY_S, AsJson, Token, Url, connected, examples
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tunefleet.cli.processes import ProcessTree
+    from tunefleet.cli.child_processes import ProcessTree
     from tunefleet.protocol import WorkerView
     from tunefleet.study.spec import StudySpec
 
 app = typer.Typer()
 
-LOOK_S = 0.5
+POLL_S = 0.5
 WORKERS_START_S = 10.0  # they have just been started; silence for longer means that something is wrong
 DEFAULT_PORT = 8765
 
@@ -53,23 +53,23 @@ def up(
 
     Ctrl-C (or SIGTERM) lets trials save their state and be taken up again at the next start; a second one kills.
     """
-    from tunefleet.cli.local_fleet import default_home, start_fleet
-    from tunefleet.cli.processes import Interrupted, process_tree
-    from tunefleet.client.study_file import ready_study
+    from tunefleet.cli.child_processes import Interrupted, process_tree
+    from tunefleet.cli.local_fleet import default_data_folder, start_fleet
+    from tunefleet.client.study_file import load_checked_study
 
-    specs = [ready_study(path) for path in studies or []]  # a mistake in a file should not start anything
-    home = (data or default_home()).expanduser().absolute()
+    specs = [load_checked_study(path) for path in studies or []]  # a mistake in a file should not start anything
+    folder = (data or default_data_folder()).expanduser().absolute()
     try:
-        with process_tree(home / "logs") as tree:
-            fleet = start_fleet(tree, data=home, port=port, n_workers=workers, slots=slots, token=token)
-            output.say(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C ends it.")
-            is_well = _run_studies(fleet.url, token, specs) if specs else True
+        with process_tree(folder / "logs") as tree:
+            fleet = start_fleet(tree, data=folder, port=port, n_workers=workers, slots=slots, token=token)
+            output.print_message(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C ends it.")
+            all_succeeded = _run_studies(fleet.url, token, specs) if specs else True
             if not (once and specs):
                 _wait(tree)
     except Interrupted:
-        output.say("Ended.")
+        output.print_message("Ended.")
         return
-    if not is_well:
+    if not all_succeeded:
         raise typer.Exit(1)
 
 
@@ -88,10 +88,12 @@ def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) 
         columns = ["worker", "state", "device", "slots", "last beat", "runs", "note"]
         output.console().print(output.table(columns, rows))
     else:
-        output.say(f"No worker has come yet. Start one: {output.program('tunefleet-worker')} run {client.url}")
+        output.print_message(
+            f"No worker has come yet. Start one: {output.command_for('tunefleet-worker')} run {client.url}"
+        )
     for view in status.studies:
         if view.unclaimed:
-            output.say(unclaimed_text(view))
+            output.print_message(unclaimed_text(view))
 
 
 def _worker_row(worker: WorkerView, now: datetime) -> list[object]:
@@ -121,16 +123,16 @@ def _state_of(worker: WorkerView) -> str:
 
 def _run_studies(url: str, token: str | None, specs: list[StudySpec]) -> bool:
     """Submit the studies and watch one after the other; whether all of them did well."""
-    from tunefleet.cli.studies import did_well
-    from tunefleet.cli.watching import watch_study
+    from tunefleet.cli.live_progress import watch_study
+    from tunefleet.cli.studies import has_succeeded
 
-    with connected(url, token, retry_for_s=LONG_PATIENCE_S) as client:
+    with connected(url, token, retry_for_s=LONG_RETRY_S) as client:
         submitted = [client.submit(spec) for spec in specs]
         views = [watch_study(study, workers_start_s=WORKERS_START_S) for study in submitted]
-    return all(did_well(view) for view in views)
+    return all(has_succeeded(view) for view in views)
 
 
 def _wait(tree: ProcessTree) -> None:
     while True:
         tree.check()
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunefleet.cli.processes import Child, ProcessTree, enter_alone, need, wait_for_file
+from tunefleet.cli.child_processes import Child, ProcessTree, lock_folder, require_component, wait_for_file
 from tunefleet.errors import TunefleetError
 
 READY_S = 60.0  # a cold start on a busy machine, with migrations
@@ -33,11 +33,11 @@ def start_fleet(
     Raises:
         TunefleetError: a component is not installed, the port or the folder is in use, or a process does not come up.
     """
-    need("tunefleet_master", "master")
+    require_component("tunefleet_master", "master")
     if n_workers:
-        need("tunefleet_worker", "worker")
+        require_component("tunefleet_worker", "worker")
     check_port(port)
-    enter_alone(data)
+    lock_folder(data)
     environment = {"TUNEFLEET_TOKEN": token} if token else {}
     url = _start_master(tree, data=data, port=port, environment=environment)
     workers = []
@@ -50,7 +50,7 @@ def start_fleet(
     return Fleet(url, tuple(workers))
 
 
-def default_home() -> Path:
+def default_data_folder() -> Path:
     """Where a master keeps its data unless it is told otherwise."""
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "tunefleet"
 

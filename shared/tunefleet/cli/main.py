@@ -9,12 +9,12 @@ import typer
 
 from tunefleet import __version__
 from tunefleet.cli import (
-    checking,
+    check,
     demo,
     doctor,
     findings,
     fleet,
-    looking,
+    look,
     recipes,
     replay,
     simulate,
@@ -49,13 +49,13 @@ app = typer.Typer(
 for _group in (
     fleet.app,
     demo.app,
-    checking.app,
+    check.app,
     doctor.app,
     studies.app,
     trial_commands.app,
     telemetry.app,
     findings.app,
-    looking.app,
+    look.app,
     study_control.app,
     recipes.app,
     replay.app,
@@ -86,8 +86,8 @@ def run() -> None:
     try:
         app()
     except TunefleetError as error:
-        from tunefleet.cli.output import error_lines, say
+        from tunefleet.cli.output import error_lines, print_message
 
         for line in error_lines(error):
-            say(line)
+            print_message(line)
         sys.exit(1 if isinstance(error, Conflict) else 2)

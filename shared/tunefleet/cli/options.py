@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from tunefleet.client.client import Client
 
-SHORT_PATIENCE_S = 3.0  # somebody waits at the terminal, and the answer is mostly that no master runs
-LONG_PATIENCE_S = 300.0  # a watch should outlive a master's restart
+SHORT_RETRY_S = 3.0  # somebody waits at the terminal, and the answer is mostly that no master runs
+LONG_RETRY_S = 300.0  # a watch should outlive a master's restart
 
 Url = Annotated[
     str | None,
@@ -26,7 +26,7 @@ StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="The study's nam
 
 
 @contextmanager
-def connected(url: str | None, token: str | None, *, retry_for_s: float = SHORT_PATIENCE_S) -> Iterator[Client]:
+def connected(url: str | None, token: str | None, *, retry_for_s: float = SHORT_RETRY_S) -> Iterator[Client]:
     """A client for the length of one command."""
     from tunefleet.client.client import Client
 

@@ -26,7 +26,7 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else PIPE_WIDTH)
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """A line for the person at the terminal, which no program reads."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
@@ -57,7 +57,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
         is_number = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
         made.add_column(column, justify="right" if is_number else "left", overflow="fold")
     for row in kept:
-        made.add_row(*(cell(value) for value in row))
+        made.add_row(*(cell_text(value) for value in row))
     return made
 
 
@@ -67,16 +67,16 @@ def best_text(view: StudyView) -> str:
         return EMPTY
     first, last = view.best.number, view.best.number + view.folds - 1
     if view.best.standard_error is None:
-        return f"{cell(view.best.value)} (trial {first})"
+        return f"{cell_text(view.best.value)} (trial {first})"
     return f"{mean_text(view.best.value, view.best.standard_error)} (trials {first} to {last})"
 
 
 def mean_text(mean: float | None, standard_error: float | None) -> str:
     """`0.978 ± 0.011`."""
-    return cell(mean) if standard_error is None else f"{cell(mean)} ± {standard_error:.2g}"
+    return cell_text(mean) if standard_error is None else f"{cell_text(mean)} ± {standard_error:.2g}"
 
 
-def cell(value: object) -> str:
+def cell_text(value: object) -> str:
     """A value as it stands in a table."""
     if value is None:
         return EMPTY
@@ -85,13 +85,13 @@ def cell(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def note(text: str) -> str:
+def one_line(text: str) -> str:
     """A message as it stands in a table: one line, cut on a terminal and whole for programs."""
     line = " ".join(text.split())
     return f"{line[: NOTE_WIDTH - 1]}…" if len(line) > NOTE_WIDTH and sys.stdout.isatty() else line
 
 
-def program(name: str) -> str:
+def command_for(name: str) -> str:
     """How to call one of our programs from the shell that this one runs in: it may not be on its PATH."""
     import shlex
     import shutil
@@ -106,7 +106,7 @@ def program(name: str) -> str:
 
 def params_text(params: Mapping[str, object]) -> str:
     """`lr=0.003 optimizer=sgd`."""
-    return " ".join(f"{name}={cell(value)}" for name, value in params.items())
+    return " ".join(f"{name}={cell_text(value)}" for name, value in params.items())
 
 
 def trial_table(trials: Sequence[TrialView], *, title: str | None = None, metrics: Sequence[str] = ()) -> Table:
@@ -137,4 +137,4 @@ def _trial_row(trial: TrialView, names: list[str], n_objectives: int) -> list[ob
     text = " ".join(part for part in (trial.failure or "", trial.message, ", ".join(broken)) if part)
     values = (trial.values or [None] * n_objectives) if n_objectives else [trial.value]
     settings = [trial.params.get(name) for name in names]
-    return [trial.number, trial.state.value, *values, trial.last_step, *settings, took, note(text)]
+    return [trial.number, trial.state.value, *values, trial.last_step, *settings, took, one_line(text)]

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tunefleet.cli.output import best_text, cell, params_text
+from tunefleet.cli.output import best_text, cell_text, params_text
 from tunefleet.protocol import PreflightState, StudyState, StudyView, TrialState, TrialView
 from tunefleet.study.durations import spoken
 
@@ -32,7 +32,7 @@ def is_blocked(view: StudyView) -> bool:
     return view.state is StudyState.BLOCKED
 
 
-def left_s(view: StudyView) -> float | None:
+def remaining_s(view: StudyView) -> float | None:
     """How long the study still takes at its pace so far; None when no trial has ended yet, or nothing bounds it."""
     bounds: list[float] = []
     done = n_done(view)
@@ -61,7 +61,7 @@ def line(view: StudyView) -> str:
         parts.append(f"{failed} failed")
     if view.best is not None:
         parts.append(f"best {view.metric} {best_text(view)}")
-    left = left_s(view)
+    left = remaining_s(view)
     if view.state is StudyState.RUNNING and left is not None:
         parts.append(f"about {spoken(left)} left")
     return ", ".join(parts) + (f"\n{unclaimed_text(view)}" if view.unclaimed else "")
@@ -72,7 +72,9 @@ def unclaimed_text(view: StudyView) -> str:
     return f"no worker takes trials of {view.name}: {view.unclaimed}"
 
 
-def picture(view: StudyView, running: Sequence[TrialView], *, steps: Callable[[int], int | None]) -> RenderableType:
+def progress_view(
+    view: StudyView, running: Sequence[TrialView], *, steps: Callable[[int], int | None]
+) -> RenderableType:
     """The line, a bar, the best configuration and what runs now."""
     parts: list[RenderableType] = [Text(line(view))]
     if view.most_trials is not None:
@@ -91,5 +93,5 @@ def _running_table(running: Sequence[TrialView], steps_of: Callable[[int], int |
     for trial in running:
         steps = steps_of(trial.number)
         at = "starting" if trial.last_step is None else f"step {trial.last_step + 1}{f'/{steps}' if steps else ''}"
-        made.add_row(f"trial {trial.number}", at, cell(trial.value), params_text(trial.params), style="dim")
+        made.add_row(f"trial {trial.number}", at, cell_text(trial.value), params_text(trial.params), style="dim")
     return made

@@ -29,6 +29,6 @@ def replay(
     It says so if one comes out otherwise; the exit code is 1 then. How many workers there were does not matter. It
     reads the master's database, beside a master that may be running.
     """
-    from tunefleet.cli.processes import run_master
+    from tunefleet.cli.child_processes import run_master
 
     raise typer.Exit(run_master("replay", study, data=data, database=database, as_json=as_json))

@@ -41,7 +41,7 @@ def simulate(
     A proposed configuration does what the nearest trial of the table did. A pruner needs learning curves, which export
     writes with --curves. No master has to run, but it must be installed here.
     """
-    from tunefleet.cli.processes import run_master
+    from tunefleet.cli.child_processes import run_master
 
     # Absolute, so that no file's name reads as an option.
     arguments = ["simulate", str(file.absolute()), f"--table={table}", f"--workers={workers}", f"--seeds={seeds}"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tunefleet.cli import output, preflights
-from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
+from tunefleet.cli import output, preflight_report
+from tunefleet.cli.options import LONG_RETRY_S, AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
     from tunefleet.client.study import Study
@@ -36,20 +36,20 @@ def submit(
     The folder that `code` names is packed and sent along. The same file again is harmless. With --watch the exit code
     is 1 when the study does not complete.
     """
+    from tunefleet.cli.live_progress import watch_study
     from tunefleet.cli.progress import unclaimed_text
-    from tunefleet.cli.watching import watch_study
 
-    with connected(url, token, retry_for_s=LONG_PATIENCE_S if watch else 10.0) as client:
+    with connected(url, token, retry_for_s=LONG_RETRY_S if watch else 10.0) as client:
         study = client.submit(file, preflight=preflight)
-        output.say(f"Study {study.name} is on {client.url}")
+        output.print_message(f"Study {study.name} is on {client.url}")
         view = watch_study(study) if watch else study.view()
         if as_json:
             output.print_json(view)
         elif not watch:
             if view.unclaimed:
-                output.say(f"warning: {unclaimed_text(view)}")
-            output.say(f"See how it goes: tunefleet watch {study.name}")
-        if watch and not did_well(view):
+                output.print_message(f"warning: {unclaimed_text(view)}")
+            output.print_message(f"See how it goes: tunefleet watch {study.name}")
+        if watch and not has_succeeded(view):
             raise typer.Exit(1)
 
 
@@ -62,7 +62,7 @@ def list_studies(as_json: AsJson = False, url: Url = None, token: Token = None) 
         output.print_json(views)
         return
     if not views:
-        output.say("There are no studies yet. Hand one in: tunefleet submit study.yaml")
+        output.print_message("There are no studies yet. Hand one in: tunefleet submit study.yaml")
         return
     output.console().print(
         output.table(["study", "state", "done", "running", "best", "metric", "sampler", "note"], map(_row, views))
@@ -102,15 +102,15 @@ def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
 
     The exit code is 1 when it did not complete.
     """
-    from tunefleet.cli.watching import watch_study
+    from tunefleet.cli.live_progress import watch_study
 
     with connected(url, token) as client:
         client.study(study)
-    with connected(url, token, retry_for_s=LONG_PATIENCE_S) as client:
+    with connected(url, token, retry_for_s=LONG_RETRY_S) as client:
         view = watch_study(client.study(study))
     if as_json:
         output.print_json(view)
-    if not did_well(view):
+    if not has_succeeded(view):
         raise typer.Exit(1)
 
 
@@ -127,7 +127,7 @@ def _show_trial(study: Study, number: int, *, as_json: bool) -> None:
     show_trial_findings(study, number)
 
 
-def did_well(view: StudyDetail) -> bool:
+def has_succeeded(view: StudyDetail) -> bool:
     """Whether the study completed with at least one trial that has a value."""
     from tunefleet.client.study import has_result
     from tunefleet.protocol import StudyState
@@ -148,7 +148,7 @@ def _row(view: StudyView) -> list[object]:
         best,
         ", ".join(objective.metric for objective in view.objectives) or view.metric,
         view.sampler,
-        output.note(view.message or (f"no worker takes its trials: {view.unclaimed}" if view.unclaimed else "")),
+        output.one_line(view.message or (f"no worker takes its trials: {view.unclaimed}" if view.unclaimed else "")),
     ]
 
 
@@ -175,9 +175,9 @@ def _preflight(view: StudyDetail) -> list[list[object]]:
     """Rows of what the preflight found; none where there is none."""
     if view.preflight is None:
         return []
-    rows: list[list[object]] = [["preflight", preflights.fact(view.preflight, view.preflight_report)]]
+    rows: list[list[object]] = [["preflight", preflight_report.state_text(view.preflight, view.preflight_report)]]
     if view.preflight_report is not None:
-        rows += [["", text] for text in preflights.lines(view.preflight_report)]
+        rows += [["", text] for text in preflight_report.report_lines(view.preflight_report)]
     return rows
 
 

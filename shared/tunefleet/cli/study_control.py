@@ -20,7 +20,7 @@ app = typer.Typer()
 def pause(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Start no more trials of a study; those that run go on."""
     with connected(url, token) as client:
-        _told(client.study(study).pause(), as_json)
+        _print_view(client.study(study).pause(), as_json)
 
 
 @app.command(epilog=examples("tunefleet resume digits", "tunefleet resume digits --anyway"))
@@ -42,17 +42,19 @@ def resume(
 
     with connected(url, token) as client:
         view = client.study(study).resume(anyway=anyway)
-        _told(view, as_json)
+        _print_view(view, as_json)
     if view.state is StudyState.COMPLETE and not as_json:
         more = 2 * max(view.most_trials or 0, n_done(view), 5)
-        output.say(f"It is over, so that nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`.")
+        output.print_message(
+            f"It is over, so that nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`."
+        )
 
 
 @app.command(epilog=examples("tunefleet stop digits"))
 def stop(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """End a study now; its results stay."""
     with connected(url, token) as client:
-        _told(client.study(study).stop(), as_json)
+        _print_view(client.study(study).stop(), as_json)
 
 
 @app.command(
@@ -90,7 +92,7 @@ def edit(
         raise InvalidInput([Problem("edit", "name at least one of --trials, --hours, --priority and --set")])
     space = dict(_assignment(text) for text in parameters) if parameters else None
     with connected(url, token) as client:
-        _told(client.study(study).edit(trials=trials, hours=hours, priority=priority, space=space), as_json)
+        _print_view(client.study(study).edit(trials=trials, hours=hours, priority=priority, space=space), as_json)
 
 
 @app.command(epilog=examples("tunefleet retry digits --failed", "tunefleet retry digits --failure out_of_memory"))
@@ -120,9 +122,9 @@ def retry(
     if as_json:
         output.print_json({"numbers": numbers})
     elif numbers:
-        output.say(f"Trials {', '.join(map(str, numbers))} run again.")
+        output.print_message(f"Trials {', '.join(map(str, numbers))} run again.")
     else:
-        output.say("No trial of the study failed like this.")
+        output.print_message("No trial of the study failed like this.")
 
 
 @app.command(epilog=examples("tunefleet add digits lr=0.1 optimizer=sgd"))
@@ -143,7 +145,7 @@ def add(
     if as_json:
         output.print_json(trial)
     else:
-        output.say(f"Trial {trial.number} waits: {output.params_text(trial.params)}")
+        output.print_message(f"Trial {trial.number} waits: {output.params_text(trial.params)}")
 
 
 @app.command("rm", epilog=examples("tunefleet stop digits && tunefleet rm digits --yes"))
@@ -159,16 +161,16 @@ def remove(
         if not yes and sys.stdin.isatty():
             typer.confirm(f"Delete {study} with all its trials and models?", abort=True, err=True)
         found.delete()
-    output.say(f"Study {study} is gone.")
+    output.print_message(f"Study {study} is gone.")
 
 
-def _told(view: StudyDetail, as_json: bool) -> None:
+def _print_view(view: StudyDetail, as_json: bool) -> None:
     from tunefleet.cli.progress import line
 
     if as_json:
         output.print_json(view)
     else:
-        output.say(line(view))
+        output.print_message(line(view))
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -29,7 +29,7 @@ def subsets(
     Random configurations are trained on each subset and on the whole, on this machine. Below a rank correlation of 0.6
     a subset chooses other configurations than the whole would. No master is needed; the worker must be installed here.
     """
-    from tunefleet.cli.processes import run_worker
+    from tunefleet.cli.child_processes import run_worker
 
     # Absolute, so that no file's name reads as an option.
     arguments = [

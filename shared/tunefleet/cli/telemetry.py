@@ -37,10 +37,12 @@ def telemetry(
     console.print(output.table(["tensor", "shape", "update/weight", ""], _tensor_rows(found)))
     if found.layers:
         console.print(output.table(["output of", "mean", "std", "idle units, %"], _layer_rows(found)))
-    norm = output.cell(found.typical(found.grad_norm))
-    output.say(f"{len(found.step)} of {found.updates} updates watched; the gradients' norm before clipping is {norm}")
+    norm = output.cell_text(found.typical(found.grad_norm))
+    output.print_message(
+        f"{len(found.step)} of {found.updates} updates watched; the gradients' norm before clipping is {norm}"
+    )
     for note in found.notes:
-        output.say(f"note: {note}")
+        output.print_message(f"note: {note}")
 
 
 def _tensor_rows(found: Telemetry) -> list[list[object]]:

@@ -43,7 +43,7 @@ def create(
     if as_json:
         output.print_json(made)
         return
-    output.say(f"{made.name} is good for {', '.join(made.scopes)}{_until(made)}. It is not shown again:")
+    output.print_message(f"{made.name} is good for {', '.join(made.scopes)}{_until(made)}. It is not shown again:")
     print(made.token)
 
 
@@ -56,7 +56,7 @@ def list_tokens(as_json: AsJson = False, url: Url = None, token: Token = None) -
         output.print_json(tokens)
         return
     if not tokens:
-        output.say("No token was made yet. Make an admin's first: tunefleet token create NAME --scope admin")
+        output.print_message("No token was made yet. Make an admin's first: tunefleet token create NAME --scope admin")
         return
     rows = [
         [made.name, ", ".join(made.scopes), made.state, f"{made.created_at:%Y-%m-%d}", _day(made)] for made in tokens
@@ -69,7 +69,7 @@ def revoke(name: TokenName, url: Url = None, token: Token = None) -> None:
     """Let a token open nothing any more, within seconds; browsers that logged in with it are logged out."""
     with connected(url, token) as client:
         client.revoke_token(name)
-    output.say(f"{name} is revoked.")
+    output.print_message(f"{name} is revoked.")
 
 
 def _until(token: TokenView) -> str:

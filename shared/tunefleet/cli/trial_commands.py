@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import LONG_PATIENCE_S, AsJson, StudyName, Token, Url, connected, examples
+from tunefleet.cli.options import LONG_RETRY_S, AsJson, StudyName, Token, Url, connected, examples
 
 if TYPE_CHECKING:
     from tunefleet.protocol import StudyDetail, TrialView
@@ -52,7 +52,7 @@ def trials(
         return
     output.console().print(output.trial_table(rows, metrics=metrics))
     if total > len(rows):
-        output.say(f"{total - len(rows)} more; see them with --limit {total}")
+        output.print_message(f"{total - len(rows)} more; see them with --limit {total}")
 
 
 @app.command(epilog=examples("tunefleet best digits --download model/"))
@@ -66,14 +66,14 @@ def best(
     token: Token = None,
 ) -> None:
     """Show the best trial so far, and fetch its model."""
-    from tunefleet.client.study import no_best
+    from tunefleet.client.study import no_best_error
 
     with connected(url, token) as client:
         found = client.study(study)
         view = found.view()
         trial = view.best
         if trial is None:
-            raise no_best(view)
+            raise no_best_error(view)
         files = found.download(trial.number, download) if download is not None else []
     if as_json:
         output.print_json({**output.plain(trial), "files": [str(path) for path in files]})
@@ -98,7 +98,7 @@ def lineage(
         output.print_json(segments)
         return
     if not segments:
-        output.say(f"Trial {number} went on from no other: study {study} trains no population.")
+        output.print_message(f"Trial {number} went on from no other: study {study} trains no population.")
         return
     typer.echo(" <- ".join(str(segment.number) for segment in segments))
     names = list(dict.fromkeys(name for segment in segments for name in segment.params))
@@ -134,7 +134,7 @@ def front(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
         output.print_json(found)
         return
     if not found:
-        output.say(f"No trial of {study} has a value of each objective and keeps within the outcomes yet.")
+        output.print_message(f"No trial of {study} has a value of each objective and keeps within the outcomes yet.")
         return
     output.console().print(output.trial_table(found, metrics=metrics))
 
@@ -156,7 +156,7 @@ def folds(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
             each.number,
             each.state.value,
             output.mean_text(each.value, each.standard_error),
-            *(output.cell(fold.value) if fold.value is not None else fold.state.value for fold in each.folds),
+            *(output.cell_text(fold.value) if fold.value is not None else fold.state.value for fold in each.folds),
             output.params_text(each.params),
         ]
         for each in found
@@ -179,12 +179,12 @@ def logs(
     """
     from tunefleet.cli.trial_log import TrialLog
 
-    with connected(url, token, retry_for_s=LONG_PATIENCE_S if follow else 3.0) as client:
+    with connected(url, token, retry_for_s=LONG_RETRY_S if follow else 3.0) as client:
         log = TrialLog(client.study(study), number, out=sys.stdout)
-        is_told = log.follow() if follow else log.print()
-    if not is_told:
+        has_printed = log.follow() if follow else log.print()
+    if not has_printed:
         end = "." if log.is_over else " that has arrived here yet."
-        output.say(f"Trial {number} has printed nothing{end}")
+        output.print_message(f"Trial {number} has printed nothing{end}")
 
 
 @app.command(
@@ -214,7 +214,7 @@ def export(
         return
     with out.open("w", encoding="utf-8", newline="") as file:
         _write(found, chosen, file)
-    output.say(f"Wrote {len(found)} trials to {out}")
+    output.print_message(f"Wrote {len(found)} trials to {out}")
 
 
 def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from tunefleet.cli.output import cell
+from tunefleet.cli.output import cell_text
 from tunefleet.client.study import LOG_NAME, Study
 from tunefleet.protocol import TrialDetail, TrialState
 
-LOOK_S = 1.0
-_OPEN = frozenset({TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED})
+POLL_S = 1.0
+_UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED})
 
 
 class TrialLog:
@@ -33,22 +33,22 @@ class TrialLog:
 
     def print(self) -> bool:
         """Print the log as it is; False when there is none."""
-        trial = self._look()
+        trial = self._fetch()
         return self._print_log(trial) or self._print_tail(trial)
 
     def follow(self) -> bool:
         """Print until the trial has ended; False when there was nothing."""
-        is_told = False
+        has_printed = False
         while True:
-            trial = self._look()
-            is_told |= self._print_log(trial) | self._print_points(trial)
+            trial = self._fetch()
+            has_printed |= self._print_log(trial) | self._print_points(trial)
             if self.is_over:
-                return is_told or self._print_tail(trial)
-            time.sleep(LOOK_S)
+                return has_printed or self._print_tail(trial)
+            time.sleep(POLL_S)
 
-    def _look(self) -> TrialDetail:
+    def _fetch(self) -> TrialDetail:
         trial = self._study.trial(self._number)
-        self.is_over = trial.state not in _OPEN
+        self.is_over = trial.state not in _UNFINISHED
         return trial
 
     def _print_log(self, trial: TrialDetail) -> bool:
@@ -71,9 +71,9 @@ class TrialLog:
         return bool(tail)
 
     def _print_points(self, trial: TrialDetail) -> bool:
-        new = [point for point in trial.curve if point.step > self._last_step] if trial.state in _OPEN else []
+        new = [point for point in trial.curve if point.step > self._last_step] if trial.state in _UNFINISHED else []
         for point in new:
-            metrics = "  ".join(f"{name} {cell(value)}" for name, value in point.metrics.items())
+            metrics = "  ".join(f"{name} {cell_text(value)}" for name, value in point.metrics.items())
             self._write(f"step {point.step + 1}  {metrics}\n")
             self._last_step = point.step
         return bool(new)

@@ -66,12 +66,12 @@ class Bundle:
         self.path.unlink(missing_ok=True)
 
 
-def limit_of_unpacked(packed_bytes: int) -> int:
+def max_unpacked_bytes(packed_bytes: int) -> int:
     """How many bytes a bundle of this size may unpack to."""
     return min(MAX_UNPACKED_BYTES, max(ALWAYS_UNPACKED_BYTES, MAX_RATIO * packed_bytes))
 
 
-class _Counted:
+class _CountingWriter:
     """A file that hashes and counts what is written into it, and refuses to grow over the limit."""
 
     def __init__(self, out: BinaryIO, files: list[Path]) -> None:
@@ -111,22 +111,22 @@ def pack(folder: Path) -> Bundle:
         )
     if len(files) > MAX_FILES:
         raise TooLarge(f"{root} holds {len(files):,} files; a bundle has at most {MAX_FILES:,}.", hint=_LEAVE_OUT)
-    _check_paths(root, files)
+    _refuse_long_paths(root, files)
     handle, name = tempfile.mkstemp(prefix="tunefleet-", suffix=".tar.gz")
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
-            counted = _Counted(out, files)
-            _write(root, files, counted)
-        _check_ratio(files, counted.size_bytes)
+            writer = _CountingWriter(out, files)
+            _write(root, files, writer)
+        _refuse_large_content(files, writer.size_bytes)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     names = tuple(file.relative_to(root).as_posix() for file in files)
-    return Bundle(path, counted.hash.hexdigest(), names, counted.size_bytes)
+    return Bundle(path, writer.hash.hexdigest(), names, writer.size_bytes)
 
 
-def _check_paths(root: Path, files: list[Path]) -> None:
+def _refuse_long_paths(root: Path, files: list[Path]) -> None:
     for file in files:
         path = file.relative_to(root)
         if len(path.as_posix()) > MAX_NAME or len(path.parts) > MAX_DEPTH:
@@ -134,9 +134,9 @@ def _check_paths(root: Path, files: list[Path]) -> None:
             raise InvalidInput([Problem("run.code", rule, shown(path.as_posix()))], hint=_LEAVE_OUT)
 
 
-def _check_ratio(files: list[Path], packed_bytes: int) -> None:
+def _refuse_large_content(files: list[Path], packed_bytes: int) -> None:
     unpacked_bytes = sum(file.lstat().st_size for file in files)
-    limit = limit_of_unpacked(packed_bytes)
+    limit = max_unpacked_bytes(packed_bytes)
     if unpacked_bytes > limit:
         what = (
             f"The code is {unpacked_bytes / 1e6:.0f} MB, and for its packed size a worker takes {limit / 1e6:.0f} MB."
@@ -184,17 +184,17 @@ def _stays_inside(link: Path, root: Path) -> bool:
     return target.exists()
 
 
-def _write(root: Path, files: list[Path], out: _Counted) -> None:
+def _write(root: Path, files: list[Path], out: _CountingWriter) -> None:
     # mtime=0 and no name: else the same files would have another hash each time.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
         for file in files:
-            _add(tar, file, root)
+            _add_file(tar, file, root)
 
 
-def _add(tar: tarfile.TarFile, file: Path, root: Path) -> None:
+def _add_file(tar: tarfile.TarFile, file: Path, root: Path) -> None:
     member = tarfile.TarInfo(file.relative_to(root).as_posix())
     member.mode = 0o644
     if file.is_symlink():

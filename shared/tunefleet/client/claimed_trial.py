@@ -36,7 +36,6 @@ from tunefleet.protocol import (
     ReleaseRequest,
     WorkerFacts,
 )
-from tunefleet.rules.population import SAMPLER as PBT
 from tunefleet.study.spec import StudySpec
 from tunefleet.trial.trial import Assignment, Trial, TrialStopped
 
@@ -68,7 +67,7 @@ class ClaimedTrial(Trial):
         self.outcome: EndResponse | None = None
         self._lease = lease
         self._transport = transport
-        self._courier = ReportSender(transport, lease, worker=worker, facts=facts, heartbeat_s=heartbeat_s)
+        self._sender = ReportSender(transport, lease, worker=worker, facts=facts, heartbeat_s=heartbeat_s)
 
     def __enter__(self) -> Self:
         """The trial itself."""
@@ -83,52 +82,52 @@ class ClaimedTrial(Trial):
             if error is None or isinstance(error, TrialStopped):
                 self._complete()
                 return True
-            self._give_up(error)
+            self._fail_or_release(error)
             return False
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _complete(self) -> None:
-        self._courier.close()
+        self._sender.close()
         self._end("complete", CompleteRequest(attempt=self.attempt))
 
-    def _give_up(self, error: BaseException) -> None:
+    def _fail_or_release(self, error: BaseException) -> None:
         """Tell why it ended; the exception that ended it goes on, whatever becomes of the message."""
         try:
-            self._courier.close()
+            self._sender.close()
             if isinstance(error, Exception):
-                self._end("fail", failure_of(error, self.attempt))
+                self._end("fail", fail_request(error, self.attempt))
             else:
                 self._end("release", ReleaseRequest(attempt=self.attempt))
-        except TunefleetError as untold:
-            error.add_note(f"Tunefleet could not tell the master: {untold}")
+        except TunefleetError as unsent:
+            error.add_note(f"Tunefleet could not tell the master: {unsent}")
 
     def _end(self, how: str, body: CompleteRequest | FailRequest | ReleaseRequest) -> None:
         self.outcome = self._transport.post(route("trials", self._lease.trial_id, how), body, answer=EndResponse)
 
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
-        self._obey()
+        self._raise_if_ended()
         return 0
 
     def _between(self, step: int, count: int, stateful: Mapping[str, Any]) -> None:
         if step < count - 1:
-            self._obey()
+            self._raise_if_ended()
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
-        self._courier.put(step, metrics)
-        self._obey()
+        self._sender.put(step, metrics)
+        self._raise_if_ended()
 
     def _keep(self, name: str, file: Path) -> None:
         upload(self._transport, file, name, trial_id=self._lease.trial_id, attempt=self.attempt)
 
-    def _obey(self) -> None:
-        if self._courier.failure is not None:
-            raise self._courier.failure
-        if self._courier.order is not None:
-            raise TrialStopped(self._courier.order)
+    def _raise_if_ended(self) -> None:
+        if self._sender.failure is not None:
+            raise self._sender.failure
+        if self._sender.stop_reason is not None:
+            raise TrialStopped(self._sender.stop_reason)
 
 
-def take(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
+def claim_trial(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
     """Claim one trial; None when the master has none within the request's wait."""
     answer = transport.post("/claims", request, answer=ClaimResponse, timeout_s=request.wait_s + MAX_WAIT_S)
     if not answer.leases:
@@ -138,18 +137,18 @@ def take(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
     )
 
 
-def request_for(spec: StudySpec, *, worker: str | None, wait_s: float) -> ClaimRequest:
+def claim_request(spec: StudySpec, *, worker: str | None, wait_s: float) -> ClaimRequest:
     """A claim on one trial of the study, by a worker that says it has whatever the study asks for.
 
     Raises:
         InvalidInput: the study trains a population.
     """
-    if spec.search.sampler == PBT:
+    if trains_population(spec.search.sampler):
         rule = (
             "trains a population, whose trials go on from each other's checkpoints, which trials that are claimed by "
             "hand cannot; run it on workers, started with `tunefleet-worker run`"
         )
-        raise InvalidInput([Problem("search.sampler", rule, shown(PBT))])
+        raise InvalidInput([Problem("search.sampler", rule, shown(spec.search.sampler))])
     facts = WorkerFacts(
         host=platform.node()[:200],
         gpus_per_slot=spec.resources.gpus,
@@ -173,7 +172,7 @@ def default_worker() -> str:
     return f"{host[:60] or 'client'}-{os.getpid()}"
 
 
-def failure_of(error: Exception, attempt: int) -> FailRequest:
+def fail_request(error: Exception, attempt: int) -> FailRequest:
     """What an exception says about an attempt: its text, its type and place, its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"

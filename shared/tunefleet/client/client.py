@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from tunefleet.client.bundle import pack
 from tunefleet.client.study import Study
-from tunefleet.client.study_file import ready_study, refuse_unready, with_code, with_preflight
+from tunefleet.client.study_file import load_checked_study, refuse_invalid_study, with_code, with_preflight
 from tunefleet.client.transport import Transport, route
 from tunefleet.errors import NotFound
 from tunefleet.protocol import Page, StatusView, StudyDetail, StudyView, WorkerView
@@ -90,7 +90,7 @@ class Client:
             TooLarge: the code is over 50 MB when packed.
             StudyExists: another spec stands under this name.
         """
-        body = with_code(with_preflight(_ready(study), preflight), self._sent)
+        body = with_code(with_preflight(_checked(study), preflight), self._upload_code)
         detail = self.transport.post("/studies", body, answer=StudyDetail)
         return Study(self.transport, detail.name)
 
@@ -148,16 +148,16 @@ class Client:
         """
         self.transport.delete(route("tokens", name))
 
-    def _sent(self, code: str) -> str:
+    def _upload_code(self, code: str) -> str:
         with pack(Path(code)) as bundle:
             self.transport.put_file(route("bundles", bundle.sha256), bundle.path, answer=NoneType)
         return f"{BUNDLE_PREFIX}{bundle.sha256}"
 
 
-def _ready(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
+def _checked(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
     """The study, after everything that can be judged before it is sent."""
     if not isinstance(study, StudySpec | Mapping):
-        return ready_study(study)
+        return load_checked_study(study)
     spec = study if isinstance(study, StudySpec) else StudySpec.parse(study)
-    refuse_unready(spec)
+    refuse_invalid_study(spec)
     return spec

@@ -28,11 +28,11 @@ def follow(transport: Transport, study: str, *, after: int) -> Iterator[Event]:
         study: its name.
         after: the id of the last event that the caller has; 0 for all.
     """
-    last, patience = after, RetryPolicy(None)
+    last, policy = after, RetryPolicy(None)
     while True:
         with transport.lines(route("studies", study, "events"), headers={"Last-Event-ID": str(last)}) as lines:
             for event in events_of(lines):
                 last = event.id
-                patience.renew()
+                policy.reset()
                 yield event
-        transport.rest(patience.wait_s() or 0.0)
+        transport.wait(policy.wait_s() or 0.0)

@@ -59,15 +59,15 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @classmethod
-    def of_environment(cls) -> Self | None:
+    def from_environment(cls) -> Self | None:
         """The one that TUNEFLEET_JOURNAL names, None when it names none."""
         path = os.environ.get(VARIABLE)
         return cls(Path(path)) if path else None
 
-    def note(self, method: str, path: str, *, query: Mapping[str, Any], bodies: Bodies, took_s: float) -> None:
+    def append(self, method: str, path: str, *, query: Mapping[str, Any], bodies: Bodies, took_s: float) -> None:
         """Append a call that was answered just now, and sent `took_s` ago."""
         now_s = time.monotonic()
-        request, answer = (_without_secrets(_parsed(body)) for body in bodies)
+        request, answer = (_redacted(_parsed(body)) for body in bodies)
         entry = Entry(method, path, query, request, answer, now_s - took_s, now_s, _clock(), time.time())
         # One write to a file that was opened for appending: lines of several processes never mix.
         os.write(self._file, json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
@@ -98,12 +98,12 @@ def _parsed(body: bytes | None) -> Any:
         return None
 
 
-def _without_secrets(body: Any) -> Any:
+def _redacted(body: Any) -> Any:
     """The body without the tokens in it, wherever they stand."""
     if isinstance(body, dict):
         kept = {key: value for key, value in body.items() if not (key in _SECRETS and isinstance(value, str))}
-        return {key: _without_secrets(value) for key, value in kept.items()}
-    return [_without_secrets(each) for each in body] if isinstance(body, list) else body
+        return {key: _redacted(value) for key, value in kept.items()}
+    return [_redacted(each) for each in body] if isinstance(body, list) else body
 
 
 @cache

@@ -31,8 +31,8 @@ from tunefleet.protocol import (
     WorkerFacts,
 )
 
-MIN_BEAT_SHARE: Final = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
-REST_S: Final = 1.0
+MIN_HEARTBEAT_SHARE: Final = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
+RETRY_PAUSE_S: Final = 1.0
 REFUSALS: Final = (Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized)
 """Answers that another try does not change; everything else is a master in trouble, which passes."""
 
@@ -48,27 +48,27 @@ class ReportSender:
     def __init__(
         self, transport: Transport, lease: Lease, *, worker: str, facts: WorkerFacts, heartbeat_s: float
     ) -> None:
-        self.order: StopReason | None = None
+        self.stop_reason: StopReason | None = None
         self.failure: TunefleetError | None = None
         self._transport = transport
         self._lease = lease
-        self._beat_request = HeartbeatRequest(
+        self._heartbeat = HeartbeatRequest(
             worker=worker, leases=[HeldLease(trial_id=lease.trial_id, attempt=lease.attempt)], facts=facts
         )
         self._heartbeat_s = heartbeat_s
-        self._waiting: list[Report] = []
-        self._n_put = 0
-        self._closing = False
-        self._bell = threading.Condition()
+        self._queue: list[Report] = []
+        self._n_queued = 0
+        self._is_closing = False
+        self._condition = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"tunefleet-trial-{lease.number}", daemon=True)
         self._thread.start()
 
     def put(self, step: int, metrics: dict[str, float]) -> None:
         """Queue a report; a later one of the same step replaces it."""
-        with self._bell:
-            self._n_put += 1
-            self._waiting.append(Report(step=step, metrics=metrics, number=self._n_put))
-            self._bell.notify()
+        with self._condition:
+            self._n_queued += 1
+            self._queue.append(Report(step=step, metrics=metrics, number=self._n_queued))
+            self._condition.notify()
 
     def close(self) -> None:
         """Send what is still queued and end the thread.
@@ -76,62 +76,62 @@ class ReportSender:
         Raises:
             TunefleetError: the `failure`, or that the last reports could not be delivered.
         """
-        with self._bell:
-            self._closing = True
-            self._bell.notify()
+        with self._condition:
+            self._is_closing = True
+            self._condition.notify()
         self._thread.join()
         if self.failure is not None:
             raise self.failure
 
     def _run(self) -> None:
-        next_beat = self._next_beat()
+        next_heartbeat = self._next_heartbeat()
         while self.failure is None:
-            with self._bell:
-                self._bell.wait_for(
-                    lambda: self._waiting or self._closing, timeout=max(0.0, next_beat - time.monotonic())
+            with self._condition:
+                self._condition.wait_for(
+                    lambda: self._queue or self._is_closing, timeout=max(0.0, next_heartbeat - time.monotonic())
                 )
-                batch, is_last = self._waiting[:MAX_BATCH], self._closing and len(self._waiting) <= MAX_BATCH
+                batch, is_last = self._queue[:MAX_BATCH], self._is_closing and len(self._queue) <= MAX_BATCH
             try:
                 self._send(batch)
-                if time.monotonic() >= next_beat and not is_last:
-                    next_beat = self._next_beat()
-                    self._beat()
+                if time.monotonic() >= next_heartbeat and not is_last:
+                    next_heartbeat = self._next_heartbeat()
+                    self._send_heartbeat()
             except REFUSALS as error:
                 self.failure = error
             except TunefleetError as error:
                 # The transport has tried for its whole patience. While the trial runs, its reports can wait.
-                if self._closing:
+                if self._is_closing:
                     self.failure = error
                 else:
-                    self._rest()
+                    self._pause()
                 continue
             if is_last:
                 return
 
-    def _rest(self) -> None:
+    def _pause(self) -> None:
         """Leave an absent master alone for a moment, unless the trial ends meanwhile."""
-        with self._bell:
-            self._bell.wait_for(lambda: self._closing, timeout=REST_S)
+        with self._condition:
+            self._condition.wait_for(lambda: self._is_closing, timeout=RETRY_PAUSE_S)
 
-    def _next_beat(self) -> float:
-        return time.monotonic() + self._heartbeat_s * random.uniform(MIN_BEAT_SHARE, 1.0)
+    def _next_heartbeat(self) -> float:
+        return time.monotonic() + self._heartbeat_s * random.uniform(MIN_HEARTBEAT_SHARE, 1.0)
 
     def _send(self, batch: list[Report]) -> None:
         if not batch:
             return
         body = ReportBatch(attempt=self._lease.attempt, reports=batch)
         answer = self._transport.post(route("trials", self._lease.trial_id, "reports"), body, answer=Directive)
-        with self._bell:
-            del self._waiting[: len(batch)]
+        with self._condition:
+            del self._queue[: len(batch)]
         if answer.directive != "continue":
-            self.order = answer.reason or StopReason.CANCELLED
+            self.stop_reason = answer.reason or StopReason.CANCELLED
 
-    def _beat(self) -> None:
-        answer = self._transport.post("/heartbeats", self._beat_request, answer=HeartbeatResponse)
+    def _send_heartbeat(self) -> None:
+        answer = self._transport.post("/heartbeats", self._heartbeat, answer=HeartbeatResponse)
         self._heartbeat_s = answer.heartbeat_s
         if self._lease.trial_id in answer.lost:
             raise LeaseLost(
                 f"The lease on trial {self._lease.number} of {self._lease.study} has passed to another worker."
             )
         for order in answer.stop:
-            self.order = order.reason
+            self.stop_reason = order.reason

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import JsonValue
 
 from tunefleet.client.artifacts import download
-from tunefleet.client.claimed_trial import ClaimedTrial, request_for, take
+from tunefleet.client.claimed_trial import ClaimedTrial, claim_request, claim_trial
 from tunefleet.client.event_stream import follow
 from tunefleet.client.transport import Transport, route
 from tunefleet.client.trials import PAGE_SIZE, Trials
@@ -39,12 +39,12 @@ from tunefleet.protocol.looks import LabelLook, StudyLook, TrialLook
 from tunefleet.protocol.telemetry import Telemetry
 from tunefleet.study.spec import Budget
 
-FIRST_LOOK_S = 0.1
-MAX_LOOK_S = 1.0
+FIRST_POLL_S = 0.1
+MAX_POLL_S = 1.0
 FINDINGS_WAIT_S = 10.0  # of each call
 CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study is over
 LOG_NAME = "log.txt"
-NOT_MODELS = ("checkpoint", "log", "telemetry")
+RUN_FILE_PREFIXES = ("checkpoint", "log", "telemetry")
 """What the names of files begin with that belong to the running, and not to the result, of a trial."""
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class Study:
             TimeoutError: the study is not over in time.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        look_s = FIRST_LOOK_S
+        poll_s = FIRST_POLL_S
         while True:
             view = self.view()
             if progress is not None:
@@ -221,8 +221,8 @@ class Study:
                 return view
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"study {self.name} is {view.state} after {timeout_s:g} s")
-            self._transport.rest(look_s)
-            look_s = min(look_s * 1.5, MAX_LOOK_S)
+            self._transport.wait(poll_s)
+            poll_s = min(poll_s * 1.5, MAX_POLL_S)
 
     def download_best(self, folder: Path | str) -> list[Path]:
         """Fetch the files of the best trial (its model; no checkpoints and logs) into a folder.
@@ -232,13 +232,13 @@ class Study:
         """
         view = self.view()
         if view.best is None:
-            raise no_best(view)
+            raise no_best_error(view)
         return self.download(view.best.number, folder)
 
     def download(self, number: int, folder: Path | str) -> list[Path]:
         """The same for any trial."""
         trial = self.trial(number)
-        wanted = [artifact for artifact in trial.artifacts if not artifact.name.startswith(NOT_MODELS)]
+        wanted = [artifact for artifact in trial.artifacts if not artifact.name.startswith(RUN_FILE_PREFIXES)]
         if not wanted:
             raise NotFound(
                 f"Trial {number} of {self.name} has no files.",
@@ -267,7 +267,7 @@ class Study:
 
         See ClaimedTrial for what the end of the block does.
         """
-        trial = take(self._transport, request_for(self.view().spec, worker=worker, wait_s=wait_s))
+        trial = claim_trial(self._transport, claim_request(self.view().spec, worker=worker, wait_s=wait_s))
         if trial is None:
             yield None
             return
@@ -282,7 +282,7 @@ class Study:
                 trial.report(loss=train(**trial.params))
         """
         while not is_over(view := self.view()):
-            trial = take(self._transport, request_for(view.spec, worker=worker, wait_s=CLAIM_WAIT_S))
+            trial = claim_trial(self._transport, claim_request(view.spec, worker=worker, wait_s=CLAIM_WAIT_S))
             if trial is not None:
                 yield trial
 
@@ -315,7 +315,7 @@ def has_result(view: StudyView) -> bool:
     return bool(view.trials.get(TrialState.COMPLETE)) if view.objectives else view.best is not None
 
 
-def no_best(view: StudyDetail) -> NotFound:
+def no_best_error(view: StudyDetail) -> NotFound:
     """Why a study has no best trial, and what to do about it."""
     name, failed = view.name, view.trials.get(TrialState.FAILED, 0)
     if view.objectives:

@@ -30,9 +30,9 @@ class StudyFile:
     spec: StudySpec
     lines: Mapping[Place, int]
 
-    def placed(self, problems: Iterable[Problem]) -> list[Problem]:
+    def with_lines(self, problems: Iterable[Problem]) -> list[Problem]:
         """Problems of the study with file and line before their fields."""
-        return [_placed(problem, self.path, self.lines) for problem in problems]
+        return [_with_line(problem, self.path, self.lines) for problem in problems]
 
 
 def read_study(path: Path | str) -> StudyFile:
@@ -50,7 +50,7 @@ def read_study(path: Path | str) -> StudyFile:
     try:
         spec = StudySpec.model_validate(data)
     except ValidationError as error:
-        raise InvalidInput([_placed(problem, file, lines) for problem in problems_of(error)], hint=_HINT) from error
+        raise InvalidInput([_with_line(problem, file, lines) for problem in problems_of(error)], hint=_HINT) from error
     return StudyFile(file, with_code(spec, lambda code: str((file.parent / code).resolve())), lines)
 
 
@@ -59,7 +59,7 @@ def load_study(path: Path | str) -> StudySpec:
     return read_study(path).spec
 
 
-def ready_study(path: Path | str) -> StudySpec:
+def load_checked_study(path: Path | str) -> StudySpec:
     """The study of a file that can be submitted as it stands.
 
     Raises:
@@ -68,25 +68,25 @@ def ready_study(path: Path | str) -> StudySpec:
     """
     file = read_study(path)
     try:
-        refuse_unready(file.spec)
+        refuse_invalid_study(file.spec)
     except InvalidInput as error:
-        raise type(error)(file.placed(error.problems), hint=error.hint) from error
+        raise type(error)(file.with_lines(error.problems), hint=error.hint) from error
     return file.spec
 
 
-def refuse_unready(spec: StudySpec) -> None:
+def refuse_invalid_study(spec: StudySpec) -> None:
     """Raise what `ready_study` does for a study that came from no file."""
     review(spec).refuse()
     if problems := code_problems(spec):
         raise InvalidInput(problems)
 
 
-def with_code(spec: StudySpec, place: Callable[[str], str]) -> StudySpec:
-    """The spec with `run.code` replaced by what `place` makes of it; the same spec when its code is no folder."""
+def with_code(spec: StudySpec, convert: Callable[[str], str]) -> StudySpec:
+    """The spec with `run.code` replaced by what `convert` makes of it; the same spec when its code is no folder."""
     code = getattr(spec.run, "code", None)
     if code is None or code.startswith(BUNDLE_PREFIX):
         return spec
-    return spec.model_copy(update={"run": spec.run.model_copy(update={"code": place(code)})})
+    return spec.model_copy(update={"run": spec.run.model_copy(update={"code": convert(code)})})
 
 
 def with_preflight(spec: StudySpec, wanted: bool | None) -> StudySpec:
@@ -115,7 +115,7 @@ def _text(file: Path) -> str:
 def _parsed(file: Path, text: str) -> tuple[Any, Mapping[Place, int]]:
     try:
         if file.suffix.lower() == ".json":
-            return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse_constant), {}
+            return json.loads(text, object_pairs_hook=_refuse_duplicate_keys, parse_constant=_refuse_constant), {}
         return load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -129,7 +129,7 @@ def _parsed(file: Path, text: str) -> tuple[Any, Mapping[Place, int]]:
         raise InvalidInput([Problem(str(file), str(error))]) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
@@ -142,7 +142,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _placed(problem: Problem, file: Path, lines: Mapping[Place, int]) -> Problem:
+def _with_line(problem: Problem, file: Path, lines: Mapping[Place, int]) -> Problem:
     """The problem with file and line before its field: those of the nearest place that stands in the file."""
     place = tuple(problem.field.split(".")) if problem.field else ()
     while place and place not in lines:

@@ -25,8 +25,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from tunefleet import __version__
-from tunefleet.client.answers import URL_HINT, failure, message
 from tunefleet.client.journal import Journal
+from tunefleet.client.responses import URL_HINT, error_from_response, parse_response
 from tunefleet.client.retries import MAX_WAIT_S, RetryPolicy
 from tunefleet.errors import InvalidInput, MasterUnreachable, NotFound, Problem, TunefleetError, UploadOffset
 from tunefleet.model import Model
@@ -39,9 +39,9 @@ CHUNK_BYTES = (
     1 << 20
 )  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
 CONNECT_S = 10.0
-FAULT_TRIES = 5  # with the waits between them some seconds, in which a balancer finds a master that works
-_AGAIN = frozenset({429, 502, 503, 504})
-_READING = frozenset({"GET", "HEAD"})
+MAX_FAULT_TRIES = 5  # with the waits between them some seconds, in which a balancer finds a master that works
+_RETRIED_STATUSES = frozenset({429, 502, 503, 504})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -57,13 +57,13 @@ class Call:
     timeout_s: float | None = None
 
 
-class _Again(Exception):
+class _Retryable(Exception):
     """A try failed in a way that another one may mend; `error` is what to raise when there is none."""
 
-    def __init__(self, error: TunefleetError, *, ordered_s: float | None = None, is_fault: bool = False) -> None:
+    def __init__(self, error: TunefleetError, *, retry_after_s: float | None = None, is_fault: bool = False) -> None:
         super().__init__(str(error))
         self.error = error
-        self.ordered_s = ordered_s
+        self.retry_after_s = retry_after_s
         self.is_fault = is_fault
 
 
@@ -92,12 +92,12 @@ class Transport:
         stop: threading.Event | None = None,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
-        self.url = _checked(url)
+        self.url = _validated_url(url)
         self._timeout_s = timeout_s
         self._retry_for_s = retry_for_s
-        self._longest_wait_s = MAX_WAIT_S
+        self._max_wait_s = MAX_WAIT_S
         self._stop = stop or threading.Event()
-        self._journal = Journal.of_environment()
+        self._journal = Journal.from_environment()
         headers = {"User-Agent": f"tunefleet/{__version__}", "Accept": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -112,19 +112,19 @@ class Transport:
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
-    def with_patience(self, retry_for_s: float | None) -> Self:
+    def with_retry_time(self, retry_for_s: float | None) -> Self:
         """The same connections, with calls that are tried again for another time; closing one closes both."""
         other = copy.copy(self)
         other._retry_for_s = retry_for_s
         return other
 
-    def with_longest_wait(self, longest_wait_s: float) -> Self:
+    def with_max_wait(self, max_wait_s: float) -> Self:
         """The same connections, with waits between two tries that are no longer than this.
 
         Whoever waits for longer than a lease may find that a claim whose answer was lost has been given to another.
         """
         other = copy.copy(self)
-        other._longest_wait_s = longest_wait_s
+        other._max_wait_s = max_wait_s
         return other
 
     def with_journal(self, journal: Journal) -> Self:
@@ -151,11 +151,11 @@ class Transport:
 
     def post(self, path: str, body: Model, *, answer: type[T], timeout_s: float | None = None) -> T:
         """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
-        return self._answer(_sending("POST", path, body, timeout_s), answer)
+        return self._answer(_call_with_body("POST", path, body, timeout_s), answer)
 
     def patch(self, path: str, body: Model, *, answer: type[T]) -> T:
         """Change something; fields that were not set in the body are not sent."""
-        return self._answer(_sending("PATCH", path, body), answer)
+        return self._answer(_call_with_body("PATCH", path, body), answer)
 
     def delete(self, path: str) -> None:
         """Delete something; that it is not there at a second try means that the first one's answer was lost."""
@@ -168,12 +168,12 @@ class Transport:
             except NotFound:
                 if not is_repeat:
                     raise
-                self._note(call, None)
-            except _Again:
+                self._add_to_journal(call, None)
+            except _Retryable:
                 is_repeat = True
                 raise
 
-        self._persist(remove)
+        self._retry(remove)
 
     def put_file(self, path: str, file: Path, *, answer: type[T], query: Query | None = None) -> T:
         """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
@@ -181,24 +181,24 @@ class Transport:
         Raises FileNotFoundError when there is no file.
         """
         size_bytes = file.stat().st_size
-        patience = self._patience()
+        policy = self._retry_policy()
         offset: int | None = 0
 
         def upload() -> httpx.Response:
             nonlocal offset
             if offset is None:
-                offset = self._held(path, query)
+                offset = self._stored_bytes(path, query)
                 if offset:
-                    patience.renew()
+                    policy.reset()
             start, offset = (offset if offset < size_bytes else 0), None
-            headers = _range_of(start, size_bytes)
+            headers = _range_headers(start, size_bytes)
             try:
-                return self._try(Call("PUT", path, query or {}, headers, _pieces(file, start), self._timeout_s))
+                return self._try(Call("PUT", path, query or {}, headers, _chunks(file, start), self._timeout_s))
             except UploadOffset as error:
                 offset = error.offset
-                raise _Again(error) from error
+                raise _Retryable(error) from error
 
-        return message(self._persist(upload, patience).content, answer, url=self.url)
+        return parse_response(self._retry(upload, policy).content, answer, url=self.url)
 
     def download(self, path: str, to: Path, *, sha256: str | None = None) -> None:
         """Fetch a file; `to` appears when it is whole and has the hash. Goes on behind the last byte after a cut.
@@ -209,10 +209,10 @@ class Transport:
         """
         to.parent.mkdir(parents=True, exist_ok=True)
         part = to.with_name(f".{to.name}.{os.getpid()}-{threading.get_ident()}.part")
-        patience = self._patience()
+        policy = self._retry_policy()
         try:
             with part.open("w+b") as out:
-                self._persist(lambda: self._fetch(path, out, patience), patience)
+                self._retry(lambda: self._fetch(path, out, policy), policy)
                 out.seek(0)
                 if sha256 is not None and hashlib.file_digest(out, "sha256").hexdigest() != sha256:
                     raise MasterUnreachable(
@@ -228,70 +228,70 @@ class Transport:
     ) -> Iterator[Iterator[str]]:
         """The lines of a stream (server-sent events) as they come; connecting is retried, a cut ends the stream."""
         call = Call("GET", path, query or {}, {"Accept": "text/event-stream", **(headers or {})})
-        response = self._persist(lambda: self._try(call, stream=True))
+        response = self._retry(lambda: self._try(call, stream=True))
         try:
-            yield _until_cut(response)
+            yield _lines_until_disconnect(response)
         finally:
             response.close()
 
-    def rest(self, wait_s: float) -> bool:
+    def wait(self, wait_s: float) -> bool:
         """Wait; True when `stop` ended it."""
         return self._stop.wait(wait_s)
 
     def _answer(self, call: Call, answer: type[T]) -> T:
-        return message(self._persist(lambda: self._try(call)).content, answer, url=self.url)
+        return parse_response(self._retry(lambda: self._try(call)).content, answer, url=self.url)
 
-    def _patience(self) -> RetryPolicy:
-        return RetryPolicy(self._retry_for_s, longest_wait_s=self._longest_wait_s)
+    def _retry_policy(self) -> RetryPolicy:
+        return RetryPolicy(self._retry_for_s, max_wait_s=self._max_wait_s)
 
-    def _persist(self, attempt: Callable[[], T], patience: RetryPolicy | None = None) -> T:
-        """Run `attempt` until it returns, raises another error than _Again, or the patience is at its end."""
-        patience = patience or self._patience()
+    def _retry(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
+        """Run `attempt` until it returns, raises another error than _Retryable, or the policy is at its end."""
+        policy = policy or self._retry_policy()
         while True:
             try:
                 return attempt()
-            except _Again as again:
-                wait_s = patience.wait_s(again.ordered_s)
-                is_enough = again.is_fault and patience.failures >= FAULT_TRIES
+            except _Retryable as failed:
+                wait_s = policy.wait_s(failed.retry_after_s)
+                is_enough = failed.is_fault and policy.failures >= MAX_FAULT_TRIES
                 if wait_s is None or is_enough or self._stop.wait(wait_s):
-                    raise again.error from again.__cause__
+                    raise failed.error from failed.__cause__
 
     def _try(self, call: Call, *, stream: bool = False) -> httpx.Response:
-        """Send once. Raises _Again when another try may help, one of our errors when the master refuses."""
+        """Send once. Raises _Retryable when another try may help, one of our errors when the master refuses."""
         request = self._client.build_request(
             call.method,
             call.path,
-            params={key: _text(value) for key, value in call.query.items() if value is not None},
+            params={key: _query_text(value) for key, value in call.query.items() if value is not None},
             headers=dict(call.headers),
             content=call.content,
             timeout=httpx.Timeout(call.timeout_s or self._timeout_s, connect=min(CONNECT_S, self._timeout_s)),
         )
         begin = time.monotonic()
-        with self._network():
+        with self._translate_errors():
             response = self._client.send(request, stream=stream)
             if stream and not response.is_success:
                 response.read()
                 response.close()
         if response.is_success:
-            self._note(call, None if stream else response.content, took_s=time.monotonic() - begin)
+            self._add_to_journal(call, None if stream else response.content, took_s=time.monotonic() - begin)
             return response
-        error = failure(
+        error = error_from_response(
             response.status_code, response.content, content_type=response.headers.get("content-type", ""), url=self.url
         )
-        if response.status_code in _AGAIN or response.is_server_error:
-            ordered_s = _seconds(response.headers.get("retry-after"))
-            raise _Again(error, ordered_s=ordered_s, is_fault=response.status_code not in _AGAIN)
+        if response.status_code in _RETRIED_STATUSES or response.is_server_error:
+            retry_after_s = _retry_after_seconds(response.headers.get("retry-after"))
+            raise _Retryable(error, retry_after_s=retry_after_s, is_fault=response.status_code not in _RETRIED_STATUSES)
         raise error
 
-    def _note(self, call: Call, answer: bytes | None, *, took_s: float = 0.0) -> None:
+    def _add_to_journal(self, call: Call, answer: bytes | None, *, took_s: float = 0.0) -> None:
         """Write an acknowledged call to the journal, if there is one and the call writes."""
-        if self._journal is not None and call.method not in _READING:
+        if self._journal is not None and call.method not in _SAFE_METHODS:
             sent = call.content if isinstance(call.content, bytes) else None
-            self._journal.note(call.method, call.path, query=call.query, bodies=(sent, answer), took_s=took_s)
+            self._journal.append(call.method, call.path, query=call.query, bodies=(sent, answer), took_s=took_s)
 
     @contextlib.contextmanager
-    def _network(self) -> Iterator[None]:
-        """Turn what httpx raises into _Again or, where no retry can help, into MasterUnreachable."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Turn what httpx raises into _Retryable or, where no retry can help, into MasterUnreachable."""
         try:
             yield
         except httpx.RequestError as error:
@@ -300,9 +300,9 @@ class Transport:
             )
             if isinstance(error, httpx.UnsupportedProtocol | httpx.TooManyRedirects | httpx.DecodingError):
                 raise unreachable from error
-            raise _Again(unreachable) from error
+            raise _Retryable(unreachable) from error
 
-    def _held(self, path: str, query: Query | None) -> int:
+    def _stored_bytes(self, path: str, query: Query | None) -> int:
         """How many bytes of an upload the master holds."""
         try:
             response = self._try(Call("HEAD", path, query or {}))
@@ -311,20 +311,20 @@ class Transport:
         text = response.headers.get("upload-offset", "")
         return int(text) if text.isdecimal() else 0
 
-    def _fetch(self, path: str, out: BinaryIO, patience: RetryPolicy) -> None:
+    def _fetch(self, path: str, out: BinaryIO, policy: RetryPolicy) -> None:
         """Append to `out` what it lacks."""
         have_bytes = out.seek(0, os.SEEK_END)
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"} | (
             {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
         )
         response = self._try(Call("GET", path, headers=headers), stream=True)
-        with contextlib.closing(response), self._network():
+        with contextlib.closing(response), self._translate_errors():
             if have_bytes and response.status_code != httpx.codes.PARTIAL_CONTENT:
                 out.seek(0)
                 out.truncate()
-            for piece in response.iter_raw():  # as it arrives: pieces of a fixed size would lose the last one at a cut
-                out.write(piece)
-                patience.renew()
+            for chunk in response.iter_raw():  # as it arrives: pieces of a fixed size would lose the last one at a cut
+                out.write(chunk)
+                policy.reset()
 
 
 def route(*parts: str | int) -> str:
@@ -332,7 +332,7 @@ def route(*parts: str | int) -> str:
     return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
-def _checked(url: str) -> str:
+def _validated_url(url: str) -> str:
     try:
         split = urlsplit(url)
         sound = split.scheme in ("http", "https") and bool(split.hostname) and split.port != 0
@@ -343,34 +343,34 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def _sending(method: str, path: str, body: Model, timeout_s: float | None = None) -> Call:
+def _call_with_body(method: str, path: str, body: Model, timeout_s: float | None = None) -> Call:
     """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
     content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
 
 
-def _text(value: str | float | bool) -> str:
+def _query_text(value: str | float | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _range_of(start: int, size_bytes: int) -> dict[str, str]:
+def _range_headers(start: int, size_bytes: int) -> dict[str, str]:
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes - start)}
     return headers | ({"Content-Range": f"bytes {start}-{size_bytes - 1}/{size_bytes}"} if start else {})
 
 
-def _pieces(file: Path, start: int) -> Iterator[bytes]:
+def _chunks(file: Path, start: int) -> Iterator[bytes]:
     with file.open("rb") as source:
         source.seek(start)
-        while piece := source.read(CHUNK_BYTES):
-            yield piece
+        while chunk := source.read(CHUNK_BYTES):
+            yield chunk
 
 
-def _until_cut(response: httpx.Response) -> Iterator[str]:
+def _lines_until_disconnect(response: httpx.Response) -> Iterator[str]:
     with contextlib.suppress(httpx.TransportError):
         yield from response.iter_lines()
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def _retry_after_seconds(retry_after: str | None) -> float | None:
     """A `Retry-After` in seconds; a date counts against the answer's arrival, which is good to a second."""
     if retry_after is None:
         return None

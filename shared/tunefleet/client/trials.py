@@ -68,14 +68,14 @@ class Trials(Sequence[TrialView]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
-        if at < 0 or not self._reaches(at):
+        if at < 0 or not self._has_index(at):
             raise IndexError(f"trial {index} of {len(self)}")
         return self._items[at]
 
     def __iter__(self) -> Iterator[TrialView]:
         """All trials; pages are fetched on the way."""
         at = 0
-        while self._reaches(at):
+        while self._has_index(at):
             yield self._items[at]
             at += 1
 
@@ -98,7 +98,7 @@ class Trials(Sequence[TrialView]):
         rows = [row_of(trial) for trial in self]
         return pandas.DataFrame(rows, columns=columns_of(rows))
 
-    def _reaches(self, at: int) -> bool:
+    def _has_index(self, at: int) -> bool:
         """Fetch pages until the trial at this place is there; False when there is none."""
         if self._limit is not None and at >= self._limit:
             return False
@@ -114,15 +114,15 @@ class Trials(Sequence[TrialView]):
         self._cursor, self._total = page.next, page.total
 
 
-_PLAIN = ("number", "state", "value", "best_step", "last_step")
-_GROUPS = ("params.", "metrics.")
+_FIRST_COLUMNS = ("number", "state", "value", "best_step", "last_step")
+_PREFIXES = ("params.", "metrics.")
 
 
 def row_of(trial: TrialView) -> dict[str, Any]:
     """A trial as one flat row."""
     run_s = (trial.finished_at - trial.started_at).total_seconds() if trial.finished_at and trial.started_at else None
     return {
-        **{name: getattr(trial, name) for name in _PLAIN},
+        **{name: getattr(trial, name) for name in _FIRST_COLUMNS},
         **{f"params.{name}": value for name, value in trial.params.items()},
         **{f"metrics.{name}": value for name, value in trial.metrics.items()},
         "failure": trial.failure,
@@ -140,11 +140,13 @@ def row_of(trial: TrialView) -> dict[str, Any]:
 
 def columns_of(rows: list[dict[str, Any]]) -> list[str]:
     """All columns of the rows: what a trial is first, then its parameters, its metrics, and how it ran."""
-    return sorted(dict.fromkeys(column for row in rows for column in row) or dict.fromkeys(_PLAIN), key=_place)
+    return sorted(
+        dict.fromkeys(column for row in rows for column in row) or dict.fromkeys(_FIRST_COLUMNS), key=_column_rank
+    )
 
 
-def _place(column: str) -> int:
+def _column_rank(column: str) -> int:
     """Columns keep their order within: the plain ones, parameters, metrics, the rest."""
-    if column in _PLAIN:
+    if column in _FIRST_COLUMNS:
         return 0
-    return next((i + 1 for i, group in enumerate(_GROUPS) if column.startswith(group)), len(_GROUPS) + 1)
+    return next((i + 1 for i, group in enumerate(_PREFIXES) if column.startswith(group)), len(_PREFIXES) + 1)

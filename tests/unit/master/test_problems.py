@@ -5,11 +5,11 @@ import json
 import pytest
 
 from tunefleet import errors
-from tunefleet.client.answers import error_of, kinds
+from tunefleet.client.responses import error_classes, error_from_problem
 from tunefleet.errors import InvalidInput, LeaseLost, Problem, StorageUnusable, TunefleetError, UploadOffset
 from tunefleet_master.api import problems
 
-ALL = sorted(kinds(TunefleetError), key=lambda kind: kind.__name__)
+ALL = sorted(error_classes(TunefleetError), key=lambda kind: kind.__name__)
 
 
 def example(kind: type[TunefleetError]) -> TunefleetError:
@@ -21,7 +21,7 @@ def test_every_error_has_a_document_that_gives_the_error_again(kind: type[Tunefl
     document = problems.document(example(kind))
 
     assert document.code == kind.code
-    assert type(error_of(document)) is kind
+    assert type(error_from_problem(document)) is kind
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_lines_of_many_writers_never_mix_and_an_unfinished_one_is_no_entry(tmp_p
     def write() -> None:
         journal = Journal(file)
         for _ in range(100):
-            journal.note("POST", "/heartbeats", query={}, bodies=(b'"' + b"x" * 5_000 + b'"', None), took_s=0.0)
+            journal.append("POST", "/heartbeats", query={}, bodies=(b'"' + b"x" * 5_000 + b'"', None), took_s=0.0)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
@@ -91,7 +91,7 @@ def test_a_line_that_is_no_entry_is_named_with_its_number(tmp_path):
 def test_no_token_is_written_down(tmp_path):
     journal = Journal(tmp_path / "journal")
     answer = b'{"leases": [{"trial_id": 1, "token": "very-secret"}], "metrics": {"token": 0.5}}'
-    journal.note("POST", "/claims", query={}, bodies=(b'{"token": "very-secret", "worker": "w"}', answer), took_s=0.0)
+    journal.append("POST", "/claims", query={}, bodies=(b'{"token": "very-secret", "worker": "w"}', answer), took_s=0.0)
     [entry] = entries(tmp_path / "journal")
     assert (entry.request, entry.answer) == ({"worker": "w"}, {"leases": [{"trial_id": 1}], "metrics": {"token": 0.5}})
     assert b"secret" not in (tmp_path / "journal").read_bytes()

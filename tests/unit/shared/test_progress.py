@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tunefleet.cli.progress import left_s, line, n_done, picture
+from tunefleet.cli.progress import line, n_done, progress_view, remaining_s
 from tunefleet.names import TrialId
 from tunefleet.protocol import StudyState, StudyView, TrialState, TrialView
 from tunefleet.study.spec import Budget
@@ -76,7 +76,7 @@ def test_trials_that_ended_are_done_however_they_ended() -> None:
     ],
 )
 def test_the_time_left_follows_the_pace_and_the_hours(changes: dict[str, Any], expected_s: float | None) -> None:
-    left = left_s(view(**changes))
+    left = remaining_s(view(**changes))
     assert left == (None if expected_s is None else pytest.approx(expected_s))
 
 
@@ -91,7 +91,7 @@ def test_a_study_that_does_not_run_tells_why() -> None:
 
 def test_the_picture_has_the_bar_and_what_runs() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(picture(view(), [trial(5, None), trial(6, 0.5)], steps=lambda number: 8))
+    console.print(progress_view(view(), [trial(5, None), trial(6, 0.5)], steps=lambda number: 8))
     text = console.export_text()
     assert "best: lr=0.001 opt=sgd" in text.splitlines()
     assert "trial 5  step 2/8" in text

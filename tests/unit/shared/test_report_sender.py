@@ -108,7 +108,7 @@ def test_an_order_to_stop_is_kept() -> None:
     with sender(lambda _: httpx.Response(200, json={"directive": "stop", "reason": "pruned"})) as made:
         made.put(0, {"m": 1.0})
         made.close()
-        assert made.order is StopReason.PRUNED
+        assert made.stop_reason is StopReason.PRUNED
 
 
 def test_a_lost_lease_ends_the_sending() -> None:
@@ -135,4 +135,4 @@ def test_heartbeats_tell_what_the_master_wants(how: str) -> None:
                 made.close()
         else:
             made.close()
-            assert made.order is StopReason.CANCELLED
+            assert made.stop_reason is StopReason.CANCELLED

@@ -16,8 +16,8 @@ class Clock:
 
 
 def test_waits_double_up_to_the_longest_one() -> None:
-    patience = RetryPolicy(None, draw=lambda: 1.0)
-    waits = [patience.wait_s() for _ in range(10)]
+    policy = RetryPolicy(None, draw=lambda: 1.0)
+    waits = [policy.wait_s() for _ in range(10)]
     assert waits[:4] == [FIRST_WAIT_S, FIRST_WAIT_S * 2, FIRST_WAIT_S * 4, FIRST_WAIT_S * 8]
     assert waits[-1] == MAX_WAIT_S
 
@@ -28,21 +28,21 @@ def test_waits_are_drawn_from_zero_up() -> None:
 
 def test_patience_ends_when_its_time_is_over_and_tries_once_at_the_end() -> None:
     clock = Clock()
-    patience = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
-    assert patience.wait_s() == FIRST_WAIT_S
+    policy = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
+    assert policy.wait_s() == FIRST_WAIT_S
     clock.now_s = 0.95
-    assert patience.wait_s() == pytest.approx(0.05)
+    assert policy.wait_s() == pytest.approx(0.05)
     clock.now_s = 1.0
-    assert patience.wait_s() is None
+    assert policy.wait_s() is None
 
 
 def test_progress_gives_the_whole_time_again() -> None:
     clock = Clock()
-    patience = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
-    patience.wait_s()
+    policy = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
+    policy.wait_s()
     clock.now_s = 5.0
-    patience.renew()
-    assert patience.wait_s() == FIRST_WAIT_S
+    policy.reset()
+    assert policy.wait_s() == FIRST_WAIT_S
 
 
 def test_an_order_is_a_least_wait_and_ends_a_patience_that_is_shorter() -> None:

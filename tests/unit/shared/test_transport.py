@@ -202,12 +202,12 @@ def test_codes_choose_the_class(code: str, status: int, kind: type[TunefleetErro
 
 
 def test_every_error_class_crosses_the_wire_by_its_code() -> None:
-    from tunefleet.client.answers import error_of, kinds
+    from tunefleet.client.responses import error_classes, error_from_problem
     from tunefleet.protocol import ProblemDocument
 
-    for kind in kinds(TunefleetError):
+    for kind in error_classes(TunefleetError):
         document = ProblemDocument(type="t", title="t", status=409, detail="d", code=kind.code)
-        assert type(error_of(document)) is kind
+        assert type(error_from_problem(document)) is kind
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ class Agent:
             study=self._identity.facts.study,
             facts=self._identity.facts_with("draining", is_leaving=True),
         )
-        transport = self._transport.with_patience(SETTLE_PATIENCE_S)
+        transport = self._transport.with_retry_time(SETTLE_PATIENCE_S)
         try:
             answer = transport.post("/claims", request, answer=ClaimResponse, timeout_s=SETTLE_PATIENCE_S)
         except TunefleetError:
@@ -227,11 +227,11 @@ class Agent:
             self._inbox.put(events.Claimed(order.request_id, tuple(answer.leases), settles=True))
 
     def _release(self, order: events.Release) -> None:
-        self._give_back(Key.of(order.lease), self._transport.with_patience(SETTLE_PATIENCE_S))
+        self._give_back(Key.of(order.lease), self._transport.with_retry_time(SETTLE_PATIENCE_S))
         self._inbox.put(events.Released(Key.of(order.lease)))
 
     def _release_at_once(self, order: events.ReleaseAtOnce) -> None:
-        transport = self._transport.with_patience(0)
+        transport = self._transport.with_retry_time(0)
         threads = [_aside(partial(self._give_back, key, transport)) for key in order.keys]
         give_up_at = time.monotonic() + HURRY_S
         for thread in threads:
@@ -262,7 +262,7 @@ class Agent:
             leases=[HeldLease(trial_id=key.trial_id, attempt=key.attempt) for key in order.keys],
             facts=self._identity.facts_with(order.status, resting_s=order.resting_s, is_leaving=order.is_leaving),
         )
-        transport = self._transport.with_patience(patience_s)
+        transport = self._transport.with_retry_time(patience_s)
         failpoint("agent.before_beat")
         answer = transport.post("/heartbeats", request, answer=HeartbeatResponse, timeout_s=FIRST_BEAT_S)
         failpoint("agent.after_beat")

@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from tunefleet.client.study_file import ready_study
+from tunefleet.client.study_file import load_checked_study
 from tunefleet.errors import TunefleetError
 from tunefleet.names import TrialId
 from tunefleet.protocol import Lease
@@ -36,7 +36,7 @@ def inspect_file(file: Path) -> PreflightReport:
     Raises:
         InvalidInput: the study could not be submitted, or runs a command. FunctionFailed: its function raised.
     """
-    spec = ready_study(file)
+    spec = load_checked_study(file)
     with tempfile.TemporaryDirectory(prefix="tunefleet-preflight-") as folder, contextlib.redirect_stdout(sys.stderr):
         return _report(spec, Path(folder))
 

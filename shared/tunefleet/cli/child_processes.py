@@ -19,11 +19,11 @@ from types import FrameType
 from tunefleet.errors import TunefleetError
 
 DRAIN_S = 30.0  # a worker is gone 25 s after it was asked
-LOOK_S = 0.05
+POLL_S = 0.05
 TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ChildFailed(TunefleetError):
@@ -80,7 +80,7 @@ class ProcessTree:
                 stderr=subprocess.STDOUT,
                 env={**self.environment, **(environment or {})},
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=_terminate_with_parent(os.getpid()),
             )
         child = Child(name, process, log)
         self.children.append(child)
@@ -96,7 +96,7 @@ class ProcessTree:
         """End the children, the last one first: ask, wait up to DRAIN_S for each, then kill."""
         while self.children:
             child = self.children[-1]
-            _signal(child, signal.SIGTERM)
+            _send_signal(child, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.process.wait(DRAIN_S)
             _kill_group(child)
@@ -125,7 +125,7 @@ def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None)
         is_stopping = True
         raise Interrupted
 
-    before = {number: signal.signal(number, on_signal) for number in _ENDING}
+    before = {number: signal.signal(number, on_signal) for number in _STOP_SIGNALS}
     try:
         yield tree
     finally:
@@ -137,7 +137,7 @@ def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None)
                 signal.signal(number, handler)
 
 
-def enter_alone(folder: Path) -> None:
+def lock_folder(folder: Path) -> None:
     """Keep every other command out of a folder, whose logs it would overwrite, until this process ends.
 
     Raises:
@@ -175,11 +175,11 @@ def wait_for_file(path: Path, tree: ProcessTree, *, timeout_s: float) -> str:
             raise ChildFailed(
                 f"{tree.children[-1].name} was not ready within {timeout_s:g} s.\n{tree.children[-1].tail()}"
             )
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     return path.read_text()
 
 
-def need(package: str, extra: str) -> None:
+def require_component(package: str, extra: str) -> None:
     """Raise when a component of Tunefleet cannot run here, and say how to install it."""
     probes = {"master": "sqlalchemy", "worker": "torch"}
     if importlib.util.find_spec(package) is None or importlib.util.find_spec(probes[extra]) is None:
@@ -194,7 +194,7 @@ def run_master(*arguments: str, data: Path | None, database: str | None, as_json
     Raises:
         TunefleetError: the master is not installed here.
     """
-    need("tunefleet_master", "master")
+    require_component("tunefleet_master", "master")
     options = [f"--data={data}"] if data is not None else []
     options += [f"--database={database}"] if database is not None else []
     options += ["--json"] if as_json else []
@@ -207,11 +207,11 @@ def run_worker(*arguments: str) -> int:
     Raises:
         TunefleetError: the worker is not installed here.
     """
-    need("tunefleet_worker", "worker")
+    require_component("tunefleet_worker", "worker")
     return subprocess.run([sys.executable, "-m", "tunefleet_worker", *arguments]).returncode
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _terminate_with_parent(parent: int) -> Callable[[], None]:
     def prepare() -> None:
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -221,7 +221,7 @@ def _die_with(parent: int) -> Callable[[], None]:
     return prepare
 
 
-def _signal(child: Child, number: signal.Signals) -> None:
+def _send_signal(child: Child, number: signal.Signals) -> None:
     if not child.has_ended:
         child.process.send_signal(number)
 

@@ -25,7 +25,7 @@ _HINTS: dict[type[TunefleetError], str] = {
 }
 
 
-def message(content: bytes, answer: type[T], *, url: str) -> T:
+def parse_response(content: bytes, answer: type[T], *, url: str) -> T:
     """The body of a good answer as its message; any type that pydantic knows, and `NoneType` for no matter what.
 
     Raises:
@@ -37,7 +37,7 @@ def message(content: bytes, answer: type[T], *, url: str) -> T:
         return cast("T", _adapter(cast("Any", answer)).validate_json(content))
     except ValidationError as error:
         if content.lstrip()[:1] not in (b"{", b"["):
-            raise foreign(url, "its answer is not JSON") from error
+            raise not_a_master(url, "its answer is not JSON") from error
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MasterUnreachable(
@@ -46,23 +46,23 @@ def message(content: bytes, answer: type[T], *, url: str) -> T:
         ) from error
 
 
-def failure(status: int, content: bytes, *, content_type: str, url: str) -> TunefleetError:
+def error_from_response(status: int, content: bytes, *, content_type: str, url: str) -> TunefleetError:
     """The error that a refusing answer stands for."""
     try:
         document = ProblemDocument.model_validate_json(content) if content_type.startswith(PROBLEM_TYPE) else None
     except ValidationError:
         document = None
     return (
-        foreign(url, f"status {status}, {content_type or 'no content type'}")
+        not_a_master(url, f"status {status}, {content_type or 'no content type'}")
         if document is None
-        else error_of(document)
+        else error_from_problem(document)
     )
 
 
-def error_of(document: ProblemDocument) -> TunefleetError:
+def error_from_problem(document: ProblemDocument) -> TunefleetError:
     """A problem document as the error of our tree that has its code."""
     problems = [Problem(detail.field, detail.rule, detail.value) for detail in document.errors]
-    known = {kind.code: kind for kind in kinds(TunefleetError)}
+    known = {kind.code: kind for kind in error_classes(TunefleetError)}
     kind = known.get(document.code, InvalidInput if document.status in (400, 422) else TunefleetError)
     if issubclass(kind, InvalidInput):
         return kind(problems or [Problem("", document.detail)], hint=document.hint)
@@ -71,14 +71,14 @@ def error_of(document: ProblemDocument) -> TunefleetError:
     return kind(document.detail, hint=_HINTS.get(kind) or document.hint)
 
 
-def kinds(root: type[TunefleetError]) -> Iterator[type[TunefleetError]]:
+def error_classes(root: type[TunefleetError]) -> Iterator[type[TunefleetError]]:
     """The class and all below it."""
     yield root
     for child in root.__subclasses__():
-        yield from kinds(child)
+        yield from error_classes(child)
 
 
-def foreign(url: str, seen: str) -> MasterUnreachable:
+def not_a_master(url: str, seen: str) -> MasterUnreachable:
     """Somebody answers at the URL, and it is not a master."""
     return MasterUnreachable(
         f"Something answers at {url}, but it is not a Tunefleet master ({seen}).", hint=f"Check the address. {URL_HINT}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefleet.cli import output, preflights
+from tunefleet.cli import output, preflight_report
 from tunefleet.cli.options import AsJson, examples
 from tunefleet.cli.studies import StudyFile
 
@@ -49,7 +49,7 @@ def check(
     if data and not report["problems"]:
         report["data"] = _audit(file)
     report["ok"] = not report["problems"] and not report["unavailable"]
-    found = preflights.run_at_home(file) if run and report["ok"] else None
+    found = preflight_report.run_preflight_here(file) if run and report["ok"] else None
     report |= {} if found is None else {"preflight": found, "ok": found.passed}
     if as_json:
         output.print_json(report)
@@ -71,8 +71,8 @@ def _report(file: StudyFile) -> dict[str, Any]:
     space = spec.search_space
     return {
         "study": spec.name,
-        "problems": [str(problem) for problem in source.placed((*found.problems, *code_problems(spec)))],
-        "unavailable": [str(problem) for problem in source.placed(found.unavailable)],
+        "problems": [str(problem) for problem in source.with_lines((*found.problems, *code_problems(spec)))],
+        "unavailable": [str(problem) for problem in source.with_lines(found.unavailable)],
         "warnings": list(found.warnings),
         "space": {name: _parameter(spec, name) for name in space.names},
         "configurations": space.size,
@@ -88,10 +88,10 @@ def _audit(file: Path) -> list[dict[str, Any]]:
     import subprocess
     import sys
 
-    from tunefleet.cli.processes import need
+    from tunefleet.cli.child_processes import require_component
     from tunefleet.errors import TunefleetError
 
-    need("tunefleet_worker", "worker")
+    require_component("tunefleet_worker", "worker")
     command = [sys.executable, "-m", "tunefleet_worker", "audit", str(file.absolute()), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
@@ -134,12 +134,12 @@ def _print(report: dict[str, Any]) -> None:
         if report["function"]:
             out.print(f"function: {report['function']}", markup=False)
     for problem in (*report["problems"], *report["unavailable"]):
-        output.say(f"error: {problem}")
+        output.print_message(f"error: {problem}")
     for warning in report["warnings"]:
-        output.say(f"warning: {warning}")
+        output.print_message(f"warning: {warning}")
     for finding in report.get("data", ()):
-        output.say(f"{finding['severity']}: {finding['sentence']} {finding['remedy']}")
-    for text in preflights.lines(report["preflight"]) if "preflight" in report else ():
+        output.print_message(f"{finding['severity']}: {finding['sentence']} {finding['remedy']}")
+    for text in preflight_report.report_lines(report["preflight"]) if "preflight" in report else ():
         out.print(text, markup=False)
     if report["ok"]:
         out.print(f"{report['study']}: sound")

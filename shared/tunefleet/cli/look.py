@@ -50,19 +50,19 @@ def look(
         found: LabelLook | TrialLook | StudyLook
         if labels:
             found = chosen.label_errors(count=count)
-            tables, drawn, name = _label_tables(found), label_sheet(found), f"look-{study}-labels.svg"
+            tables, svg, name = _label_tables(found), label_sheet(found), f"look-{study}-labels.svg"
         elif number is not None:
             found = chosen.look_at(number)
-            tables, drawn, name = trial_tables(found), trial_sheet(found), f"look-{study}-{number}.svg"
+            tables, svg, name = trial_tables(found), trial_sheet(found), f"look-{study}-{number}.svg"
         else:
             found = chosen.look()
-            tables, drawn, name = _study_tables(found), study_sheet(found), f"look-{study}.svg"
+            tables, svg, name = _study_tables(found), study_sheet(found), f"look-{study}.svg"
     if as_json:
         output.print_json(found)
     else:
         _print(tables)
     if out is not None or not as_json:
-        _save(drawn, out or Path(name))
+        _save_picture(svg, out or Path(name))
 
 
 def _print(tables: Sequence[object]) -> None:
@@ -71,25 +71,25 @@ def _print(tables: Sequence[object]) -> None:
         console.print(each, markup=False)  # what a worker has named is no markup
 
 
-def _save(drawn: str, path: Path) -> None:
+def _save_picture(svg: str, path: Path) -> None:
     from tunefleet.errors import InvalidInput, Problem
 
     try:
-        path.write_text(drawn, encoding="utf-8")
+        path.write_text(svg, encoding="utf-8")
     except OSError as error:
         raise InvalidInput([Problem("--out", f"cannot be written: {error.strerror}", str(path))]) from error
-    output.say(f"The picture is in {path}")
+    output.print_message(f"The picture is in {path}")
 
 
 def trial_tables(found: TrialLook) -> list[object]:
     """What a trial's model gets wrong, as the terminal shows it."""
-    told = f"{found.n_wrong} of {found.n_samples} samples are wrong, by the model of the trial's {found.model} step."
+    summary = f"{found.n_wrong} of {found.n_samples} samples are wrong, by the model of the trial's {found.model} step."
     rows = [
         *_example_rows("confidently wrong", found.confidently_wrong),
         *_example_rows("worst", found.worst),
         *_example_rows("best", found.best),
     ]
-    return [told, output.table(["", "sample", "label", "predicted", "confidence", "of the label"], rows)]
+    return [summary, output.table(["", "sample", "label", "predicted", "confidence", "of the label"], rows)]
 
 
 def _example_rows(kind: str, examples: Sequence[Example]) -> list[list[object]]:
@@ -98,37 +98,42 @@ def _example_rows(kind: str, examples: Sequence[Example]) -> list[list[object]]:
 
 def _study_tables(found: StudyLook) -> list[object]:
     if len(found.trials) < 2:
-        told = f"Only trial {found.trials[0]} has predictions that can be compared; there is nothing to compare."
-        return [told, *found.left_out]
+        summary = f"Only trial {found.trials[0]} has predictions that can be compared; there is nothing to compare."
+        return [summary, *found.left_out]
     numbers = ", ".join(map(str, found.trials))
-    told = f"{found.n_samples} samples across the trials {numbers}, the best one first."
+    summary = f"{found.n_samples} samples across the trials {numbers}, the best one first."
     columns = ["", "sample", "label", *(f"#{number}" for number in found.trials)]
     rows = [
-        *_contest_rows("best is wrong", found.best_wrong),
-        *_contest_rows("best is right", found.best_right),
-        *_contest_rows("all are wrong", found.all_wrong),
+        *_disagreement_rows("best is wrong", found.best_wrong),
+        *_disagreement_rows("best is right", found.best_right),
+        *_disagreement_rows("all are wrong", found.all_wrong),
     ]
     nothing = "No sample stands out." if not rows else ""
-    return [told, *found.left_out, nothing or output.table(columns, rows)]
+    return [summary, *found.left_out, nothing or output.table(columns, rows)]
 
 
-def _contest_rows(kind: str, contests: Sequence[Disagreement]) -> list[list[object]]:
+def _disagreement_rows(kind: str, disagreements: Sequence[Disagreement]) -> list[list[object]]:
     return [
-        [kind, str(it.id), it.label, *(f"{said.predicted}{'' if said.is_right else ' ✗'}" for said in it.opinions)]
-        for it in contests
+        [
+            kind,
+            str(it.id),
+            it.label,
+            *(f"{opinion.predicted}{'' if opinion.is_right else ' ✗'}" for opinion in it.opinions),
+        ]
+        for it in disagreements
     ]
 
 
 def _label_tables(found: LabelLook) -> list[object]:
-    told = (
+    summary = (
         f"{found.n_suspected} of {found.n_samples} labels are suspected, by {len(found.trials)} trials that were not "
         f"trained on them; {found.rate:.1%} are estimated to be wrong."
     )
     if found.issues and not found.n_suspected:
-        told += " Those that come nearest:"
+        summary += " Those that come nearest:"
     columns = ["sample", "label", "rather", "margin", "suspected", "asked"]
     rows = [
         [str(it.id), it.label, it.suggested, it.margin, "yes" if it.is_suspected else "", it.n_opinions]
         for it in found.issues
     ]
-    return [told, *found.left_out, output.table(columns, rows)]
+    return [summary, *found.left_out, output.table(columns, rows)]

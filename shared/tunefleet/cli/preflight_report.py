@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from tunefleet.protocol.preflight import BranchReport, Check, PreflightReport
 
 
-def lines(report: PreflightReport) -> Iterator[str]:
+def report_lines(report: PreflightReport) -> Iterator[str]:
     """A line for each architecture that passed, and all that is wrong with one that did not."""
     for branch in report.branches:
-        yield from _of_branch(branch)
+        yield from _branch_lines(branch)
 
 
-def fact(state: PreflightState | None, report: PreflightReport | None) -> str:
+def state_text(state: PreflightState | None, report: PreflightReport | None) -> str:
     """The state of a study's preflight in some words; empty where it has none."""
     if state is None:
         return ""
@@ -30,7 +30,7 @@ def fact(state: PreflightState | None, report: PreflightReport | None) -> str:
     return f"{state.value} ({n} architecture{'s' if n != 1 else ''} looked at in {report.took_s:.1f} s)"
 
 
-def run_at_home(file: Path) -> PreflightReport:
+def run_preflight_here(file: Path) -> PreflightReport:
     """Let the worker's own program look at the study of a file, which runs its code.
 
     Raises:
@@ -39,10 +39,10 @@ def run_at_home(file: Path) -> PreflightReport:
     import subprocess
     import sys
 
-    from tunefleet.cli.processes import ChildFailed, need
+    from tunefleet.cli.child_processes import ChildFailed, require_component
     from tunefleet.protocol.preflight import PreflightReport
 
-    need("tunefleet_worker", "worker")
+    require_component("tunefleet_worker", "worker")
     command = [sys.executable, "-m", "tunefleet_worker", "preflight", str(file), "--json"]
     ran = subprocess.run(command, stdout=subprocess.PIPE)
     if ran.returncode not in (0, 1) or not ran.stdout:
@@ -50,17 +50,17 @@ def run_at_home(file: Path) -> PreflightReport:
     return PreflightReport.model_validate_json(ran.stdout)
 
 
-def _of_branch(branch: BranchReport) -> Iterator[str]:
+def _branch_lines(branch: BranchReport) -> Iterator[str]:
     name = output.params_text(branch.params) or "its only configuration"
     if not branch.blockers:
         fitted = next((check.saw for check in branch.checks if check.code == "overfit"), "passed")
         yield f"preflight passed: {fitted} ({name})"
     for check in branch.reasons:
-        yield from _of_check("preflight blocked", check, name)
+        yield from _check_lines("preflight blocked", check, name)
     for check in branch.warnings:
-        yield from _of_check("preflight doubt", check, name)
+        yield from _check_lines("preflight doubt", check, name)
 
 
-def _of_check(what: str, check: Check, name: str) -> Iterator[str]:
+def _check_lines(what: str, check: Check, name: str) -> Iterator[str]:
     yield f"{what}: {check.saw} ({name})"
     yield f"  likely: {check.likely}"

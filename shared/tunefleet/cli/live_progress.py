@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tunefleet.cli import output, preflights
-from tunefleet.cli.progress import is_blocked, line, n_done, picture
+from tunefleet.cli import output, preflight_report
+from tunefleet.cli.progress import is_blocked, line, n_done, progress_view
 from tunefleet.protocol import StudyDetail, TrialState
 from tunefleet.study.stages import steps_of
 
@@ -30,7 +30,7 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
         workers_start_s: nothing is said for so long about workers that are not there yet.
     """
     quiet_until = time.monotonic() + workers_start_s
-    with showing(study) as show:
+    with live_display(study) as show:
 
         def progress(view: StudyDetail) -> None:
             is_early = time.monotonic() < quiet_until
@@ -40,25 +40,27 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
     from tunefleet.client.study import has_result
 
     if not has_result(view):
-        _say_why(study, view)
+        _print_failures(study, view)
     return view
 
 
-def _say_why(study: Study, view: StudyDetail) -> None:
+def _print_failures(study: Study, view: StudyDetail) -> None:
     """What ended one of the trials of a study that came to nothing, or the preflight before them."""
-    for text in preflights.lines(view.preflight_report) if view.preflight_report and is_blocked(view) else ():
-        output.say(text)
+    for text in (
+        preflight_report.report_lines(view.preflight_report) if view.preflight_report and is_blocked(view) else ()
+    ):
+        output.print_message(text)
     for trial in study.trials(TrialState.FAILED, limit=1):
-        output.say(f"trial {trial.number} failed: {trial.message}")
-        output.say(f"hint: See what it printed: tunefleet logs {study.name} {trial.number}")
+        output.print_message(f"trial {trial.number} failed: {trial.message}")
+        output.print_message(f"hint: See what it printed: tunefleet logs {study.name} {trial.number}")
 
 
 @contextmanager
-def showing(study: Study) -> Iterator[Show]:
+def live_display(study: Study) -> Iterator[Show]:
     """A function that shows each view it is given, in the way that fits where stderr leads."""
     console = output.console(stderr=True)
     if not console.is_terminal:
-        yield _Lines()
+        yield _LinePrinter()
         return
     from rich.live import Live
 
@@ -66,12 +68,12 @@ def showing(study: Study) -> Iterator[Show]:
 
         def show(view: StudyDetail) -> None:
             running = study.trials(TrialState.RUNNING, limit=N_SHOWN)
-            live.update(picture(view, list(running), steps=partial(steps_of, view.spec)), refresh=True)
+            live.update(progress_view(view, list(running), steps=partial(steps_of, view.spec)), refresh=True)
 
         yield show
 
 
-class _Lines:
+class _LinePrinter:
     """A line whenever a trial has ended, the study's state has changed, or workers have gone or come."""
 
     def __init__(self) -> None:
@@ -80,5 +82,5 @@ class _Lines:
     def __call__(self, view: StudyDetail) -> None:
         now = (n_done(view), view.state, view.message, view.preflight, bool(view.unclaimed))
         if now != self._last:
-            output.say(line(view))
+            output.print_message(line(view))
         self._last = now
