@@ -1,4 +1,4 @@
-"""What each pruner reads of a study, and what it cannot work with: a study is judged by it without a master."""
+"""The keys that each pruner reads, and rules for pruning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ READS: Mapping[Pruner, tuple[str, ...]] = MappingProxyType(
 
 
 def pruning_problems(spec: StudySpec) -> Iterator[Problem]:
-    """What is wrong with the study's `pruning`."""
+    """Yield the problems of the study's `pruning`."""
     pruning = spec.pruning
     yield from _unread_keys(pruning)
     match pruning.pruner:
@@ -44,7 +44,7 @@ def _unread_keys(pruning: Pruning) -> Iterator[Problem]:
         if key not in pruning.model_fields_set or key in ("pruner", *READS[pruning.pruner]):
             continue
         readers = ", ".join(name for name, keys in READS.items() if key in keys)
-        rule = f"is read by {readers}, and the pruner is {pruning.pruner}; leave it out, or set another pruner"
+        rule = f"is read by {readers} only, but the pruner is {pruning.pruner}; leave it out, or set another pruner"
         yield Problem(f"pruning.{key}", rule, shown(getattr(pruning, key)))
 
 
@@ -58,20 +58,20 @@ def _rung_problems(spec: StudySpec) -> Iterator[Problem]:
         rule = f"is above the {steps} steps that a trial runs; set it to at most {steps}, or leave it out"
         yield Problem("pruning.max", rule, shown(pruning.max))
     if pruning.min >= pruning.max:
-        rule = f"must be below `max`, which is {pruning.max}, or there is nothing to go on to"
+        rule = f"must be below `max`, which is {pruning.max}; otherwise there is no second rung"
         yield Problem("pruning.min", rule, shown(pruning.min))
 
 
 def _needs_steps(pruning: Pruning) -> Problem:
     rule = f"is required by the pruner {pruning.pruner}, which spaces its rungs between `pruning.min` and the last step"
-    return Problem("steps", f"{rule}: how many steps a full trial runs, such as `steps: 27`")
+    return Problem("steps", f"{rule}; set the steps of a full trial, such as `steps: 27`")
 
 
 def _mode_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.pruning.mode == "promote" and isinstance(spec.run, CommandRun):
         rule = (
-            "a promoted trial goes on from its checkpoint, and a command has none: it would run its first steps again; "
-            "set `mode: stop`, or run a function"
+            "a promoted trial continues from its checkpoint, but a command has no checkpoint and would run its first "
+            "steps again; set `mode: stop`, or run a function"
         )
         yield Problem("pruning.mode", rule, shown("promote"))
 
@@ -79,9 +79,9 @@ def _mode_problems(spec: StudySpec) -> Iterator[Problem]:
 def _patience_problems(spec: StudySpec) -> Iterator[Problem]:
     patience, steps = spec.pruning.patience, longest(spec)
     if patience is None:
-        yield Problem("pruning.patience", "is required: after how many steps without improvement a trial is stopped")
+        yield Problem("pruning.patience", "is required: the steps without improvement after which a trial is stopped")
     elif steps is not None and patience >= steps:
-        rule = f"must be below the {steps} steps that a trial runs, or it stops none"
+        rule = f"must be below the {steps} steps that a trial runs; otherwise it never stops a trial"
         yield Problem("pruning.patience", rule, shown(patience))
 
 
@@ -92,13 +92,13 @@ def _bound_problems(pruning: Pruning) -> Iterator[Problem]:
         )
         yield Problem("pruning", rule)
     elif pruning.lower is not None and pruning.upper is not None and pruning.lower >= pruning.upper:
-        rule = f"must be below `upper`, which is {pruning.upper:g}, or no value is within the bounds"
+        rule = f"must be below `upper`, which is {pruning.upper:g}; otherwise every trial is stopped"
         yield Problem("pruning.lower", rule, shown(pruning.lower))
 
 
 def _first_step_problems(spec: StudySpec) -> Iterator[Problem]:
-    """`min` of every pruner; of one that has a `max` too, only where that says nothing."""
+    """Check `min`; `_rung_problems` checks it against `max` if that is given."""
     pruning, steps = spec.pruning, longest(spec)
     if pruning.pruner != "none" and pruning.max is None and steps is not None and pruning.min >= steps:
-        rule = f"must be below the {steps} steps that a trial runs, or it stops none"
+        rule = f"must be below the {steps} steps that a trial runs; otherwise no trial is ever stopped"
         yield Problem("pruning.min", rule, shown(pruning.min))

@@ -1,4 +1,4 @@
-"""Rules about what a study asks of a built-in task."""
+"""Rules for studies that run a built-in task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunefleet.study.stages import planned
 
 
 def task_problems(spec: StudySpec) -> list[Problem]:
-    """Everything in which a study does not fit the built-in task that it runs; none for a user's own code."""
+    """Return every mismatch between a study and its built-in task; empty for a user's own code."""
     if not isinstance(spec.run, TaskRun):
         return []
     signature = TASKS.get(spec.run.task)
@@ -26,18 +26,18 @@ def task_problems(spec: StudySpec) -> list[Problem]:
             )
         ]
     problems = _misfits(signature, spec, spec.run)
-    if problems:  # a space that is broken already would be called broken twice
+    if problems:  # the schedules of an invalid space would be reported twice
         return problems
     return list(schedule_problems(spec.space, lengths=_lengths(spec)))
 
 
 def _lengths(spec: StudySpec) -> list[int]:
-    """How many steps the study's trials run, by stage; none when it does not say."""
+    """Return the steps of a trial in each stage; empty if the study does not set them."""
     return [stage.steps for stage in planned(spec)] or ([] if spec.steps is None else [spec.steps])
 
 
 def _asked_for(spec: StudySpec) -> dict[str, str]:
-    """The metrics that the study reads, by the field that reads them."""
+    """Return the metrics that the study reads, by field."""
     if not spec.several_objectives:
         return {"objective.metric": spec.objective.metric}
     metrics = {f"objectives.{i}.metric": objective.metric for i, objective in enumerate(spec.objectives)}
@@ -46,7 +46,7 @@ def _asked_for(spec: StudySpec) -> dict[str, str]:
 
 
 def _misfits(task: TaskSignature, spec: StudySpec, run: TaskRun) -> list[Problem]:
-    """What does not fit: options of `run`, parameters of the space, metrics by the field that asks for them."""
+    """Return the options of `run`, the parameters and the metrics that do not fit the task."""
     found = [*_option_problems(task, run.options), *_space_problems(task, spec.space)]
     for field, metric in _asked_for(spec).items():
         if metric not in task.metrics:

@@ -1,4 +1,4 @@
-"""The study as a user writes it: one frozen model, the same in YAML, JSON and Python."""
+"""A study as a user writes it: one frozen model, the same in YAML, JSON and Python."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tunefleet.catalogue.samplers import AUTO, SAMPLER_NAMES
 from tunefleet.errors import InvalidInput
 from tunefleet.model import ABSENT, Model, did_you_mean
 from tunefleet.names import Name, ParameterName, matching
@@ -32,16 +33,15 @@ from tunefleet.study.objective import FrontObjective, Objective, Outcome, is_tru
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 
-SAMPLERS = ("auto", "grid", "random", "sobol", "tpe", "gp", "forest", "cmaes", "evolution", "pbt")
 PLUGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}(\.[A-Za-z0-9_-]{1,31}){1,2}")
-"""A sampler from elsewhere has a dot in its name, so that a slip of the pen is not taken for one."""
+"""The name of a plugin sampler has a dot, so that a typing error is not mistaken for a plugin."""
 
 
 def _check_sampler(name: str) -> str:
-    if name not in SAMPLERS and not PLUGIN.fullmatch(name):
+    if name not in SAMPLER_NAMES and not PLUGIN.fullmatch(name):
         raise ValueError(
-            f"is one of {', '.join(SAMPLERS)}, or the name of one that is installed beside the master, which has a dot "
-            f"in it{did_you_mean(name, list(SAMPLERS))}"
+            f"must be one of {', '.join(SAMPLER_NAMES)}, or the name of a plugin sampler, which has a dot"
+            f"{did_you_mean(name, list(SAMPLER_NAMES))}"
         )
     return name
 
@@ -49,16 +49,16 @@ def _check_sampler(name: str) -> str:
 Sampler = Annotated[
     str,
     AfterValidator(_check_sampler),
-    WithJsonSchema({"anyOf": [{"enum": list(SAMPLERS)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]}),
+    WithJsonSchema({"anyOf": [{"enum": list(SAMPLER_NAMES)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]}),
 ]
 Pruner = Literal["none", "median", "percentile", "patience", "threshold", "asha", "hyperband"]
 
 BUNDLE_PREFIX = "sha256:"
-"""`run.code` on the wire is this prefix and the bundle's hash; in a user's file it is a folder."""
+"""On the wire, `run.code` is this prefix and the bundle's hash. In a user's file it is a folder."""
 
 
 class TaskRun(Model):
-    """A task that is built into the worker; keys beside `task` are its options."""
+    """A task that is built into the worker. All keys other than `task` are its options."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -66,12 +66,12 @@ class TaskRun(Model):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The keys beside `task`."""
+        """All keys other than `task`."""
         return dict(self.model_extra or {})
 
 
 class FunctionRun(Model):
-    """A Python function of the user, `module:name`; `code` is the folder it lives in."""
+    """A Python function of the user, `module:name`. `code` is the folder that holds the module."""
 
     function: Annotated[
         str,
@@ -81,18 +81,15 @@ class FunctionRun(Model):
         ),
     ]
     code: str | None = Field(default=None, max_length=4_096)
-    """A folder in the user's file, `sha256:…` of its bundle on the wire.
-
-    None: the function is installed on the workers.
-    """
+    """A folder in the user's file; on the wire, `sha256:…` of its bundle. None: the workers have it installed."""
 
 
 class CommandRun(Model):
-    """Any program; `{name}` stands for a parameter, and all of them are in its environment."""
+    """Any program. `{name}` is replaced by the parameter; the environment holds all parameters."""
 
     command: Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
     code: str | None = Field(default=None, max_length=4_096)
-    """The folder to run it in, as for a function."""
+    """The folder to run the program in, given like that of a function."""
 
 
 def _run_kind(data: Any) -> str | None:
@@ -107,7 +104,7 @@ Run = Annotated[
     Discriminator(
         _run_kind,
         custom_error_type="run_kind",
-        custom_error_message="run has exactly one of: task (a built-in one), function ('module:name'), "
+        custom_error_message="run needs exactly one of: task (a built-in one), function ('module:name'), "
         "command (any program)",
     ),
 ]
@@ -116,11 +113,11 @@ Run = Annotated[
 MAX_PROBE_SAMPLES = 10_000
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-SEALED_TEST = "the test part is sealed during the search; it is set aside before, for the model that is chosen"
+SEALED_TEST = "the test part is sealed during the search and scores only the model that is chosen in the end"
 
 
 class Split(Model):
-    """How the data that is not the sealed test part is divided."""
+    """The shares of training and validation in the data outside the sealed test part."""
 
     train: float = Field(default=0.8, gt=0, lt=1)
     validation: float = Field(default=0.2, gt=0, lt=1)
@@ -136,60 +133,60 @@ class Split(Model):
     def _check_sum(self) -> Self:
         if self.train + self.validation > 1 + 1e-9:
             raise ValueError(
-                f"train and validation must not exceed 1 together, and they are {self.train + self.validation:g}"
+                f"the sum of train and validation must be at most 1, but it is {self.train + self.validation:g}"
             )
         return self
 
 
 class DataSpec(Model):
-    """How a built-in task treats its data; a user's own function reads it as `trial.data`."""
+    """Rules for dividing the data. A built-in task follows them; a user's function reads them as `trial.data`."""
 
     split: Split = Split()
     stratify: bool = True
     group: ColumnName | None = None
-    """The column of what belongs together, such as the patient of each picture; no group is in two parts."""
+    """The column that names each sample's group, such as the patient of an image. No group is in two parts."""
     time: ColumnName | None = None
-    """The column of when it was; validation is later than training, and the test part later than both."""
+    """The column of each sample's time. Validation is later than training; the test part is later than both."""
     subset: float = Field(default=1.0, gt=0, le=1)
-    """The share of the training part that is used; smaller shares lie within larger ones."""
+    """The share of the training part that is used. A smaller subset is contained in a larger one."""
     folds: int = Field(default=1, ge=1, le=200)
-    """Into how many parts the samples are dealt for cross-validation: each configuration is trained once for each, and
-    validated on it. 1: there is none, and `split` says what is held out."""
+    """The number of folds for cross-validation. Each configuration is trained once per fold and validated on that fold.
+    1: no cross-validation; `split` defines the validation part."""
     race: bool = True
-    """Whether a configuration gets no further folds when a paired test says that it is worse than the best one."""
+    """Stop running further folds of a configuration when a paired test shows that it is worse than the best one."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     probe: int = Field(default=256, ge=0)
-    """How many samples of the validation part a trial keeps its predictions of, to look at; all, where it has fewer."""
+    """The number of validation samples to store predictions for; all samples if the part has fewer."""
 
     @field_validator("probe")
     @classmethod
     def _check_probe(cls, probe: int) -> int:
         if probe > MAX_PROBE_SAMPLES:
             raise ValueError(
-                f"a probe set has at most {MAX_PROBE_SAMPLES:,} samples, since every trial keeps what it says"
+                f"must be at most {MAX_PROBE_SAMPLES:,} samples, because every trial stores its predictions of them"
             )
         return probe
 
     @model_validator(mode="after")
     def _check_time(self) -> Self:
         if self.time is not None and self.group is not None:
-            raise ValueError("has both group and time, and a split is by one of them; leave the other out")
+            raise ValueError("has both group and time, but a split uses only one of them; leave the other out")
         if self.time is not None and self.folds > 1:
-            raise ValueError("has both time and folds, which would train on what is later than the validation")
+            raise ValueError("has both time and folds, but folds train on samples later than validation; leave one out")
         return self
 
 
 class Search(Model):
-    """Who proposes configurations."""
+    """How configurations are proposed."""
 
-    sampler: Sampler = "auto"
+    sampler: Sampler = AUTO
     seed: int = Field(default=0, ge=0, lt=2**31)
     population: int = Field(default=8, ge=1, le=1_000)
-    """How many members population-based training has."""
+    """The number of members in population-based training."""
     interval: int | None = Field(default=None, ge=1, le=10_000_000)
-    """After how many steps they are compared, and the worst go on from the best."""
+    """The number of steps between comparisons. After each one, the worst members continue from the best."""
     start_from: tuple[Name, ...] = Field(default=(), max_length=20)
-    """Published recipes, which run before what the sampler proposes; `tunefleet recipes` lists them."""
+    """Published recipes to run before the sampler's proposals; `tunefleet recipes` lists them."""
 
     @field_validator("start_from", mode="before")
     @classmethod
@@ -198,7 +195,7 @@ class Search(Model):
 
 
 class Stage(Model):
-    """One part of a coarse-to-fine plan."""
+    """One stage of a coarse-to-fine plan."""
 
     trials: int = Field(ge=1)
     steps: int = Field(ge=1)
@@ -206,40 +203,40 @@ class Stage(Model):
 
 
 class Pruning(Model):
-    """Who stops trials early; `tunefleet.rules.pruning.READS` says which of these keys each pruner reads.
+    """How trials are stopped early. `tunefleet.rules.pruning.READS` lists the keys that each pruner reads.
 
-    Lengths are in steps that a trial has run.
+    Lengths are numbers of steps that a trial has run.
     """
 
     pruner: Pruner = "none"
     mode: Literal["stop", "promote"] = "stop"
-    """Whether a trial that is not among the best ends, or pauses and goes on when it is."""
+    """At a rung, a trial that is not among the best either ends (`stop`) or pauses until it is (`promote`)."""
     min: int = Field(default=1, ge=1, le=10_000_000)
-    """No trial is stopped before it has run so many steps; the first rung."""
+    """The first rung: no trial is stopped before it has run this many steps."""
     max: int | None = Field(default=None, ge=1, le=10_000_000)
-    """There is no rung behind it; the study's `steps` unless given."""
+    """The last rung; the study's `steps` if not given."""
     eta: int = Field(default=3, ge=2, le=1_000)
-    """One of so many trials goes on from each rung; each rung is so many times as far as the one before."""
+    """One in `eta` trials continues after each rung, and each rung is `eta` times as far as the one before."""
     percentile: float = Field(default=25.0, gt=0, lt=100)
-    """A trial goes on that would be among so many percent, the best ones, of the complete trials."""
+    """A trial continues while it ranks among this best percentage of the complete trials."""
     startup: int = Field(default=5, ge=1, le=1_000_000)
-    """How many complete trials there are before one is compared with them."""
+    """The number of complete trials that a comparison needs."""
     interval: int = Field(default=1, ge=1, le=10_000_000)
-    """A trial is compared after `min` steps and every so many from there."""
+    """A trial is compared after `min` steps, and every `interval` steps after that."""
     patience: int | None = Field(default=None, ge=1, le=10_000_000)
-    """How long a trial may run without an improvement."""
+    """The number of steps that a trial may run without an improvement."""
     min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """What is no improvement: a change that is not greater."""
+    """Only a change greater than this counts as an improvement."""
     lower: float | None = Field(default=None, allow_inf_nan=False)
-    """A trial whose value is below it is stopped."""
+    """A trial stops when its value is below this bound."""
     upper: float | None = Field(default=None, allow_inf_nan=False)
-    """A trial whose value is above it is stopped."""
+    """A trial stops when its value is above this bound."""
 
 
 class Budget(Model):
-    """When the study ends: after so many trials, or so many hours, whichever comes first.
+    """The limits at which a study ends: a number of trials, or of hours, whichever comes first.
 
-    Neither: when it is stopped.
+    Without limits, the study runs until it is stopped.
     """
 
     trials: int | None = Field(default=None, ge=1, le=10_000_000)
@@ -247,35 +244,35 @@ class Budget(Model):
 
 
 class Preflight(Model):
-    """The sanity check: overfit so many samples within so many updates before the budget is spent."""
+    """A sanity check before the budget is spent: overfit `samples` samples within `updates` updates."""
 
     samples: int = Field(default=64, ge=1)
     updates: int = Field(default=300, ge=1)
 
 
 class Finalists(Model):
-    """Run the best again on fresh seeds."""
+    """Run the best trials again with fresh seeds."""
 
     count: int = Field(default=5, ge=1)
     seeds: int = Field(default=3, ge=1)
 
 
 class Ensemble(Model):
-    """Put the best models together."""
+    """Combine the best models."""
 
     method: Literal["greedy", "top"] = "greedy"
     size: int = Field(default=5, ge=1)
 
 
 class Resources(Model):
-    """Which slots may take the study's trials: those with at least so many GPUs and all of the labels."""
+    """Requirements on a worker slot: at least this many GPUs, and all of the labels."""
 
     gpus: int = Field(default=0, ge=0, le=64)
     labels: tuple[Name, ...] = Field(default=(), max_length=20)
 
 
 class Retry(Model):
-    """How often a trial is run again after each kind of failure."""
+    """The number of times that a trial is run again, by kind of failure."""
 
     lost: int = Field(default=5, ge=0, le=100)
     out_of_memory: int = Field(default=0, ge=0, le=100)
@@ -286,8 +283,8 @@ class StudySpec(Plain):
     """One search: a space, an objective, a sampler, a budget, the code to run.
 
     The same spec is a YAML file (`tunefleet.load_study`), the body of `POST /api/v1/studies`, and this class.
-    `StudySpec.parse` builds it from plain data and raises InvalidInput with every broken rule; what the grammar has
-    but this version cannot run yet is refused at submission.
+    `StudySpec.parse` builds it from plain data and raises InvalidInput with every broken rule. A submission is refused
+    if it uses a part of the grammar that this version cannot run yet.
     """
 
     model_config = ConfigDict(
@@ -297,21 +294,21 @@ class StudySpec(Plain):
 
     name: Name
     several_objectives: tuple[FrontObjective, ...] = Field(default=(), alias="objectives", max_length=4)
-    """2 to 4 of which none is given up for another: the study looks for their front."""
+    """2 to 4 objectives without a preference among them; the study searches for their Pareto front."""
     single_objective: Annotated[Objective | None, Field(validate_default=True)] = Field(default=None, alias="objective")
-    """What is optimised; exactly one of `objective` and `objectives` is given."""
+    """The metric to optimise. A study has either `objective` or `objectives`."""
     run: Run
     data: DataSpec = DataSpec()
     space: dict[ParameterName, Parameter] = Field(min_length=1, max_length=200)
     constraints: tuple[str, ...] = Field(default=(), max_length=100)
     outcomes: tuple[Outcome, ...] = Field(default=(), max_length=100)
-    """Bounds on metrics; a trial that breaks one is not on the front of `objectives`."""
+    """Bounds on metrics. A trial that breaks one is not on the front of `objectives`."""
     steps: int | None = Field(default=None, ge=1, le=10_000_000)
-    """How many steps (epochs) a full trial runs; `trial.epochs` counts them."""
+    """The number of steps (epochs) in a full trial; `trial.epochs` counts them."""
     search: Search = Search()
     stages: tuple[Stage, ...] | Literal["auto"] = ()
     warm_start: tuple[Name, ...] = Field(default=(), max_length=10)
-    """Earlier studies, from whose trials this one learns before it has its own."""
+    """Earlier studies. The sampler learns from their trials before this study has its own."""
     pruning: Pruning = Pruning()
     budget: Budget = Budget()
     preflight: Preflight | None = None
@@ -319,32 +316,32 @@ class StudySpec(Plain):
     ensemble: Ensemble | None = None
     resources: Resources = Resources()
     priority: int = Field(default=0, ge=-1_000_000, le=1_000_000)
-    """Studies with a higher one go first; equal ones share the slots by trials running."""
+    """Studies with a higher priority go first. Studies of equal priority share the slots by running trials."""
     trial_timeout: Seconds | None = None
-    """How long one attempt may take, in seconds; text such as `2h` is accepted."""
+    """The time limit of one attempt, in seconds; text such as `2h` is accepted."""
     retry: Retry = Retry()
 
     @field_validator("several_objectives")
     @classmethod
     def _check_several(cls, objectives: tuple[FrontObjective, ...]) -> tuple[FrontObjective, ...]:
         if len(objectives) == 1:
-            raise ValueError("has one objective; write it as `objective`, or add another")
+            raise ValueError("has only one objective; write it as `objective`, or add another")
         metrics = [objective.metric for objective in objectives]
         twice = next((metric for metric in metrics if metrics.count(metric) > 1), None)
         if twice is not None:
-            raise ValueError(f"has the metric {twice!r} twice; each objective has a metric of its own")
+            raise ValueError(f"has the metric {twice!r} twice; give each objective its own metric")
         return objectives
 
     @field_validator("single_objective")
     @classmethod
     def _check_exactly_one(cls, objective: Objective | None, info: ValidationInfo) -> Objective | None:
-        if "several_objectives" not in info.data:  # it is wrong, and said so
+        if "several_objectives" not in info.data:  # it is invalid and reported already
             return objective
         has_several = bool(info.data["several_objectives"])
         if objective is None and not has_several:
             raise PydanticCustomError(ABSENT, "is required", {"key": "objective"})
         if objective is not None and has_several:
-            raise ValueError("a study has `objective` or `objectives`, and this one has both; leave one of them out")
+            raise ValueError("a study needs either `objective` or `objectives`, but this one has both; leave one out")
         return objective
 
     @field_validator("constraints", "outcomes", "warm_start", mode="before")
@@ -362,22 +359,22 @@ class StudySpec(Plain):
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """All that is optimised: one, or several."""
+        """All objectives: one or several."""
         return self.several_objectives or (self.objective,)
 
     @property
     def objective(self) -> Objective:
-        """What is optimised; of several, the first."""
+        """The objective; the first one if there are several."""
         return self.single_objective or self.several_objectives[0]
 
     @cached_property
     def result_metrics(self) -> tuple[str, ...]:
-        """The metrics that a report has to have to be a trial's result: of the objectives, and of the outcomes."""
+        """The metrics that a report needs to be a trial's result: those of the objectives and of the outcomes."""
         bounded = (name for bound in self._bounds for name in sorted(bound.names))
         return tuple(dict.fromkeys([*(objective.metric for objective in self.objectives), *bounded]))
 
     def broken_outcomes(self, metrics: Mapping[str, float]) -> tuple[str, ...]:
-        """The outcomes that are not true of a result, which has all of `result_metrics`."""
+        """Return the outcomes that a result breaks; `metrics` has all of `result_metrics`."""
         return tuple(bound.text for bound in self._bounds if not is_true(bound, metrics))
 
     @cached_property
@@ -386,15 +383,15 @@ class StudySpec(Plain):
 
     @cached_property
     def search_space(self) -> Space:
-        """The space with its conditions and constraints, ready to sample from."""
+        """The search space with its conditions and constraints."""
         return Space(self.space, self.constraints)
 
     @property
     def bundle(self) -> str | None:
-        """The hash of the code bundle that a worker needs, None when it needs none."""
+        """The hash of the code bundle that a worker needs; None if it needs none."""
         code = getattr(self.run, "code", None)
         return code.removeprefix(BUNDLE_PREFIX) if code and code.startswith(BUNDLE_PREFIX) else None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Plain data as a user would write it, defaults left out; `parse` gives the same spec again."""
+        """Return plain data as a user would write it, without defaults; `parse` turns it into the same spec again."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -45,7 +45,7 @@ def test_a_split_by_a_column_that_no_built_in_data_set_has_is_refused(key: str) 
     ("data", "rule"),
     [
         ({"group": "patient", "time": "day"}, "has both group and time"),
-        ({"time": "day", "folds": 5}, "train on what is later than the validation"),
+        ({"time": "day", "folds": 5}, "train on samples later than validation"),
         (
             {"split": {"train": 0.7, "validation": 0.2, "test": 0.1}},
             r"data\.split = .*: has the key 'test': the test part is sealed",

@@ -65,9 +65,9 @@ def test_one_can_be_written_in_python() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": ACCURACY}, "has both; leave one of them out"),
+        ({"objective": ACCURACY}, "has both; leave one out"),
         ({"objectives": []}, "objective: is required"),
-        ({"objectives": [ACCURACY]}, "has one objective; write it as `objective`"),
+        ({"objectives": [ACCURACY]}, "has only one objective; write it as `objective`"),
         ({"objectives": [ACCURACY, ACCURACY]}, "has the metric 'accuracy' twice"),
         ({"objectives": [{"metric": f"m{i}", "goal": "minimize"} for i in range(5)]}, "at most 4 items"),
         ({"objectives": [ACCURACY, {**LATENCY, "value": "best"}]}, "objectives.1.value = 'best': with several"),
@@ -82,10 +82,10 @@ def test_one_can_be_written_in_python() -> None:
         ({"outcomes": ["max(latency) < 2"]}, "is not allowed"),
         ({"outcomes": [5]}, "outcomes.0 = 5"),
         ({"pruning": {"pruner": "asha"}}, "pruning.pruner = 'asha': compares trials by one value"),
-        ({"stages": [{"trials": 2, "steps": 1}]}, "stages: is not for several objectives"),
-        ({"finalists": {}}, "finalists: is not for several objectives"),
-        ({"warm_start": "earlier"}, "warm_start: is not for several objectives"),
-        ({"ensemble": {}}, "ensemble: is not for several objectives"),
+        ({"stages": [{"trials": 2, "steps": 1}]}, "stages: cannot be used with several objectives"),
+        ({"finalists": {}}, "finalists: cannot be used with several objectives"),
+        ({"warm_start": "earlier"}, "warm_start: cannot be used with several objectives"),
+        ({"ensemble": {}}, "ensemble: cannot be used with several objectives"),
         *(({"search": {"sampler": name}}, f"search.sampler = '{name}': learns from one") for name in FIRST_ONLY),
         ({"run": {"task": "image_classification", "dataset": "digits"}}, "objectives.0.metric = 'accuracy': the task"),
         (

@@ -57,11 +57,13 @@ def test_every_pruner_says_what_it_reads_and_every_key_is_read() -> None:
     [
         (
             {"pruner": "asha", "patience": 3},
-            "pruning.patience = 3: is read by patience, and the pruner is asha; leave it out, or set another pruner",
+            "pruning.patience = 3: is read by patience only, but the pruner is asha; "
+            "leave it out, or set another pruner",
         ),
         (
             {"eta": 4},
-            "pruning.eta = 4: is read by asha, hyperband, and the pruner is none; leave it out, or set another pruner",
+            "pruning.eta = 4: is read by asha, hyperband only, but the pruner is none; "
+            "leave it out, or set another pruner",
         ),
         (
             {"pruner": "asha", "max": 27},
@@ -69,23 +71,23 @@ def test_every_pruner_says_what_it_reads_and_every_key_is_read() -> None:
         ),
         (
             {"pruner": "hyperband", "min": 9, "max": 9},
-            "pruning.min = 9: must be below `max`, which is 9, or there is nothing to go on to",
+            "pruning.min = 9: must be below `max`, which is 9; otherwise there is no second rung",
         ),
         (
             {"pruner": "asha", "min": 20},
-            "pruning.min = 20: must be below the 20 steps that a trial runs, or it stops none",
+            "pruning.min = 20: must be below the 20 steps that a trial runs; otherwise no trial is ever stopped",
         ),
         (
             {"pruner": "median", "min": 21},
-            "pruning.min = 21: must be below the 20 steps that a trial runs, or it stops none",
+            "pruning.min = 21: must be below the 20 steps that a trial runs; otherwise no trial is ever stopped",
         ),
         (
             {"pruner": "patience"},
-            "pruning.patience: is required: after how many steps without improvement a trial is stopped",
+            "pruning.patience: is required: the steps without improvement after which a trial is stopped",
         ),
         (
             {"pruner": "patience", "patience": 20},
-            "pruning.patience = 20: must be below the 20 steps that a trial runs, or it stops none",
+            "pruning.patience = 20: must be below the 20 steps that a trial runs; otherwise it never stops a trial",
         ),
         (
             {"pruner": "threshold"},
@@ -94,7 +96,7 @@ def test_every_pruner_says_what_it_reads_and_every_key_is_read() -> None:
         ),
         (
             {"pruner": "threshold", "lower": 2, "upper": 1},
-            "pruning.lower = 2.0: must be below `upper`, which is 1, or no value is within the bounds",
+            "pruning.lower = 2.0: must be below `upper`, which is 1; otherwise every trial is stopped",
         ),
     ],
 )
@@ -125,7 +127,7 @@ def test_the_others_need_no_end(pruning: dict[str, Any]) -> None:
 def test_a_command_cannot_be_promoted() -> None:
     run = {"command": "python train.py"}
     [message] = problems({"pruner": "asha", "mode": "promote"}, run=run)
-    assert message.startswith("pruning.mode = 'promote': a promoted trial goes on from its checkpoint")
+    assert message.startswith("pruning.mode = 'promote': a promoted trial continues from its checkpoint")
     assert problems({"pruner": "asha", "mode": "stop"}, run=run) == []
 
 
