@@ -95,7 +95,7 @@ class WorkerTrial(Trial):
 
             checkpoint = load_checkpoint(self._place.resume, objects=stateful)
             self._best.restore(checkpoint.progress["best"])
-            self._watched.restore(checkpoint.progress.get("watch"))  # checkpoints of older workers have none
+            self._watch.restore(checkpoint.progress.get("watch"))  # checkpoints of older workers have none
         self._step = self._reported_step = checkpoint.step
         self._merged = dict(checkpoint.progress["metrics"])
         print(f"resumed behind step {checkpoint.step} ({count} in all)", flush=True)
@@ -149,7 +149,7 @@ class WorkerTrial(Trial):
 
         begin = time.monotonic()
         self._send_best_model()
-        progress = {"best": self._best.progress, "metrics": self._merged, "watch": self._watched.state()}
+        progress = {"best": self._best.progress, "metrics": self._merged, "watch": self._watch.state()}
         failpoint("child.before_checkpoint")
         self._send_file(CHECKPOINT, lambda path: save_checkpoint(path, step=step, objects=stateful, progress=progress))
         failpoint("child.after_checkpoint")

@@ -29,7 +29,7 @@ from tunefleet.names import MetricName, Name
 from tunefleet.protocol import MAX_STEP, Lease
 from tunefleet.protocol.telemetry import Telemetry
 from tunefleet.study.spec import DataSpec, TaskRun
-from tunefleet.trial.watch import Watched
+from tunefleet.trial.watch import WatchSession
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +121,7 @@ class Trial(ABC):
         self._reported_step: int | None = None
         self._merged: dict[str, float] = {}
         self._known_names: set[str] = set()
-        self._watched = Watched()
+        self._watch = WatchSession()
 
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
         """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
@@ -170,13 +170,13 @@ class Trial(ABC):
         at = self._step_of_report(step)
         if at != self._reported_step:
             self._merged = {}
-            self._watched.forget_metrics()
+            self._watch.start_step()
             self._reported_step = at
         if len(self._merged.keys() | numbers.keys()) > MAX_METRICS:
             raise InvalidInput([Problem("report", f"a step has at most {MAX_METRICS} metrics")])
         self._merged |= numbers
         if numbers:
-            self._record(at, self._watched.added_to(self._merged, at_most=MAX_METRICS))
+            self._record(at, self._watch.with_summaries(self._merged, at_most=MAX_METRICS))
 
     def watch(self, model: Any, *optimizers: Any, scaler: Any = None) -> None:
         """See how the training goes inside: call it once, before the epochs, with what is trained.
@@ -198,11 +198,11 @@ class Trial(ABC):
         Raises:
             InvalidInput: the model has nothing to train, the optimizers do not train it, or it is the second call.
         """
-        self._watched.begin(model, optimizers, scaler=scaler)
+        self._watch.begin(model, optimizers, scaler=scaler)
 
     def telemetry(self) -> Telemetry | None:
         """What `watch` has seen so far; None without a watch."""
-        return self._watched.telemetry()
+        return self._watch.telemetry()
 
     def split(
         self, labels: ArrayLike, *, groups: ArrayLike | None = None
@@ -294,16 +294,16 @@ class Trial(ABC):
         end = count if self._until is None else min(count, self._until)
         try:
             for step in range(self._begin(end, stateful), end):
-                self._step = self._watched.epoch = step
+                self._step = self._watch.epoch = step
                 yield step
-                self._watched.keep(self._keep, self.folder)
+                self._watch.store_if_due(self._keep, self.folder)
                 self._between(step, end, stateful)
         finally:
             self._end_watch()
 
     def _end_watch(self) -> None:
         """Store what is left of the telemetry, and take the hooks away; safe to call twice."""
-        self._watched.end(self._keep, self.folder)
+        self._watch.close(self._keep, self.folder)
 
     def _step_of_report(self, step: int | None) -> int:
         last = self._reported_step

@@ -375,7 +375,7 @@ def test_a_resumed_trial_has_the_telemetry_of_an_unbroken_one(setting):
     assert telemetry_told(second) == telemetry_told(whole)
 
 
-def test_the_metrics_of_a_watch_leave_the_trials_own_the_room_that_they_had(setting):
+def test_metrics_of_the_watch_never_displace_the_trials_own(setting):
     here = setting(steps=1)
     trial, model = here.trial(), torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -388,5 +388,5 @@ def test_the_metrics_of_a_watch_leave_the_trials_own_the_room_that_they_had(sett
     last = here.told(ReportRecord)[-1].metrics
     assert len(last) == 200
     assert last["watch.grad_norm"] == 7.0
-    with pytest.raises(InvalidInput, match="one model is watched"):
+    with pytest.raises(InvalidInput, match="a trial watches one model"):
         trial.watch(model, optimizer)

@@ -61,12 +61,12 @@ class KeepingTrial(Trial):
         if not self._checkpoint.exists():
             return 0
         checkpoint = load_checkpoint(self._checkpoint, objects=stateful)
-        self._watched.restore(checkpoint.progress["watch"])
+        self._watch.restore(checkpoint.progress["watch"])
         return checkpoint.step + 1
 
     def _between(self, step: int, count: int, stateful: Mapping[str, Any]) -> None:
         if step == self._break_after:
-            save_checkpoint(self._checkpoint, step=step, objects=stateful, progress={"watch": self._watched.state()})
+            save_checkpoint(self._checkpoint, step=step, objects=stateful, progress={"watch": self._watch.state()})
             raise InterruptedError
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:

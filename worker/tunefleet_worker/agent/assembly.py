@@ -19,7 +19,7 @@ from tunefleet.model import Model
 from tunefleet.names import Name
 from tunefleet.protocol import WorkerFacts
 from tunefleet.protocol.workers import MAX_REST_S
-from tunefleet_worker import job
+from tunefleet_worker import child_entry
 from tunefleet_worker.agent.agent import Agent, Identity
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
 from tunefleet_worker.agent.child_launcher import ChildLauncher
@@ -90,7 +90,7 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
     shop = RunnerResources(
         transport=transport,
         attempts=place.attempts,
-        launcher=ChildLauncher(job.do, preload=settings.preload),
+        launcher=ChildLauncher(child_entry.run_job, preload=settings.preload),
         bundles=BundleCache(
             place.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
         ),
