@@ -163,8 +163,8 @@ MUTATIONS = (
         (
             Change(
                 f"{STORAGE}/leases.py",
-                "LIVE = (TrialState.RUNNING, TrialState.WAITING)",
-                "LIVE = (TrialState.RUNNING,)",
+                "        _T.c.attempt_open,\n        _T.c.state.in_(LIVE),",
+                "        _T.c.attempt_open,\n        _T.c.state == TrialState.RUNNING,",
             ),
         ),
         ("tests/contracts/test_leases.py::test_a_late_result_is_welcome_while_nobody_has_claimed_the_trial_again",),

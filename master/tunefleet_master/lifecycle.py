@@ -53,9 +53,6 @@ STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
     StudyState.STOPPED: frozenset(),
 }
 
-FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
-UNFINISHED = frozenset(TrialState) - FINISHED
-
 OWN_CRASHES = frozenset({Failure.ERROR, Failure.OUT_OF_MEMORY, Failure.TIMEOUT})
 """Failures of the trial itself; the others are its worker's or its configuration's."""
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select, text
 from tests.contracts.oracle import Oracle
 
 from tunefleet.protocol import TrialState
-from tunefleet_master.lifecycle import FINISHED
+from tunefleet.study.states import FINISHED
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import AttemptRow, EventRow, ReportRow, StudyRow, Table, TrialRow
 from tunefleet_master.storage.unit_of_work import UnitOfWork

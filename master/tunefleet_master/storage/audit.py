@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Row, Select, and_, case, exists, func, or_, s
 from tunefleet.names import TrialId
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet.study.space import Configuration
-from tunefleet_master.lifecycle import FINISHED, MAX_OWN_CRASHES, OWN_CRASHES, UNFINISHED
+from tunefleet.study.states import FINISHED, STUDY_OVER, UNFINISHED
+from tunefleet_master.lifecycle import MAX_OWN_CRASHES, OWN_CRASHES
 from tunefleet_master.storage.engine import backend_of
 from tunefleet_master.storage.tables import (
     IS_TRIAL,
@@ -130,9 +131,7 @@ def lost_trials(connection: Connection) -> list[str]:
         f"study {row.name}: {row.n_created} trials were created, and {row.n} are there"
         for row in connection.execute(there)
     ]
-    forgotten = _trials().where(
-        TrialRow.state.in_(UNFINISHED), StudyRow.state.in_((StudyState.COMPLETE, StudyState.STOPPED))
-    )
+    forgotten = _trials().where(TrialRow.state.in_(UNFINISHED), StudyRow.state.in_(STUDY_OVER))
     over = and_(StudyRow.state == StudyState.STOPPED, TrialRow.state == TrialState.RUNNING)  # it was told to stop
     return missing + _sentences(connection, forgotten.where(~over), lambda row: f"is {row.state} in a study that ended")
 

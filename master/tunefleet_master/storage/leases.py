@@ -14,13 +14,13 @@ from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 from tunefleet.names import TrialId
 from tunefleet.protocol import StopReason, TrialState
 from tunefleet.protocol.preflight import PREFLIGHT_NUMBER
+from tunefleet.study.states import LIVE
 from tunefleet_master.storage.rowsets import RowUpdate
 from tunefleet_master.storage.tables import TrialRow, UtcTime, table_of
 from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
 
 _T = table_of(TrialRow)
-LIVE = (TrialState.RUNNING, TrialState.WAITING)
 MAX_NUMBER = 2**31 - 1  # that the column holds
 
 Fence = tuple[TrialId, int]

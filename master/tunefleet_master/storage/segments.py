@@ -9,8 +9,9 @@ from sqlalchemy import Connection, delete, select, tuple_
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import TrialState
+from tunefleet.study.states import LIVE
 from tunefleet_master.storage.tables import ArtifactRow, TrialRow
-from tunefleet_master.storage.trials import LIVE, selection
+from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Trial, trial_of
 
 CHECKPOINT = "checkpoint.safetensors"

@@ -24,7 +24,7 @@ from tunefleet.errors import NotFound
 from tunefleet.protocol import PreflightState, StudyState, TrialState
 from tunefleet.study.spec import Budget, StudySpec
 from tunefleet.study.stages import n_trials
-from tunefleet_master.lifecycle import UNFINISHED
+from tunefleet.study.states import STUDY_OVER, UNFINISHED
 from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow
 from tunefleet_master.storage.values import Study, study_of
 
@@ -137,7 +137,7 @@ def change_state(
         values |= {"started_at": now, "finished_at": None}
     else:
         values["run_s"] = study.elapsed_s(now)
-        if new in (StudyState.COMPLETE, StudyState.STOPPED):
+        if new in STUDY_OVER:
             values["finished_at"] = now
     guard = and_(StudyRow.id == study.id, StudyRow.state == study.state)
     return connection.execute(update(StudyRow).where(guard).values(values)).rowcount == 1
@@ -236,9 +236,8 @@ def has_bundle(connection: Connection, sha256: str) -> bool:
 
 def next_to_thin(connection: Connection, ended_before: datetime) -> Study | None:
     """The oldest study that ended before a time and has curves that were not thinned; None when there is none."""
-    over = (StudyState.COMPLETE, StudyState.STOPPED)
     query = select(*_COLUMNS).where(
-        StudyRow.state.in_(over), StudyRow.finished_at < ended_before, StudyRow.n_thinned < StudyRow.n_created
+        StudyRow.state.in_(STUDY_OVER), StudyRow.finished_at < ended_before, StudyRow.n_thinned < StudyRow.n_created
     )
     row = connection.execute(query.order_by(StudyRow.id).limit(1)).one_or_none()
     return None if row is None else study_of(row)

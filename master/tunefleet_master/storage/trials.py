@@ -29,15 +29,14 @@ from tunefleet.errors import NotFound
 from tunefleet.names import TrialId
 from tunefleet.protocol import Failure, StopReason, TrialState
 from tunefleet.study.space import Configuration
-from tunefleet_master.lifecycle import FINISHED, Verdict, check_transition
+from tunefleet.study.states import FINISHED, LIVE
+from tunefleet_master.lifecycle import Verdict, check_transition
 from tunefleet_master.storage.rowsets import RowInsert
 from tunefleet_master.storage.tables import IS_TRIAL, StudyRow, TrialRow, table_of
 from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 
 _T = table_of(TrialRow)
 _STUDY = StudyRow.name.label("study")
-LIVE = (TrialState.RUNNING, TrialState.WAITING)
-
 
 BY_HAND = "user"
 """The origin of a trial that somebody asked for."""

@@ -12,14 +12,14 @@ from rich.text import Text
 from tunefleet.cli.output import best_text, cell_text, params_text
 from tunefleet.protocol import PreflightState, StudyState, StudyView, TrialState, TrialView
 from tunefleet.study.durations import spoken
+from tunefleet.study.states import DONE
 
 BAR_WIDTH = 40
-_FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED})
 
 
 def n_done(view: StudyView) -> int:
     """Trials that have run to an end; those that a stop cancelled have not."""
-    return sum(count for state, count in view.trials.items() if state in _FINISHED)
+    return sum(count for state, count in view.trials.items() if state in DONE)
 
 
 def n_running(view: StudyView) -> int:

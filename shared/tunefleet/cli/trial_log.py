@@ -9,10 +9,10 @@ from typing import TextIO
 
 from tunefleet.cli.output import cell_text
 from tunefleet.client.study import LOG_NAME, Study
-from tunefleet.protocol import TrialDetail, TrialState
+from tunefleet.protocol import TrialDetail
+from tunefleet.study.states import UNFINISHED
 
 POLL_S = 1.0
-_UNFINISHED = frozenset({TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED})
 
 
 class TrialLog:
@@ -48,7 +48,7 @@ class TrialLog:
 
     def _fetch(self) -> TrialDetail:
         trial = self._study.trial(self._number)
-        self.is_over = trial.state not in _UNFINISHED
+        self.is_over = trial.state not in UNFINISHED
         return trial
 
     def _print_log(self, trial: TrialDetail) -> bool:
@@ -71,7 +71,7 @@ class TrialLog:
         return bool(tail)
 
     def _print_points(self, trial: TrialDetail) -> bool:
-        new = [point for point in trial.curve if point.step > self._last_step] if trial.state in _UNFINISHED else []
+        new = [point for point in trial.curve if point.step > self._last_step] if trial.state in UNFINISHED else []
         for point in new:
             metrics = "  ".join(f"{name} {cell_text(value)}" for name, value in point.metrics.items())
             self._write(f"step {point.step + 1}  {metrics}\n")

@@ -38,6 +38,7 @@ from tunefleet.protocol import (
 from tunefleet.protocol.looks import LabelLook, StudyLook, TrialLook
 from tunefleet.protocol.telemetry import Telemetry
 from tunefleet.study.spec import Budget
+from tunefleet.study.states import STUDY_OVER
 
 FIRST_POLL_S = 0.1
 MAX_POLL_S = 1.0
@@ -305,7 +306,7 @@ def is_over(view: StudyDetail) -> bool:
     """Whether nothing more happens by itself: complete, stopped, blocked, or paused by the master for a reason that it
     tells.
     """
-    return view.state in (StudyState.COMPLETE, StudyState.STOPPED, StudyState.BLOCKED) or (
+    return view.state in STUDY_OVER | {StudyState.BLOCKED} or (
         view.state is StudyState.PAUSED and bool(view.message)
     )
 

@@ -1,4 +1,4 @@
-"""What studies and trials can be, and why; parts of many messages."""
+"""The states of studies and trials, and the reasons for them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from enum import StrEnum
 
 
 class StudyState(StrEnum):
-    """What a study does now."""
+    """The state of a study."""
 
     RUNNING = "running"
     PAUSED = "paused"
     BLOCKED = "blocked"
-    """Its preflight found that its pipeline cannot learn; the budget is not spent until somebody says so."""
+    """Its preflight found that its pipeline cannot learn. No budget is spent until a user overrules it."""
     COMPLETE = "complete"
     STOPPED = "stopped"
 
 
 class PreflightState(StrEnum):
-    """What has become of a study's preflight."""
+    """The state of a study's preflight."""
 
     PENDING = "pending"
-    """It waits for a worker, or runs; no trial is given out before it has passed."""
+    """It waits for a worker, or runs. No worker gets a trial before it has passed."""
     PASSED = "passed"
     BLOCKED = "blocked"
     OVERRULED = "overruled"
-    """Somebody let the study run without it."""
+    """A user let the study run without it."""
 
 
 class TrialState(StrEnum):
-    """What a trial does now; see `tunefleet_master.lifecycle` for the arrows."""
+    """The state of a trial; `tunefleet_master.lifecycle` has the table of transitions."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -39,8 +39,27 @@ class TrialState(StrEnum):
     CANCELLED = "cancelled"
 
 
+LIVE = (TrialState.RUNNING, TrialState.WAITING)
+"""Trials that run, or wait for a worker."""
+
+FINISHED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.CANCELLED})
+"""Trials that do not run again unless a user retries them."""
+
+UNFINISHED = frozenset(TrialState) - FINISHED
+"""Trials that are live or paused."""
+
+DONE = FINISHED - {TrialState.CANCELLED}
+"""Finished trials that were not cancelled."""
+
+STUDY_ACTIVE = frozenset({StudyState.RUNNING, StudyState.PAUSED})
+"""Studies that are neither blocked nor over."""
+
+STUDY_OVER = frozenset({StudyState.COMPLETE, StudyState.STOPPED})
+"""Studies that run no further trials unless a user raises the budget or retries trials."""
+
+
 class Failure(StrEnum):
-    """Why an attempt failed."""
+    """The reason that an attempt failed."""
 
     LOST = "lost"
     PREEMPTED = "preempted"
@@ -52,10 +71,10 @@ class Failure(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why the master tells a running trial to stop."""
+    """The reason that the master tells a running trial to stop."""
 
     PRUNED = "pruned"
     PAUSED = "paused"
-    """It is saved, and goes on from there when it is among the best."""
+    """It saves a checkpoint, and continues from there if it is among the best later."""
     DIVERGED = "diverged"
     CANCELLED = "cancelled"

@@ -14,7 +14,7 @@ from threading import Lock
 from tunefleet.protocol import Event, Report, TrialState
 from tunefleet.study.spec import StudySpec
 from tunefleet.study.stages import stage_of, steps_of
-from tunefleet_master.lifecycle import FINISHED
+from tunefleet.study.states import FINISHED, LIVE
 from tunefleet_master.pruning import registry
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungTable
@@ -27,7 +27,6 @@ from tunefleet_master.storage.values import Study, Trial
 
 MAX_BOOKS = 200
 _AT_ONCE = 5_000  # events that are read at a time
-_OVER = frozenset(str(state) for state in FINISHED)
 
 
 @dataclass(slots=True)
@@ -172,9 +171,9 @@ def _fold(event: Event, trial: int, entry: _Entry, *, sign: float) -> None:
         entry.unconfirmed.pop((trial, rung), None)
         return
     state = event.kind.removeprefix("trial.")
-    if state in _OVER:
+    if state in FINISHED:
         entry.table.end(trial, is_complete=state == TrialState.COMPLETE)
     elif state == TrialState.PAUSED:
         entry.table.pause(trial)
-    elif state in (TrialState.WAITING, TrialState.RUNNING):
+    elif state in LIVE:
         entry.table.resume(trial)

@@ -13,6 +13,7 @@ from tunefleet.errors import IllegalTransition, LeaseLost
 from tunefleet.logs import about
 from tunefleet.protocol import Failure, PreflightReport, PreflightState, StudyState, TrialState
 from tunefleet.study.space import Configuration
+from tunefleet.study.states import STUDY_ACTIVE
 from tunefleet_master.lifecycle import (
     SAME_EXCEPTION_LIMIT,
     Verdict,
@@ -179,7 +180,7 @@ def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
 
 def _is_spent(uow: UnitOfWork, study: Study) -> bool:
     """Whether the study can go on no further than the trials that it has."""
-    if study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+    if study.state not in STUDY_ACTIVE:
         return False
     return study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
 
@@ -216,7 +217,7 @@ def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report
     study = studies.by_id(uow.connection, study.id)
     for topic in (PLANNER, CLAIMS):
         uow.notify_after_commit(topic)
-    if new is PreflightState.PASSED or study.state not in (StudyState.RUNNING, StudyState.PAUSED):
+    if new is PreflightState.PASSED or study.state not in STUDY_ACTIVE:
         return study
     why = f"{verdict.end.failure}: {verdict.message}" if report is None else report.finding
     message = (

@@ -14,11 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from tunefleet.errors import NotFound, TunefleetError
-from tunefleet.protocol import StudyState, TrialState
 from tunefleet.protocol.findings import FindingView, GainView, ImportanceView, StudyFindings
 from tunefleet.study.spec import StudySpec
+from tunefleet.study.states import DONE, STUDY_OVER, UNFINISHED
 from tunefleet_master.diagnosis.insight import Insight
-from tunefleet_master.lifecycle import UNFINISHED
 from tunefleet_master.services.insights import diagnoses
 from tunefleet_master.services.insights.analyst import Analyst, Question
 from tunefleet_master.services.planning.history_sync import catch_up
@@ -79,7 +78,7 @@ class Subject:
     @property
     def is_over(self) -> bool:
         """Whether it will say nothing new."""
-        return self.study.state in (StudyState.COMPLETE, StudyState.STOPPED)
+        return self.study.state in STUDY_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def subject(uow: UnitOfWork, name: str) -> Subject:
     """A study as it is asked about; raises NotFound."""
     study = studies.get(uow.connection, name)
     counts = studies.counts(uow.connection, [study.id])[study.id]
-    n_ended = sum(counts.get(state, 0) for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED))
+    n_ended = sum(counts.get(state, 0) for state in DONE)
     n_open = sum(counts.get(state, 0) for state in UNFINISHED)
     n_ended, n_open = n_ended // study.folds, -(-n_open // study.folds)  # configurations are what is compared
     n_to_create = 0 if study.exhausted else study.trials_left

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from tunefleet.protocol import Event, TrialState
-from tunefleet_master.lifecycle import FINISHED
+from tunefleet.study.states import FINISHED, LIVE
 from tunefleet_master.pruning.racing import Loser, Race
 from tunefleet_master.services.execution.transitions import announce, complete_if_done
 from tunefleet_master.services.planning import histories
@@ -17,7 +17,6 @@ from tunefleet_master.storage.values import Study
 
 MAX_RACES = 200
 _AT_ONCE = 5_000  # events that are read at a time
-_OVER = frozenset(str(state) for state in FINISHED)
 
 
 @dataclass(slots=True)
@@ -76,9 +75,9 @@ def _fold(event: Event, race: Race) -> None:
     if event.trial is None:
         return
     state = event.kind.removeprefix("trial.")
-    if state in (TrialState.WAITING, TrialState.RUNNING):
+    if state in LIVE:
         race.begin(event.trial)
     elif state == TrialState.COMPLETE:
         race.complete(event.trial, float(str(event.data["value"])))
-    elif state in _OVER:
+    elif state in FINISHED:
         race.end(event.trial, is_pruned=state == TrialState.PRUNED)

@@ -17,6 +17,7 @@ from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyV
 from tunefleet.rules.review import review, wire_problems
 from tunefleet.study.recipes import starts
 from tunefleet.study.spec import Budget, StudySpec
+from tunefleet.study.states import STUDY_ACTIVE
 from tunefleet_master.search import registry
 from tunefleet_master.services.execution import preflight, retention
 from tunefleet_master.services.execution.transitions import change_study, complete_if_done
@@ -111,7 +112,7 @@ def patch(uow: UnitOfWork, name: str, change: StudyPatch) -> StudyDetail:
 def delete(uow: UnitOfWork, name: str) -> None:
     """Remove a study with its trials, reports and files; raises NotFound, or Conflict while trials run."""
     study = stored.get(uow.connection, name)
-    if study.state in (StudyState.RUNNING, StudyState.PAUSED):
+    if study.state in STUDY_ACTIVE:
         raise Conflict(
             f"study {name!r} is {study.state}.",
             hint=f"Stop it first: `tunefleet stop {name}`.",

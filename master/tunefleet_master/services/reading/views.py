@@ -20,7 +20,7 @@ from tunefleet.protocol import (
 )
 from tunefleet.study.folds import configuration_of, fold_of, standard_error_of, state_of
 from tunefleet.study.space import describe
-from tunefleet_master.lifecycle import FINISHED
+from tunefleet.study.states import FINISHED
 from tunefleet_master.services.execution.curves import values_of
 from tunefleet_master.services.execution.eligibility import Fleet
 from tunefleet_master.services.planning import histories
