@@ -306,9 +306,7 @@ def is_over(view: StudyDetail) -> bool:
     """Whether nothing more happens by itself: complete, stopped, blocked, or paused by the master for a reason that it
     tells.
     """
-    return view.state in STUDY_OVER | {StudyState.BLOCKED} or (
-        view.state is StudyState.PAUSED and bool(view.message)
-    )
+    return view.state in STUDY_OVER | {StudyState.BLOCKED} or (view.state is StudyState.PAUSED and bool(view.message))
 
 
 def has_result(view: StudyView) -> bool:

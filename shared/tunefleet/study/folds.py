@@ -1,7 +1,7 @@
 """Cross-validation: the trials, folds and results of a configuration.
 
-With `data.folds: k`, each configuration has k trials, one for each fold, so each fold has its own lease. Configuration c
-has the trials c*k to c*k + k - 1. Without folds, a configuration has one trial, with the same number.
+With `data.folds: k`, each configuration has k trials, one for each fold, so each fold has its own lease. Configuration
+c has the trials c*k to c*k + k - 1. Without folds, a configuration has one trial, with the same number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def configuration_of(spec: StudySpec, number: int) -> int:
 
 
 def fold_of(spec: StudySpec, number: int) -> int | None:
-    """Return the fold that a trial is validated on, from 0; None if the study has no folds. A preflight uses the first."""
+    """Return the fold that a trial is validated on, from 0; None without folds. A preflight uses the first fold."""
     return max(number, 0) % spec.data.folds if spec.data.folds > 1 else None
 
 
