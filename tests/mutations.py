@@ -118,8 +118,8 @@ MUTATIONS = (
         (
             Change(
                 f"{STORAGE}/group_commit.py",
-                "units = self._prepare(connection, jobs)",
-                "units = self._prepare(connection, jobs); answer([job for job in jobs if not job.redo])",
+                "units = self._prepare(connection, requests)",
+                "units = self._prepare(connection, requests); resolve([each for each in requests if not each.redo])",
             ),
         ),
         ("tests/contracts/test_durability.py::test_nobody_is_answered_before_the_commit",),

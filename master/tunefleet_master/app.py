@@ -23,7 +23,8 @@ from tunefleet_master.api.openapi import describe
 from tunefleet_master.api.routes import ROUTERS
 from tunefleet_master.app_services import Services
 from tunefleet_master.dashboard import pages
-from tunefleet_master.prometheus import Telemetry
+from tunefleet_master.prometheus import PrometheusMetrics
+from tunefleet_master.search.plugins import load_plugins
 from tunefleet_master.services.access import tokens
 from tunefleet_master.services.access.token_cache import TokenCache
 from tunefleet_master.services.execution.sweeper import Sweeper
@@ -33,7 +34,7 @@ from tunefleet_master.settings import Settings
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database, Timing
-from tunefleet_master.storage.observer import Observer, Several
+from tunefleet_master.storage.observer import CompositeObserver, Observer
 from tunefleet_master.storage.subscriptions import Subscriptions
 
 if TYPE_CHECKING:
@@ -57,11 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
     The lifespan raises StorageUnusable when the data folder or the database cannot be used. After it,
     `app.state.first_token` is an admin's token that was made since there was none, or None.
     """
-    telemetry = Telemetry(version=version("tunefleet"))
+    metrics = PrometheusMetrics(version=version("tunefleet"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _running(settings, telemetry, traces) as app.state.services:
+        async with _running(settings, metrics, traces) as app.state.services:
             app.state.first_token = await _first_token(app.state.services)
             yield
 
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=f"{API}/openapi.json",
         docs_url=None,
         redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours is in tracing.py and telemetry.py
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py and prometheus.py do this
     )
     for router in ROUTERS:
         app.router.routes.extend(router.routes)  # side by side: an included router is asked twice for each request
@@ -82,7 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     authenticator = protect(app, settings)
     problems.install(app, pages.problem_page)
     app.add_middleware(BodyLimit, settings=settings)
-    app.add_middleware(Measure, telemetry=telemetry)
+    app.add_middleware(Measure, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     traces = _traces(app)
     if traces is None:  # which would miss what does not pass through their middleware
@@ -104,19 +105,20 @@ def _traces(app: FastAPI) -> Traces | None:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | None) -> AsyncIterator[Services]:
+async def _running(settings: Settings, metrics: PrometheusMetrics, traces: Traces | None) -> AsyncIterator[Services]:
     """The services of a master with its background tasks; all of it ends with the context."""
     async with AsyncExitStack() as stack:
         data_folder.prepare(settings.data)
         stack.enter_context(data_folder.locked(settings.lock_file))
         if traces is not None:
             stack.callback(traces.close)
-        services = _build(settings, telemetry, Several(telemetry, traces) if traces else telemetry)
+        services = _build(settings, metrics, CompositeObserver(metrics, traces) if traces else metrics)
         stack.callback(services.database.close)
         upgraded = migrations.upgrade(services.database.engine)
         if upgraded.before != upgraded.after:
             _log.info("the database was brought to revision %s", upgraded.after)
         services.blobs.remove_stale_partials()
+        load_plugins()
         await services.token_cache.load()
         sweeper = Sweeper(
             services.database,
@@ -124,7 +126,7 @@ async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | No
             sweep_s=settings.sweep_s,
             keep_curves_days=settings.keep_curves_days,
         )
-        planner = Planner(services.database, services.subscriptions, observe=telemetry.proposed)
+        planner = Planner(services.database, services.subscriptions, observe=metrics.proposed)
         for name, run in (
             ("sweeper", sweeper.run),
             ("planner", planner.run),
@@ -136,7 +138,7 @@ async def _running(settings: Settings, telemetry: Telemetry, traces: Traces | No
         yield services
 
 
-def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Services:
+def _build(settings: Settings, metrics: PrometheusMetrics, observer: Observer) -> Services:
     subscriptions = Subscriptions()
     database = Database(
         settings.database_url,
@@ -151,7 +153,7 @@ def _build(settings: Settings, telemetry: Telemetry, observer: Observer) -> Serv
         subscriptions=subscriptions,
         token_cache=TokenCache(database, subscriptions, given=settings.token, is_local=settings.is_local),
         insights=Insights(database, subscriptions),
-        telemetry=telemetry,
+        metrics=metrics,
     )
 
 
@@ -159,7 +161,7 @@ async def _first_token(services: Services) -> str | None:
     """Make an admin's token if strangers can reach the master and nobody has one; the only time that it is known."""
     if services.settings.is_local or services.token_cache.admin_is_given:
         return None
-    made = await services.database.awrite(tokens.first, repeatable=False)
+    made = await services.database.awrite(tokens.first, idempotent=False)
     await services.token_cache.load()
     return None if made is None else made.token
 

@@ -10,7 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from tunefleet.protocol import Directive
-from tunefleet_master.prometheus import Telemetry
+from tunefleet_master.prometheus import PrometheusMetrics
 from tunefleet_master.services.access.token_cache import TokenCache
 from tunefleet_master.services.execution import reports
 from tunefleet_master.services.execution.early_stopping import RungTables
@@ -32,7 +32,7 @@ class Services:
     subscriptions: Subscriptions
     token_cache: TokenCache
     insights: Insights
-    telemetry: Telemetry
+    metrics: PrometheusMetrics
     record_reports: Together[Reported, Directive] = field(
         default_factory=lambda: partial(reports.record, tables=RungTables())
     )

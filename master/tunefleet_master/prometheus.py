@@ -54,7 +54,7 @@ class _Bound(dict[tuple[str, ...], Metric], Generic[Metric]):
         return child
 
 
-class Telemetry:
+class PrometheusMetrics:
     """Counters and histograms that the master moves, and gauges that a scrape sets; an `Observer` of the database."""
 
     def __init__(self, *, version: str) -> None:

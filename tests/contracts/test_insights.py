@@ -60,7 +60,7 @@ class Desk:
 
     async def of(self, name: str = "study") -> StudyFindings:
         """The answer when nothing is worked out any more."""
-        with self.subscriptions.listen(insight_of(name)) as subscription:
+        with self.subscriptions.subscribe(insight_of(name)) as subscription:
             while (found := await self.insights.of(name)).renewing:
                 assert await subscription.wait(10)
             return found

@@ -19,10 +19,10 @@ from tunefleet_master.services.execution import sweeper
 from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
-from tunefleet_master.storage.group_commit import GroupCommitWriter, Job, TransactionHooks
+from tunefleet_master.storage.group_commit import GroupCommitWriter, TransactionHooks, WriteRequest
 from tunefleet_master.storage.locks import StudyLocks
 from tunefleet_master.storage.notifications import EVERYTHING
-from tunefleet_master.storage.observer import Silent
+from tunefleet_master.storage.observer import NullObserver
 from tunefleet_master.storage.subscriptions import CLAIMS
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -241,8 +241,10 @@ def test_a_write_goes_on_over_a_new_connection_when_the_old_one_is_lost(url: str
     database.close()
 
 
-@pytest.mark.parametrize("repeatable", [True, False])
-def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url: str, repeatable: bool) -> None:
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_commit_with_an_unknown_outcome_is_repeated_only_if_the_request_is_idempotent(
+    url: str, idempotent: bool
+) -> None:
     database = Database(url)
     database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(10)
     cuts = iter([True])
@@ -251,7 +253,7 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
         if next(cuts, False):
             _cut(url)
 
-    steps = TransactionHooks(
+    hooks = TransactionHooks(
         now=lambda connection: database.read(lambda uow: uow.now),
         begin=lambda connection, now: UnitOfWork(connection, now, 60, 10),
         finish=lambda connection, units: None,
@@ -259,16 +261,16 @@ def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_harmless(url
         before_commit=cut_once,
         after_commit=lambda: None,
     )
-    writer = GroupCommitWriter("writer", database.engine, steps=steps, observer=Silent())
+    writer = GroupCommitWriter("writer", database.engine, hooks=hooks, observer=NullObserver())
     answer: Future[int] = Future()
     insert = text("INSERT INTO t VALUES (1)")
-    writer.put(Job(lambda uow, _: [uow.connection.execute(insert).rowcount], None, repeatable, answer))
-    if repeatable:
+    writer.put(WriteRequest(lambda uow, _: [uow.connection.execute(insert).rowcount], None, idempotent, answer))
+    if idempotent:
         assert answer.result(10) == 1
     else:
-        with pytest.raises(StorageUnusable, match="lost while this was being stored"):
+        with pytest.raises(StorageUnusable, match="was lost during the commit"):
             answer.result(10)
     n_rows = database.read(lambda uow: uow.connection.execute(text("SELECT count(*) FROM t")).scalar_one())
-    assert n_rows == (1 if repeatable else 0)
+    assert n_rows == (1 if idempotent else 0)
     writer.close()
     database.close()

@@ -35,8 +35,8 @@ async def claim(services: ServicesOf, request: Request, body: ClaimRequest) -> C
     with services.subscriptions.wait_in_queue(CLAIMS, claims.kind_of(body)) as place:
         leases = await _claim(services, body) or await _claim_later(services, request, body, place=place)
         if len(leases) == body.slots:
-            place.served()
-    services.telemetry.claimed(len(leases))
+            place.mark_served()
+    services.metrics.claimed(len(leases))
     if _log.isEnabledFor(logging.DEBUG):
         _tell(leases, body.worker)
     timing = services.database.timing
@@ -50,7 +50,7 @@ async def _claim(services: Services, body: ClaimRequest) -> list[Lease]:
 async def _claim_later(services: Services, request: Request, body: ClaimRequest, *, place: Waiter) -> list[Lease]:
     leases: list[Lease] = []
     if body.wait_s > 0:
-        with services.telemetry.claims_waiting.track_inprogress():
+        with services.metrics.claims_waiting.track_inprogress():
             async with LongPoll(request, services.closing, wait_s=body.wait_s) as patience:
                 while not leases and await patience.rings(place):
                     leases = await _claim(services, body)

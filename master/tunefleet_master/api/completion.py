@@ -47,7 +47,7 @@ async def release(services: ServicesOf, request: Request, trial_id: Id, body: Re
 
 async def _end(services: Services, ended: Ended) -> EndResponse:
     end = await services.database.awrite_together(completion.end, ended)
-    services.telemetry.attempt_ended(end)
+    services.metrics.attempt_ended(end)
     if _log.isEnabledFor(logging.DEBUG):
         trial = about(trial_id=ended.trial_id, attempt=ended.request.attempt)
         why = f" ({end.failure})" if end.failure else ""

@@ -54,7 +54,7 @@ async def follow(
     `data` is the JSON of an Event. A comment comes every 15 s. The stream ends when the master shuts down.
     """
     last = after if last_event_id is None else last_event_id
-    with services.subscriptions.listen(events_of(study)) as subscription:
+    with services.subscriptions.subscribe(events_of(study)) as subscription:
         async with LongPoll(request, services.closing, wait_s=FOREVER_S) as patience:
             while True:
                 batch = await services.database.aread(_reader(study, last))

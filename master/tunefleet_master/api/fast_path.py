@@ -114,7 +114,7 @@ class FastPath:
         try:
             status = await _serve(stop, body, Request(scope, receive), send)
         finally:
-            services.telemetry.answered("POST", stop.path, status=status, seconds=time.perf_counter() - began)
+            services.metrics.answered("POST", stop.path, status=status, seconds=time.perf_counter() - began)
 
     def _stop(self, scope: Scope) -> FastRoute | None:
         """The route that a request is for, with the trial's id noted in the scope; None: the application finds it."""

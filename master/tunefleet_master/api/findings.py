@@ -35,7 +35,7 @@ async def read(
     `n_ended` and `n_newer` say which trials an answer is about. While a newer one is worked out, `renewing` is set, and
     after `wait_s` you get what there is.
     """
-    with services.subscriptions.listen(insight_of(name)) as subscription:
+    with services.subscriptions.subscribe(insight_of(name)) as subscription:
         async with LongPoll(request, services.closing, wait_s=wait_s) as patience:
             while True:
                 found = await services.insights.of(name)

@@ -6,7 +6,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tunefleet_master.prometheus import Telemetry
+from tunefleet_master.prometheus import PrometheusMetrics
 
 CLIENT_LEFT = 499  # nginx's number for a client that left before the answer began
 
@@ -14,9 +14,9 @@ CLIENT_LEFT = 499  # nginx's number for a client that left before the answer beg
 class Measure:
     """Counts and times requests by the template of their route, so that names do not become labels."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+    def __init__(self, app: ASGIApp, metrics: PrometheusMetrics) -> None:
         self._app = app
-        self._telemetry = telemetry
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and take its time."""
@@ -37,4 +37,4 @@ class Measure:
         finally:
             route = getattr(scope.get("route"), "path", "") or "unknown"
             seconds = time.perf_counter() - began
-            self._telemetry.answered(scope["method"], route, status=status, seconds=seconds)
+            self._metrics.answered(scope["method"], route, status=status, seconds=seconds)

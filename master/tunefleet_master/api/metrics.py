@@ -30,8 +30,8 @@ async def scrape(services: ServicesOf) -> Response:
 
     A database that does not answer is told as `tunefleet_database_up 0`, and the rest is answered all the same.
     """
-    services.telemetry.show(await _fleet(services))
-    return Response(await asyncio.to_thread(services.telemetry.text), media_type=MEDIA_TYPE)
+    services.metrics.show(await _fleet(services))
+    return Response(await asyncio.to_thread(services.metrics.text), media_type=MEDIA_TYPE)
 
 
 async def _fleet(services: Services) -> Fleet | None:

@@ -156,7 +156,7 @@ def unexpected(request: Request, page: Page | None = None) -> Response:
 def _send(
     request: Request, problem: ProblemDocument, *, headers: Mapping[str, str] | None = None, page: Page | None = None
 ) -> Response:
-    services_of(request).telemetry.refused(problem.status, problem.code)
+    services_of(request).metrics.refused(problem.status, problem.code)
     return answer(problem, headers) if page is None or not _is_browsing(request) else page(request, problem)
 
 

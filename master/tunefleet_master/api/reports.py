@@ -24,5 +24,5 @@ async def report(services: ServicesOf, request: Request, trial_id: Id, batch: Re
     """
     confine(request, batch.attempt)
     directive = await services.database.awrite_together(services.record_reports, Reported(trial_id, batch))
-    services.telemetry.reports.inc(len(batch.reports))
+    services.metrics.reports.inc(len(batch.reports))
     return directive

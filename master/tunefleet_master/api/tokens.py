@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 async def create(services: ServicesOf, request: Request, body: TokenRequest) -> NewToken:
     """The answer has the token, which is shown this once. The first token of all must be an admin's."""
     given = services.token_cache.admin_is_given
-    token = await services.database.awrite(lambda uow: tokens.create(uow, body, admin_is_given=given), repeatable=False)
+    token = await services.database.awrite(lambda uow: tokens.create(uow, body, admin_is_given=given), idempotent=False)
     await services.token_cache.load()
     _log.info("%s made the token %s (%s)", caller_of(request).name, token.name, " ".join(token.scopes))
     return token

@@ -59,7 +59,7 @@ class Listing(Model):
 @needs(Access.SUBMIT)
 async def enqueue(services: ServicesOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
     """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
-    return await services.database.awrite(lambda uow: trials.enqueue(uow, name, body), repeatable=False)
+    return await services.database.awrite(lambda uow: trials.enqueue(uow, name, body), idempotent=False)
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))

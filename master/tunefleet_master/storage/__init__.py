@@ -1,1 +1,1 @@
-"""Tables, queries, the one writer and the store of files. Only this package knows SQL."""
+"""Tables, queries, the group-commit writer and the file store. Only this package contains SQL."""

@@ -1,4 +1,4 @@
-"""Queries on artifacts, bundles and the blobs that hold their content."""
+"""Queries on artifacts, bundles and the blobs that store their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def note_blob(connection: Connection, sha256: str, *, size_bytes: int, now: date
 
 
 def has_blob(connection: Connection, sha256: str) -> bool:
-    """Whether this content is stored."""
+    """Return True if this content is stored."""
     return connection.execute(select(BlobRow.sha256).where(BlobRow.sha256 == sha256)).first() is not None
 
 
@@ -34,7 +34,7 @@ def attach(
     attempt: int,
     now: datetime,
 ) -> None:
-    """Give the trial this file, in place of one of the same name from this attempt or an earlier one."""
+    """Attach a file to the trial, and replace one of the same name from this attempt or an earlier one."""
     values = {"sha256": sha256, "attempt": attempt, "created_at": now}
     query = insert_into(backend_of(connection), ArtifactRow).values(trial_id=trial_id, name=name, **values)
     replace = query.on_conflict_do_update(
@@ -48,7 +48,7 @@ def attach(
 def of_trials(
     connection: Connection, trial_ids: Sequence[TrialId], *, name: str | None = None
 ) -> dict[TrialId, list[ArtifactRef]]:
-    """The files of each trial by name, or only those of one name."""
+    """The files of each trial by name, optionally only those called `name`."""
     query = (
         select(*ArtifactRow.__table__.columns, BlobRow.size_bytes)
         .join(BlobRow, BlobRow.sha256 == ArtifactRow.sha256)
@@ -71,7 +71,7 @@ def of_trials(
 
 
 def remove_unreferenced(connection: Connection, *, untouched_since: datetime, limit: int) -> list[str]:
-    """Forget blobs that nothing refers to and that are older than a time; returns their hashes."""
+    """Delete the records of unreferenced blobs that were last stored before a time; return their hashes."""
     unused = (
         select(BlobRow.sha256)
         .where(

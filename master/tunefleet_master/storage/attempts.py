@@ -1,4 +1,4 @@
-"""Queries on attempts: the record of each execution, and the answer to the request that ended it."""
+"""Queries on attempts: the record of each execution, and the response to the request that ended it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _A = table_of(AttemptRow)
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The request that ended an attempt, and the answer that it got."""
+    """The request that ended an attempt, and its response."""
 
     request: str
     answer: str
@@ -40,7 +40,7 @@ _ENDED = select(_A.c.trial_id, _A.c.attempt, _A.c.request, _A.c.answer).where(
 
 
 def endings(connection: Connection, fences: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
-    """How these attempts were ended by their workers; those that were not are left out."""
+    """The requests with which workers ended these attempts; attempts without one are left out."""
     rows = connection.execute(_ENDED, {"fences": list(fences)})
     return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in rows}
 
@@ -54,7 +54,7 @@ _CLOSE = RowUpdate(
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """How a trial's newest attempt ended, by its worker's request (`ending`) or without its word."""
+    """The end of a trial's newest attempt, by its worker's request (`ending`) or by the master."""
 
     trial: Trial
     outcome: str
@@ -64,7 +64,7 @@ class Closing:
 
 
 def close(connection: Connection, closings: Sequence[Closing], *, now: datetime) -> None:
-    """Record how attempts ended."""
+    """Record the ends of attempts."""
     rows = [
         {
             "trial_id": closing.trial.id,
@@ -82,7 +82,7 @@ def close(connection: Connection, closings: Sequence[Closing], *, now: datetime)
 
 
 def of_trial(connection: Connection, trial_id: TrialId) -> list[AttemptView]:
-    """All attempts of a trial, the first first."""
+    """All attempts of a trial, oldest first."""
     query = select(*AttemptRow.__table__.columns).where(AttemptRow.trial_id == trial_id).order_by(AttemptRow.attempt)
     return [
         AttemptView(

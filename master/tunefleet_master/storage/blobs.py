@@ -1,7 +1,7 @@
-"""Files by the hash of their content: streamed into a partial file, visible only when whole, checked and on the disk.
+"""Files addressed by the hash of their content. A file becomes visible once it is complete, checked and on the disk.
 
 folder/ab/cdef…       the content whose sha256 is abcdef…
-folder/partial/KEY    what an upload has sent so far; it goes on there after a broken connection
+folder/partial/KEY    the bytes of an unfinished upload, which can resume after a broken connection
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from tunefleet.errors import (
 )
 from tunefleet.names import HASH_PATTERN
 
-CHUNK_BYTES = 1 << 20  # one hop to a thread for each MiB: hopping then costs less than 1 % of hashing
-PARTIAL_AGE_S = 86_400.0  # a client that has not come back for a day has forgotten its upload
+CHUNK_BYTES = 1 << 20  # one switch to a thread per MiB: switching then costs less than 1 % of hashing
+PARTIAL_AGE_S = 86_400.0  # a client that has been away for a day has abandoned its upload
 
 _KEY = re.compile(r"[0-9a-z][0-9a-z\-]{0,199}")
 _HASH = re.compile(HASH_PATTERN)
 
 
 class BlobStore:
-    """A content-addressed folder; its methods block, and are safe to call from any thread."""
+    """A content-addressed folder. Its methods block, and are safe to call from any thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -48,7 +48,7 @@ class BlobStore:
             self._partials.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
-        """Where the content with this hash is, or would be."""
+        """The path of the content with this hash, stored or not."""
         if _HASH.fullmatch(sha256) is None:
             raise InvalidInput(
                 [
@@ -62,10 +62,10 @@ class BlobStore:
         return self._folder / sha256[:2] / sha256[2:]
 
     def stat(self, sha256: str) -> os.stat_result:
-        """The facts of a stored file.
+        """The file status of a stored content.
 
         Raises:
-            NotFound: nothing with this hash is stored.
+            NotFound: no content has this hash.
         """
         try:
             return self.path(sha256).stat()
@@ -73,10 +73,10 @@ class BlobStore:
             raise NotFound(f"no content with the sha256 {sha256} is stored") from error
 
     def open(self, sha256: str) -> BinaryIO:
-        """The content, for reading.
+        """Open the content for reading.
 
         Raises:
-            NotFound: nothing with this hash is stored.
+            NotFound: no content has this hash.
         """
         try:
             return self.path(sha256).open("rb")
@@ -84,35 +84,35 @@ class BlobStore:
             raise NotFound(f"no content with the sha256 {sha256} is stored") from error
 
     def delete(self, sha256: str) -> None:
-        """Remove the content; nothing happens when it is not there."""
+        """Delete the content; do nothing if it does not exist."""
         self.path(sha256).unlink(missing_ok=True)
 
     def partial_bytes(self, key: str) -> int:
-        """How much of an unfinished upload is here."""
+        """The number of received bytes of an unfinished upload."""
         try:
             return self._partial(key).stat().st_size
         except FileNotFoundError:
             return 0
 
     def begin(self, key: str, *, offset: int = 0) -> Upload:
-        """Start an upload, or go on with the one that has this key; an earlier stream on the key is cut off.
+        """Start an upload, or resume the one with this key. An earlier stream on the key is cut off.
 
         Raises:
-            UploadOffset: `offset` is neither 0 nor the number of bytes that are here.
-            StorageUnusable: the disk is full or refuses.
+            UploadOffset: `offset` is neither 0 nor the number of received bytes.
+            StorageUnusable: the disk is full or fails.
         """
         with self._guard:
             if key in self._uploads:
                 self._uploads[key].cut()
-            here = self.partial_bytes(key)
-            if offset not in (0, here):
-                raise UploadOffset(f"the upload goes on at byte {here}, not at {offset}", offset=here)
+            received = self.partial_bytes(key)
+            if offset not in (0, received):
+                raise UploadOffset(f"the upload continues at byte {received}, not at {offset}", offset=received)
             upload = Upload(self, self._partial(key), offset=offset)
             self._uploads[key] = upload
             return upload
 
     def remove_stale_partials(self, older_than_s: float = PARTIAL_AGE_S) -> int:
-        """Remove the uploads that nobody has gone on with for so long; returns how many."""
+        """Delete uploads that have received nothing for `older_than_s`; return their number."""
         stale = [path for path in self._partials.iterdir() if path.stat().st_mtime < time.time() - older_than_s]
         for path in stale:
             path.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ class BlobStore:
 
     def _partial(self, key: str) -> Path:
         if _KEY.fullmatch(key) is None:
-            raise ValueError(f"not a key of an upload: {key!r}")
+            raise ValueError(f"not an upload key: {key!r}")
         return self._partials / key
 
     def _forget(self, upload: Upload) -> None:
@@ -145,7 +145,7 @@ class Upload:
                 self._hash.update(chunk)
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> None:
-        """Write all chunks, off the event loop; what came before an error stays, so that the upload can go on."""
+        """Write all chunks outside the event loop; chunks before an error stay, so that the upload can resume."""
         gathered = bytearray()
         try:
             async for chunk in chunks:
@@ -161,12 +161,12 @@ class Upload:
         """Append data.
 
         Raises:
-            Conflict: another stream has taken the upload over.
-            StorageUnusable: the disk is full or refuses; the partial file is removed.
+            Conflict: another stream has taken over the upload.
+            StorageUnusable: the disk is full or fails; the partial file is deleted.
         """
         with self._lock:
             if self._file.closed:
-                raise Conflict("another request has gone on with this upload")
+                raise Conflict("another request has taken over this upload")
             try:
                 with _explained(self._path):
                     _write_all(self._file, data)
@@ -177,18 +177,18 @@ class Upload:
             self.size_bytes += len(data)
 
     def seal(self, sha256: str) -> None:
-        """Check the content's hash and bring it to the disk, where no other stream on the key can reach it any more.
+        """Check the content's hash, sync it to the disk, and rename it so that no other stream can write to it.
 
         Raises:
-            InvalidInput: it has another hash; the partial file is removed.
-            Conflict: another stream has taken the upload over.
+            InvalidInput: the hash differs; the partial file is deleted.
+            Conflict: another stream has taken over the upload.
         """
         with self._lock:
             if self._file.closed:
-                raise Conflict("another request has gone on with this upload")
+                raise Conflict("another request has taken over this upload")
             if self._hash.hexdigest() != sha256:
                 self._drop()
-                rule = f"the content that came has the sha256 {self._hash.hexdigest()}; send the file again"
+                rule = f"the received content has the sha256 {self._hash.hexdigest()}; send the file again"
                 raise InvalidInput([Problem("sha256", rule, sha256)])
             with _explained(self._path):
                 os.fsync(self._file.fileno())
@@ -197,9 +197,9 @@ class Upload:
             self._sealed = sha256
 
     def publish(self) -> None:
-        """Give the sealed content its place in the store; safe to call twice."""
+        """Move the sealed content to its place in the store; safe to call twice."""
         if self._sealed is None:
-            raise RuntimeError("an upload is sealed before it is published")
+            raise RuntimeError("an upload must be sealed before it is published")
         target = self._store.path(self._sealed)
         with _explained(target):
             target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -209,12 +209,12 @@ class Upload:
             target.stat()
 
     def cut(self) -> None:
-        """Let nothing more be written; what is sealed can be published still."""
+        """Refuse further writes; a sealed upload can still be published."""
         with self._lock:
             self._file.close()
 
     def close(self) -> None:
-        """End the stream: one that is not sealed can go on later, one that is sealed and not published is removed."""
+        """End the stream. An unsealed upload can resume later; a sealed one that is not published is deleted."""
         with self._lock:
             self._file.close()
             if self._sealed is not None:
@@ -222,7 +222,7 @@ class Upload:
         self._store._forget(self)
 
     def discard(self) -> None:
-        """End the stream and remove what came."""
+        """End the stream and delete the received bytes."""
         with self._lock:
             self._drop()
         self._store._forget(self)
@@ -256,5 +256,5 @@ def _explained(path: Path) -> Iterator[None]:
             f"cannot write {path}: {'the disk is full' if is_full else error.strerror}.",
             hint="Free some space, or move the data folder to a larger disk (--data)."
             if is_full
-            else "Look at the disk and at the folder's owner and rights.",
+            else "Check the disk, and the owner and permissions of the folder.",
         ) from error

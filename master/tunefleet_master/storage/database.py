@@ -1,8 +1,8 @@
-"""The database: what waits to be written shares transactions, what is read runs beside it.
+"""The database: writes that wait share transactions; reads run in parallel.
 
-SQLite lets one connection write at a time, so all writes queue for one writer. On Postgres the calls of workers have a
-writer of their own, which a slow request of a person does not hold up. A request is answered after its commit:
-acknowledged is committed. Reads run on connections of their own, and see the last commit.
+SQLite lets one connection write at a time, so all writes queue for one writer. On Postgres, requests of workers have
+their own writer, so that a slow request of a user does not delay them. A request is answered after its commit, so an
+acknowledged request is committed. Reads use their own connections and see the last commit.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from tunefleet.failpoints import failpoint
 from tunefleet_master.storage import events
 from tunefleet_master.storage.engine import backend_of, make_engine, warn_of_known_bugs
 from tunefleet_master.storage.faults import Fault, fault_of, translated
-from tunefleet_master.storage.group_commit import GroupCommitWriter, Job, TransactionHooks, Work, answer
+from tunefleet_master.storage.group_commit import GroupCommitWriter, TransactionHooks, Work, WriteRequest, resolve
 from tunefleet_master.storage.notifications import Listener, notify
-from tunefleet_master.storage.observer import Observer, Queued, Silent, Transaction
+from tunefleet_master.storage.observer import NullObserver, Observer, Queued, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -38,17 +38,17 @@ Clock = Callable[[], datetime]
 N_READERS = 4
 
 Together = Callable[[UnitOfWork, Sequence[Q]], Sequence[T | Exception]]
-"""Serves many requests of one kind at once; an answer that is an exception is raised to its asker."""
+"""Serves many requests of one kind at once. A result that is an exception is raised to its caller."""
 
 
 def utc_now() -> datetime:
-    """The machine's clock, aware, UTC."""
+    """The machine's clock; aware, UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a lease lasts without a heartbeat, and how often workers are asked to beat; seconds."""
+    """The duration of a lease without a heartbeat, and the interval of heartbeats; seconds."""
 
     lease_s: float = 60.0
     heartbeat_s: float = 10.0
@@ -58,12 +58,13 @@ class Database:
     """One database, with a few threads that write and a few that read.
 
     Args:
-        url: SQLAlchemy's, such as `sqlite:////var/lib/tunefleet/tunefleet.db` or `postgresql://user@host/tunefleet`.
-        timing: what leases are given with.
-        clock: the clock that decides; None: this machine's on SQLite, and the database's own on Postgres, so that
-            several masters agree.
-        publish: is given the topics of each committed transaction, from any thread; those of other masters too.
-        observer: is told how long things take.
+        url: an SQLAlchemy URL such as `sqlite:////var/lib/tunefleet/tunefleet.db` or
+            `postgresql://user@host/tunefleet`.
+        timing: the times of leases.
+        clock: the source of all times; None: this machine's clock on SQLite, and the database's clock on Postgres,
+            so that several masters agree.
+        publish: receives the topics of each committed transaction, from any thread, also those of other masters.
+        observer: receives durations and counts.
 
     Raises StorageUnusable when the database cannot be opened.
     """
@@ -79,15 +80,15 @@ class Database:
     ) -> None:
         self.timing = timing or Timing()
         self._clock = clock
-        self._observer = observer or Silent()
+        self._observer = observer or NullObserver()
         self._name = uuid.uuid4().hex[:16]
         self.engine: Engine = make_engine(url, read_only=False)
         self._reading: Engine = make_engine(url, read_only=True, pool_size=N_READERS)
         self.backend = backend_of(self.engine)
         with translated(), self.engine.connect() as connection:
-            connection.rollback()  # opening shows whether the database is one, and can be written
+            connection.rollback()  # beginning a transaction shows whether this is a database that can be written
         warn_of_known_bugs(self.engine)
-        steps = TransactionHooks(
+        hooks = TransactionHooks(
             now=self._now,
             begin=self._unit_of_work,
             finish=self._finish,
@@ -95,43 +96,43 @@ class Database:
             before_commit=partial(failpoint, "master.before_commit"),
             after_commit=partial(failpoint, "master.after_commit"),
         )
-        self._of_workers = GroupCommitWriter("writer", self.engine, steps=steps, observer=self._observer)
+        self._of_workers = GroupCommitWriter("writer", self.engine, hooks=hooks, observer=self._observer)
         self._of_people = self._of_workers
         self._listener: Listener | None = None
         if self.backend == "postgresql":
-            self._of_people = GroupCommitWriter("second-writer", self.engine, steps=steps, observer=self._observer)
+            self._of_people = GroupCommitWriter("second-writer", self.engine, hooks=hooks, observer=self._observer)
             self._listener = Listener(self.engine.url, name=self._name, publish=publish)
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._closed = threading.Lock()
 
-    def write(self, work: Callable[[UnitOfWork], T], *, repeatable: bool = True) -> Future[T]:
+    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = True) -> Future[T]:
         """Queue a request; the future resolves after the commit.
 
-        An exception of `work` undoes what `work` did, and nothing else. `work` may run more than once (when its
-        transaction breaks for a reason that is not its own), so it must act through the unit of work only.
+        An exception of `work` undoes what `work` did, and nothing else. `work` may run more than once, because its
+        transaction can fail for reasons outside `work`. So it must act only through the unit of work.
 
         Args:
             work: the request.
-            repeatable: committing it twice does what committing it once does. What is not is given up, with an error
-                that says so, when the connection is lost during the commit.
+            idempotent: committing it twice has the same effect as committing it once. If the connection is lost during
+                the commit, a request that is not idempotent fails with an error that says so.
         """
-        return self._ask(self._of_people, lambda uow, _: [work(uow)], None, repeatable=repeatable)
+        return self._ask(self._of_people, lambda uow, _: [work(uow)], None, idempotent=idempotent)
 
     def write_together(self, work: Together[Q, T], item: Q) -> Future[T]:
-        """Queue a request that is served together with all others of its kind that wait; it must be repeatable."""
+        """Queue a request that is served together with all waiting requests of its kind; it must be idempotent."""
         return self._ask(self._of_workers, work, item)
 
-    async def awrite(self, work: Callable[[UnitOfWork], T], *, repeatable: bool = True) -> T:
-        """`write`, awaited; the work goes on when the waiting task is cancelled."""
-        done = await self._await(self._of_people, lambda uow, _: [work(uow)], None, repeatable=repeatable)
+    async def awrite(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = True) -> T:
+        """Await `write`; cancelling the waiting task does not stop the work."""
+        done = await self._await(self._of_people, lambda uow, _: [work(uow)], None, idempotent=idempotent)
         return cast("T", done)
 
     async def awrite_together(self, work: Together[Q, T], item: Q) -> T:
-        """`write_together`, awaited; the work goes on when the waiting task is cancelled."""
+        """Await `write_together`; cancelling the waiting task does not stop the work."""
         return cast("T", await self._await(self._of_workers, work, item))
 
     def read(self, work: Callable[[UnitOfWork], T], queued: Queued | None = None) -> T:
-        """Run `work` on a connection that cannot write, on this thread."""
+        """Run `work` on this thread, on a connection that cannot write."""
         began = time.perf_counter()
         succeeded = False
         try:
@@ -145,11 +146,11 @@ class Database:
             self._observer.ended(ended)
 
     async def aread(self, work: Callable[[UnitOfWork], T]) -> T:
-        """`read` on a reading thread."""
+        """Run `read` on a reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, work, Queued())
 
     def close(self) -> None:
-        """Finish what is queued, refuse what comes after, close the files. Safe to call twice."""
+        """Finish the queued requests, refuse later ones and close the files. Safe to call twice."""
         if not self._closed.acquire(blocking=False):
             return
         for writer in {self._of_workers, self._of_people}:
@@ -160,24 +161,24 @@ class Database:
         self._reading.dispose()
         self.engine.dispose()
 
-    def _ask(self, writer: GroupCommitWriter, work: Work, item: Any, *, repeatable: bool = True) -> Future[Any]:
+    def _ask(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
-        self._put(writer, Job(work, item, repeatable, future))
+        self._put(writer, WriteRequest(work, item, idempotent, future))
         return future
 
-    async def _await(self, writer: GroupCommitWriter, work: Work, item: Any, *, repeatable: bool = True) -> Any:
+    async def _await(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        self._put(writer, Job(work, item, repeatable, future, loop))
+        self._put(writer, WriteRequest(work, item, idempotent, future, loop))
         return await future
 
-    def _put(self, writer: GroupCommitWriter, job: Job) -> None:
+    def _put(self, writer: GroupCommitWriter, request: WriteRequest) -> None:
         if self._closed.locked():
-            job.outcome = StorageUnusable("the master is shutting down.", hint="Try again in a moment.")
-            answer([job])
+            request.outcome = StorageUnusable("the master is shutting down.", hint="Try again in a moment.")
+            resolve([request])
         else:
-            writer.put(job)
+            writer.put(request)
 
     def _read(self, work: Callable[[UnitOfWork], T]) -> T:
         try:
@@ -186,7 +187,7 @@ class Database:
             if fault_of(error) is Fault.OWN:
                 raise
         self._observer.retried("read", "connection")
-        return self._read_once(work)  # the pool's connections were lost; a new one shows whether the database is there
+        return self._read_once(work)  # the pooled connections were lost; a new one shows whether the database is up
 
     def _read_once(self, work: Callable[[UnitOfWork], T]) -> T:
         with self._reading.connect() as connection:
@@ -203,7 +204,7 @@ class Database:
         return datetime.fromtimestamp(connection.execute(_DATABASE_CLOCK).scalar_one(), UTC)
 
     def _finish(self, connection: Connection, units: Sequence[UnitOfWork]) -> None:
-        """Write the events and tell the other masters."""
+        """Write the events and notify the other masters."""
         events.add(connection, [event for uow in units for event in uow.events])
         if self.backend == "postgresql":
             notify(connection, self._name, {topic for uow in units for topic in uow.topics})

@@ -1,4 +1,4 @@
-"""SQLAlchemy engines for SQLite and Postgres, set up so that an acknowledged commit is on the disk."""
+"""SQLAlchemy engines for SQLite and Postgres, configured so that an acknowledged commit is on the disk."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ CACHE_KIB = 64_000
 WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
 
 POSTGRES_SESSION = {
-    # Longer than any statement of ours but the removal of a huge study.
+    # Longer than any of our statements except the removal of a huge study.
     "statement_timeout": "60s",
     "lock_timeout": "10s",
-    # A master that is stopped in the middle of a transaction must not hold the others up.
+    # A master that stops inside a transaction must not block the others.
     "idle_in_transaction_session_timeout": "15s",
     "application_name": "tunefleet-master",
     "jit": "off",
 }
 CONNECT_WITHIN_S = 5
 
-# A connection whose network is gone without a word is given up after about this long.
+# A connection that broke silently is given up after about this time.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
 
 
 def parse_url(text: str) -> URL:
-    """The URL of a database that the master can use, with the driver that it uses.
+    """Parse the URL of a database that the master supports, and set the driver.
 
     Raises:
-        StorageUnusable: it is no URL, or names another kind of database.
+        StorageUnusable: the text is not a URL, or names an unsupported kind of database.
     """
     try:
         url = make_url(text)
@@ -58,19 +58,19 @@ def parse_url(text: str) -> URL:
     if kind == "sqlite":
         return url
     hint = "Write sqlite:////absolute/path.db or postgresql://user@host/database."
-    raise StorageUnusable(f"a {kind} database cannot be used: the master runs on SQLite and on Postgres.", hint=hint)
+    raise StorageUnusable(f"the master does not support {kind}; it runs on SQLite and Postgres.", hint=hint)
 
 
 def backend_of(engine: Engine | Connection) -> Backend:
-    """Which database it is."""
+    """The kind of database."""
     return "postgresql" if engine.dialect.name == "postgresql" else "sqlite"
 
 
 def make_engine(text: str, *, read_only: bool, pool_size: int = 5) -> Engine:
-    """An engine whose transactions begin and end where SQLAlchemy says, and not where the driver guesses.
+    """Create an engine whose transactions begin and end where SQLAlchemy asks, not where the driver guesses.
 
     Raises:
-        StorageUnusable: the URL cannot be parsed, or names another kind of database.
+        StorageUnusable: the URL cannot be parsed, or names an unsupported kind of database.
     """
     url = parse_url(text)
     if url.get_backend_name() == "sqlite":
@@ -109,12 +109,12 @@ def _pragmas(*, read_only: bool) -> list[str]:
     ]
     if read_only:
         return [*pragmas, "query_only=ON"]
-    # FULL: in WAL mode NORMAL would lose acknowledged commits with the power.
+    # FULL: in WAL mode, NORMAL would lose acknowledged commits when the power fails.
     return [*pragmas, "journal_mode=WAL", "synchronous=FULL"]
 
 
 def sqlite_module() -> ModuleType:
-    """The newest SQLite that can be imported: that of `pysqlite3`, or the interpreter's own."""
+    """The newest SQLite that can be imported: `pysqlite3` or the interpreter's own."""
     try:
         packaged = importlib.import_module("pysqlite3")
     except ImportError:
@@ -124,21 +124,21 @@ def sqlite_module() -> ModuleType:
 
 
 def warn_of_known_bugs(engine: Engine) -> None:
-    """Say in the log when this SQLite has a bug that can lose data."""
+    """Log a warning when this SQLite has a bug that can lose data."""
     if backend_of(engine) != "sqlite":
         return
     version = tuple(sqlite_module().sqlite_version_info)
     first, last = WAL_RESET_BUG
     if first <= version <= last:
         log.warning(
-            "SQLite %s has the WAL-reset bug (sqlite.org/wal.html). One writer, as here, avoids what triggers it; "
-            "`pip install pysqlite3` brings a SQLite without it.",
+            "SQLite %s has the WAL-reset bug (sqlite.org/wal.html). The master writes through one connection, which "
+            "avoids the bug. `pip install pysqlite3` installs a SQLite without it.",
             ".".join(map(str, version)),
         )
 
 
 def _postgres(url: URL, *, read_only: bool, pool_size: int) -> Engine:
-    # Many statements of one reading must see one state, as on SQLite.
+    # All statements of one read must see the same state, as on SQLite.
     isolation = "REPEATABLE READ" if read_only else "READ COMMITTED"
     settings = {**POSTGRES_SESSION, "default_transaction_read_only": "on" if read_only else "off"}
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())

@@ -23,10 +23,10 @@ _SELECTION = select(EventRow.id, EventRow.kind, EventRow.trial, EventRow.at, Eve
 
 
 def add(connection: Connection, new: Sequence[NewEvent]) -> None:
-    """Record what has happened; at the end of a transaction.
+    """Record events; call it at the end of a transaction.
 
-    Whoever follows a study asks for ids above the last that he saw, so an id must not be committed after a higher one:
-    on Postgres transactions go through here one at a time.
+    A reader asks for ids above the last one it has read. So an id must not be committed after a higher one: on
+    Postgres, transactions pass this point one at a time.
     """
     if not new:
         return
@@ -40,7 +40,7 @@ def add(connection: Connection, new: Sequence[NewEvent]) -> None:
 
 
 def of_kinds(connection: Connection, study_id: int, kinds: Collection[str]) -> list[Event]:
-    """The study's events of kinds of which there are few, oldest first."""
+    """The study's events of these kinds, oldest first; for kinds that have few events."""
     query = _SELECTION.where(EventRow.study_id == study_id, EventRow.kind.in_(kinds)).order_by(EventRow.id)
     return [_event_of(row) for row in connection.execute(query)]
 

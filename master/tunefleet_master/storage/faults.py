@@ -1,4 +1,4 @@
-"""What an error of the database means: whether to try again, and what to tell the person who runs the master."""
+"""The meaning of a database error: whether to retry, and what to tell the operator of the master."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from tunefleet.errors import StorageUnusable
 
 
 class Fault(Enum):
-    """Whose fault an error is, which decides what may be done about it."""
+    """The cause of an error, which decides what to do about it."""
 
     OWN = "own"
-    """The request's: the same statement would fail again."""
+    """The request: the same statement would fail again."""
     CONFLICT = "conflict"
-    """Another transaction came between; the same request may well succeed now."""
+    """Another transaction interfered; a retry may well succeed."""
     UNREACHABLE = "unreachable"
-    """The database's, whatever the request: it is away, starting, or held by somebody else."""
+    """The database: it is down, starting, or locked by another program, whatever the request."""
 
 
-# Classes and codes of appendix A of Postgres' manual.
+# Classes and codes from appendix A of the Postgres manual.
 _UNREACHABLE_CLASSES = ("08", "53", "57P", "58")
 _CONFLICTS = ("40001", "40P01", "55P03", "25P03")
 
 _SQLITE_HINTS = (
-    ("full", "the disk under the database is full.", "Free some space; the master goes on by itself."),
+    ("full", "the disk of the database is full.", "Free some space; the master continues by itself."),
     ("malformed", "the database file is corrupt.", "Restore it from a copy, or start with another data folder."),
     ("not a database", "the database file is not a SQLite database.", "Restore it from a copy, or name another file."),
     ("locked", "the database is locked by another program.", "Only one master may use a SQLite file."),
-    ("readonly", "the database cannot be written.", "Check the owner and the rights of the file and its folder."),
-    ("unable to open", "the database file cannot be opened.", "Check that its folder exists and may be written."),
+    ("readonly", "the database is read-only.", "Check the owner and permissions of the file and its folder."),
+    ("unable to open", "the database file cannot be opened.", "Check that its folder exists and is writable."),
 )
 
 _POSTGRES_HINTS = (
-    ("53100", "the disk under the database is full.", "Free some space; the master goes on by itself."),
-    ("53300", "the database has no connection left.", "Raise its max_connections, or run fewer masters."),
-    ("28", "the database refuses the master's user or password.", "Check the URL that --database has."),
+    ("53100", "the disk of the database is full.", "Free some space; the master continues by itself."),
+    ("53300", "the database has no free connection.", "Raise its max_connections, or run fewer masters."),
+    ("28", "the database refuses the master's user or password.", "Check the URL in --database."),
     ("3D000", "the database does not exist.", "Create it, or name another one with --database."),
-    ("42501", "the master's user may not do this in the database.", "Make it the owner of the database."),
+    ("42501", "the database denies permission to the master's user.", "Make the user the owner of the database."),
     ("25006", "the database is read-only: it is a standby.", "Name the primary with --database."),
-    ("57014", "the database took too long.", "Look at its load and its locks."),
+    ("57014", "the database took too long.", "Check its load and its locks."),
 )
 
 
 def fault_of(error: DBAPIError) -> Fault:
-    """Whose fault the error is."""
+    """The cause of the error."""
     code = _sqlstate(error)
     if code is None:
         text = str(error.orig)
@@ -62,7 +62,7 @@ def fault_of(error: DBAPIError) -> Fault:
 
 
 def storage_problem(error: DBAPIError) -> StorageUnusable:
-    """What the driver's error means for the person who runs the master."""
+    """The error for the operator of the master."""
     text = str(error.orig).partition("\n")[0].rstrip(".")
     code = _sqlstate(error)
     if code is not None:
@@ -77,12 +77,12 @@ def storage_problem(error: DBAPIError) -> StorageUnusable:
                 return StorageUnusable(message, hint=hint)
     if fault_of(error) is Fault.UNREACHABLE:
         return _unreachable(text)
-    return StorageUnusable(f"the database failed: {text}.", hint="Look at the master's log.")
+    return StorageUnusable(f"the database failed: {text}.", hint="Read the master's log.")
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors into ours; a broken constraint stays what it is."""
+    """Translate the driver's errors into ours; a violated constraint is raised as it is."""
     try:
         yield
     except IntegrityError:
@@ -92,7 +92,7 @@ def translated() -> Iterator[None]:
 
 
 def _unreachable(text: str) -> StorageUnusable:
-    hint = "Check that it runs and can be reached; the master goes on by itself."
+    hint = "Check that it runs and can be reached; the master continues by itself."
     return StorageUnusable(f"the database cannot be reached: {text[:300]}.", hint=hint)
 
 

@@ -1,6 +1,6 @@
-"""Queries on everything at once, for the fleet's gauges.
+"""Queries on the whole fleet, for its gauges.
 
-Each reads what waits and runs, through an index that leads with the state, and never what is finished.
+Each reads waiting and running rows through an index that leads with the state, and never finished rows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Leases:
 
 
 def studies_by_state(connection: Connection) -> Mapping[StudyState, int]:
-    """How many studies there are in each state."""
+    """The number of studies in each state."""
     query = select(StudyRow.state, func.count()).group_by(StudyRow.state)
     return {StudyState(state): n for state, n in connection.execute(query)}
 
 
 def n_waiting(connection: Connection) -> int:
-    """Trials that wait in the queues of running studies."""
+    """The number of trials that wait in the queues of running studies."""
     query = (
         select(func.count())
         .select_from(StudyRow)
@@ -42,7 +42,7 @@ def n_waiting(connection: Connection) -> int:
 
 
 def leases(connection: Connection, *, now: datetime) -> Leases:
-    """How many trials run, how many leases have run out, and when the next does."""
+    """Count the running trials and the expired leases, and find the next deadline."""
     overdue = func.count().filter(TrialRow.lease_deadline < now)
     query = select(func.count(), overdue, func.min(TrialRow.lease_deadline)).where(TrialRow.state == TrialState.RUNNING)
     n, n_overdue, next_deadline = connection.execute(query).one()
@@ -50,7 +50,7 @@ def leases(connection: Connection, *, now: datetime) -> Leases:
 
 
 def oldest_claim(connection: Connection) -> datetime | None:
-    """When the longest running attempt was claimed; None when nothing runs."""
+    """The claim time of the longest running attempt; None when nothing runs."""
     query = (
         select(func.min(AttemptRow.started_at))
         .select_from(TrialRow)
@@ -61,5 +61,5 @@ def oldest_claim(connection: Connection) -> datetime | None:
 
 
 def last_sweep(connection: Connection) -> datetime | None:
-    """When leases were last looked after, by any master; None: never."""
+    """The time of the last lease sweep by any master; None: never."""
     return connection.execute(select(MasterRow.last_sweep_at)).scalar_one_or_none()

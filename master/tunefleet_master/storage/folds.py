@@ -1,4 +1,4 @@
-"""Queries on configurations whose folds are trials of their own."""
+"""Queries on configurations with one trial per fold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _n_complete = func.sum(case((_is_complete, 1), else_=0))
 
 
 def of_configurations(connection: Connection, study: Study, configurations: Collection[int]) -> dict[int, list[Trial]]:
-    """The trials of each of these configurations, by their folds; those that are not there are left out."""
+    """The trials of each of these configurations, by fold; missing configurations are left out."""
     numbers = [number for each in configurations for number in numbers_of(study.spec, each)]
     query = selection().where(TrialRow.study_id == study.id, TrialRow.number.in_(numbers)).order_by(TrialRow.number)
     found: dict[int, list[Trial]] = defaultdict(list)
@@ -33,9 +33,9 @@ def of_configurations(connection: Connection, study: Study, configurations: Coll
 
 
 def best(connection: Connection, study: Study) -> list[Trial]:
-    """The trials of the configuration with the best mean of those that are complete; empty where none is.
+    """The trials of the complete configuration with the best mean; empty if none is complete.
 
-    The lower number among equal ones.
+    Among equal means, the lower number wins.
     """
     found, _ = page(connection, study, offset=0, limit=1, only_complete=True)
     return found[0] if found else []
@@ -44,7 +44,7 @@ def best(connection: Connection, study: Study) -> list[Trial]:
 def page(
     connection: Connection, study: Study, *, offset: int, limit: int, only_complete: bool = False
 ) -> tuple[list[list[Trial]], int]:
-    """Configurations, the complete ones with the best means first, as their trials; and how many there are in all."""
+    """Configurations as lists of their trials, complete ones with the best means first; and the total number."""
     configuration = _configuration(study)
     ascending = study.spec.objective.goal == "minimize"
     mean = case((_n_complete == study.folds, _mean))
@@ -58,7 +58,7 @@ def page(
 
 
 def complete_params(connection: Connection, study: Study) -> list[Configuration]:
-    """The parameters of the complete configurations, those with the best means first."""
+    """The parameters of the complete configurations, the best means first."""
     found, _ = page(connection, study, offset=0, limit=study.n_configurations, only_complete=True)
     return [of_folds[0].params for of_folds in found]
 
@@ -66,25 +66,25 @@ def complete_params(connection: Connection, study: Study) -> list[Configuration]
 def drop(
     connection: Connection, study: Study, configuration: int, *, message: str, now: datetime
 ) -> tuple[list[Trial], int]:
-    """End the trials of a configuration that wait, as pruned, and tell those that run to stop.
+    """Prune the waiting trials of a configuration, and stop its running ones.
 
-    Returns those that waited, and how many were told that had not been before.
+    Returns the trials that waited, and the number of running trials that got their first stop order.
     """
     check_transition(TrialState.WAITING, TrialState.PRUNED)
     of_it = and_(TrialRow.study_id == study.id, TrialRow.number.in_(numbers_of(study.spec, configuration)))
     ended = {"state": TrialState.PRUNED, "message": message, "finished_at": now, "updated_at": now}
     waited = update(TrialRow).where(of_it, TrialRow.state == TrialState.WAITING).values(**ended)
     rows = connection.execute(waited.returning(*TrialRow.__table__.c)).all()
-    told = {"stop": StopReason.PRUNED, "stop_message": message, "updated_at": now}
+    stop = {"stop": StopReason.PRUNED, "stop_message": message, "updated_at": now}
     running = and_(of_it, TrialRow.state == TrialState.RUNNING, TrialRow.stop.is_(None))
-    n_told = connection.execute(update(TrialRow).where(running).values(**told)).rowcount
-    return sorted((trial_of(row, study.name) for row in rows), key=lambda trial: trial.number), n_told
+    n_stopped = connection.execute(update(TrialRow).where(running).values(**stop)).rowcount
+    return sorted((trial_of(row, study.name) for row in rows), key=lambda trial: trial.number), n_stopped
 
 
 def last_untouched(connection: Connection, study: Study) -> list[Trial]:
-    """The trials of the last proposed configuration none of whose folds has ever run; empty where there is none.
+    """The trials of the last proposed configuration of which no fold has ever run; empty if there is none.
 
-    None of them changes until the transaction ends.
+    The rows are locked until the transaction ends.
     """
     configuration = _configuration(study)
     untouched = and_(

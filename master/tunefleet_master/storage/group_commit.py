@@ -1,8 +1,8 @@
-"""A lane: one thread and one connection that commit in one transaction what waits together.
+"""A group-commit writer: one thread and one connection that commit all waiting requests in one transaction.
 
-A sync to disk is paid once for all requests that wait, and a request is answered after its commit: acknowledged is
-committed. Requests of one kind are served in one call, with statements for all of them; the others have a savepoint
-each. A request that fails undoes itself and no other.
+All waiting requests share one sync to disk. A request is answered after its commit, so an acknowledged request is
+committed. Requests of one kind are served in one call, with statements for all of them. When several kinds share a
+transaction, each kind has its own savepoint. A request that fails undoes only its own work.
 """
 
 from __future__ import annotations
@@ -29,115 +29,116 @@ from tunefleet_master.storage.observer import Observer, Queued, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 Work = Callable[[UnitOfWork, Sequence[Any]], Sequence[Any]]
-"""Serves requests of one kind; an answer that is an exception is raised to its asker, and has changed nothing."""
+"""Serves requests of one kind. A result that is an exception is raised to its caller, and has changed nothing."""
 
-# Requests in one transaction: more than waits in practice, few enough that a flood does not delay the first answer.
+# Maximum of requests in one transaction: more than wait in practice, few enough that a flood does not delay answers.
 MAX_BATCH = 256
 
-# Those who were just answered ask again within a moment, and a lane that serves many waits that long for them: else
-# they come in two halves that take turns, and a transaction for a half costs nearly as much as one for all.
-MANY = 4
+# Clients that were just answered ask again within a moment. After a batch of at least MIN_BATCH_TO_GATHER, the writer
+# waits GATHER_S for them. Otherwise they split into two alternating halves, and a transaction for half of them costs
+# nearly as much as one for all.
+MIN_BATCH_TO_GATHER = 4
 GATHER_S = 0.002
 
-# A database that restarts or fails over is back after this, or the asker is told and comes again.
+# A database that restarts or fails over is usually back after these pauses; otherwise the caller gets the error.
 RETRY_AFTER_S = (0.05, 0.2, 0.5)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Job:
-    """One request that waits for its turn."""
+class WriteRequest:
+    """One request in the queue."""
 
     work: Work
     item: Any
-    repeatable: bool
-    """Doing it twice is the same as doing it once, so that it may be tried again after a commit of unknown outcome."""
+    idempotent: bool
+    """True if the writer may run it again after a commit with an unknown outcome."""
     future: Future[Any] | asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop | None = None
-    """The event loop that the future belongs to; None: it is one of threads."""
+    """The event loop that owns the future; None for a future of a thread."""
     queued: Queued = field(default_factory=Queued)
     outcome: Any = None
     redo: bool = False
-    """It failed beside others, and is tried again on its own."""
+    """The request failed together with others and is tried again on its own."""
 
 
-def answer(jobs: Sequence[Job]) -> None:
-    """Tell the askers the outcomes. Each event loop is woken once for all, which costs more than the telling."""
-    loops: dict[asyncio.AbstractEventLoop | None, list[Job]] = {}
-    for job in jobs:
-        loops.setdefault(job.loop, []).append(job)
+def resolve(requests: Sequence[WriteRequest]) -> None:
+    """Resolve the futures with the outcomes, and wake each event loop once because waking costs most."""
+    loops: dict[asyncio.AbstractEventLoop | None, list[WriteRequest]] = {}
+    for request in requests:
+        loops.setdefault(request.loop, []).append(request)
     for loop, asked in loops.items():
         if loop is None:
             _settle(asked)
         else:
-            with suppress(RuntimeError):  # the loop has closed, and nobody waits any more
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
                 loop.call_soon_threadsafe(_settle, asked)
 
 
-def _settle(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if job.future.done():  # whoever waited has gone away
+def _settle(requests: Sequence[WriteRequest]) -> None:
+    for request in requests:
+        if request.future.done():  # the waiting task was cancelled
             continue
-        if isinstance(job.outcome, BaseException):
-            job.future.set_exception(job.outcome)
+        if isinstance(request.outcome, BaseException):
+            request.future.set_exception(request.outcome)
         else:
-            job.future.set_result(job.outcome)
+            request.future.set_result(request.outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class TransactionHooks:
-    """What a lane does around its requests; the database's part."""
+    """Functions of the database that the writer calls around its requests."""
 
     now: Callable[[Connection], datetime]
-    """The time of a transaction."""
+    """Returns the time of a transaction."""
     begin: Callable[[Connection, datetime], UnitOfWork]
-    """A unit of work for each group of requests of a transaction."""
+    """Returns a unit of work for each group of requests in a transaction."""
     finish: Callable[[Connection, Sequence[UnitOfWork]], None]
-    """The last statements of a transaction."""
+    """Runs the last statements of a transaction."""
     publish: Callable[[Iterable[str]], None]
-    """Is given the topics of each committed transaction, on the lane's thread."""
+    """Receives the topics of each committed transaction, on the writer's thread."""
     before_commit: Callable[[], None]
     after_commit: Callable[[], None]
 
 
 class _CommitUnknown(Exception):
-    """The connection was lost while the commit was on its way."""
+    """The connection was lost during the commit."""
 
 
 class GroupCommitWriter:
     """A queue of requests and the thread that serves them.
 
     Args:
-        name: of the thread.
-        engine: gives the one connection that is used at a time.
-        steps: what the database does around the requests.
-        observer: is told how long things take.
+        name: the name of the thread.
+        engine: the source of the one connection in use.
+        hooks: the functions to call around the requests.
+        observer: receives the duration of each transaction.
     """
 
-    def __init__(self, name: str, engine: Engine, *, steps: TransactionHooks, observer: Observer) -> None:
+    def __init__(self, name: str, engine: Engine, *, hooks: TransactionHooks, observer: Observer) -> None:
         self._engine = engine
-        self._steps = steps
+        self._hooks = hooks
         self._observer = observer
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[WriteRequest | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, job: Job) -> None:
+    def put(self, request: WriteRequest) -> None:
         """Queue a request; its future resolves after the commit."""
-        self._jobs.put(job)
+        self._requests.put(request)
 
     def close(self) -> None:
-        """Finish what is queued, and end."""
+        """Finish the queued requests and end the thread."""
         self._closing.set()
-        self._jobs.put(None)
+        self._requests.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         n_served = 0
-        while (first := self._jobs.get()) is not None:
-            if n_served >= MANY:
+        while (first := self._requests.get()) is not None:
+            if n_served >= MIN_BATCH_TO_GATHER:
                 self._closing.wait(GATHER_S)
             batch, last = self._gather(first)
             self._serve(batch)
@@ -145,122 +146,124 @@ class GroupCommitWriter:
             if last:
                 return
 
-    def _gather(self, first: Job) -> tuple[list[Job], bool]:
+    def _gather(self, first: WriteRequest) -> tuple[list[WriteRequest], bool]:
         batch = [first]
         while len(batch) < MAX_BATCH:
             try:
-                job = self._jobs.get_nowait()
+                request = self._requests.get_nowait()
             except queue.Empty:
                 break
-            if job is None:
+            if request is None:
                 return batch, True
-            batch.append(job)
+            batch.append(request)
         return batch, False
 
-    def _serve(self, batch: list[Job]) -> None:
-        """Commit the batch together; what does not go together goes alone."""
+    def _serve(self, batch: list[WriteRequest]) -> None:
+        """Commit the batch together; requests that fail together are committed one by one."""
         self._commit(batch)
-        alone = [job for job in batch if job.redo]
-        answer([job for job in batch if not job.redo])
-        for job in alone:
-            self._commit([job])
-            answer([job])
+        alone = [request for request in batch if request.redo]
+        resolve([request for request in batch if not request.redo])
+        for request in alone:
+            self._commit([request])
+            resolve([request])
 
-    def _commit(self, jobs: list[Job]) -> None:
-        """Give each job its outcome, or mark it to be tried alone."""
+    def _commit(self, requests: list[WriteRequest]) -> None:
+        """Set the outcome of each request, or mark it to be retried alone."""
         pauses = iter(RETRY_AFTER_S)
-        while jobs:
+        while requests:
             try:
-                self._transaction(jobs)
+                self._transaction(requests)
                 return
             except _CommitUnknown as unknown:
                 error = unknown.__cause__
                 assert isinstance(error, DBAPIError)
-                jobs = _without_unrepeatable(jobs)
+                requests = _only_idempotent(requests)
             except DBAPIError as failed:
                 error = failed
             except Exception as bug:
-                log.exception("a transaction failed for a reason that is not the database's")
-                _fail(jobs, bug)
+                log.exception("a transaction failed because of a bug, not because of the database")
+                _fail(requests, bug)
                 return
             fault = fault_of(error)
             pause_s = next(pauses, None) if fault is not Fault.OWN else None
             if pause_s is None:
-                _give_up(jobs, error, fault)
+                _give_up(requests, error, fault)
                 return
             self._observer.retried("write", fault.value)
             log.warning("the database failed, trying again: %s", storage_problem(error))
             time.sleep(pause_s * random.uniform(0.5, 1.5))
 
-    def _transaction(self, jobs: Sequence[Job]) -> None:
+    def _transaction(self, requests: Sequence[WriteRequest]) -> None:
         began = time.perf_counter()
         units: list[UnitOfWork] = []
         committed = False
         try:
             with self._engine.connect() as connection:
                 transaction = connection.begin()
-                units = self._prepare(connection, jobs)
+                units = self._prepare(connection, requests)
                 if units:
                     _end(connection, transaction)
                     committed = True
                 else:
                     transaction.rollback()
         finally:
-            self._observe(began, jobs, units if committed else [], committed=committed)
+            self._observe(began, requests, units if committed else [], committed=committed)
         if committed:
-            self._steps.after_commit()
+            self._hooks.after_commit()
         if topics := {topic for uow in units for topic in uow.topics}:
-            self._steps.publish(topics)
+            self._hooks.publish(topics)
 
-    def _prepare(self, connection: Connection, jobs: Sequence[Job]) -> list[UnitOfWork]:
-        """Do all that the transaction does before its commit; the units of work of what succeeded."""
+    def _prepare(self, connection: Connection, requests: Sequence[WriteRequest]) -> list[UnitOfWork]:
+        """Run all statements before the commit; return the units of work of the groups that succeeded."""
         try:
-            units = self._work(connection, jobs)
+            units = self._work(connection, requests)
             if units:
-                self._steps.finish(connection, units)
-                self._steps.before_commit()
+                self._hooks.finish(connection, units)
+                self._hooks.before_commit()
         except BaseException:
-            # After a full disk SQLite has rolled back by itself, and a lost Postgres cannot: a new connection is the
-            # clean way out.
+            # After "disk full" SQLite has already rolled back, and a lost Postgres cannot roll back. Only a new
+            # connection is in a known state.
             connection.invalidate()
             raise
         return units
 
-    def _observe(self, began: float, jobs: Sequence[Job], units: Sequence[UnitOfWork], *, committed: bool) -> None:
+    def _observe(
+        self, began: float, requests: Sequence[WriteRequest], units: Sequence[UnitOfWork], *, committed: bool
+    ) -> None:
         self._observer.ended(
             Transaction(
                 kind="write",
                 began_at=began,
                 ended_at=time.perf_counter(),
                 committed=committed,
-                requests=[job.queued for job in jobs],
+                requests=[request.queued for request in requests],
                 measurements=[measurement for uow in units for measurement in uow.measurements],
             )
         )
 
-    def _work(self, connection: Connection, jobs: Sequence[Job]) -> list[UnitOfWork]:
-        """Serve the jobs kind by kind; the units of work of those that succeeded."""
-        groups: dict[Work, list[Job]] = {}
-        for job in jobs:
-            groups.setdefault(job.work, []).append(job)
-        now = self._steps.now(connection)
+    def _work(self, connection: Connection, requests: Sequence[WriteRequest]) -> list[UnitOfWork]:
+        """Serve the requests kind by kind; return the units of work of the groups that succeeded."""
+        groups: dict[Work, list[WriteRequest]] = {}
+        for request in requests:
+            groups.setdefault(request.work, []).append(request)
+        now = self._hooks.now(connection)
         nested = len(groups) > 1
         done: list[UnitOfWork] = []
         for group in groups.values():
-            uow = self._steps.begin(connection, now)
+            uow = self._hooks.begin(connection, now)
             if _attempt(uow, group, nested=nested):
                 done.append(uow)
         return done
 
 
-def _attempt(uow: UnitOfWork, group: Sequence[Job], *, nested: bool) -> bool:
-    """Serve a group, in a savepoint unless it has the transaction for itself; False when its own error undid it.
+def _attempt(uow: UnitOfWork, group: Sequence[WriteRequest], *, nested: bool) -> bool:
+    """Serve a group, in a savepoint unless it is alone in the transaction; return False if its own error undid it.
 
-    An error of the database breaks the transaction.
+    An error of the database aborts the whole transaction and is raised.
     """
     savepoint = uow.connection.begin_nested() if nested else None
     try:
-        outcomes = group[0].work(uow, [job.item for job in group])
+        outcomes = group[0].work(uow, [request.item for request in group])
     except DBAPIError as error:
         if not isinstance(error, IntegrityError):
             raise
@@ -270,15 +273,15 @@ def _attempt(uow: UnitOfWork, group: Sequence[Job], *, nested: bool) -> bool:
     else:
         if savepoint is not None:
             savepoint.commit()
-        for job, outcome in zip(group, outcomes, strict=True):
-            job.outcome, job.redo = outcome, False
+        for request, outcome in zip(group, outcomes, strict=True):
+            request.outcome, request.redo = outcome, False
         return True
     if savepoint is not None:
         savepoint.rollback()
-    for job in group:
-        # What broke a constraint may have raced with another master: a second look finds what that one wrote.
-        job.redo = not job.redo and (len(group) > 1 or isinstance(failure, IntegrityError))
-        job.outcome = failure
+    for request in group:
+        # A broken constraint may come from a race with another master: the retry reads what that master wrote.
+        request.redo = not request.redo and (len(group) > 1 or isinstance(failure, IntegrityError))
+        request.outcome = failure
     return False
 
 
@@ -292,22 +295,22 @@ def _end(connection: Connection, transaction: RootTransaction) -> None:
         raise
 
 
-def _without_unrepeatable(jobs: list[Job]) -> list[Job]:
-    """The jobs that may be tried again; the others are told that nobody knows."""
-    hint = "Look whether it was done before you repeat it."
-    unknown = StorageUnusable("the database was lost while this was being stored.", hint=hint)
-    _fail([job for job in jobs if not job.repeatable], unknown)
-    return [job for job in jobs if job.repeatable]
+def _only_idempotent(requests: list[WriteRequest]) -> list[WriteRequest]:
+    """Return the requests that may be tried again; fail the others, because their outcome is unknown."""
+    hint = "Check whether the change was made before you repeat it."
+    unknown = StorageUnusable("the connection to the database was lost during the commit.", hint=hint)
+    _fail([request for request in requests if not request.idempotent], unknown)
+    return [request for request in requests if request.idempotent]
 
 
-def _give_up(jobs: Sequence[Job], error: DBAPIError, fault: Fault) -> None:
-    if fault is Fault.UNREACHABLE or len(jobs) == 1:
-        _fail(jobs, storage_problem(error))
+def _give_up(requests: Sequence[WriteRequest], error: DBAPIError, fault: Fault) -> None:
+    if fault is Fault.UNREACHABLE or len(requests) == 1:
+        _fail(requests, storage_problem(error))
         return
-    for job in jobs:  # one bad request must not take the others with it
-        job.redo = True
+    for request in requests:  # one bad request must not fail the others
+        request.redo = True
 
 
-def _fail(jobs: Sequence[Job], error: BaseException) -> None:
-    for job in jobs:
-        job.outcome, job.redo = error, False
+def _fail(requests: Sequence[WriteRequest], error: BaseException) -> None:
+    for request in requests:
+        request.outcome, request.redo = error, False

@@ -1,6 +1,6 @@
 """Queries on leases: the time-limited ownership of trials.
 
-Each write is one guarded statement; the guard's loser changes nothing.
+Each write is one guarded statement. A write that fails its guard changes nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Study, Trial, trial_of
 
 _T = table_of(TrialRow)
-MAX_NUMBER = 2**31 - 1  # that the column holds
+MAX_NUMBER = 2**31 - 1  # the largest value of the column
 
 Fence = tuple[TrialId, int]
-"""A trial and the attempt that a request is made for."""
+"""A trial and an attempt of it; the attempt number is the fencing token."""
 
 
 _queue = (
@@ -32,7 +32,7 @@ _queue = (
     .where(_T.c.study_id == bindparam("in_study"), _T.c.state == TrialState.WAITING, _T.c.number <= bindparam("up_to"))
     .order_by(_T.c.rank, _T.c.id)
     .limit(bindparam("at_most"))
-    .with_for_update(skip_locked=True)  # another master takes the next ones instead of waiting for ours
+    .with_for_update(skip_locked=True)  # another master takes the next trials instead of waiting for ours
     .cte("queue")
 )
 _CLAIM = (
@@ -58,7 +58,7 @@ _CLAIM = (
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who asks for trials, and until when he has them without a heartbeat."""
+    """The worker and request that claim trials, and the deadline of the leases."""
 
     worker: str
     request_id: str | None
@@ -66,9 +66,9 @@ class Claimant:
 
 
 def claim(connection: Connection, study: Study, claimant: Claimant, *, limit: int, now: datetime) -> list[Trial]:
-    """Give up to `limit` waiting trials to the worker, raising each one's attempt in the same statement.
+    """Lease up to `limit` waiting trials to the worker, and raise each trial's attempt in the same statement.
 
-    Of a study whose preflight has not ended, nothing but that is given.
+    While a study's preflight is pending, only the preflight can be claimed.
     """
     values = {
         "in_study": study.id,
@@ -95,7 +95,7 @@ _CLAIMED = (
 
 
 def claimed_by_requests(connection: Connection, requests: Collection[tuple[str, str]]) -> list[tuple[str, Trial]]:
-    """What these very requests, each a worker and an id, were given before and still hold; with the request's id."""
+    """Trials that these requests, each a worker and a request id, claimed and still hold; with the request id."""
     if not requests:
         return []
     rows = connection.execute(_CLAIMED, {"requests": list(requests)})
@@ -115,10 +115,10 @@ _HELD = (
 
 
 def held(connection: Connection, fences: Collection[Fence]) -> dict[Fence, Trial]:
-    """The trials whose newest attempt is the one named, and has not ended.
+    """The trials whose newest attempt is the one in the fence and has not ended.
 
-    Their leases may have run out, as long as nobody took the trials since. Nobody else can change them until the
-    transaction ends. They are taken in the order of their ids, so that two masters cannot wait for each other.
+    A lease may have expired, as long as nobody claimed the trial since. The rows are locked until the transaction
+    ends, in the order of their ids, so that two masters cannot deadlock.
     """
     if not fences:
         return {}
@@ -134,12 +134,12 @@ _EXTEND = (
 
 
 def extend(connection: Connection, trial_ids: Collection[TrialId], *, deadline: datetime) -> None:
-    """Extend the leases of trials that this transaction has found `held`, reviving those that ran out."""
+    """Extend the leases of trials that this transaction has found `held`, and revive expired ones."""
     if trial_ids:
         connection.execute(_EXTEND, {"trial_ids": list(trial_ids), "deadline": deadline})
 
 
-# None of these columns is in an index, so that Postgres need not touch any.
+# None of these columns is in an index, so Postgres need not update any index.
 _PROGRESS = RowUpdate(
     _T,
     key=("id", "attempt"),
@@ -148,7 +148,7 @@ _PROGRESS = RowUpdate(
 
 
 def note_progress(connection: Connection, trials: Iterable[Trial], *, deadline: datetime) -> None:
-    """Extend leases and write what reports have brought, for trials that this transaction has found `held`."""
+    """Extend leases and write the progress from reports, for trials that this transaction has found `held`."""
     rows = [
         {
             "id": trial.id,
@@ -173,7 +173,7 @@ def order_stop(
     message: str,
     now: datetime,
 ) -> None:
-    """Tell a running trial to stop; the first order stands."""
+    """Order a running trial to stop; a later order does not replace the first."""
     query = (
         update(TrialRow)
         .where(
@@ -187,20 +187,20 @@ def order_stop(
 
 
 def expired(connection: Connection, *, now: datetime, limit: int) -> list[Trial]:
-    """Running trials whose lease has run out, the longest overdue first; those in another's hands are left out."""
+    """Running trials with expired leases, the longest overdue first, without those that another master has locked."""
     query = selection().where(TrialRow.state == TrialState.RUNNING, TrialRow.lease_deadline < now)
     ordered = query.order_by(TrialRow.lease_deadline).limit(limit).with_for_update(of=TrialRow, skip_locked=True)
     return [trial_of(row, row.study) for row in connection.execute(ordered)]
 
 
 def extend_all(connection: Connection, deadline: datetime) -> None:
-    """Give every running trial a whole lease; after a time in which no master was there to hear its worker."""
+    """Give every running trial a full lease, after a time without any master."""
     query = update(TrialRow).where(TrialRow.state == TrialState.RUNNING)
     connection.execute(query.values(lease_deadline=deadline))
 
 
 def cap_all(connection: Connection, deadline: datetime) -> None:
-    """Bring back every deadline that lies behind `deadline`, which none can unless a clock was set."""
+    """Cap every deadline at `deadline`; a later deadline exists only when a clock was changed."""
     query = update(TrialRow).where(TrialRow.state == TrialState.RUNNING, TrialRow.lease_deadline > deadline)
     connection.execute(query.values(lease_deadline=deadline))
 

@@ -1,4 +1,4 @@
-"""Who may do what only one master does at a time: Postgres' advisory locks. On SQLite there is one master."""
+"""Postgres advisory locks for work that only one master may do at a time. On SQLite there is only one master."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _GIVE_BACK = text("SELECT pg_advisory_unlock(:kind, :study_id)")
 
 
 class StudyLocks:
-    """The studies that this master plans: at most one master has a study, and loses it with its connection.
+    """The locks on the studies that this master plans. At most one master holds a study's lock.
 
-    The locks live in a session of their own, so that they fall when this process dies; whoever had one is not told
-    when its connection breaks, so what is done under a lock must be safe to be done twice all the same.
+    The locks belong to a separate session, so Postgres releases them when this process dies. A master is not told
+    when that session breaks. So work under a lock must be safe to do twice.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -37,10 +37,10 @@ class StudyLocks:
         self._closed = False
 
     def hold(self, wanted: set[int]) -> set[int]:
-        """Keep, take or give back locks, so that only wanted ones are held; returns those that are held now.
+        """Take and release locks so that only `wanted` ones are held; return those that are held now.
 
         Raises:
-            StorageUnusable: the database cannot be reached; no lock is held then.
+            StorageUnusable: the database cannot be reached, and no lock is held.
         """
         if backend_of(self._engine) == "sqlite" or not (wanted or self._held):
             return wanted
@@ -54,7 +54,7 @@ class StudyLocks:
                 raise
 
     def close(self) -> None:
-        """Give all back, for good."""
+        """Release all locks; later calls of `hold` take none."""
         with self._turn:
             self._closed = True
             self._forget()
@@ -69,7 +69,7 @@ class StudyLocks:
         return self._held
 
     def _session(self) -> Connection:
-        """A connection outside any transaction, which is alive."""
+        """A live connection outside any transaction."""
         if self._connection is None:
             self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         self._connection.exec_driver_sql("SELECT 1")

@@ -1,4 +1,4 @@
-"""Telling the other masters on the same Postgres what has happened, through its LISTEN and NOTIFY."""
+"""Notifications between masters on the same Postgres database, through LISTEN and NOTIFY."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sqlalchemy import URL, Connection, text
 CHANNEL = "tunefleet"
 
 EVERYTHING = "*"
-"""The topic of those who may have missed something: every bell rings."""
+"""The topic that notifies every subscription, sent when notifications may have been lost."""
 
-MAX_PAYLOAD = 7_000  # Postgres takes less than 8,000 bytes
-LOOK_EVERY_S = 0.2  # how soon `close` is noticed
-LOOKS_PER_PROBE = 50  # a connection that died in silence is found out
+MAX_PAYLOAD = 7_000  # Postgres accepts less than 8,000 bytes
+POLL_S = 0.2  # the longest time until the thread notices `close`
+POLLS_PER_PROBE = 50  # how often to detect a connection that broke silently
 RECONNECT_AFTER_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 
 
 def notify(connection: Connection, sender: str, topics: Iterable[str]) -> None:
-    """Send the topics when the transaction commits; `sender` will not hear them."""
+    """Send the topics when the transaction commits; the listener of `sender` ignores them."""
     for payload in _payloads(sender, sorted(topics)):
         connection.execute(_NOTIFY, {"channel": CHANNEL, "payload": payload})
 
@@ -42,9 +42,9 @@ def _payloads(sender: str, topics: Iterable[str]) -> Iterator[str]:
 
 
 class Listener:
-    """A thread that hears what other masters tell, and reconnects for as long as it lives.
+    """A thread that receives the notifications of other masters, and reconnects until it is closed.
 
-    What was told while it was not connected is lost, so all bells ring after each connection.
+    Notifications sent while it was disconnected are lost, so it notifies every subscription after each connection.
     """
 
     def __init__(self, url: URL, *, name: str, publish: Callable[[Iterable[str]], None]) -> None:
@@ -56,18 +56,18 @@ class Listener:
         self._thread.start()
 
     def close(self) -> None:
-        """End within a moment."""
+        """End the thread within a moment."""
         self._closing.set()
         self._thread.join()
 
     def _run(self) -> None:
-        import psycopg  # on SQLite nobody needs it
+        import psycopg  # not needed on SQLite
 
         while not self._closing.is_set():
             try:
                 self._listen()
             except psycopg.Error as error:
-                log.warning("cannot hear the other masters: %s", " ".join(str(error).split()))
+                log.warning("cannot receive the notifications of other masters: %s", " ".join(str(error).split()))
                 self._closing.wait(RECONNECT_AFTER_S)
 
     def _listen(self) -> None:
@@ -79,14 +79,14 @@ class Listener:
             connection.execute(f"LISTEN {CHANNEL}")
             self._publish({EVERYTHING})
             for n in itertools.count(1):
-                for notice in connection.notifies(timeout=LOOK_EVERY_S):
-                    self._hear(notice.payload)
+                for notice in connection.notifies(timeout=POLL_S):
+                    self._receive(notice.payload)
                 if self._closing.is_set():
                     return
-                if n % LOOKS_PER_PROBE == 0:
+                if n % POLLS_PER_PROBE == 0:
                     connection.execute("SELECT 1")
 
-    def _hear(self, payload: str) -> None:
+    def _receive(self, payload: str) -> None:
         sender, *topics = payload.split("\n")
         if sender != self._name:
             self._publish(topics)

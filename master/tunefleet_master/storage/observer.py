@@ -1,4 +1,4 @@
-"""What the database tells of its work to whoever counts it; storage itself knows no metrics system.
+"""The observer of the database: it receives durations and counts. Storage itself knows no metrics system.
 
 All times are `time.perf_counter()`, in seconds.
 """
@@ -16,21 +16,21 @@ Kind = Literal["read", "write"]
 
 
 class Measurement(StrEnum):
-    """What a unit of work can tell beside its result; it counts once the transaction is committed."""
+    """A measurement that a unit of work reports beside its result; it counts once the transaction is committed."""
 
     LEASE_EXPIRED = "lease_expired"
-    """A lease that ran out; how many."""
+    """The number of leases that expired."""
     HEARTBEAT_LAG = "heartbeat_lag"
-    """How long after its due time the master heard of a worker; seconds, 0 when in time."""
+    """Delay of a heartbeat after its due time; seconds, 0 when it was in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One request on its way into a transaction. Make it where the request is asked for, on the asking thread."""
+    """One queued request. Create it on the thread that makes the request."""
 
     at: float = field(default_factory=perf_counter)
     context: Context = field(default_factory=copy_context)
-    """The context variables of whoever asks: which trace the request belongs to."""
+    """The context variables of the caller, which name the trace of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +41,45 @@ class Transaction:
     began_at: float
     ended_at: float
     committed: bool
-    """False: it was rolled back. A read counts as committed when it did not fail."""
+    """False: it was rolled back. A read counts as committed unless it failed."""
     requests: Sequence[Queued]
-    """The requests that shared it."""
+    """The requests that shared the transaction."""
     measurements: Sequence[tuple[Measurement, float]] = ()
-    """What its units of work measured, of those whose work stands."""
+    """The measurements of the units of work that were committed."""
 
 
 class Observer(Protocol):
-    """Called on the database's own threads, also at the same time: must be quick, and never raise."""
+    """Called on the database's own threads, also concurrently: must be quick, and must not raise."""
 
     def ended(self, transaction: Transaction) -> None:
-        """A transaction has ended; called before its requests are answered or after."""
+        """Handle the end of a transaction; called before or after its requests are answered."""
 
     def retried(self, kind: Kind, reason: str) -> None:
-        """A transaction is run again, for one of few reasons such as `serialization` or `connection_lost`."""
+        """Handle a retry of a transaction, for one of few reasons such as `serialization` or `connection_lost`."""
 
 
-class Silent:
-    """Observes nothing."""
+class NullObserver:
+    """An observer that ignores everything."""
 
     def ended(self, transaction: Transaction) -> None:
-        """Forget it."""
+        """Ignore it."""
 
     def retried(self, kind: Kind, reason: str) -> None:
-        """Forget it."""
+        """Ignore it."""
 
 
-class Several:
-    """Tells several observers."""
+class CompositeObserver:
+    """Forwards each call to several observers."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def ended(self, transaction: Transaction) -> None:
-        """Tell each."""
+        """Forward it to each observer."""
         for observer in self._observers:
             observer.ended(transaction)
 
     def retried(self, kind: Kind, reason: str) -> None:
-        """Tell each."""
+        """Forward it to each observer."""
         for observer in self._observers:
             observer.retried(kind, reason)

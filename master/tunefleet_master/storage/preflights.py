@@ -1,5 +1,6 @@
-"""Queries on preflights: each is a row among the trials of its study, before the first of them, so that it is leased,
-fenced and tried again as they are.
+"""Queries on preflights.
+
+A preflight is a row in the table of trials, so that it is leased, fenced and retried like a trial.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from tunefleet_master.storage.tables import TrialRow
 from tunefleet_master.storage.values import NewTrial, Study
 
 PREFLIGHT = "preflight"
-"""The origin of a preflight, and what stands in the place of its configuration's hash."""
+"""The origin of a preflight, also stored as its configuration's hash."""
 
 
 def add(connection: Connection, study: Study, *, now: datetime) -> None:
-    """Let the preflight of a new study wait for a worker. It takes nothing from the budget."""
+    """Queue the preflight of a new study. It uses none of the budget."""
     new = NewTrial(
         number=PREFLIGHT_NUMBER,
         params={},
@@ -34,13 +35,13 @@ def add(connection: Connection, study: Study, *, now: datetime) -> None:
 
 
 def requeue(connection: Connection, study: Study, *, now: datetime) -> None:
-    """Let a preflight that failed wait once more, with its failures forgotten."""
+    """Queue a failed preflight again, with its failure counts reset."""
     failed = and_(_of(study), TrialRow.state == TrialState.FAILED)
     connection.execute(update(TrialRow).where(failed).values(trials.anew(now)))
 
 
 def call_off(connection: Connection, study: Study, *, message: str, now: datetime) -> None:
-    """Cancel a preflight that waits, and tell one that runs to stop."""
+    """Cancel a waiting preflight, and stop a running one."""
     gone = {"state": TrialState.CANCELLED, "message": message, "finished_at": now, "updated_at": now}
     connection.execute(update(TrialRow).where(_of(study), TrialRow.state == TrialState.WAITING).values(gone))
     stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}

@@ -25,7 +25,7 @@ _STORE = _new.on_conflict_do_update(
     where=_new.excluded.number > _R.c.number,
 )
 
-# The same for Postgres, where one statement with columns as arrays takes a third of the time of one for each row.
+# The same for Postgres: one statement with columns as arrays takes a third of the time of one statement per row.
 _STORE_ARRAYS = text(
     """
     INSERT INTO reports (trial_id, attempt, step, number, metrics)
@@ -40,9 +40,9 @@ _STORE_ARRAYS = text(
 
 
 def store(connection: Connection, batches: Iterable[tuple[TrialId, int, Sequence[Report]]]) -> None:
-    """Store reports of trials and attempts.
+    """Store reports of attempts.
 
-    One whose number is not above that of the stored report of the same step changes nothing.
+    A report whose number is not above that of the stored report at the same step changes nothing.
     """
     newest: dict[tuple[TrialId, int, int], Report] = {}
     for trial_id, attempt, reports in batches:
@@ -76,10 +76,10 @@ _CURVES = (
 
 
 def curves(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, list[Point]]:
-    """The newest attempt's report at each step, by step.
+    """The newest attempt's report at each step, ordered by step.
 
-    An attempt that resumed from a checkpoint reports the steps after it again; what the attempt before reported there
-    was lost with it.
+    An attempt that resumes from a checkpoint reports the later steps again. The previous attempt's reports at those
+    steps are superseded.
     """
     found: dict[TrialId, dict[int, Point]] = {trial_id: {} for trial_id in trial_ids}
     for trial_id, step, metrics in connection.execute(_CURVES, {"trial_ids": list(trial_ids)}):
@@ -88,13 +88,13 @@ def curves(connection: Connection, trial_ids: Collection[TrialId]) -> dict[Trial
 
 
 def curve(connection: Connection, trial_id: TrialId, *, max_points: int | None = None) -> Sequence[Point]:
-    """One trial's `curves`; at most about `max_points`, evenly thinned, both ends kept."""
+    """One trial's `curves`, evenly thinned to at most about `max_points`; both ends stay."""
     points = curves(connection, [trial_id])[trial_id]
     return points if max_points is None else evenly(points, max_points)
 
 
 def evenly(items: Sequence[T], n: int) -> Sequence[T]:
-    """At most `n` of the items, evenly spaced, the first and the last among them; `n` is 2 or more."""
+    """At most `n` of the items, evenly spaced, including the first and the last; `n` is at least 2."""
     if len(items) <= n:
         return items
     last = len(items) - 1
@@ -102,7 +102,7 @@ def evenly(items: Sequence[T], n: int) -> Sequence[T]:
 
 
 def steps(connection: Connection, trial_id: TrialId) -> list[int]:
-    """The steps that a trial has reports at, in order."""
+    """The steps of a trial's reports, in order."""
     query = select(_R.c.step).where(_R.c.trial_id == trial_id).distinct().order_by(_R.c.step)
     return list(connection.execute(query).scalars())
 

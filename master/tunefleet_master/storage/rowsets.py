@@ -1,7 +1,7 @@
-"""Writing many rows in one statement.
+"""Writes of many rows in one statement.
 
-SQLite takes rows one after the other in no time. For Postgres each row of an `executemany` is a message of its own,
-which costs more than the row: there all rows go as one JSON parameter.
+SQLite inserts rows one after the other at little cost. On Postgres each row of an `executemany` is a separate message,
+which costs more than the row. There all rows are sent as one JSON parameter.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 class RowInsert:
-    """Adds rows to a table.
+    """Inserts rows into a table.
 
     Args:
-        table: to add to.
-        columns: those that are given or have a default; None: all but an `id`, which the database gives.
+        table: the table.
+        columns: columns that are given or have a default; None: all but an `id`, which the database generates.
     """
 
     def __init__(self, table: Table, columns: Sequence[str] | None = None) -> None:
@@ -38,10 +38,10 @@ class RowInsert:
         }
         self._one_by_one = insert(table)
         names = _names(self._columns)
-        self._at_once = text(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_given(self._columns)}")
+        self._at_once = text(f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {_recordset(self._columns)}")
 
     def execute(self, connection: Connection, rows: Rows) -> None:
-        """Add the rows; columns that a row leaves out get their defaults."""
+        """Insert the rows; columns that a row omits get their defaults."""
         if not rows:
             return
         if backend_of(connection) == "sqlite":
@@ -52,12 +52,12 @@ class RowInsert:
 
 
 class RowUpdate:
-    """Sets columns of rows that are found by others.
+    """Updates columns of rows that are found by a key.
 
     Args:
-        table: to change.
-        key: the columns by which a row is found.
-        columns: those that are set.
+        table: the table.
+        key: the columns that identify a row.
+        columns: the columns to set.
     """
 
     def __init__(self, table: Table, *, key: Sequence[str], columns: Sequence[str]) -> None:
@@ -67,10 +67,10 @@ class RowUpdate:
         self._one_by_one = text(f"{change} {values} WHERE {' AND '.join(f'{name} = :{name}' for name in key)}")
         values = ", ".join(f"{name} = given.{name}" for name in columns)
         found = " AND ".join(f"{table.name}.{name} = given.{name}" for name in key)
-        self._at_once = text(f"{change} {values} FROM {_given(self._columns)} WHERE {found}")
+        self._at_once = text(f"{change} {values} FROM {_recordset(self._columns)} WHERE {found}")
 
     def execute(self, connection: Connection, rows: Rows) -> None:
-        """Change the rows; each has a value for every column of both kinds."""
+        """Update the rows; each has a value for every key column and every column to set."""
         if not rows:
             return
         plain = _plain(rows, self._columns)
@@ -80,8 +80,8 @@ class RowUpdate:
             connection.execute(self._at_once, {"rows": json.dumps(plain)})
 
 
-def _given(columns: Sequence[Column[Any]]) -> str:
-    """The parameter `rows` as a table of Postgres."""
+def _recordset(columns: Sequence[Column[Any]]) -> str:
+    """The parameter `rows` as a Postgres recordset."""
     types = ", ".join(f'"{column.name}" {column.type.compile(dialect=_DIALECT)}' for column in columns)
     return f"json_to_recordset(CAST(:rows AS json)) AS given({types})"
 
@@ -91,7 +91,7 @@ def _names(columns: Sequence[Column[Any]]) -> str:
 
 
 def _plain(rows: Rows, columns: Sequence[Column[Any]]) -> list[dict[str, Any]]:
-    """The rows with what JSON has: times as seconds, metrics as text."""
+    """The rows in JSON types: times as seconds, metrics as text."""
     times = {column.name for column in columns if isinstance(column.type, UtcTime)}
     metrics = {column.name for column in columns if isinstance(column.type, MetricValues)}
     return [

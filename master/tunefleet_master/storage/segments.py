@@ -1,4 +1,4 @@
-"""Queries on the segments of populations: trials that go on from each other's checkpoints."""
+"""Queries on the segments of populations: trials that continue from each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tunefleet_master.storage.trials import selection
 from tunefleet_master.storage.values import Trial, trial_of
 
 CHECKPOINT = "checkpoint.safetensors"
-"""The artifact that a later attempt, or another trial, goes on from."""
+"""The artifact from which a later attempt, or another trial, continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSegment:
-    """A trial of a population; `member` and `until` are set, `parent` is None where it began anew."""
+    """A trial of a population; `member` and `until` are set, `parent` is None for a member's first segment."""
 
     number: int
     member: int
@@ -30,7 +30,7 @@ class StoredSegment:
 
 
 def of_study(connection: Connection, study_id: int) -> Iterator[StoredSegment]:
-    """The segments of a study, in order of their numbers."""
+    """The segments of a study, ordered by number."""
     columns = (TrialRow.number, TrialRow.member, TrialRow.parent, TrialRow.until, TrialRow.state)
     query = select(*columns).where(TrialRow.study_id == study_id, TrialRow.member.is_not(None))
     for row in connection.execute(query.order_by(TrialRow.number)):
@@ -38,7 +38,7 @@ def of_study(connection: Connection, study_id: int) -> Iterator[StoredSegment]:
 
 
 def lineage(connection: Connection, trial: Trial) -> list[Trial]:
-    """The trials from whose checkpoints it went on, one from the other, the first first and itself last."""
+    """The chain of trials whose checkpoints the trial continued from, oldest first and itself last."""
     of_study = TrialRow.study_id == trial.study_id
     line = select(TrialRow.number, TrialRow.parent).where(of_study, TrialRow.number == trial.number)
     newest = line.cte("line", recursive=True)
@@ -57,21 +57,21 @@ def busy_members(connection: Connection, study_id: int) -> set[int]:
 
 
 def with_checkpoint(connection: Connection, study_id: int, numbers: Collection[int]) -> dict[int, TrialId]:
-    """Those of a study's trials whose checkpoint is stored: their ids by their numbers."""
+    """Ids by number of the given trials that have a stored checkpoint."""
     query = select(TrialRow.number, TrialRow.id).join(ArtifactRow, ArtifactRow.trial_id == TrialRow.id)
     chosen = query.where(TrialRow.study_id == study_id, TrialRow.number.in_(numbers), ArtifactRow.name == CHECKPOINT)
     return {number: TrialId(trial_id) for number, trial_id in connection.execute(chosen)}
 
 
 def ids(connection: Connection, trials: Collection[tuple[int, int]]) -> dict[tuple[int, int], TrialId]:
-    """The ids of trials that are given by their study's id and their number."""
+    """Ids of trials, each given by its study's id and its number."""
     query = select(TrialRow.study_id, TrialRow.number, TrialRow.id)
     found = connection.execute(query.where(tuple_(TrialRow.study_id, TrialRow.number).in_(trials)))
     return {(study_id, number): TrialId(trial_id) for study_id, number, trial_id in found}
 
 
 def drop_checkpoints(connection: Connection, study_id: int, *, kept: Collection[int]) -> None:
-    """Forget the checkpoints of a study's trials that have ended, but for those with one of these numbers."""
+    """Delete the checkpoint records of a study's finished segments, except those with a number in `kept`."""
     ended = select(TrialRow.id).where(
         TrialRow.study_id == study_id,
         TrialRow.member.is_not(None),

@@ -30,7 +30,7 @@ from tunefleet_master.storage.values import Study, study_of
 
 _COLUMNS = StudyRow.__table__.columns
 
-# Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
+# Statements that run thousands of times a second are built once: building one costs more than executing it.
 _BY_ID = select(*_COLUMNS).where(StudyRow.id == bindparam("study_id"))
 _BY_IDS = select(*_COLUMNS).where(StudyRow.id.in_(bindparam("study_ids", expanding=True)))
 _HAS_WAITING = exists().where(TrialRow.study_id == StudyRow.id, TrialRow.state == TrialState.WAITING)
@@ -39,7 +39,7 @@ _CLAIMABLE = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING, _OFFE
 
 
 def find(connection: Connection, name: str) -> Study | None:
-    """The study of this name, None when there is none."""
+    """The study of this name; None if it does not exist."""
     row = connection.execute(select(*_COLUMNS).where(StudyRow.name == name)).one_or_none()
     return None if row is None else study_of(row)
 
@@ -53,24 +53,24 @@ def get(connection: Connection, name: str) -> Study:
 
 
 def by_id(connection: Connection, study_id: int) -> Study:
-    """The study with this id, which exists."""
+    """The study with this id, which must exist."""
     return study_of(connection.execute(_BY_ID, {"study_id": study_id}).one())
 
 
 def by_ids(connection: Connection, study_ids: Collection[int]) -> dict[int, Study]:
-    """These studies, which exist."""
+    """The studies with these ids, which must exist."""
     rows = connection.execute(_BY_IDS, {"study_ids": list(study_ids)})
     return {study.id: study for study in map(study_of, rows)}
 
 
 def lock(connection: Connection, study_id: int) -> Study:
-    """The study as it is now, which no other master changes until the transaction ends."""
+    """Read and lock a study; no other master changes it until the transaction ends."""
     query = select(*_COLUMNS).where(StudyRow.id == study_id).with_for_update(key_share=True)
     return study_of(connection.execute(query).one())
 
 
 def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, now: datetime) -> Study:
-    """Store a new study, running."""
+    """Store a new study in the state `running`."""
     values = {
         "name": spec.name,
         "spec": json.dumps(spec.to_json()),
@@ -89,7 +89,7 @@ def add(connection: Connection, spec: StudySpec, *, sampler: str, reason: str, n
 
 
 def page(connection: Connection, *, before_id: int | None, limit: int) -> list[Study]:
-    """Studies, newest first, with ids below `before_id`."""
+    """Studies with ids below `before_id`, newest first."""
     query = select(*_COLUMNS).order_by(StudyRow.id.desc()).limit(limit)
     if before_id is not None:
         query = query.where(StudyRow.id < before_id)
@@ -97,24 +97,24 @@ def page(connection: Connection, *, before_id: int | None, limit: int) -> list[S
 
 
 def count(connection: Connection) -> int:
-    """How many studies there are."""
+    """The number of studies."""
     return connection.execute(select(func.count()).select_from(StudyRow)).scalar_one()
 
 
 def running(connection: Connection) -> list[Study]:
-    """All studies that run, the first to be served first."""
+    """All running studies, highest priority first."""
     order = (StudyRow.priority.desc(), StudyRow.id)
     query = select(*_COLUMNS).where(StudyRow.state == StudyState.RUNNING).order_by(*order)
     return [study_of(row) for row in connection.execute(query)]
 
 
 def with_claimable_trials(connection: Connection, *, or_samplers: Collection[str] = ()) -> list[Study]:
-    """Running studies that have a waiting trial, or one of these samplers."""
+    """Running studies that have a waiting trial, or use one of these samplers."""
     return [study_of(row) for row in connection.execute(_CLAIMABLE, {"samplers": list(or_samplers)})]
 
 
 def n_running(connection: Connection, study_ids: Collection[int]) -> dict[int, int]:
-    """How many trials of each study run; studies without any are left out."""
+    """The number of running trials of each study; studies without any are left out."""
     query = (
         select(TrialRow.study_id, func.count())
         .where(TrialRow.study_id.in_(study_ids), TrialRow.state == TrialState.RUNNING)
@@ -131,7 +131,7 @@ def change_state(
     message: str,
     now: datetime,
 ) -> bool:
-    """Guarded by the state that `study` was read in; False when it has changed since."""
+    """Change the state, guarded by the state in `study`; return False if it has changed since."""
     values: dict[str, Any] = {"state": new, "message": message}
     if new is StudyState.RUNNING:
         values |= {"started_at": now, "finished_at": None}
@@ -150,7 +150,7 @@ def change(
     budget: Budget | None,
     priority: int | None,
 ) -> None:
-    """Set what may be set by hand; None leaves a field as it is."""
+    """Change the fields that a user may change; None leaves a field as it is."""
     values: dict[str, Any] = {}
     if budget is not None:
         values |= {"budget_trials": budget.trials, "budget_hours": budget.hours}
@@ -163,23 +163,23 @@ def change(
 def change_space(
     connection: Connection, study_id: int, spec: StudySpec, *, box: str, version: int, position: int
 ) -> None:
-    """Give a study that this transaction has locked another space, from which its sampler goes on at `position`."""
+    """Change the space of a study that this transaction has locked; its sampler continues at `position`."""
     values = {"spec": json.dumps(spec.to_json()), "box": box, "version": version, "position": position}
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values | {"exhausted": False}))
 
 
 def begin_stage(connection: Connection, study: Study, *, box: str) -> None:
-    """Move a study that this transaction has locked to its next stage, which searches another box."""
+    """Move a study that this transaction has locked to its next stage, which searches `box`."""
     values = {"stage": study.stage + 1, "box": box, "version": study.version + 1, "exhausted": False}
     connection.execute(update(StudyRow).where(StudyRow.id == study.id).values(values))
 
 
 def take_numbers(connection: Connection, study: Study, n: int) -> int:
-    """Take up to `n` configurations from the budget; returns how many.
+    """Take up to `n` configurations from the budget; return how many were taken.
 
-    Their trials, one for each fold, have the numbers from `study.n_created` on. One guarded statement, so that no two
-    takers get the same one however many there are: 0 when another has taken some since the study was read, or the
-    budget has none left.
+    Their trials, one for each fold, are numbered from `study.n_created` on. One guarded statement, so that no two
+    callers get the same number. Returns 0 if another caller has taken some since the study was read, or if the
+    budget is used up.
     """
     n = n if study.trials_left is None else min(n, study.trials_left)
     if n == 0:
@@ -193,19 +193,19 @@ def take_numbers(connection: Connection, study: Study, n: int) -> int:
 def end_preflight(
     connection: Connection, study_id: int, new: PreflightState, *, report: str | None, now: datetime
 ) -> None:
-    """Note how the preflight of a study ended that this transaction has locked; its time begins now."""
+    """Record the end of a preflight of a study that this transaction has locked; the study's time begins now."""
     values = {"preflight": new, "preflight_report": report, "started_at": now, "run_s": 0.0}
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
 def begin_preflight(connection: Connection, study_id: int) -> None:
-    """Note that the preflight of a study that this transaction has locked waits for a worker."""
+    """Record that the preflight of a study that this transaction has locked waits for a worker."""
     values = {"preflight": PreflightState.PENDING, "preflight_report": None}
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(values))
 
 
 def set_position(connection: Connection, study_id: int, *, position: int, exhausted: bool) -> None:
-    """Remember how far the sampler has come."""
+    """Store the position of the sampler."""
     query = update(StudyRow).where(StudyRow.id == study_id).values(position=position, exhausted=exhausted)
     connection.execute(query)
 
@@ -224,18 +224,18 @@ def counts(connection: Connection, study_ids: list[int]) -> Mapping[int, dict[Tr
 
 
 def has_unfinished(connection: Connection, study_id: int) -> bool:
-    """Whether a trial of the study waits, runs or is paused."""
+    """Return True if a trial of the study waits, runs or is paused."""
     query = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state.in_(UNFINISHED)).limit(1)
     return connection.execute(query).first() is not None
 
 
 def has_bundle(connection: Connection, sha256: str) -> bool:
-    """Whether a study needs this code bundle."""
+    """Return True if a study uses this code bundle."""
     return connection.execute(select(StudyRow.id).where(StudyRow.bundle == sha256).limit(1)).first() is not None
 
 
 def next_to_thin(connection: Connection, ended_before: datetime) -> Study | None:
-    """The oldest study that ended before a time and has curves that were not thinned; None when there is none."""
+    """The oldest study that ended before a time and has curves to thin; None if there is none."""
     query = select(*_COLUMNS).where(
         StudyRow.state.in_(STUDY_OVER), StudyRow.finished_at < ended_before, StudyRow.n_thinned < StudyRow.n_created
     )
@@ -244,15 +244,15 @@ def next_to_thin(connection: Connection, ended_before: datetime) -> Study | None
 
 
 def n_thinned(connection: Connection, study_id: int) -> int:
-    """How many trials of the study have thinned curves, from number 0 on."""
+    """The number of trials of the study with thinned curves, from number 0 on."""
     return connection.execute(select(StudyRow.n_thinned).where(StudyRow.id == study_id)).scalar_one()
 
 
 def note_thinned(connection: Connection, study_id: int, n_trials: int) -> None:
-    """Remember how far thinning has come."""
+    """Store the number of trials with thinned curves."""
     connection.execute(update(StudyRow).where(StudyRow.id == study_id).values(n_thinned=n_trials))
 
 
 def remove(connection: Connection, study_id: int) -> None:
-    """Delete a study and everything of it; blobs go when nothing refers to them any more."""
+    """Delete a study and its rows; unreferenced blobs are deleted later."""
     connection.execute(delete(StudyRow).where(StudyRow.id == study_id))

@@ -1,8 +1,8 @@
-"""Bells that waiting requests listen to, rung after commits from any thread.
+"""Subscriptions of waiting requests, notified after commits from any thread.
 
-What comes up for everybody rings all bells of a topic. What comes up for somebody, such as a trial to claim, is told
-to those who stand in line for it: to the first few, and whoever took something tells two more, so that a thousand who
-wait are not woken for one trial, and are woken quickly for a thousand.
+A notification on a topic reaches all of its subscriptions. Of the waiters in a queue, such as those for a trial to
+claim, it reaches only the first few. A waiter that was served wakes two more. So one new trial does not wake a
+thousand waiters, and a thousand new trials wake all of them quickly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tunefleet_master.storage.notifications import EVERYTHING
 CLAIMS = "claims"
 """A trial became claimable."""
 
-FIRST_WOKEN = 16  # a claim for nothing costs little beside others in one transaction; a chain from one costs time
+FIRST_WOKEN = 16  # an empty claim costs little when it shares a transaction; waking one by one would cost time
 SUCCESSORS = 2
 
 PLANNER = "planner"
@@ -31,107 +31,107 @@ def events_of(study: str) -> str:
 
 
 class Subscription:
-    """Remembers that it was rung until somebody waits for it."""
+    """Stores a notification until somebody waits for it."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
+        self._notified = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake whoever waits, or the next one who does."""
-        self._rung.set()
+        """Wake the waiting task, or the next task that waits."""
+        self._notified.set()
 
     @property
     def is_notified(self) -> bool:
-        """Whether it was rung since somebody last waited for it."""
-        return self._rung.is_set()
+        """True if a notification arrived that nobody has waited for yet."""
+        return self._notified.is_set()
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait until the bell is rung, at most so long; whether it was."""
+        """Wait at most `timeout_s` for a notification; return True if one arrived."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
+                await self._notified.wait()
         except TimeoutError:
             return False
-        self._rung.clear()
+        self._notified.clear()
         return True
 
 
 class Waiter(Subscription):
-    """A place in a line."""
+    """A subscription with a position in a queue."""
 
     def __init__(self) -> None:
         super().__init__()
         self._is_served = False
 
-    def served(self) -> None:
-        """It got all that it asked for, so there may be more for others."""
+    def mark_served(self) -> None:
+        """Record that the waiter got all that it asked for, so there may be more for others."""
         self._is_served = True
 
     @property
     def n_successors(self) -> int:
-        """How many others are to be woken when it leaves."""
+        """The number of other waiters to wake when this one leaves."""
         return SUCCESSORS if self._is_served else int(self.is_notified)
 
 
 WaitQueue = dict[Waiter, None]
-"""In the order in which they came."""
+"""Waiters in the order of their arrival."""
 
 
 class Subscriptions:
-    """The bells of one process, by topic. Build it inside the event loop whose tasks will listen."""
+    """The subscriptions of one process, by topic. Build it inside the event loop of the tasks that will subscribe."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._bells: dict[str, set[Subscription]] = defaultdict(set)
-        self._lines: dict[str, dict[Hashable, WaitQueue]] = defaultdict(dict)
+        self._subscriptions: dict[str, set[Subscription]] = defaultdict(set)
+        self._queues: dict[str, dict[Hashable, WaitQueue]] = defaultdict(dict)
 
     @contextmanager
-    def listen(self, topic: str) -> Iterator[Subscription]:
-        """A subscription that rings for the topic from now on. Listen first and look afterwards, and nothing is missed."""
+    def subscribe(self, topic: str) -> Iterator[Subscription]:
+        """Subscribe to the topic. Subscribe first and read the state after that, and no notification is missed."""
         subscription = Subscription()
-        self._bells[topic].add(subscription)
+        self._subscriptions[topic].add(subscription)
         try:
             yield subscription
         finally:
-            self._bells[topic].discard(subscription)
-            if not self._bells[topic]:
-                del self._bells[topic]
+            self._subscriptions[topic].discard(subscription)
+            if not self._subscriptions[topic]:
+                del self._subscriptions[topic]
 
     @contextmanager
     def wait_in_queue(self, topic: str, kind: Hashable) -> Iterator[Waiter]:
-        """A place among those who wait for the same kind of thing: what one of them cannot take, none can.
+        """Join the queue of those who wait for the same kind of thing: what one of them cannot take, none can.
 
-        Its subscription rings when its turn may have come. Come first and look afterwards, and nothing is missed; tell it when
-        you were `served`. Whoever leaves with its bell rung and unheard, or with an error, wakes the next one instead.
+        Join first and read the state after that, and no notification is missed. Call `mark_served` when you got what
+        you asked for. A waiter that leaves with an unread notification or with an error wakes the next one.
         """
-        line = self._lines[topic].setdefault(kind, {})
-        place = Waiter()
-        line[place] = None
+        queue = self._queues[topic].setdefault(kind, {})
+        waiter = Waiter()
+        queue[waiter] = None
         try:
-            yield place
+            yield waiter
         except BaseException:
-            place.notify()
+            waiter.notify()
             raise
         finally:
-            del line[place]
-            _wake(line, place.n_successors)
-            if not line and self._lines[topic].get(kind) is line:
-                del self._lines[topic][kind]
+            del queue[waiter]
+            _wake(queue, waiter.n_successors)
+            if not queue and self._queues[topic].get(kind) is queue:
+                del self._queues[topic][kind]
 
     def publish(self, topics: Iterable[str]) -> None:
-        """Ring all bells of these topics; from any thread, also when the loop has closed."""
+        """Notify all subscriptions of these topics; from any thread, also after the loop was closed."""
         topics = tuple(topics)
-        with suppress(RuntimeError):  # the loop has closed
-            self._loop.call_soon_threadsafe(self._ring, topics)
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._notify, topics)
 
-    def _ring(self, topics: tuple[str, ...]) -> None:
-        for topic in {*self._bells, *self._lines} if EVERYTHING in topics else topics:
-            for subscription in self._bells.get(topic, ()):
+    def _notify(self, topics: tuple[str, ...]) -> None:
+        for topic in {*self._subscriptions, *self._queues} if EVERYTHING in topics else topics:
+            for subscription in self._subscriptions.get(topic, ()):
                 subscription.notify()
-            for line in self._lines.get(topic, {}).values():
-                _wake(line, FIRST_WOKEN)
+            for queue in self._queues.get(topic, {}).values():
+                _wake(queue, FIRST_WOKEN)
 
 
-def _wake(line: WaitQueue, n: int) -> None:
-    for place in list(islice((place for place in line if not place.is_notified), n)):
-        place.notify()
+def _wake(queue: WaitQueue, n: int) -> None:
+    for waiter in list(islice((waiter for waiter in queue if not waiter.is_notified), n)):
+        waiter.notify()

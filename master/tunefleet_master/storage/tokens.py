@@ -1,4 +1,4 @@
-"""Tokens and the master's own secret: their tables and the queries on them."""
+"""Tokens and the master's secrets: tables and queries."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tunefleet.protocol.tokens import Scope
 from tunefleet_master.storage.tables import Table
 
 SIGNING = "signing"
-"""The secret that signs sessions and the tokens of attempts; the migration makes it."""
+"""The secret that signs sessions and the tokens of attempts; the migration creates it."""
 
 
 class TokenRow(Table):
-    """A token that was given out. A revoked one stays, so that a master with tokens never counts as one without."""
+    """An issued token. A revoked one stays, so that a master with tokens never counts as one without."""
 
     __tablename__ = "tokens"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
-    """The token's sha256; nothing else of it is kept."""
+    """The token's sha256; the token itself is not stored."""
     scopes: Mapped[str] = mapped_column(String(100))
     """Separated by spaces."""
     created_at: Mapped[datetime]
@@ -39,12 +39,12 @@ class SecretRow(Table):
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     value: Mapped[str] = mapped_column(String(64))
-    """In hexadecimal digits."""
+    """As hexadecimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it is kept."""
+    """A stored token."""
 
     id: int
     name: str
@@ -54,18 +54,18 @@ class Token:
     expires_at: datetime | None
     revoked_at: datetime | None
 
-    def is_good(self, now: datetime) -> bool:
-        """Whether it opens something."""
+    def is_valid(self, now: datetime) -> bool:
+        """True if the token is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
-def hold(connection: Connection) -> None:
-    """Wait for whoever makes or revokes a token at another master, until the end of the transaction."""
+def lock(connection: Connection) -> None:
+    """Lock the tokens against changes by other masters until the transaction ends."""
     connection.execute(update(SecretRow).where(SecretRow.name == SIGNING).values(value=SecretRow.value))
 
 
 def everything(connection: Connection) -> list[Token]:
-    """All tokens by name, the expired and revoked ones too; a few hundred at most."""
+    """All tokens by name, including expired and revoked ones; a few hundred at most."""
     rows = connection.execute(select(*TokenRow.__table__.columns).order_by(TokenRow.name))
     return [
         Token(**{**row._asdict(), "scopes": frozenset(Scope(scope) for scope in row.scopes.split())}) for row in rows
@@ -73,7 +73,7 @@ def everything(connection: Connection) -> list[Token]:
 
 
 def count(connection: Connection) -> int:
-    """How many there are, of any state."""
+    """The number of tokens in any state."""
     return connection.execute(select(func.count()).select_from(TokenRow)).scalar_one()
 
 
@@ -91,19 +91,19 @@ def add(
     expires_at: datetime | None,
     now: datetime,
 ) -> None:
-    """Keep a token; another one of the same name must be gone."""
+    """Store a token; no other token may have the name."""
     values = {"name": name, "digest": digest, "scopes": " ".join(sorted(scopes))}
     connection.execute(insert(TokenRow).values(**values, created_at=now, expires_at=expires_at))
 
 
 def revoke(connection: Connection, name: str, *, now: datetime) -> None:
-    """Let the token open nothing from now on; one that is revoked already keeps its time."""
+    """Revoke the token from now on; a token that is already revoked keeps its time."""
     query = update(TokenRow).where(TokenRow.name == name, TokenRow.revoked_at.is_(None))
     connection.execute(query.values(revoked_at=now))
 
 
 def remove(connection: Connection, name: str) -> None:
-    """Forget a token, to make room for another one of its name."""
+    """Delete a token, to free its name."""
     connection.execute(delete(TokenRow).where(TokenRow.name == name))
 
 

@@ -1,4 +1,4 @@
-"""Lists of trials: filtered, sorted, a page at a time."""
+"""Lists of trials: filtered, sorted and paged."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _SORTS: dict[str, ColumnElement[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class TrialQuery:
-    """Which trials, in which order.
+    """Filters, sort order and page of a list of trials.
 
-    `sort` is a column's name or a parameter's; the order is that of the numbers, whatever the study's goal is.
+    `sort` is the name of a column or parameter. The sort is numeric and ignores the study's goal.
     """
 
     state: TrialState | None = None
@@ -48,16 +48,16 @@ class TrialQuery:
 
 
 def best_first(study: Study, *, limit: int) -> TrialQuery:
-    """The complete trials of a study, the best ones first; with several objectives, the best in the first."""
+    """The complete trials of a study, best first; with several objectives, the best in the first objective."""
     is_maximised = study.spec.objective.goal == "maximize"
     return TrialQuery(state=TrialState.COMPLETE, sort="value", descending=is_maximised, limit=limit)
 
 
 def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[Trial], str | None, int]:
-    """The trials of a page, the next page's cursor, and how many trials the filters let through.
+    """The trials of a page, the next page's cursor, and the number of trials that match the filters.
 
     Raises:
-        InvalidInput: the sort key, the cursor or the limit is not one.
+        InvalidInput: the sort key, the cursor or the limit is invalid.
     """
     offset = offset_of(query)
     where = [TrialRow.study_id == study.id, IS_TRIAL]
@@ -75,13 +75,13 @@ def page(connection: Connection, study: Study, query: TrialQuery) -> tuple[list[
 
 
 def offset_of(query: TrialQuery) -> int:
-    """Where the page begins; raises InvalidInput."""
+    """The offset of the page; raises InvalidInput."""
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InvalidInput([Problem("limit", f"must be from 1 to {MAX_LIMIT}", str(query.limit))])
     if query.cursor is None:
         return 0
     if not (query.cursor.isascii() and query.cursor.isdigit() and len(query.cursor) < 10):
-        raise InvalidInput([Problem("cursor", "is not one that a page gave", query.cursor[:40])])
+        raise InvalidInput([Problem("cursor", "is not a cursor that a page returned", query.cursor[:40])])
     return int(query.cursor)
 
 

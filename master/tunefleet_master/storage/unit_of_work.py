@@ -1,6 +1,6 @@
-"""What one request works with.
+"""The unit of work of a request.
 
-A connection inside a transaction, the time, and what is to be told once it is committed.
+It has a connection inside a transaction, the time, and what to publish after the commit.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ class NewEvent:
     study_id: int
     kind: str
     trial: int | None
-    """The trial's number; None: it concerns the whole study."""
+    """The trial's number; None for an event of the whole study."""
     at: datetime
     data: Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """The transaction of one request, or of several of one kind. Only the `Database` that made it ends it."""
+    """The transaction of one request, or of several of one kind. Only the `Database` that created it ends it."""
 
     connection: Connection
     now: datetime
-    """The master's clock when the request's turn came; aware, UTC. All times of the request are this one."""
+    """The master's clock when the request was served; aware, UTC. All times of the request are equal to it."""
     lease_s: float
     heartbeat_s: float
     topics: set[str] = field(default_factory=set)
-    """Topics that are published after the commit, and not at all when there is none."""
+    """Topics to publish after the commit; not published without a commit."""
     events: list[NewEvent] = field(default_factory=list)
-    """What is written at the end of the transaction, so that the order of ids is the order of commits."""
+    """Events to write at the end of the transaction, so that the order of ids is the order of commits."""
     measurements: list[tuple[Measurement, float]] = field(default_factory=list)
-    """What the observer is told once the transaction is committed."""
+    """Measurements for the observer, reported after the commit."""
 
     @property
     def deadline(self) -> datetime:
-        """When a lease that is given or extended now runs out."""
+        """The deadline of a lease that is granted or extended now."""
         return self.now + timedelta(seconds=self.lease_s)
 
     def notify_after_commit(self, topic: str) -> None:
@@ -53,9 +53,9 @@ class UnitOfWork:
         self.topics.add(topic)
 
     def measure(self, what: Measurement, amount: float = 1.0) -> None:
-        """Tell the observer after the commit."""
+        """Report a measurement to the observer after the commit."""
         self.measurements.append((what, amount))
 
     def record(self, study_id: int, kind: str, *, trial: int | None, data: Mapping[str, Any]) -> None:
-        """Add to the study's events."""
+        """Add an event to the study."""
         self.events.append(NewEvent(study_id, kind, trial, self.now, data))

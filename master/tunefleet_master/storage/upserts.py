@@ -1,4 +1,4 @@
-"""`INSERT ... ON CONFLICT`, which SQLite and Postgres write alike and SQLAlchemy spells for each of them."""
+"""`INSERT ... ON CONFLICT`, which SQLAlchemy builds separately for SQLite and Postgres."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ UpsertInto = postgresql.Insert | sqlite.Insert
 
 
 def insert_into(backend: Backend, table: Any) -> UpsertInto:
-    """An insert that has `on_conflict_do_update`, for this database."""
+    """An insert with `on_conflict_do_update` for this kind of database."""
     return postgresql.insert(table) if backend == "postgresql" else sqlite.insert(table)

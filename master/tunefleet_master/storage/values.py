@@ -1,4 +1,4 @@
-"""What leaves storage: frozen values, with enums and parsed specs where the tables have text."""
+"""Frozen values that storage returns, with enums and parsed specs where the tables have text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tunefleet.study.spec import Budget, StudySpec
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study as it stands."""
+    """The current state of a study."""
 
     id: int
     name: str
@@ -40,41 +40,41 @@ class Study:
     finished_at: datetime | None
     run_s: float
     version: int
-    """Of its space; raised with each change."""
+    """The version of the space; raised with each change."""
     stage: int
-    """Of its coarse-to-fine plan, from 0."""
+    """The stage of the coarse-to-fine plan, from 0."""
     box: str
     """The parameters that the stage has narrowed, as JSON."""
     searched: StudySpec
-    """The spec with the space that is searched now: the user's own, or the box of the stage."""
+    """The spec with the space that is searched now: the user's space, or the box of the stage."""
     preflight: PreflightState | None
-    """What has become of its preflight; None: it has none."""
+    """The state of the preflight; None without a preflight."""
     preflight_report: str | None
-    """What the preflight found, as JSON."""
+    """The result of the preflight, as JSON."""
 
     @property
     def is_checked(self) -> bool:
-        """Whether its trials may be given out; not while its preflight has not ended."""
+        """True if trials may be claimed, that is, if no preflight is pending."""
         return self.preflight is not PreflightState.PENDING
 
     @property
     def folds(self) -> int:
-        """How many trials a configuration is: one for each fold."""
+        """Trials per configuration: one for each fold."""
         return self.spec.data.folds
 
     @property
     def n_configurations(self) -> int:
-        """How many configurations have been created."""
+        """The number of configurations created."""
         return self.n_created // self.folds
 
     @property
     def stage_left(self) -> int | None:
-        """How many configurations of the stage may still be created; None where no other stage follows."""
+        """The number of configurations that the stage may still create; None in the last stage."""
         ends = stages.ends(self.spec)[:-1]
         return max(0, ends[self.stage] - self.n_configurations) if self.stage < len(ends) else None
 
     def elapsed_s(self, now: datetime) -> float:
-        """Seconds that the study has run, pauses and its preflight left out."""
+        """Seconds that the study has run, without pauses and its preflight."""
         if not self.is_checked:
             return 0.0
         if self.state is StudyState.RUNNING:
@@ -83,13 +83,13 @@ class Study:
 
     @property
     def trials_left(self) -> int | None:
-        """How many configurations may still be created; None without a limit."""
+        """The number of configurations that the study may still create; None without a limit."""
         return None if self.budget.trials is None else max(0, self.budget.trials - self.n_configurations)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial as it stands."""
+    """The current state of a trial."""
 
     id: TrialId
     study_id: int
@@ -99,13 +99,13 @@ class Trial:
     seed: int
     origin: str
     version: int
-    """Of the study's space that it belongs to."""
+    """The version of the study's space that it was proposed in."""
     member: int | None
-    """Of the population, whose training this is a segment of."""
+    """The member of the population; the trial is a segment of its training."""
     parent: int | None
-    """The number of the trial from whose checkpoint it goes on."""
+    """The number of the trial from whose checkpoint this one continues."""
     until: int | None
-    """How many steps have been run when it ends; None: all of the study."""
+    """The number of steps, counted from step 0, after which the trial ends; None: all steps of the study."""
     state: TrialState
     attempt: int
     attempt_open: bool
@@ -113,7 +113,7 @@ class Trial:
     stop: StopReason | None
     stop_message: str
     value: float | None
-    """The best so far while it runs; what the whole curve says once it has ended."""
+    """While it runs, the best value reported so far; after its end, the result of the whole curve."""
     best_step: int | None
     last_step: int | None
     metrics: Mapping[str, float]
@@ -126,13 +126,13 @@ class Trial:
 
     @property
     def is_preflight(self) -> bool:
-        """Whether it is no trial of the study, but the check of its pipeline before them."""
+        """True for the preflight, which is leased like a trial but does not count as one."""
         return self.number == PREFLIGHT_NUMBER
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrial:
-    """A trial that is about to be stored."""
+    """A trial to be stored."""
 
     number: int
     params: Configuration
@@ -140,13 +140,13 @@ class NewTrial:
     seed: int
     origin: str
     position: int | None
-    """The sampler's position that it was proposed at; None: it was asked for by hand."""
+    """The sampler's position of the proposal; None for a trial that a user requested."""
     version: int
-    """Of the space that it belongs to."""
+    """The version of the space that it was proposed in."""
     batch: int | None = None
-    """The position of the first of those that were proposed together."""
+    """The position of the first proposal in the same batch."""
     saw: int | None = None
-    """The study's last event that the sampler knew of; None for one that does not learn."""
+    """The id of the study's last event that the sampler had read; None for a sampler that does not learn."""
     sampler_version: int | None = None
     member: int | None = None
     parent: int | None = None
@@ -155,7 +155,7 @@ class NewTrial:
 
 @lru_cache(maxsize=1_000)
 def _spec(text: str) -> StudySpec:
-    """Parsing a spec costs about as much as a whole claim, and every claim needs one."""
+    """Parse a spec. Cached, because parsing costs about as much as a whole claim, and every claim needs a spec."""
     return StudySpec.model_validate_json(text)
 
 
@@ -167,7 +167,7 @@ def _searched(text: str, box: str) -> StudySpec:
 
 
 def study_of(row: Row[*tuple[Any, ...]]) -> Study:
-    """A row of `StudyRow`'s columns as a value."""
+    """Convert a row of `StudyRow`'s columns."""
     return Study(
         id=row.id,
         name=row.name,
@@ -195,7 +195,7 @@ def study_of(row: Row[*tuple[Any, ...]]) -> Study:
 
 
 def trial_of(row: Row[*tuple[Any, ...]], study: str) -> Trial:
-    """A row of `TrialRow`'s columns, with the name of its study, as a value."""
+    """Convert a row of `TrialRow`'s columns, given the name of its study."""
     return Trial(
         id=TrialId(row.id),
         study_id=row.study_id,
@@ -228,5 +228,5 @@ def trial_of(row: Row[*tuple[Any, ...]], study: str) -> Trial:
 
 
 def canonical(spec: StudySpec) -> str:
-    """The spec as one text; equal specs, and only they, have equal texts."""
+    """The canonical text of the spec; two texts are equal if and only if their specs are equal."""
     return json.dumps(spec.to_json(), sort_keys=True, separators=(",", ":"))

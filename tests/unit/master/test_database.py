@@ -106,7 +106,7 @@ def test_a_request_whose_asker_has_gone_is_done_and_the_writer_goes_on(database:
 
 
 def test_a_reader_cannot_write(database: Database) -> None:
-    with pytest.raises(StorageUnusable, match="cannot be written"):
+    with pytest.raises(StorageUnusable, match="is read-only"):
         database.read(lambda uow: insert(uow, 1))
 
 

@@ -27,8 +27,8 @@ GOOD = b'{"attempt": 1, "reports": [{"step": 3, "metrics": {"loss": 0.5}}]}'
 LIMIT = 50_000
 
 
-class Telemetry:
-    """What a master would count."""
+class Metrics:
+    """Records the calls that count answers."""
 
     def __init__(self) -> None:
         self.counted: list[tuple[Any, ...]] = []
@@ -43,28 +43,28 @@ class Telemetry:
 class Application:
     """A small master with the same routes, by the express or without it."""
 
-    def __init__(self, *, by_express: bool, is_open: bool = True) -> None:
-        self.telemetry = Telemetry()
-        self.n_past_the_express = 0
-        self.app = self._made(by_express=by_express)
+    def __init__(self, *, uses_fast_path: bool, is_open: bool = True) -> None:
+        self.metrics = Metrics()
+        self.n_past_the_fast_path = 0
+        self.app = self._made(uses_fast_path=uses_fast_path)
         token_cache = SimpleNamespace(is_open=is_open, caller_of=lambda token: None)
-        self.app.state.services = SimpleNamespace(telemetry=self.telemetry, token_cache=token_cache)
+        self.app.state.services = SimpleNamespace(metrics=self.metrics, token_cache=token_cache)
         self.client = TestClient(self.app, raise_server_exceptions=False, base_url="http://localhost")
 
-    def _made(self, *, by_express: bool) -> FastAPI:
+    def _made(self, *, uses_fast_path: bool) -> FastAPI:
         settings = Settings(data=Path("unused"), max_body_bytes=LIMIT)
         app = FastAPI()
         app.router.routes = list(_router().routes)
         authenticator = protect(app, settings)
         problems.install(app, lambda request, problem: problems.answer(problem))
         app.add_middleware(BodyLimit, settings=settings)
-        app.add_middleware(Measure, telemetry=cast("Any", self.telemetry))
+        app.add_middleware(Measure, metrics=cast("Any", self.metrics))
         app.add_middleware(SecurityHeaders)
-        if by_express:
+        if uses_fast_path:
             stack = app.build_middleware_stack()
 
             async def otherwise(scope: Any, receive: Any, send: Any) -> None:
-                self.n_past_the_express += 1
+                self.n_past_the_fast_path += 1
                 await stack(scope, receive, send)
 
             app.middleware_stack = FastPath(app, otherwise, authenticator=authenticator, max_body_bytes=LIMIT)
@@ -93,7 +93,7 @@ def _router() -> APIRouter:
 
 
 def both(**options: Any) -> tuple[Application, Application]:
-    return Application(by_express=True, **options), Application(by_express=False, **options)
+    return Application(uses_fast_path=True, **options), Application(uses_fast_path=False, **options)
 
 
 @pytest.mark.parametrize(
@@ -143,16 +143,16 @@ def test_an_express_route_answers_as_any_other(path: str, body: bytes, headers: 
 
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content)
     assert dict(quick.headers) == dict(slow.headers)
-    assert express.telemetry.counted == plain.telemetry.counted
+    assert express.metrics.counted == plain.metrics.counted
 
 
 def test_what_is_plainly_good_goes_by_the_express() -> None:
     express, _ = both()
 
     assert express.client.post("/trials/7/reports", content=GOOD, headers=JSON).status_code == 200
-    assert express.n_past_the_express == 0
+    assert express.n_past_the_fast_path == 0
     assert express.client.post("/trials/7/reports", content=b"{}", headers=JSON).status_code == 422
-    assert express.n_past_the_express == 1
+    assert express.n_past_the_fast_path == 1
 
 
 def test_a_mistake_of_the_master_is_answered_as_one() -> None:
@@ -160,7 +160,7 @@ def test_a_mistake_of_the_master_is_answered_as_one() -> None:
     quick, slow = (each.client.post("/trials/500/reports", content=GOOD, headers=JSON) for each in (express, plain))
 
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content) == (500, slow.content)
-    assert express.telemetry.counted[0] == plain.telemetry.counted[-1] == (500, "internal")
+    assert express.metrics.counted[0] == plain.metrics.counted[-1] == (500, "internal")
 
 
 def test_a_body_without_a_declared_length_is_counted_by_the_application() -> None:

@@ -10,9 +10,9 @@ from threading import Event
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tunefleet_master.prometheus import Telemetry
+from tunefleet_master.prometheus import PrometheusMetrics
 from tunefleet_master.storage.database import Database
-from tunefleet_master.storage.observer import Kind, Measurement, Queued, Several, Transaction
+from tunefleet_master.storage.observer import CompositeObserver, Kind, Measurement, Queued, Transaction
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 ASKER: ContextVar[str] = ContextVar("ASKER", default="nobody")
@@ -100,9 +100,9 @@ def test_a_read_that_fails_is_told_as_not_committed(database: Database, notes: N
     assert [(each.kind, each.committed) for each in notes.transactions] == [("read", False)]
 
 
-def test_telemetry_counts_rollbacks_retries_and_measurements(notes: Notes) -> None:
-    telemetry = Telemetry(version="1")
-    observer = Several(telemetry, notes)
+def test_metrics_count_rollbacks_retries_and_measurements(notes: Notes) -> None:
+    metrics = PrometheusMetrics(version="1")
+    observer = CompositeObserver(metrics, notes)
     lag = ((Measurement.HEARTBEAT_LAG, 3.0),)
     observer.ended(Transaction("write", 10.0, 10.5, committed=True, requests=[Queued(at=9.0)], measurements=lag))
     observer.ended(Transaction("write", 10.0, 10.5, committed=False, requests=[Queued(at=9.0)] * 2))
@@ -110,7 +110,7 @@ def test_telemetry_counts_rollbacks_retries_and_measurements(notes: Notes) -> No
 
     found = {
         sample.name: sample.value
-        for family in text_string_to_metric_families(telemetry.text().decode())
+        for family in text_string_to_metric_families(metrics.text().decode())
         for sample in family.samples
         if sample.labels.get("kind") != "read" and "le" not in sample.labels
     }

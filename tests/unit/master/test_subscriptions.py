@@ -1,4 +1,4 @@
-"""Who is woken when something comes up, and that nothing comes up unheard."""
+"""Notifications wake the right waiters, and none is lost."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def in_a_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     return run
 
 
-async def rung(places: list[Waiter]) -> list[int]:
-    """Which of the places are told to look, once what was published has arrived."""
+async def notified(waiters: list[Waiter]) -> list[int]:
+    """Positions of the waiters that are notified, once the published topics have arrived."""
     await asyncio.sleep(0)
-    return [number for number, place in enumerate(places) if place.is_notified]
+    return [number for number, waiter in enumerate(waiters) if waiter.is_notified]
 
 
-def line(stack: ExitStack, subscriptions: Subscriptions, n: int, *, kind: str = "any") -> list[Waiter]:
+def queue(stack: ExitStack, subscriptions: Subscriptions, n: int, *, kind: str = "any") -> list[Waiter]:
     return [stack.enter_context(subscriptions.wait_in_queue(CLAIMS, kind)) for _ in range(n)]
 
 
@@ -40,89 +40,89 @@ def line(stack: ExitStack, subscriptions: Subscriptions, n: int, *, kind: str = 
 async def test_the_first_of_each_kind_are_woken() -> None:
     subscriptions = Subscriptions()
     with ExitStack() as stack:
-        many, few = line(stack, subscriptions, PLENTY), line(stack, subscriptions, 2, kind="other")
+        many, few = queue(stack, subscriptions, PLENTY), queue(stack, subscriptions, 2, kind="other")
 
         subscriptions.publish([CLAIMS])
 
-        assert await rung(many) == list(range(FIRST_WOKEN))
-        assert await rung(few) == [0, 1]
+        assert await notified(many) == list(range(FIRST_WOKEN))
+        assert await notified(few) == [0, 1]
 
 
 @in_a_loop
-async def test_another_ring_wakes_the_next_ones() -> None:
+async def test_another_notification_wakes_the_next_ones() -> None:
     subscriptions = Subscriptions()
     with ExitStack() as stack:
-        places = line(stack, subscriptions, PLENTY)
+        waiters = queue(stack, subscriptions, PLENTY)
 
         subscriptions.publish([CLAIMS])
         subscriptions.publish([CLAIMS])
 
-        assert await rung(places) == list(range(2 * FIRST_WOKEN))
+        assert await notified(waiters) == list(range(2 * FIRST_WOKEN))
 
 
 @in_a_loop
-async def test_who_was_served_wakes_two_more() -> None:
-    subscriptions = Subscriptions()
-    with ExitStack() as stack:
-        with subscriptions.wait_in_queue(CLAIMS, "any") as first:
-            places = line(stack, subscriptions, PLENTY)
-            first.served()
-
-        assert await rung(places) == list(range(SUCCESSORS))
-
-
-@in_a_loop
-async def test_who_leaves_without_having_looked_wakes_the_next() -> None:
+async def test_a_served_waiter_wakes_two_more() -> None:
     subscriptions = Subscriptions()
     with ExitStack() as stack:
         with subscriptions.wait_in_queue(CLAIMS, "any") as first:
-            places = line(stack, subscriptions, PLENTY)
+            waiters = queue(stack, subscriptions, PLENTY)
+            first.mark_served()
+
+        assert await notified(waiters) == list(range(SUCCESSORS))
+
+
+@in_a_loop
+async def test_a_waiter_that_leaves_with_an_unread_notification_wakes_the_next() -> None:
+    subscriptions = Subscriptions()
+    with ExitStack() as stack:
+        with subscriptions.wait_in_queue(CLAIMS, "any") as first:
+            waiters = queue(stack, subscriptions, PLENTY)
             first.notify()
 
-        assert await rung(places) == [0]
+        assert await notified(waiters) == [0]
 
 
 @in_a_loop
-async def test_who_looked_in_vain_wakes_nobody() -> None:
+async def test_a_waiter_that_got_nothing_wakes_nobody() -> None:
     subscriptions = Subscriptions()
     with ExitStack() as stack:
         with subscriptions.wait_in_queue(CLAIMS, "any") as first:
-            places = line(stack, subscriptions, PLENTY)
+            waiters = queue(stack, subscriptions, PLENTY)
             first.notify()
             assert await first.wait(1)
 
-        assert await rung(places) == []
+        assert await notified(waiters) == []
 
 
 @in_a_loop
-async def test_who_fails_while_looking_wakes_the_next() -> None:
+async def test_a_waiter_that_fails_wakes_the_next() -> None:
     subscriptions = Subscriptions()
     with ExitStack() as stack:
         with suppress(OSError), subscriptions.wait_in_queue(CLAIMS, "any") as first:
-            places = line(stack, subscriptions, PLENTY)
+            waiters = queue(stack, subscriptions, PLENTY)
             first.notify()
             assert await first.wait(1)
             raise OSError
 
-        assert await rung(places) == [0]
+        assert await notified(waiters) == [0]
 
 
 @in_a_loop
-async def test_who_may_have_missed_something_looks_again() -> None:
+async def test_everything_notifies_every_subscription() -> None:
     subscriptions = Subscriptions()
-    with ExitStack() as stack, subscriptions.listen("another topic") as subscription:
-        places = line(stack, subscriptions, 2)
+    with ExitStack() as stack, subscriptions.subscribe("another topic") as subscription:
+        waiters = queue(stack, subscriptions, 2)
 
         subscriptions.publish([EVERYTHING])
 
-        assert await rung(places) == [0, 1]
+        assert await notified(waiters) == [0, 1]
         assert await subscription.wait(1)
 
 
 class Market:
-    """Trials that come up in bursts, and as many claims that look a moment after they were woken, or fail.
+    """Trials that arrive in bursts, and as many claims that read a moment after they wake, or fail.
 
-    Beside them others give up early, perhaps just when they were woken.
+    Other claims give up early, perhaps just when they wake.
     """
 
     def __init__(self, chance: random.Random) -> None:
@@ -131,7 +131,7 @@ class Market:
         self.waiting = 0
 
     async def run(self, n_trials: int) -> None:
-        """Return when everybody who stayed has a trial."""
+        """Return when every patient claim has a trial."""
         impatient = [self._want(patience_s=self._chance.uniform(0, 0.02)) for _ in range(n_trials)]
         patient = [self._want(patience_s=600) for _ in range(n_trials)]
         wanted = [*impatient, *patient]
@@ -139,7 +139,7 @@ class Market:
         await asyncio.gather(self._offer(2 * n_trials), *wanted)
 
     async def _offer(self, n_trials: int) -> None:
-        """What the impatient leave is taken at the end, so that the last ones have no more than one each."""
+        """Offer trials in bursts."""
         while n_trials:
             await asyncio.sleep(self._chance.choice([0, 0.002]))
             burst = min(n_trials, self._chance.choice([1, 2, 50]))
@@ -148,28 +148,28 @@ class Market:
             self._wakeups.publish([CLAIMS])
 
     async def _want(self, *, patience_s: float) -> None:
-        """Take one trial, coming again after each failure; or give up."""
+        """Take one trial, and retry after each failure; give up after `patience_s`."""
         while True:
-            with suppress(OSError), self._wakeups.wait_in_queue(CLAIMS, "any") as place:
-                while not await self._look(place):
-                    if not await place.wait(patience_s):
+            with suppress(OSError), self._wakeups.wait_in_queue(CLAIMS, "any") as waiter:
+                while not await self._take(waiter):
+                    if not await waiter.wait(patience_s):
                         return
                 return
             await asyncio.sleep(0.05)
 
-    async def _look(self, place: Waiter) -> bool:
+    async def _take(self, waiter: Waiter) -> bool:
         await asyncio.sleep(self._chance.choice([0, 0.001]))
         if self._chance.random() < 0.02:
             raise OSError
         if not self.waiting:
             return False
         self.waiting -= 1
-        place.served()
+        waiter.mark_served()
         return True
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_everything_that_comes_up_is_taken_while_enough_wait(seed: int) -> None:
+def test_every_trial_is_taken_while_enough_waiters_stay(seed: int) -> None:
     async def run() -> int:
         market = Market(random.Random(seed))
         await asyncio.wait_for(market.run(100), timeout=30)

@@ -95,7 +95,7 @@ class TokenCache:
 
     async def run(self) -> None:
         """Keep up with the database for ever; while it is away, what was known holds."""
-        with self._wakeups.listen(TOKENS) as subscription:
+        with self._wakeups.subscribe(TOKENS) as subscription:
             while True:
                 await subscription.wait(REFRESH_S)
                 try:

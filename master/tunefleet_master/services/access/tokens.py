@@ -31,11 +31,11 @@ def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> N
     Raises:
         Conflict: a good token has the name, there are too many, or there is no admin yet and this would be none.
     """
-    stored.hold(uow.connection)
+    stored.lock(uow.connection)
     known = stored.everything(uow.connection)
     namesake = next((token for token in known if token.name == request.name), None)
     if namesake is not None:
-        if namesake.is_good(uow.now):
+        if namesake.is_valid(uow.now):
             raise Conflict(f"there is a token {request.name!r}.", hint="Revoke it first, or choose another name.")
         stored.remove(uow.connection, request.name)
     if len(known) >= MAX_TOKENS:
@@ -50,7 +50,7 @@ def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> N
 
 def first(uow: UnitOfWork) -> NewToken | None:
     """Make an admin's token if the database has no token at all."""
-    stored.hold(uow.connection)
+    stored.lock(uow.connection)
     if stored.count(uow.connection):
         return None
     return _add(uow, TokenRequest(name=FIRST, scopes=frozenset({Scope.ADMIN})))
@@ -67,7 +67,7 @@ def revoke(uow: UnitOfWork, name: str, *, admin_is_given: bool) -> None:
     Raises:
         NotFound: there is no such token. Conflict: it is the last admin's.
     """
-    stored.hold(uow.connection)
+    stored.lock(uow.connection)
     known = stored.everything(uow.connection)
     token = next((token for token in known if token.name == name), None)
     if token is None:
@@ -106,14 +106,14 @@ def _add(uow: UnitOfWork, request: TokenRequest) -> NewToken:
 
 
 def _admins(uow: UnitOfWork, known: list[Token]) -> list[Token]:
-    return [token for token in known if Scope.ADMIN in token.scopes and token.is_good(uow.now)]
+    return [token for token in known if Scope.ADMIN in token.scopes and token.is_valid(uow.now)]
 
 
 def _view(uow: UnitOfWork, token: Token) -> TokenView:
     return TokenView(
         name=token.name,
         scopes=tuple(sorted(token.scopes)),
-        state="revoked" if token.revoked_at else "good" if token.is_good(uow.now) else "expired",
+        state="revoked" if token.revoked_at else "good" if token.is_valid(uow.now) else "expired",
         created_at=token.created_at,
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,

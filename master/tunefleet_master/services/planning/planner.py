@@ -213,7 +213,7 @@ class Planner:
 
     async def run(self) -> None:
         """Never returns; a failure is logged and tried again."""
-        with self._wakeups.listen(PLANNER) as subscription, closing(self._locks), closing(self._newest):
+        with self._wakeups.subscribe(PLANNER) as subscription, closing(self._locks), closing(self._newest):
             while True:
                 try:
                     while await self._fill():
