@@ -1,1 +1,1 @@
-"""The Python client of a master, and everything that speaks HTTP."""
+"""The Python client of a master, with all code that sends HTTP requests."""

@@ -1,4 +1,4 @@
-"""Files of trials on their way to the master and back."""
+"""Upload and download of trials' artifacts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tunefleet.protocol import ArtifactRef
 
 
 def upload(transport: Transport, file: Path, name: str, *, trial_id: TrialId, attempt: int) -> ArtifactRef:
-    """Store a file as the trial's artifact `name`; it must not change meanwhile.
+    """Store a file as the trial's artifact `name`; the file must not change during the upload.
 
     Raises:
-        LeaseLost: the attempt does not hold the trial any more.
-        TooLarge: the file is over the master's limit.
+        LeaseLost: the attempt no longer holds the trial.
+        TooLarge: the file exceeds the master's limit.
     """
     with file.open("rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
@@ -24,5 +24,5 @@ def upload(transport: Transport, file: Path, name: str, *, trial_id: TrialId, at
 
 
 def download(transport: Transport, artifact: ArtifactRef, to: Path, *, trial_id: TrialId) -> None:
-    """Fetch an artifact whole, with its hash checked."""
+    """Fetch an artifact and check its hash."""
     transport.download(route("trials", trial_id, "artifacts", artifact.name), to, sha256=artifact.sha256)

@@ -1,4 +1,4 @@
-"""A folder of code as one archive that is the same, byte for byte, each time that the folder is the same."""
+"""Reproducible archives of code: equal folders give equal bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tunefleet.errors import InvalidInput, Problem, TooLarge
 from tunefleet.model import shown
 
 MAX_BUNDLE_BYTES = 50_000_000
-MAX_FILES = 20_000  # far above any folder of code, far below what fills a file system
-MAX_UNPACKED_BYTES = 500_000_000  # ten times the largest bundle: code packs to a third or a fifth
-MAX_RATIO = 200  # bytes unpacked for a byte packed; only what was made to be large packs better
-ALWAYS_UNPACKED_BYTES = 20_000_000  # a small bundle may be as repetitive as it likes
-MAX_DEPTH = 50  # folders within folders
-MAX_NAME = 1_000  # characters of a path within the folder
+MAX_FILES = 20_000  # more than any folder of code has, and too few to exhaust a file system's inodes
+MAX_UNPACKED_BYTES = 500_000_000  # ten times the largest bundle: code compresses to a third or a fifth
+MAX_RATIO = 200  # unpacked bytes per packed byte; only decompression bombs exceed it
+ALWAYS_UNPACKED_BYTES = 20_000_000  # up to this size, MAX_RATIO does not apply
+MAX_DEPTH = 50  # nested folders
+MAX_NAME = 1_000  # characters of a path relative to the folder
 ALWAYS_LEFT_OUT = frozenset(
     {
         ".git",
@@ -47,9 +47,9 @@ class Bundle:
 
     Attributes:
         path: the archive, a temporary file.
-        sha256: of the archive, which is its name everywhere.
-        files: what is in it, as paths within the folder.
-        size_bytes: of the archive.
+        sha256: the archive's hash, which identifies the bundle.
+        files: paths of the packed files, relative to the folder.
+        size_bytes: the archive's size.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Bundle:
     size_bytes: int
 
     def __enter__(self) -> Self:
-        """The bundle itself."""
+        """Return the bundle."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,12 +67,12 @@ class Bundle:
 
 
 def max_unpacked_bytes(packed_bytes: int) -> int:
-    """How many bytes a bundle of this size may unpack to."""
+    """Return the number of bytes that a bundle of this size may unpack to."""
     return min(MAX_UNPACKED_BYTES, max(ALWAYS_UNPACKED_BYTES, MAX_RATIO * packed_bytes))
 
 
 class _CountingWriter:
-    """A file that hashes and counts what is written into it, and refuses to grow over the limit."""
+    """A writer that hashes and counts its bytes, and raises TooLarge above MAX_BUNDLE_BYTES."""
 
     def __init__(self, out: BinaryIO, files: list[Path]) -> None:
         self._out = out
@@ -92,14 +92,15 @@ class _CountingWriter:
 
 
 def pack(folder: Path) -> Bundle:
-    """Pack a folder into a tar.gz: sorted, without times and owners.
+    """Pack a folder into a tar.gz with sorted entries, and without times and owners.
 
-    The folder's .gitignore files say what is left out, as git reads them; version control, virtual environments and
-    caches are always left out. Links that stay in the folder are kept as relative links.
+    The archive leaves out what the folder's .gitignore files exclude, by git's rules. It always leaves out version
+    control, virtual environments and caches. Links within the folder become relative links.
 
     Raises:
-        InvalidInput: there is no such folder, it holds no files, a link in it leads outside, or a path is too long.
-        TooLarge: over 50 MB packed, or more unpacked than a worker takes; the message names the largest files.
+        InvalidInput: the folder does not exist or holds no files, a link leads outside, or a path is too long.
+        TooLarge: the archive exceeds 50 MB, or unpacks to more than a worker accepts; the message names the largest
+            files.
     """
     root = folder.resolve()
     if not root.is_dir():
@@ -107,7 +108,7 @@ def pack(folder: Path) -> Bundle:
     files = sorted(_walk(root, root, []), key=lambda file: file.relative_to(root).as_posix())
     if not files:
         raise InvalidInput(
-            [Problem("run.code", "the folder holds no files, or .gitignore leaves all of them out", str(folder))]
+            [Problem("run.code", "the folder holds no files, or .gitignore excludes all of them", str(folder))]
         )
     if len(files) > MAX_FILES:
         raise TooLarge(f"{root} holds {len(files):,} files; a bundle has at most {MAX_FILES:,}.", hint=_LEAVE_OUT)
@@ -138,14 +139,15 @@ def _refuse_large_content(files: list[Path], packed_bytes: int) -> None:
     unpacked_bytes = sum(file.lstat().st_size for file in files)
     limit = max_unpacked_bytes(packed_bytes)
     if unpacked_bytes > limit:
-        what = (
-            f"The code is {unpacked_bytes / 1e6:.0f} MB, and for its packed size a worker takes {limit / 1e6:.0f} MB."
+        sizes = (
+            f"The code unpacks to {unpacked_bytes / 1e6:.0f} MB; at its packed size, workers accept at most "
+            f"{limit / 1e6:.0f} MB."
         )
-        raise TooLarge(f"{what} {_largest(files)}", hint=_LEAVE_OUT)
+        raise TooLarge(f"{sizes} {_largest(files)}", hint=_LEAVE_OUT)
 
 
 def _walk(folder: Path, root: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> Iterator[Path]:
-    """All files and links under the folder that are not left out; `specs` are the .gitignore files above it."""
+    """Yield the files and links under the folder that belong in the bundle; `specs` are its parents' .gitignores."""
     ignore_file = folder / ".gitignore"
     if ignore_file.is_file():
         specs = [*specs, (folder, GitIgnoreSpec.from_lines(ignore_file.read_text(errors="replace").splitlines()))]
@@ -162,21 +164,21 @@ def _walk(folder: Path, root: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> 
 
 
 def _is_ignored(entry: Path, specs: list[tuple[Path, GitIgnoreSpec]]) -> bool:
-    """The last word of the nearest .gitignore that has one."""
+    """Return the verdict of the nearest .gitignore with a matching rule."""
     slash = "/" if entry.is_dir() and not entry.is_symlink() else ""
     verdicts = (spec.check_file(entry.relative_to(base).as_posix() + slash).include for base, spec in reversed(specs))
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
 def _stays_inside(link: Path, root: Path) -> bool:
-    """Whether the link has a target in the folder; one without a target is left out.
+    """Return True for a link to a file in the folder, and False for a broken link.
 
     Raises:
-        InvalidInput: the target is outside.
+        InvalidInput: the target is outside the folder.
     """
     try:
         target = link.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
+    except (OSError, RuntimeError):  # a link to itself
         return False
     if not target.is_relative_to(root):
         rule = f"the link leads out of the folder, to {target}; copy what it points to, or put the link into .gitignore"
@@ -185,7 +187,7 @@ def _stays_inside(link: Path, root: Path) -> bool:
 
 
 def _write(root: Path, files: list[Path], out: _CountingWriter) -> None:
-    # mtime=0 and no name: else the same files would have another hash each time.
+    # mtime=0 and no name, so that equal files give equal hashes.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
@@ -210,7 +212,7 @@ def _add_file(tar: tarfile.TarFile, file: Path, root: Path) -> None:
 
 
 _LEAVE_OUT = (
-    "List what the workers do not need in a .gitignore file in the folder, or point `code` at a smaller folder."
+    "List files that the workers do not need in a .gitignore file in the folder, or set `code` to a smaller folder."
 )
 
 
@@ -221,4 +223,4 @@ def _largest(files: list[Path]) -> str:
 
 
 def _too_large(files: list[Path]) -> TooLarge:
-    return TooLarge(f"The code is over {MAX_BUNDLE_BYTES / 1e6:.0f} MB when packed. {_largest(files)}", hint=_LEAVE_OUT)
+    return TooLarge(f"The packed code exceeds {MAX_BUNDLE_BYTES / 1e6:.0f} MB. {_largest(files)}", hint=_LEAVE_OUT)

@@ -1,4 +1,4 @@
-"""Trials by hand: a worker of your own in a few lines.
+"""Trials that run in your own process, without a worker.
 
 with study.claim() as trial:
     if trial is not None:
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tunefleet import __version__
+from tunefleet.catalogue.samplers import trains_population
 from tunefleet.client.artifacts import upload
 from tunefleet.client.report_sender import ReportSender
 from tunefleet.client.transport import Transport, route
@@ -44,19 +45,19 @@ MAX_LOG = 20_000
 
 
 class ClaimedTrial(Trial):
-    """A trial of the master that runs in this process, with the face that every trial has.
+    """A claimed trial that runs in this process, with the interface of every trial.
 
-    Heartbeats and reports go out in the background from the claim to the end of its `with` block. The block's end
-    completes the trial; an exception fails it with its traceback and goes on its way; KeyboardInterrupt and SystemExit
-    give it back, for another attempt. A trial that is told to stop raises TrialStopped from `report` and `epochs`,
-    which the block takes for a normal end.
+    A background thread sends heartbeats and reports from the claim to the end of the `with` block. The end of the block
+    completes the trial. An exception fails the trial with its traceback and propagates. KeyboardInterrupt and
+    SystemExit release the trial for another attempt. When the master stops the trial, `report` and `epochs` raise
+    TrialStopped, which ends the block normally.
 
-    The block raises LeaseLost when another worker has the trial now, and MasterUnreachable when its end could not be
-    told.
+    The block raises LeaseLost when another worker holds the trial, and MasterUnreachable when the master does not
+    receive the trial's end.
 
     Attributes:
-        study: its study's name.
-        outcome: what became of the trial; None until the block has ended.
+        study: the study's name.
+        outcome: the trial's result; None until the block has ended.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class ClaimedTrial(Trial):
         self._sender = ReportSender(transport, lease, worker=worker, facts=facts, heartbeat_s=heartbeat_s)
 
     def __enter__(self) -> Self:
-        """The trial itself."""
+        """Return the trial."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """End the attempt; True for TrialStopped, which was no error."""
+        """End the attempt; return True for TrialStopped, which is not an error."""
         try:
             self._end_watch()
             if error is None or isinstance(error, TrialStopped):
@@ -92,7 +93,7 @@ class ClaimedTrial(Trial):
         self._end("complete", CompleteRequest(attempt=self.attempt))
 
     def _fail_or_release(self, error: BaseException) -> None:
-        """Tell why it ended; the exception that ended it goes on, whatever becomes of the message."""
+        """Send the reason of the end; a failure to send it becomes a note on `error`."""
         try:
             self._sender.close()
             if isinstance(error, Exception):
@@ -100,7 +101,7 @@ class ClaimedTrial(Trial):
             else:
                 self._end("release", ReleaseRequest(attempt=self.attempt))
         except TunefleetError as unsent:
-            error.add_note(f"Tunefleet could not tell the master: {unsent}")
+            error.add_note(f"Tunefleet could not report this to the master: {unsent}")
 
     def _end(self, how: str, body: CompleteRequest | FailRequest | ReleaseRequest) -> None:
         self.outcome = self._transport.post(route("trials", self._lease.trial_id, how), body, answer=EndResponse)
@@ -128,7 +129,7 @@ class ClaimedTrial(Trial):
 
 
 def claim_trial(transport: Transport, request: ClaimRequest) -> ClaimedTrial | None:
-    """Claim one trial; None when the master has none within the request's wait."""
+    """Claim one trial; return None when the master has none within the request's `wait_s`."""
     answer = transport.post("/claims", request, answer=ClaimResponse, timeout_s=request.wait_s + MAX_WAIT_S)
     if not answer.leases:
         return None
@@ -138,15 +139,15 @@ def claim_trial(transport: Transport, request: ClaimRequest) -> ClaimedTrial | N
 
 
 def claim_request(spec: StudySpec, *, worker: str | None, wait_s: float) -> ClaimRequest:
-    """A claim on one trial of the study, by a worker that says it has whatever the study asks for.
+    """Return a claim on one trial of the study, by a worker that declares the resources that the study requires.
 
     Raises:
         InvalidInput: the study trains a population.
     """
     if trains_population(spec.search.sampler):
         rule = (
-            "trains a population, whose trials go on from each other's checkpoints, which trials that are claimed by "
-            "hand cannot; run it on workers, started with `tunefleet-worker run`"
+            "trains a population: its trials continue from each other's checkpoints, which trials claimed with "
+            "study.claim() cannot; run the study on workers, started with `tunefleet-worker run`"
         )
         raise InvalidInput([Problem("search.sampler", rule, shown(spec.search.sampler))])
     facts = WorkerFacts(
@@ -167,15 +168,15 @@ def claim_request(spec: StudySpec, *, worker: str | None, wait_s: float) -> Clai
 
 
 def default_worker() -> str:
-    """A name that tells this process from others: host and process id."""
+    """Return a name that is unique to this process: host and process id."""
     host = "".join(char if char.isascii() and char.isalnum() else "-" for char in platform.node()).strip("-")
     return f"{host[:60] or 'client'}-{os.getpid()}"
 
 
 def fail_request(error: Exception, attempt: int) -> FailRequest:
-    """What an exception says about an attempt: its text, its type and place, its traceback."""
+    """Return the report of a failed attempt, with the exception's text, type, source line and traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown line"
     return FailRequest(
         attempt=attempt,
         message=f"{type(error).__name__}: {error}"[:MAX_MESSAGE],

@@ -1,4 +1,4 @@
-"""The Python face of a master: studies and their trials.
+"""The Python client of a master: studies and their trials.
 
 >>> client = Client()  # http://127.0.0.1:8765, or TUNEFLEET_URL
 >>> study = client.submit("study.yaml")
@@ -34,14 +34,15 @@ _PAGE_SIZE = 200
 
 
 class Client:
-    """A connection to one master; may be shared by threads, and closes with its `with` block.
+    """A connection to one master; threads may share it, and the end of its `with` block closes it.
 
     Args:
-        url: where the master is; else TUNEFLEET_URL, else this machine's port 8765.
-        token: else TUNEFLEET_TOKEN.
-        retry_for_s: how long each call is tried again while the master cannot be reached; None: for ever.
+        url: the master's address; by default TUNEFLEET_URL, or else port 8765 of this machine.
+        token: by default TUNEFLEET_TOKEN.
+        retry_for_s: how long each call is retried while the master cannot be reached; None: without limit.
+        transport: replaces the connection that `url`, `token` and `retry_for_s` describe.
 
-    Every call raises the errors of `tunefleet.errors`; MasterUnreachable when there is no answer.
+    Every call raises the errors of `tunefleet.errors`, and MasterUnreachable when the master does not answer.
     """
 
     def __init__(
@@ -62,16 +63,16 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where the master is."""
+        """The master's address."""
         return self.transport.url
 
     def close(self) -> None:
-        """Close the connections; calls in hand are not tried again."""
+        """Close the connections; running calls are not retried."""
         self._stop.set()
         self.transport.close()
 
     def __enter__(self) -> Self:
-        """The client itself."""
+        """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -79,23 +80,23 @@ class Client:
         self.close()
 
     def submit(self, study: StudySpec | Path | str | Mapping[str, Any], *, preflight: bool | None = None) -> Study:
-        """Hand in a study: a spec, the path of a file, or plain data. A folder in `run.code` is packed and sent first.
+        """Submit a study: a spec, the path of a file, or plain data. A folder in `run.code` is packed and sent first.
 
-        The same study again is harmless and gives the one that is there. With `preflight` it is checked first whether
-        the study's function can learn at all, or is not; None: as the study says.
+        The call is idempotent: the same study again returns the existing one. `preflight` turns on or off the check
+        that the study's function can learn at all; None leaves the study's own setting.
 
         Raises:
             InvalidInput: the study, its function or its code breaks a rule; nothing was sent.
-            NotAvailableYet: it uses what this version cannot run.
-            TooLarge: the code is over 50 MB when packed.
-            StudyExists: another spec stands under this name.
+            NotAvailableYet: the study uses a feature that this version does not have.
+            TooLarge: the packed code exceeds 50 MB.
+            StudyExists: a study with this name and another spec exists.
         """
         body = with_code(with_preflight(_checked(study), preflight), self._upload_code)
         detail = self.transport.post("/studies", body, answer=StudyDetail)
         return Study(self.transport, detail.name)
 
     def study(self, name: str) -> Study:
-        """A study that is there. Raises NotFound when it is not, with the name that was probably meant."""
+        """Return an existing study. Raises NotFound, with the most similar name, when there is none."""
         study = Study(self.transport, name)
         try:
             study.view()
@@ -107,7 +108,7 @@ class Client:
         return study
 
     def studies(self) -> list[StudyView]:
-        """All studies, the newest first."""
+        """Return all studies, the newest first."""
         items: list[StudyView] = []
         cursor: str | None = None
         while True:
@@ -118,33 +119,35 @@ class Client:
                 return items
 
     def workers(self) -> list[WorkerView]:
-        """All workers that the master has met."""
+        """Return all workers that the master knows."""
         return self.transport.get("/workers", list[WorkerView])
 
     def status(self) -> StatusView:
-        """Everything that the dashboard's first page shows."""
+        """Return the content of the dashboard's first page."""
         return self.transport.get("/status", StatusView)
 
     def create_token(self, name: str, scopes: Iterable[str], *, expires_in_s: float | str | None = None) -> NewToken:
-        """Make a token; it is in the answer and nowhere else. `expires_in_s` may also be a text such as `90d`.
+        """Create a token; only this answer contains it. `expires_in_s` may also be a text such as `90d`.
 
         Raises:
-            InvalidInput: there is no such scope, or the name or the time cannot be one.
-            Conflict: a token has the name, or this would be the first token and no admin's.
-            Forbidden: this client's own token is no admin's.
+            InvalidInput: the scope does not exist, or the name or the time is invalid.
+            Conflict: a token with the name exists, or the first token does not have the scope `admin`.
+            Forbidden: this client's own token does not have the scope `admin`.
         """
         body = TokenRequest.parse({"name": name, "scopes": [*scopes], "expires_in_s": expires_in_s})
         return self.transport.post("/tokens", body, answer=NewToken)
 
     def tokens(self) -> list[TokenView]:
-        """All tokens by name, the expired and revoked ones too. Raises Forbidden, as `create_token` does."""
+        """Return all tokens by name, also expired and revoked ones. Raises Forbidden, as `create_token` does."""
         return self.transport.get("/tokens", list[TokenView])
 
     def revoke_token(self, name: str) -> None:
-        """Let a token open nothing any more.
+        """Revoke a token.
 
         Raises:
-            NotFound: there is none of this name. Conflict: it is the last admin's. Forbidden.
+            NotFound: no token has this name.
+            Conflict: it is the last token with the scope `admin`.
+            Forbidden: this client's own token does not have the scope `admin`.
         """
         self.transport.delete(route("tokens", name))
 
@@ -155,7 +158,7 @@ class Client:
 
 
 def _checked(study: StudySpec | Path | str | Mapping[str, Any]) -> StudySpec:
-    """The study, after everything that can be judged before it is sent."""
+    """Return the study's spec after every check that needs no master."""
     if not isinstance(study, StudySpec | Mapping):
         return load_checked_study(study)
     spec = study if isinstance(study, StudySpec) else StudySpec.parse(study)

@@ -1,4 +1,4 @@
-"""Server-sent events as our messages (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""Server-sent events, parsed into messages (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunefleet.protocol import Event
 
 
 def events_of(lines: Iterator[str]) -> Iterator[Event]:
-    """The events of one connection; comments, other fields and a last event that was cut off are passed over."""
+    """Yield the events of one connection; skip comments, other fields and an incomplete last event."""
     data: list[str] = []
     for line in lines:
         if line.startswith("data:"):
@@ -21,12 +21,12 @@ def events_of(lines: Iterator[str]) -> Iterator[Event]:
 
 
 def follow(transport: Transport, study: str, *, after: int) -> Iterator[Event]:
-    """The events of a study behind the id `after`, for as long as the caller reads; connects again after a cut.
+    """Yield the events of a study after the id `after` without end; reconnect after a disconnect.
 
     Args:
-        transport: the way to the master.
-        study: its name.
-        after: the id of the last event that the caller has; 0 for all.
+        transport: the connection to the master.
+        study: the study's name.
+        after: the id of the last event that the caller has; 0 for all events.
     """
     last, policy = after, RetryPolicy(None)
     while True:

@@ -1,10 +1,10 @@
-"""What the master has acknowledged, as its clients saw it: one JSON line for each answered call that writes.
+"""A client-side journal of acknowledged writes: one JSON line for each answered call that writes.
 
     TUNEFLEET_JOURNAL=/var/log/tunefleet-journal.jsonl tunefleet-worker run ...
     tunefleet-master doctor --verify --journal /var/log/tunefleet-journal.jsonl
 
-A line is written after the answer came and before anybody acts on it; many processes of a machine may share a file.
-Tokens are left out.
+The transport writes a line after it receives the answer and before it returns it to the caller. Processes of one
+machine may share a file. The journal contains no tokens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tunefleet.errors import InvalidInput, Problem
 
 VARIABLE = "TUNEFLEET_JOURNAL"
 Bodies = tuple[bytes | None, bytes | None]
-"""Of the request and of the answer."""
+"""The bodies of the request and of the answer."""
 
 _SECRETS = frozenset({"token", "secret", "password"})
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -34,11 +34,11 @@ class Entry:
     """One call and its answer.
 
     Attributes:
-        path: behind `/api/v1`.
-        request: the body; None when it was no JSON, such as a file.
-        answer: None when it had no body.
-        sent_s, answered_s: on the monotonic clock that `clock` names; times of two clocks cannot be compared.
-        at: the wall clock, seconds since 1970, for a person.
+        path: the path after `/api/v1`.
+        request: the body; None when it is not JSON, such as a file.
+        answer: the body; None when there is none.
+        sent_s, answered_s: seconds on the monotonic clock that `clock` names; times of two clocks are not comparable.
+        at: the wall clock in seconds since 1970, for human readers.
     """
 
     method: str
@@ -53,30 +53,30 @@ class Entry:
 
 
 class Journal:
-    """A file to which entries are appended, each one whole."""
+    """An append-only file of entries; each entry is one atomic write."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @classmethod
     def from_environment(cls) -> Self | None:
-        """The one that TUNEFLEET_JOURNAL names, None when it names none."""
+        """Open the journal that TUNEFLEET_JOURNAL names; return None when the variable is unset or empty."""
         path = os.environ.get(VARIABLE)
         return cls(Path(path)) if path else None
 
     def append(self, method: str, path: str, *, query: Mapping[str, Any], bodies: Bodies, took_s: float) -> None:
-        """Append a call that was answered just now, and sent `took_s` ago."""
+        """Append a call that was sent `took_s` seconds ago and answered just now."""
         now_s = time.monotonic()
         request, answer = (_redacted(_parsed(body)) for body in bodies)
         entry = Entry(method, path, query, request, answer, now_s - took_s, now_s, _clock(), time.time())
-        # One write to a file that was opened for appending: lines of several processes never mix.
+        # With O_APPEND, one write per line keeps the lines of several processes apart.
         os.write(self._file, json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n")
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """The entries of a file; a last line that its writer could not finish is no entry.
+    """Yield the entries of a file; skip an incomplete last line.
 
-    Raises InvalidInput when a line is something else.
+    Raises InvalidInput when a line is not an entry.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -88,7 +88,7 @@ def _entry(path: Path, number: int, line: bytes) -> Entry:
     try:
         return Entry(**json.loads(line))
     except (ValueError, TypeError) as error:
-        raise InvalidInput([Problem(f"{path}, line {number}", "is no entry of a journal", repr(line[:80]))]) from error
+        raise InvalidInput([Problem(f"{path}, line {number}", "is not a journal entry", repr(line[:80]))]) from error
 
 
 def _parsed(body: bytes | None) -> Any:
@@ -99,7 +99,7 @@ def _parsed(body: bytes | None) -> Any:
 
 
 def _redacted(body: Any) -> Any:
-    """The body without the tokens in it, wherever they stand."""
+    """Return the body without tokens, at any depth."""
     if isinstance(body, dict):
         kept = {key: value for key, value in body.items() if not (key in _SECRETS and isinstance(value, str))}
         return {key: _redacted(value) for key, value in kept.items()}
@@ -108,7 +108,7 @@ def _redacted(body: Any) -> Any:
 
 @cache
 def _clock() -> str:
-    """What the monotonic clock belongs to: this machine, since it was started."""
+    """Return an id of the monotonic clock: this boot of this machine."""
     try:
         return _BOOT.read_text(encoding="ascii").strip()
     except OSError:

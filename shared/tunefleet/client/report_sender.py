@@ -1,4 +1,4 @@
-"""The thread that speaks with the master for one claimed trial: reports go out in order, heartbeats on time."""
+"""The background thread of one claimed trial, which sends its reports in order and its heartbeats on time."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from tunefleet.protocol import (
     WorkerFacts,
 )
 
-MIN_HEARTBEAT_SHARE: Final = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
+MIN_HEARTBEAT_SHARE: Final = 0.8  # of the interval: enough jitter to spread a fleet's heartbeats
 RETRY_PAUSE_S: Final = 1.0
 REFUSALS: Final = (Conflict, Forbidden, InvalidInput, NotFound, TooLarge, Unauthorized)
-"""Answers that another try does not change; everything else is a master in trouble, which passes."""
+"""Permanent errors, which a retry does not change; all other errors are temporary."""
 
 
 class ReportSender:
-    """Sends what a trial reports, and tells what the master wants; started at once, ended with `close`.
+    """A thread that sends a trial's reports and heartbeats; it starts at once and ends with `close`.
 
     Attributes:
-        order: why the trial must stop; None while it may go on.
-        failure: what ended the sending for good: the lease is lost, or the master refuses the reports.
+        stop_reason: why the master stops the trial; None while the trial may continue.
+        failure: the error that ended the thread: the lease is lost, or the master refuses the reports.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class ReportSender:
         self._thread.start()
 
     def put(self, step: int, metrics: dict[str, float]) -> None:
-        """Queue a report; a later one of the same step replaces it."""
+        """Queue a report; a later report of the same step replaces it."""
         with self._condition:
             self._n_queued += 1
             self._queue.append(Report(step=step, metrics=metrics, number=self._n_queued))
             self._condition.notify()
 
     def close(self) -> None:
-        """Send what is still queued and end the thread.
+        """Send the queued reports and end the thread.
 
         Raises:
-            TunefleetError: the `failure`, or that the last reports could not be delivered.
+            TunefleetError: the `failure`, or the error that prevented the delivery of the last reports.
         """
         with self._condition:
             self._is_closing = True
@@ -99,7 +99,7 @@ class ReportSender:
             except REFUSALS as error:
                 self.failure = error
             except TunefleetError as error:
-                # The transport has tried for its whole patience. While the trial runs, its reports can wait.
+                # The transport has exhausted its retries. While the trial runs, its reports stay in the queue.
                 if self._is_closing:
                     self.failure = error
                 else:
@@ -109,7 +109,7 @@ class ReportSender:
                 return
 
     def _pause(self) -> None:
-        """Leave an absent master alone for a moment, unless the trial ends meanwhile."""
+        """Wait before the next attempt to reach the master, or until `close`."""
         with self._condition:
             self._condition.wait_for(lambda: self._is_closing, timeout=RETRY_PAUSE_S)
 

@@ -1,4 +1,4 @@
-"""What a master's answer means: a message, one of our errors, or something that is no master of ours."""
+"""Responses of a master, parsed into messages and into the errors of `tunefleet.errors`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ T = TypeVar("T")
 
 PROBLEM_TYPE = "application/problem+json"
 URL_HINT = (
-    "Start one with `tunefleet up`, or give the address of the one that runs with --url, Client(url=...) "
+    "Start one with `tunefleet up`, or give the address of a running one with --url, Client(url=...) "
     "or the environment variable TUNEFLEET_URL."
 )
-# What a Python client or a command can do about it, where the master only knows what a request needs.
+# Hints for users of the client and of the commands; the master's own hints are about requests.
 _HINTS: dict[type[TunefleetError], str] = {
-    Unauthorized: "Give one that is good with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
+    Unauthorized: "Give a valid token with --token, Client(token=...) or the environment variable TUNEFLEET_TOKEN.",
 }
 
 
 def parse_response(content: bytes, answer: type[T], *, url: str) -> T:
-    """The body of a good answer as its message; any type that pydantic knows, and `NoneType` for no matter what.
+    """Parse the body of a successful response as any type that pydantic knows; `NoneType` ignores the body.
 
     Raises:
-        MasterUnreachable: it is something else; `url` says who answered it.
+        MasterUnreachable: the body is not an `answer`; the message names `url`.
     """
     if answer is NoneType:
         return cast("T", None)
@@ -41,13 +41,13 @@ def parse_response(content: bytes, answer: type[T], *, url: str) -> T:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MasterUnreachable(
-            f"{url} answered something else than a {answer.__name__} ({place}: {first['msg']}).",
-            hint="Are this program and the master of the same version? `tunefleet --version` and `tunefleet ls` tell.",
+            f"The answer of {url} is not a {answer.__name__} ({place}: {first['msg']}).",
+            hint="Do this program and the master have the same version? Compare both with `tunefleet doctor`.",
         ) from error
 
 
 def error_from_response(status: int, content: bytes, *, content_type: str, url: str) -> TunefleetError:
-    """The error that a refusing answer stands for."""
+    """Return the error that an unsuccessful response describes."""
     try:
         document = ProblemDocument.model_validate_json(content) if content_type.startswith(PROBLEM_TYPE) else None
     except ValidationError:
@@ -60,7 +60,7 @@ def error_from_response(status: int, content: bytes, *, content_type: str, url: 
 
 
 def error_from_problem(document: ProblemDocument) -> TunefleetError:
-    """A problem document as the error of our tree that has its code."""
+    """Return the error class with the document's code, filled from the document."""
     problems = [Problem(detail.field, detail.rule, detail.value) for detail in document.errors]
     known = {kind.code: kind for kind in error_classes(TunefleetError)}
     kind = known.get(document.code, InvalidInput if document.status in (400, 422) else TunefleetError)
@@ -72,14 +72,14 @@ def error_from_problem(document: ProblemDocument) -> TunefleetError:
 
 
 def error_classes(root: type[TunefleetError]) -> Iterator[type[TunefleetError]]:
-    """The class and all below it."""
+    """Yield the class and all its subclasses."""
     yield root
     for child in root.__subclasses__():
         yield from error_classes(child)
 
 
 def not_a_master(url: str, seen: str) -> MasterUnreachable:
-    """Somebody answers at the URL, and it is not a master."""
+    """Return the error for a server at `url` that is not a master; `seen` describes its answer."""
     return MasterUnreachable(
         f"Something answers at {url}, but it is not a Tunefleet master ({seen}).", hint=f"Check the address. {URL_HINT}"
     )

@@ -1,7 +1,7 @@
-"""How long to go on trying, and how long to wait between two tries.
+"""Retries with exponential backoff and full jitter.
 
-Exponential backoff with full jitter: the n-th wait is uniform in [0, min(cap, first * 2^n)], which spreads a fleet's
-retries better than any other plain scheme (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
+The n-th wait is uniform in [0, min(cap, first * 2^n)]. Of the simple schemes this one spreads a fleet's retries best
+(M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015).
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import time
 from collections.abc import Callable
 
 FIRST_WAIT_S = 0.1
-MAX_WAIT_S = 10.0  # as long as between two heartbeats: a lease of 60 s is kept through a few of them
-MAX_RETRY_AFTER_S = 300.0  # a Retry-After above it is a mistake of something between us and the master
+MAX_WAIT_S = 10.0  # one heartbeat interval: a lease of 60 s survives several such waits
+MAX_RETRY_AFTER_S = 300.0  # a longer Retry-After is an error of a proxy between the client and the master
 
 
 class RetryPolicy:
-    """One call's retries; the time runs from the first failure, and starts again when the call makes progress.
+    """The retries of one call; their time limit starts at the first failure, and again after `reset`.
 
     Args:
-        for_s: how long to go on after the first failure; None: for ever; 0: no retry at all.
+        for_s: the time limit, from the first failure; None: no limit; 0: no retries.
         max_wait_s: the cap of the waits.
         now: a monotonic clock in seconds.
-        draw: a uniform number in [0, 1).
+        draw: returns a uniform number in [0, 1).
 
     Attributes:
-        failures: how often in a row it was asked for a wait.
+        failures: the number of consecutive failures.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class RetryPolicy:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the failures so far, since something went well in between."""
+        """Forget the failures so far, because the call has made progress."""
         self.failures = 0
         self._deadline: float | None = None
 
     def wait_s(self, retry_after_s: float | None = None) -> float | None:
-        """How long to wait after a failure before the next try; None: give up.
+        """Return the wait after a failure, before the next attempt; None: give up.
 
         Args:
-            retry_after_s: what the other side asked for (`Retry-After`); the wait is never shorter.
+            retry_after_s: the server's `Retry-After`; the wait is never shorter, up to MAX_RETRY_AFTER_S.
         """
         if self._for_s == 0:
             return None

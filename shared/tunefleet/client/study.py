@@ -1,4 +1,4 @@
-"""One study on a master: read it, steer it, wait for it, take its best model home, run its trials by hand."""
+"""A study on a master: read, change and await it, download its best model, and run its trials in your own process."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ from tunefleet.study.states import STUDY_OVER
 
 FIRST_POLL_S = 0.1
 MAX_POLL_S = 1.0
-FINDINGS_WAIT_S = 10.0  # of each call
-CLAIM_WAIT_S = 5.0  # a loop of claims notices within this time that its study is over
+FINDINGS_WAIT_S = 10.0  # for each call
+CLAIM_WAIT_S = 5.0  # a loop of claims notices the end of its study within this time
 LOG_NAME = "log.txt"
 RUN_FILE_PREFIXES = ("checkpoint", "log", "telemetry")
-"""What the names of files begin with that belong to the running, and not to the result, of a trial."""
+"""Prefixes of the names of files that a trial needs to run; all other files are its result."""
 
 T = TypeVar("T")
 
 
 class Study:
-    """A study on a master; `Client.submit` and `Client.study` make it. Every call asks the master anew."""
+    """A study on a master, from `Client.submit` or `Client.study`. Nothing is cached: every call asks the master."""
 
     def __init__(self, transport: Transport, name: str) -> None:
         self.name = name
@@ -60,35 +60,36 @@ class Study:
         self._path = route("studies", name)
 
     def __repr__(self) -> str:
-        """Its name."""
+        """Return a text with the study's name."""
         return f"Study({self.name!r})"
 
     def view(self) -> StudyDetail:
-        """The study as it stands: state, trials by state, best trial, spec."""
+        """Return the study's current state, trials by state, best trial and spec."""
         return self._transport.get(self._path, StudyDetail)
 
     def trials(
         self, state: TrialState | str | None = None, sort: str = "number", *, limit: int | None = None
     ) -> Trials:
-        """Its trials as a sequence; see Trials for `state`, `sort` and `limit`."""
+        """Return the study's trials as a sequence; see Trials for `state`, `sort` and `limit`."""
         return Trials(self._transport, self.name, state=state, sort=sort, limit=limit)
 
     def trial(self, number: int) -> TrialDetail:
-        """One trial with its learning curve, attempts and files."""
+        """Return one trial with its learning curve, attempts and files."""
         return self._transport.get(f"{self._path}{route('trials', number)}", TrialDetail)
 
     def telemetry(self, number: int) -> Telemetry:
-        """How a trial's training went inside, as its watch stored it last. Raises NotFound: it was not watched."""
+        """Return a trial's latest training telemetry. Raises NotFound when the trial has none."""
         return self._transport.get(route("trials", self.trial(number).id, "telemetry"), Telemetry)
 
     def best(self) -> TrialView | None:
-        """The best trial so far; None before the first value, and where there are several objectives: see `front`."""
+        """Return the best trial so far; None before the first value and with several objectives (see `front`)."""
         return self.view().best
 
     def findings(self, *, timeout_s: float = 120.0) -> StudyFindings:
-        """What its trials show: findings, which parameters matter, and what the trials to come would gain.
+        """Return the study's findings, the importance of its parameters, and the expected gain of further trials.
 
-        It takes the master a second or more. After `timeout_s` you get what is known by then, with `renewing` set.
+        The master needs a second or more. After `timeout_s` the call returns the last known findings, with `renewing`
+        set.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -98,7 +99,7 @@ class Study:
                 return found
 
     def look(self) -> StudyLook:
-        """Samples of the probe set across the best trials: where they differ, and where all are wrong.
+        """Return samples of the probe set on which the best trials' models disagree or are all wrong.
 
         Raises:
             NotFound: no complete trial has stored predictions.
@@ -106,11 +107,11 @@ class Study:
         return self._transport.get(f"{self._path}/look", StudyLook)
 
     def look_at(self, number: int) -> TrialLook:
-        """What a trial's model is right and wrong about; raises NotFound when it has stored no predictions."""
+        """Return samples that a trial's model predicts best and worst. Raises NotFound without stored predictions."""
         return self._transport.get(route("trials", self.trial(number).id, "look"), TrialLook)
 
     def label_errors(self, *, count: int = 50) -> LabelLook:
-        """Samples whose labels may be wrong, by what trials say that were not trained on them.
+        """Return samples with suspicious labels, by the predictions of trials that were not trained on them.
 
         Raises:
             NotFound: no complete trial has stored predictions.
@@ -118,13 +119,13 @@ class Study:
         return self._transport.get(f"{self._path}/labels", LabelLook, query={"count": count})
 
     def trial_findings(self, number: int) -> TrialFindings:
-        """What the curves of one trial show: whether it diverged, overfits, was too short, and what to do."""
+        """Return the findings on one trial's curves, such as divergence, overfitting or too few steps, and remedies."""
         return self._transport.get(route("trials", self.trial(number).id, "findings"), TrialFindings)
 
     def front(self) -> list[TrialView]:
-        """With several objectives: the trials that no other one betters in all of them, and that break no outcome.
+        """Return the Pareto front of a study with several objectives, without trials that violate an outcome.
 
-        The best in the first objective come first; `values` of each has all of its values.
+        The trials are ordered by the first objective, the best first; `values` has a trial's value of each objective.
 
         Raises:
             Conflict: the study has one objective.
@@ -132,7 +133,7 @@ class Study:
         return self._all("front", Page[TrialView])
 
     def configurations(self) -> list[ConfigurationView]:
-        """With folds: each configuration with its folds and the mean over them, the best of the complete ones first.
+        """Return each configuration of a study with folds, with its folds and their mean; the best complete one first.
 
         Raises:
             Conflict: the study has no folds.
@@ -140,26 +141,26 @@ class Study:
         return self._all("configurations", Page[ConfigurationView])
 
     def add(self, **params: JsonValue) -> TrialView:
-        """Queue a configuration by hand, such as `study.add(lr=0.1)`; it runs before what the sampler proposes.
+        """Queue a configuration of your own, such as `study.add(lr=0.1)`; it runs before the sampler's proposals.
 
         Raises:
-            InvalidInput: it is not in the space.
-            DuplicateConfiguration: the study has it.
+            InvalidInput: the configuration is not in the space.
+            DuplicateConfiguration: the study already has the configuration.
             BudgetTaken: the budget has no trial left.
         """
         body = EnqueueRequest(params=[params])
         return self._transport.post(f"{self._path}/trials", body, answer=list[TrialView])[0]
 
     def pause(self) -> StudyDetail:
-        """Start no more trials; those that run go on."""
+        """Start no more trials; running trials continue."""
         return self._patch(StudyPatch(state="paused"))
 
     def resume(self, *, anyway: bool = False) -> StudyDetail:
-        """Go on after `pause`. A study that its preflight has blocked is looked at once more, or goes on `anyway`."""
+        """Continue after `pause`. For a blocked study, repeat the preflight, or with `anyway` run without it."""
         return self._patch(StudyPatch(state="running", anyway=anyway))
 
     def stop(self) -> StudyDetail:
-        """End the study now; waiting trials are cancelled, those that run are told to stop."""
+        """End the study now: cancel waiting trials and stop running ones."""
         return self._patch(StudyPatch(state="stopped"))
 
     def edit(
@@ -170,14 +171,14 @@ class Study:
         priority: int | None = None,
         space: Mapping[str, JsonValue] | None = None,
     ) -> StudyDetail:
-        """Change the budget, the priority or the space; what is not given stays.
+        """Change the budget, the priority or the space; arguments left out change nothing.
 
-        `space` has the parameters that change, as a study's file has them: `{"lr": {"log": [1e-5, 1.0]}}`. Finished
-        trials stay; those outside the new space are no evidence for samplers any more.
+        `space` has the changed parameters in the syntax of a study's file: `{"lr": {"log": [1e-5, 1.0]}}`. Finished
+        trials stay, but samplers ignore those outside the new space.
 
         Raises:
-            InvalidInput: the study has no such parameter, or none can be like this.
-            Conflict: trials run outside the new space.
+            InvalidInput: the study has no such parameter, or the new parameter is invalid.
+            Conflict: trials outside the new space are running.
         """
         changes: dict[str, object] = {}
         if trials is not None or hours is not None:
@@ -192,7 +193,7 @@ class Study:
         return self._patch(StudyPatch.parse(changes))
 
     def retry(self, *failures: Failure | str) -> list[int]:
-        """Run failed trials again: all of them, or those with one of these failures; gives their numbers."""
+        """Run failed trials again, all or only those with one of these failures; return their numbers."""
         chosen = [Failure(failure) for failure in failures] or None
         return self._transport.post(f"{self._path}/retry", RetryRequest(failures=chosen), answer=RetryResponse).numbers
 
@@ -206,8 +207,8 @@ class Study:
         """Wait until the study is over; see `is_over`.
 
         Args:
-            progress: called with every look at the study, about once a second.
-            timeout_s: how long to wait at most.
+            progress: called with the study's current view, about once a second.
+            timeout_s: the longest wait.
 
         Raises:
             TimeoutError: the study is not over in time.
@@ -226,7 +227,7 @@ class Study:
             poll_s = min(poll_s * 1.5, MAX_POLL_S)
 
     def download_best(self, folder: Path | str) -> list[Path]:
-        """Fetch the files of the best trial (its model; no checkpoints and logs) into a folder.
+        """Download the best trial's files (its model, without checkpoints and logs) into a folder.
 
         Raises:
             NotFound: no trial has a value, or the best one has no files.
@@ -237,13 +238,13 @@ class Study:
         return self.download(view.best.number, folder)
 
     def download(self, number: int, folder: Path | str) -> list[Path]:
-        """The same for any trial."""
+        """Download a trial's files, as `download_best` does. Raises NotFound when it has none."""
         trial = self.trial(number)
         wanted = [artifact for artifact in trial.artifacts if not artifact.name.startswith(RUN_FILE_PREFIXES)]
         if not wanted:
             raise NotFound(
                 f"Trial {number} of {self.name} has no files.",
-                hint="A function keeps them with trial.save(name, path), or with trial.epochs(model=...).",
+                hint="A function stores files with trial.save(name, path), or with trial.epochs(model=...).",
             )
         paths = [Path(folder) / artifact.name for artifact in wanted]
         for artifact, path in zip(wanted, paths, strict=True):
@@ -251,7 +252,7 @@ class Study:
         return paths
 
     def fetch(self, trial: TrialDetail, name: str, *, to: Path) -> None:
-        """Fetch one file of a trial, with its hash checked. Raises NotFound when the trial has none of the name."""
+        """Download one file of a trial and check its hash. Raises NotFound when the trial has no file of this name."""
         artifact = next((one for one in trial.artifacts if one.name == name), None)
         if artifact is None:
             known = ", ".join(one.name for one in trial.artifacts) or "none"
@@ -259,14 +260,14 @@ class Study:
         download(self._transport, artifact, to, trial_id=trial.id)
 
     def events(self, after: int = 0) -> Iterator[Event]:
-        """What happens in the study, from the beginning or behind an event's id, for as long as you read."""
+        """Yield the study's events after the event id `after` (0: all events) without end."""
         return follow(self._transport, self.name, after=after)
 
     @contextmanager
     def claim(self, worker: str | None = None, *, wait_s: float = MAX_WAIT_S) -> Iterator[ClaimedTrial | None]:
-        """Take one trial for the length of a `with` block; None when nothing came up within `wait_s` (at most 25 s).
+        """Claim one trial for a `with` block; None when no trial is available within `wait_s` (at most 25 s).
 
-        See ClaimedTrial for what the end of the block does.
+        ClaimedTrial documents the end of the block.
         """
         trial = claim_trial(self._transport, claim_request(self.view().spec, worker=worker, wait_s=wait_s))
         if trial is None:
@@ -276,7 +277,7 @@ class Study:
             yield trial
 
     def claims(self, worker: str | None = None) -> Iterator[ClaimedTrial]:
-        """One trial after the other until the study is over, each one for a `with` block of its own.
+        """Claim one trial after the other until the study is over, each for a `with` block of its own.
 
         for trial in study.claims():
             with trial:
@@ -288,7 +289,7 @@ class Study:
                 yield trial
 
     def _all(self, part: str, kind: type[Page[T]]) -> list[T]:
-        """All pages of a list."""
+        """Return the items of all pages of a list."""
         found: list[T] = []
         cursor: str | None = None
         while True:
@@ -303,27 +304,25 @@ class Study:
 
 
 def is_over(view: StudyDetail) -> bool:
-    """Whether nothing more happens by itself: complete, stopped, blocked, or paused by the master for a reason that it
-    tells.
-    """
+    """Return True when the study does not continue by itself: complete, stopped, blocked, or paused by the master."""
     return view.state in STUDY_OVER | {StudyState.BLOCKED} or (view.state is StudyState.PAUSED and bool(view.message))
 
 
 def has_result(view: StudyView) -> bool:
-    """Whether a trial has a value; with several objectives, whether one is complete."""
+    """Return True when a trial has a value or, with several objectives, when a trial is complete."""
     return bool(view.trials.get(TrialState.COMPLETE)) if view.objectives else view.best is not None
 
 
 def no_best_error(view: StudyDetail) -> NotFound:
-    """Why a study has no best trial, and what to do about it."""
+    """Return the error that explains why a study has no best trial, with a hint."""
     name, failed = view.name, view.trials.get(TrialState.FAILED, 0)
     if view.objectives:
-        hint = f"See the trials that no other one betters: tunefleet front {name}"
-        return NotFound(f"No trial of {name} is the best: it has several objectives.", hint=hint)
+        hint = f"See the Pareto front, the trials that no other trial beats in every objective: tunefleet front {name}"
+        return NotFound(f"{name} has several objectives, so no single trial is the best.", hint=hint)
     if not is_over(view):
         if view.unclaimed:
             return NotFound(f"No trial of {name} has a value yet: no worker takes its trials.", hint=view.unclaimed)
-        return NotFound(f"No trial of {name} has a value yet.", hint=f"See how it goes: tunefleet watch {name}")
+        return NotFound(f"No trial of {name} has a value yet.", hint=f"See its progress: tunefleet watch {name}")
     if failed:
         hint = f"See why: tunefleet trials {name} --state failed. Run them again: tunefleet retry {name} --failed"
         return NotFound(f"No trial of {name} has a value: {failed} failed, and the study is {view.state}.", hint=hint)

@@ -1,4 +1,4 @@
-"""A study's file, YAML or JSON, as a StudySpec."""
+"""Study files in YAML or JSON, parsed into a StudySpec."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ from tunefleet.study.spec import BUNDLE_PREFIX, Preflight, StudySpec
 from tunefleet.study.yaml import Place, load
 
 MAX_FILE_BYTES = 1_000_000
-_HINT = "`tunefleet check FILE` tells all that it finds; docs and examples show every key."
+_HINT = "`tunefleet check FILE` lists every problem; docs/study.md describes every key."
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """A study, and where in its file everything stands."""
+    """A study, with the line of each key in its file."""
 
     path: Path
     spec: StudySpec
     lines: Mapping[Place, int]
 
     def with_lines(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Problems of the study with file and line before their fields."""
+        """Return the problems with file and line before their fields."""
         return [_with_line(problem, self.path, self.lines) for problem in problems]
 
 
 def read_study(path: Path | str) -> StudyFile:
-    """Read a study from a `.yaml`, `.yml` or `.json` file; a relative `code` is taken from the file's folder.
+    """Read a study from a `.yaml`, `.yml` or `.json` file; a relative `code` is relative to the file's folder.
 
     Raises:
-        InvalidInput: the file is not there, does not parse, or breaks rules; each problem names file, line and field.
+        InvalidInput: the file does not exist, does not parse, or breaks a rule; each problem names file, line and
+            field.
     """
     file = Path(path)
     data, lines = _parsed(file, _text(file))
@@ -55,16 +56,16 @@ def read_study(path: Path | str) -> StudyFile:
 
 
 def load_study(path: Path | str) -> StudySpec:
-    """The study of a file, as `read_study` reads it."""
+    """Return the spec of a study file. Raises what `read_study` raises."""
     return read_study(path).spec
 
 
 def load_checked_study(path: Path | str) -> StudySpec:
-    """The study of a file that can be submitted as it stands.
+    """Return the spec of a study file that passes every check before submission.
 
     Raises:
-        InvalidInput: as `read_study`, and where the study, its function or its folder of code breaks a rule.
-        NotAvailableYet: it uses what this version cannot run.
+        InvalidInput: as `read_study`; also when the study, its function or its code folder breaks a rule.
+        NotAvailableYet: the study uses a feature that this version does not have.
     """
     file = read_study(path)
     try:
@@ -75,14 +76,14 @@ def load_checked_study(path: Path | str) -> StudySpec:
 
 
 def refuse_invalid_study(spec: StudySpec) -> None:
-    """Raise what `ready_study` does for a study that came from no file."""
+    """Check a study without a file, and raise what `load_checked_study` raises."""
     review(spec).refuse()
     if problems := code_problems(spec):
         raise InvalidInput(problems)
 
 
 def with_code(spec: StudySpec, convert: Callable[[str], str]) -> StudySpec:
-    """The spec with `run.code` replaced by what `convert` makes of it; the same spec when its code is no folder."""
+    """Return the spec with `run.code` replaced by `convert(code)`; the same spec when its code is not a folder."""
     code = getattr(spec.run, "code", None)
     if code is None or code.startswith(BUNDLE_PREFIX):
         return spec
@@ -90,10 +91,10 @@ def with_code(spec: StudySpec, convert: Callable[[str], str]) -> StudySpec:
 
 
 def with_preflight(spec: StudySpec, wanted: bool | None) -> StudySpec:
-    """The spec with a preflight or without one, with its own settings where it has some; None: as it is.
+    """Return the spec with a preflight (its own settings, or else the defaults) or without one; None: unchanged.
 
     Raises:
-        InvalidInput: it cannot have one.
+        InvalidInput: the study cannot have a preflight.
     """
     if wanted is None or wanted == (spec.preflight is not None):
         return spec
@@ -105,7 +106,7 @@ def with_preflight(spec: StudySpec, wanted: bool | None) -> StudySpec:
 def _text(file: Path) -> str:
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput([Problem(str(file), f"a study's file has at most {MAX_FILE_BYTES:,} bytes")])
+            raise InvalidInput([Problem(str(file), f"a study file has at most {MAX_FILE_BYTES:,} bytes")])
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -120,9 +121,9 @@ def _parsed(file: Path, text: str) -> tuple[Any, Mapping[Place, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{file}:{mark.line + 1}" if mark else str(file)
-        raise InvalidInput([Problem(place, error.problem or error.context or "is no YAML")]) from error
+        raise InvalidInput([Problem(place, error.problem or error.context or "is not valid YAML")]) from error
     except json.JSONDecodeError as error:
-        raise InvalidInput([Problem(f"{file}:{error.lineno}", f"is no JSON: {error.msg.lower()}")]) from error
+        raise InvalidInput([Problem(f"{file}:{error.lineno}", f"is not valid JSON: {error.msg.lower()}")]) from error
     except RecursionError as error:
         raise InvalidInput([Problem(str(file), "is nested too deeply")]) from error
     except (yaml.YAMLError, ValueError) as error:
@@ -133,17 +134,17 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for key, value in pairs:
         if key in data:
-            raise ValueError(f"the key {key!r} stands twice")
+            raise ValueError(f"the key {key!r} occurs twice")
         data[key] = value
     return data
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _with_line(problem: Problem, file: Path, lines: Mapping[Place, int]) -> Problem:
-    """The problem with file and line before its field: those of the nearest place that stands in the file."""
+    """Return the problem with file and line before its field; the line is that of the nearest key in the file."""
     place = tuple(problem.field.split(".")) if problem.field else ()
     while place and place not in lines:
         place = place[:-1]

@@ -1,9 +1,8 @@
-"""The one way to the master: HTTP requests with one layer of retries. No other module imports httpx.
+"""HTTP requests to the master, with one layer of retries. No other module imports httpx.
 
-Every call of the protocol is harmless when it is repeated, so that all of them may be retried: a lost connection, a
-timeout, 429, 502, 503 and 504 are tried again, with full jitter and never before `Retry-After`. Another fault of a
-server (500) is tried again a few times, since a master that works may stand behind the same address; everything else is
-an answer.
+Every call of the protocol is idempotent, so all calls may be retried. The transport retries lost connections,
+timeouts, and the statuses 429, 502, 503 and 504, with full jitter and never before `Retry-After`. It retries other
+server errors (500) a few times, because another master may answer at the same address. It raises all other errors.
 """
 
 from __future__ import annotations
@@ -35,11 +34,9 @@ from tunefleet.protocol import API
 T = TypeVar("T")
 Query = Mapping[str, str | int | float | bool | None]
 
-CHUNK_BYTES = (
-    1 << 20
-)  # large enough that a fast network is not held up by Python, small enough for a progress of seconds on a slow one
+CHUNK_BYTES = 1 << 20  # large enough that Python does not slow down a fast network; a slow one sends it within seconds
 CONNECT_S = 10.0
-MAX_FAULT_TRIES = 5  # with the waits between them some seconds, in which a balancer finds a master that works
+MAX_FAULT_TRIES = 5  # takes some seconds with the waits, in which a load balancer finds a healthy master
 _RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,7 +44,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request; a `content` that is an iterator serves one try."""
+    """One request; an iterator as `content` serves one attempt only."""
 
     method: str
     path: str
@@ -58,7 +55,7 @@ class Call:
 
 
 class _Retryable(Exception):
-    """A try failed in a way that another one may mend; `error` is what to raise when there is none."""
+    """An attempt failed in a way that a retry may fix; `error` is raised when no retry is left."""
 
     def __init__(self, error: TunefleetError, *, retry_after_s: float | None = None, is_fault: bool = False) -> None:
         super().__init__(str(error))
@@ -68,18 +65,18 @@ class _Retryable(Exception):
 
 
 class Transport:
-    """Requests to one master; may be used by many threads at once.
+    """Requests to one master; many threads may use it at once.
 
     Args:
-        url: where the master is, such as `http://127.0.0.1:8765`.
+        url: the master's address, such as `http://127.0.0.1:8765`.
         token: sent as a bearer token.
-        timeout_s: how long one try may stay without a byte from the master.
-        retry_for_s: how long a call is tried again after its first failure; None: until `stop` is set; 0: not at all.
-        stop: ends all waiting between tries when it is set; calls in hand then raise what they met last.
-        wire: stands in for the network (`httpx.MockTransport`).
+        timeout_s: the time limit for one attempt to receive a byte from the master.
+        retry_for_s: how long a call is retried after its first failure; None: until `stop` is set; 0: no retries.
+        stop: an event that ends the waits between attempts; running calls then raise their last error.
+        wire: replaces the network (`httpx.MockTransport`).
 
-    Raises InvalidInput when the URL is none. Every call raises the errors of `tunefleet.errors`: MasterUnreachable when
-    there is no answer after the retries, and otherwise what the master's problem document says.
+    Raises InvalidInput when the URL is invalid. Every call raises the errors of `tunefleet.errors`: MasterUnreachable
+    without an answer after the retries, and otherwise the error of the master's problem document.
     """
 
     def __init__(
@@ -105,30 +102,30 @@ class Transport:
             base_url=self.url + API,
             headers=headers,
             transport=wire,
-            # Reading the system's certificates takes longer than a whole request; without TLS nobody needs them.
+            # Reading the system's certificates takes longer than a whole request, and only TLS needs them.
             verify=self.url.startswith("https:"),
-            # A proxy of the environment cannot reach this machine's own loopback address.
+            # A proxy from the environment cannot reach this machine's loopback address.
             trust_env=urlsplit(self.url).hostname not in _LOOPBACK,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
     def with_retry_time(self, retry_for_s: float | None) -> Self:
-        """The same connections, with calls that are tried again for another time; closing one closes both."""
+        """Return a transport with the same connections and another `retry_for_s`; closing one closes both."""
         other = copy.copy(self)
         other._retry_for_s = retry_for_s
         return other
 
     def with_max_wait(self, max_wait_s: float) -> Self:
-        """The same connections, with waits between two tries that are no longer than this.
+        """Return a transport with the same connections and waits of at most `max_wait_s` between two attempts.
 
-        Whoever waits for longer than a lease may find that a claim whose answer was lost has been given to another.
+        A wait longer than a lease can lose a claim: when its answer is lost, another worker gets the trial.
         """
         other = copy.copy(self)
         other._max_wait_s = max_wait_s
         return other
 
     def with_journal(self, journal: Journal) -> Self:
-        """The same connections, with every acknowledged write in this journal."""
+        """Return a transport with the same connections that records every acknowledged write in `journal`."""
         other = copy.copy(self)
         other._journal = journal
         return other
@@ -138,7 +135,7 @@ class Transport:
         self._client.close()
 
     def __enter__(self) -> Self:
-        """The transport itself; the block's end closes it."""
+        """Return the transport; the end of the block closes it."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,19 +143,19 @@ class Transport:
         self.close()
 
     def get(self, path: str, answer: type[T], *, query: Query | None = None) -> T:
-        """Read something; keys of the query that are None are left out."""
+        """Send a GET request without the query's keys that are None."""
         return self._answer(Call("GET", path, query=query or {}), answer)
 
     def post(self, path: str, body: Model, *, answer: type[T], timeout_s: float | None = None) -> T:
-        """Post a message; `timeout_s` is for this call only (a long poll needs more than its wait)."""
+        """Post a message; `timeout_s` applies to this call only (a long poll needs more than its wait)."""
         return self._answer(_call_with_body("POST", path, body, timeout_s), answer)
 
     def patch(self, path: str, body: Model, *, answer: type[T]) -> T:
-        """Change something; fields that were not set in the body are not sent."""
+        """Send a PATCH request without the body's unset fields."""
         return self._answer(_call_with_body("PATCH", path, body), answer)
 
     def delete(self, path: str) -> None:
-        """Delete something; that it is not there at a second try means that the first one's answer was lost."""
+        """Send a DELETE request; NotFound in a retry means success, because the first answer was lost."""
         call, is_repeat = Call("DELETE", path), False
 
         def remove() -> None:
@@ -176,9 +173,9 @@ class Transport:
         self._retry(remove)
 
     def put_file(self, path: str, file: Path, *, answer: type[T], query: Query | None = None) -> T:
-        """Upload a file in pieces of CHUNK_BYTES; after a cut it goes on behind the last byte that the master holds.
+        """Upload a file in chunks of CHUNK_BYTES; after a disconnect, resume after the last byte that the master has.
 
-        Raises FileNotFoundError when there is no file.
+        Raises FileNotFoundError when the file does not exist.
         """
         size_bytes = file.stat().st_size
         policy = self._retry_policy()
@@ -201,11 +198,11 @@ class Transport:
         return parse_response(self._retry(upload, policy).content, answer, url=self.url)
 
     def download(self, path: str, to: Path, *, sha256: str | None = None) -> None:
-        """Fetch a file; `to` appears when it is whole and has the hash. Goes on behind the last byte after a cut.
+        """Download a file; `to` appears once it is complete and has the hash. A disconnect resumes after the last byte.
 
         Raises:
-            MasterUnreachable: also when what arrived has another hash.
-            OSError: the folder cannot be written.
+            MasterUnreachable: also when the received file has another hash.
+            OSError: the folder is not writable.
         """
         to.parent.mkdir(parents=True, exist_ok=True)
         part = to.with_name(f".{to.name}.{os.getpid()}-{threading.get_ident()}.part")
@@ -216,7 +213,7 @@ class Transport:
                 out.seek(0)
                 if sha256 is not None and hashlib.file_digest(out, "sha256").hexdigest() != sha256:
                     raise MasterUnreachable(
-                        f"{self.url}{API}{path} arrived with another hash than the master keeps.", hint="Try again."
+                        f"{self.url}{API}{path} arrived with a hash that differs from the master's.", hint="Try again."
                     )
             part.replace(to)
         finally:
@@ -226,7 +223,7 @@ class Transport:
     def lines(
         self, path: str, *, query: Query | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[Iterator[str]]:
-        """The lines of a stream (server-sent events) as they come; connecting is retried, a cut ends the stream."""
+        """Yield the lines of a stream of server-sent events; connecting is retried, a disconnect ends the stream."""
         call = Call("GET", path, query or {}, {"Accept": "text/event-stream", **(headers or {})})
         response = self._retry(lambda: self._try(call, stream=True))
         try:
@@ -235,7 +232,7 @@ class Transport:
             response.close()
 
     def wait(self, wait_s: float) -> bool:
-        """Wait; True when `stop` ended it."""
+        """Wait; return True when `stop` is set."""
         return self._stop.wait(wait_s)
 
     def _answer(self, call: Call, answer: type[T]) -> T:
@@ -245,7 +242,7 @@ class Transport:
         return RetryPolicy(self._retry_for_s, max_wait_s=self._max_wait_s)
 
     def _retry(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
-        """Run `attempt` until it returns, raises another error than _Retryable, or the policy is at its end."""
+        """Run `attempt` until it returns, raises an error other than _Retryable, or the policy gives up."""
         policy = policy or self._retry_policy()
         while True:
             try:
@@ -257,7 +254,7 @@ class Transport:
                     raise failed.error from failed.__cause__
 
     def _try(self, call: Call, *, stream: bool = False) -> httpx.Response:
-        """Send once. Raises _Retryable when another try may help, one of our errors when the master refuses."""
+        """Send once. Raises _Retryable when a retry may help, or the error of the master's problem document."""
         request = self._client.build_request(
             call.method,
             call.path,
@@ -284,14 +281,14 @@ class Transport:
         raise error
 
     def _add_to_journal(self, call: Call, answer: bytes | None, *, took_s: float = 0.0) -> None:
-        """Write an acknowledged call to the journal, if there is one and the call writes."""
+        """Record an acknowledged call that writes, when there is a journal."""
         if self._journal is not None and call.method not in _SAFE_METHODS:
             sent = call.content if isinstance(call.content, bytes) else None
             self._journal.append(call.method, call.path, query=call.query, bodies=(sent, answer), took_s=took_s)
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Turn what httpx raises into _Retryable or, where no retry can help, into MasterUnreachable."""
+        """Translate errors of httpx into _Retryable or, where no retry can help, into MasterUnreachable."""
         try:
             yield
         except httpx.RequestError as error:
@@ -303,7 +300,7 @@ class Transport:
             raise _Retryable(unreachable) from error
 
     def _stored_bytes(self, path: str, query: Query | None) -> int:
-        """How many bytes of an upload the master holds."""
+        """Return the number of bytes of an upload that the master has."""
         try:
             response = self._try(Call("HEAD", path, query or {}))
         except (NotFound, MasterUnreachable):
@@ -312,7 +309,7 @@ class Transport:
         return int(text) if text.isdecimal() else 0
 
     def _fetch(self, path: str, out: BinaryIO, policy: RetryPolicy) -> None:
-        """Append to `out` what it lacks."""
+        """Append the missing bytes to `out`."""
         have_bytes = out.seek(0, os.SEEK_END)
         headers = {"Accept": "*/*", "Accept-Encoding": "identity"} | (
             {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
@@ -322,13 +319,13 @@ class Transport:
             if have_bytes and response.status_code != httpx.codes.PARTIAL_CONTENT:
                 out.seek(0)
                 out.truncate()
-            for chunk in response.iter_raw():  # as it arrives: pieces of a fixed size would lose the last one at a cut
+            for chunk in response.iter_raw():  # raw: with a fixed chunk size, a disconnect would lose the last part
                 out.write(chunk)
                 policy.reset()
 
 
 def route(*parts: str | int) -> str:
-    """The path of these parts, each one quoted: `route("studies", "digits", "trials")` is `/studies/digits/trials`."""
+    """Return the path of quoted parts: `route("studies", "digits", "trials")` is `/studies/digits/trials`."""
     return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
@@ -344,7 +341,7 @@ def _validated_url(url: str) -> str:
 
 
 def _call_with_body(method: str, path: str, body: Model, timeout_s: float | None = None) -> Call:
-    """Only what was set is sent: a message without the newest optional fields is one that an older master knows."""
+    """Return a call that sends the body's set fields only, so that older masters need not know the newest fields."""
     content = body.model_dump_json(by_alias=True, exclude_unset=True).encode()
     return Call(method, path, headers={"Content-Type": "application/json"}, content=content, timeout_s=timeout_s)
 
@@ -371,7 +368,7 @@ def _lines_until_disconnect(response: httpx.Response) -> Iterator[str]:
 
 
 def _retry_after_seconds(retry_after: str | None) -> float | None:
-    """A `Retry-After` in seconds; a date counts against the answer's arrival, which is good to a second."""
+    """Return a `Retry-After` in seconds; a date counts from now, which is precise to a second."""
     if retry_after is None:
         return None
     with contextlib.suppress(ValueError):
@@ -382,16 +379,16 @@ def _retry_after_seconds(retry_after: str | None) -> float | None:
 
 
 def _reason(error: httpx.RequestError) -> str:
-    """Why a request failed, in words."""
+    """Describe why a request failed."""
     text = str(error)
     if isinstance(error, httpx.ConnectTimeout):
-        return "the connection was not made in time"
+        return "the connection timed out"
     if isinstance(error, httpx.TimeoutException):
-        return "it took the connection and then did not answer in time"
+        return "it accepted the connection but did not answer in time"
     if "refused" in text:
         return "the connection was refused, so nothing listens there"
     if "Name or service not known" in text or "name resolution" in text or "nodename nor servname" in text:
-        return "there is no host of this name"
+        return "there is no host with this name"
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
-        return f"the connection was cut ({text or type(error).__name__})"
+        return f"the connection was lost ({text or type(error).__name__})"
     return text or type(error).__name__

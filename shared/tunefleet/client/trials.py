@@ -1,4 +1,4 @@
-"""The trials of a study as a sequence that fetches its pages when they are asked for."""
+"""The trials of a study as a sequence that fetches its pages on demand."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tunefleet.protocol import Page, TrialState, TrialView
 if TYPE_CHECKING:
     import pandas
 
-PAGE_SIZE = 500  # few requests for a large study, and each one is quick
+PAGE_SIZE = 500  # few requests for a large study, and each request is fast
 
 
 class Trials(Sequence[TrialView]):
-    """A study's trials in an order of your choice; each page is as new as the moment that it was fetched.
+    """A study's trials in a chosen order; each page shows the trials at the time of its request.
 
     Args:
-        transport: the way to the master.
+        transport: the connection to the master.
         study: the study's name.
         state: only trials in this state.
-        sort: `number`, `value`, `duration`, `state` or a parameter's name; with a `-` before it, the largest first.
+        sort: `number`, `value`, `duration`, `state` or a parameter's name; a leading `-` puts the largest first.
             Trials without a value come last.
-        limit: at most so many.
+        limit: the largest number of trials.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Trials(Sequence[TrialView]):
 
     @property
     def total(self) -> int:
-        """How many trials there are, whatever the limit."""
+        """The number of trials, without the limit."""
         if self._total is None:
             self._fetch()
         return len(self._items) if self._cursor is None else self._total or 0
 
     def __len__(self) -> int:
-        """How many trials the sequence has."""
+        """Return the number of trials in the sequence."""
         return self.total if self._limit is None else min(self.total, self._limit)
 
     @overload
@@ -64,7 +64,7 @@ class Trials(Sequence[TrialView]):
     @overload
     def __getitem__(self, index: slice) -> list[TrialView]: ...
     def __getitem__(self, index: int | slice) -> TrialView | list[TrialView]:
-        """A trial by its place in the order, or a list of them."""
+        """Return the trial at an index, or the list of trials of a slice."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = index + len(self) if index < 0 else index
@@ -73,18 +73,18 @@ class Trials(Sequence[TrialView]):
         return self._items[at]
 
     def __iter__(self) -> Iterator[TrialView]:
-        """All trials; pages are fetched on the way."""
+        """Yield all trials; fetch their pages on demand."""
         at = 0
         while self._has_index(at):
             yield self._items[at]
             at += 1
 
     def __repr__(self) -> str:
-        """How many there are."""
+        """Return a text with the number of trials."""
         return f"<{len(self)} trials>"
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row for each trial: number, state, value, `params.…`, `metrics.…`, and how it ran.
+        """Return one row for each trial: number, state, value, `params.…`, `metrics.…`, and facts about its run.
 
         Raises:
             TunefleetError: pandas is not installed.
@@ -99,7 +99,7 @@ class Trials(Sequence[TrialView]):
         return pandas.DataFrame(rows, columns=columns_of(rows))
 
     def _has_index(self, at: int) -> bool:
-        """Fetch pages until the trial at this place is there; False when there is none."""
+        """Fetch pages up to this index; return False when there is no such trial."""
         if self._limit is not None and at >= self._limit:
             return False
         while at >= len(self._items) and (self._total is None or self._cursor is not None):
@@ -119,7 +119,7 @@ _PREFIXES = ("params.", "metrics.")
 
 
 def row_of(trial: TrialView) -> dict[str, Any]:
-    """A trial as one flat row."""
+    """Return a trial as one flat row."""
     run_s = (trial.finished_at - trial.started_at).total_seconds() if trial.finished_at and trial.started_at else None
     return {
         **{name: getattr(trial, name) for name in _FIRST_COLUMNS},
@@ -139,14 +139,14 @@ def row_of(trial: TrialView) -> dict[str, Any]:
 
 
 def columns_of(rows: list[dict[str, Any]]) -> list[str]:
-    """All columns of the rows: what a trial is first, then its parameters, its metrics, and how it ran."""
+    """Return all columns of the rows: the main facts first, then parameters, metrics, and facts about the run."""
     return sorted(
         dict.fromkeys(column for row in rows for column in row) or dict.fromkeys(_FIRST_COLUMNS), key=_column_rank
     )
 
 
 def _column_rank(column: str) -> int:
-    """Columns keep their order within: the plain ones, parameters, metrics, the rest."""
+    """Return the rank of a column's group; columns keep their order within a group."""
     if column in _FIRST_COLUMNS:
         return 0
     return next((i + 1 for i, group in enumerate(_PREFIXES) if column.startswith(group)), len(_PREFIXES) + 1)

@@ -29,10 +29,10 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} is no text; put it in quotes", problem_mark=key_node.start_mark
+                    problem=f"the key {key!r} is not a text; put it in quotes", problem_mark=key_node.start_mark
                 )
             if key in seen:
-                problem = f"the key {key!r} stands twice, first in line {seen[key]}"
+                problem = f"the key {key!r} occurs twice, first in line {seen[key]}"
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key_node.start_mark)
             seen[key] = key_node.start_mark.line + 1
         return super().construct_mapping(node, deep=deep)

@@ -113,8 +113,8 @@ def test_a_missing_key_is_told_without_a_line(tmp_path: Path) -> None:
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     text = SOUND.replace("steps: 3", "  lr: [1, 2]")
-    assert message_of(tmp_path, text) == "study.yaml:6: the key 'lr' stands twice, first in line 5"
-    assert "'name' stands twice" in message_of(tmp_path, '{"name": "a", "name": "b"}', "study.json")
+    assert message_of(tmp_path, text) == "study.yaml:6: the key 'lr' occurs twice, first in line 5"
+    assert "'name' occurs twice" in message_of(tmp_path, '{"name": "a", "name": "b"}', "study.json")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         ("- a", "a study is a mapping"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("a: 1\n---\nb: 2", "document"),
-        ("1: x", "the key 1 is no text"),
+        ("1: x", "the key 1 is not a text"),
         ("[" * 5000, "nested too deeply"),
     ],
 )
@@ -136,8 +136,8 @@ def test_what_is_no_study_is_told_where(tmp_path: Path, text: str, expected: str
 
 
 def test_json_that_does_not_parse_names_its_line(tmp_path: Path) -> None:
-    assert message_of(tmp_path, '{\n"name": }', "study.json").startswith("study.json:2: is no JSON")
-    assert "NaN is no JSON number" in message_of(tmp_path, '{"steps": NaN}', "study.json")
+    assert message_of(tmp_path, '{\n"name": }', "study.json").startswith("study.json:2: is not valid JSON")
+    assert "NaN is not a JSON number" in message_of(tmp_path, '{"steps": NaN}', "study.json")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
