@@ -68,7 +68,7 @@ def is_here(name: str) -> bool:
     """Whether the contestant can compete: a peer's package is installed, or the sampler is one of ours."""
     if name in PEERS:
         return find_spec(MODULES[name.partition("-")[0]]) is not None
-    return name.partition("+")[0] in ("auto", *samplers.SAMPLERS)
+    return name.partition("+")[0] in ("auto", *samplers.names())
 
 
 def can_run(name: str, space: Space) -> bool:
@@ -85,7 +85,7 @@ def can_run(name: str, space: Space) -> bool:
 def check(name: str) -> None:
     """Raise InvalidInput when there is no such contestant."""
     sampler, _, pruner = name.partition("+")
-    known = [*PEERS, *samplers.SAMPLERS, "auto"]
+    known = [*PEERS, *samplers.names(), "auto"]
     if name not in PEERS and (sampler not in known or (pruner and pruner not in PRUNINGS)):
         rule = f"there is no such contestant{did_you_mean(name, known)}; a sampler of ours may have + and one of "
         raise InvalidInput([Problem("--contestants", rule + ", ".join(PRUNINGS), repr(name))])

@@ -58,7 +58,7 @@ def plan(master: Any) -> None:
         study = need.study
         history, saw = master.look(lambda uow, study=study: history_of(uow, study))
         suggested = registry.build("pbt", study.spec).suggest(study.position, need.n, history=history)
-        version = registry.SAMPLERS["pbt"].version
+        version = registry.sampler_class("pbt").version
         batch = Batch(study.position, study.version, suggested.found, suggested.is_last, "pbt", version, saw)
         master.call(planner.enqueue, study.id, batch)
 

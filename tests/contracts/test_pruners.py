@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.master.pruning.played import Curve, Event, Played, pruner_of, refolded
 
+from tunefleet.catalogue.pruners import PRUNERS
 from tunefleet_master.pruning.pruner import Action, Pruner, Standing
-from tunefleet_master.pruning.registry import PRUNERS
 from tunefleet_master.pruning.rungs import RungTable
 
 STEPS = 27

@@ -9,13 +9,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from tunefleet.catalogue.samplers import SAMPLERS
 from tunefleet.study.parameters import LogRange
 from tunefleet.study.space import Configuration, Space, configuration_hash
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.grid import GridSampler
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.random import RandomSampler
-from tunefleet_master.search.registry import SAMPLERS
+from tunefleet_master.search.registry import sampler_class
 from tunefleet_master.search.sampler import LearningSampler, Sampler
 from tunefleet_master.search.sobol import SobolSampler
 
@@ -32,7 +33,6 @@ MIXED: dict[str, Any] = {
     "width": {"choice": [16, 32], "when": "layers > 1"},
 }
 CONSTRAINTS = ("batch_size * lr <= 1", "layers != 2 or batch_size > 20")
-NUMBERS_ONLY = {"cmaes"}
 
 Outcomes = Callable[[Configuration], tuple[Outcome, float]]
 
@@ -49,7 +49,7 @@ def space_of(parameters: dict[str, Any], *constraints: str) -> Space:
 
 
 def parameters_for(kind: type[Sampler]) -> dict[str, Any]:
-    return NUMBERS if kind.name in NUMBERS_ONLY else MIXED
+    return MIXED if SAMPLERS[kind.name].takes_choices and SAMPLERS[kind.name].takes_conditions else NUMBERS
 
 
 def number(configuration: Configuration, name: str) -> float:
@@ -85,14 +85,14 @@ def end(history: History, trial: int, outcome: Outcome, value: float = math.nan)
     history.fold([Change(trial, outcome, values=values, steps=1)])
 
 
-@pytest.fixture(params=sorted(name for name, sampler in SAMPLERS.items() if not sampler.trains_population))
+@pytest.fixture(params=sorted(name for name, traits in SAMPLERS.items() if not traits.trains_population))
 def kind(request: pytest.FixtureRequest) -> type[Sampler]:
-    return SAMPLERS[request.param]
+    return sampler_class(request.param)
 
 
-@pytest.fixture(params=sorted(name for name, sampler in SAMPLERS.items() if issubclass(sampler, LearningSampler)))
+@pytest.fixture(params=sorted(name for name, traits in SAMPLERS.items() if traits.takes_warm_start))
 def learner(request: pytest.FixtureRequest) -> type[Sampler]:
-    return SAMPLERS[request.param]
+    return sampler_class(request.param)
 
 
 def test_whether_it_learns_is_said(kind: type[Sampler]) -> None:

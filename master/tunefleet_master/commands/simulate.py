@@ -7,22 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefleet.catalogue.pruners import NO_PRUNER, PRUNER_NAMES, keys_of
+from tunefleet.catalogue.samplers import AUTO
 from tunefleet.cli import output
 from tunefleet.client.study_file import read_study
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean
-from tunefleet.rules.pruning import READS
 from tunefleet.rules.review import review
 from tunefleet.study.durations import spoken
-from tunefleet.study.spec import Pruning, StudySpec
-from tunefleet_master.pruning.registry import PRUNERS
-from tunefleet_master.search.registry import POPULATIONS, SAMPLERS
+from tunefleet.study.spec import StudySpec
+from tunefleet_master.search import registry
 from tunefleet_master.simulation import comparison, exported
 from tunefleet_master.simulation.comparison import Finding
 from tunefleet_master.simulation.exported import Exported
-
-SIMULATED_SAMPLERS = ("auto", *SAMPLERS)
-SIMULATED_PRUNERS = ("none", *PRUNERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +54,15 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput([Problem(exported.FIELD, f"cannot be read: {error}")]) from error
     known = exported.read(text, spec)
-    for option, names, every in (("--sampler", samplers, SIMULATED_SAMPLERS), ("--pruner", pruners, SIMULATED_PRUNERS)):
+    for option, names, every in (
+        ("--sampler", samplers, (AUTO, *registry.names())),
+        ("--pruner", pruners, PRUNER_NAMES),
+    ):
         for name in names:
             _check(option, name, every)
     _refuse_populations(samplers or [spec.search.sampler])
     named = samplers or list(dict.fromkeys([spec.search.sampler, "random"]))
-    stopping = pruners or list(dict.fromkeys([spec.pruning.pruner, "none"]))
+    stopping = pruners or list(dict.fromkeys([spec.pruning.pruner, NO_PRUNER]))
     specs = [_variant(spec, sampler, pruner) for sampler in named for pruner in _usable(stopping, known, pruners)]
     n_rows = len(known.table.trainings)
     return Rehearsal(specs, known, min(spec.budget.trials or n_rows, n_rows))
@@ -104,20 +104,20 @@ def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> S
     """The pruners that the table can show; those that were asked for by name must be among them."""
     if known.has_curves:
         return stopping
-    if any(pruner != "none" for pruner in asked):
+    if any(pruner != NO_PRUNER for pruner in asked):
         rule = (
             "has no learning curves, on which a pruner decides; export them with "
             "`tunefleet export STUDY json --curves`, or leave --pruner out"
         )
         raise InvalidInput([Problem(exported.FIELD, rule)])
-    return ["none"]
+    return [NO_PRUNER]
 
 
 def _variant(spec: StudySpec, sampler: str, pruner: str) -> StudySpec:
     """The study with another sampler and pruner, as far as it says how that one works."""
     plain: dict[str, Any] = spec.to_json()
     written = spec.pruning.model_dump(exclude_unset=True)
-    pruning = {name: value for name, value in written.items() if name in READS[Pruning(pruner=pruner).pruner]}  # type: ignore[arg-type]
+    pruning = {name: value for name, value in written.items() if name in keys_of(pruner)}
     search = {"seed": spec.search.seed, "sampler": sampler}
     variant = StudySpec.parse({**plain, "search": search, "pruning": {**pruning, "pruner": pruner}})
     if problems := review(variant).problems:
@@ -127,7 +127,7 @@ def _variant(spec: StudySpec, sampler: str, pruner: str) -> StudySpec:
 
 def _refuse_populations(samplers: Sequence[str]) -> None:
     for name in samplers:
-        if name in POPULATIONS:
+        if name in registry.populations():
             rule = (
                 "is not simulated: its trials go on from each other's checkpoints, of which a table knows nothing; "
                 "name other samplers, such as --sampler tpe"

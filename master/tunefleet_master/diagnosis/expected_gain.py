@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tunefleet.catalogue.samplers import SAMPLERS
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, shown
@@ -34,7 +35,6 @@ MIN_TRIALS = 20  # ten gaps between the best values, and as many trials again be
 TAIL_SHARE, MIN_TAIL = 0.25, 10  # of the values, from which gaps are taken
 GAMMA_MEAN, MAX_GAMMA = 0.2, 2.0  # of the exponential prior; calibrated, see `worth`
 RECORDS_PRIOR = 0.5  # how many records the belief that a sampler is as good as random search weighs
-INDEPENDENT = frozenset({"random", "sobol", "grid"})  # samplers whose draws are no better at the end
 N_FUTURES = 4_000  # simulated ends of the study: quantiles are then known to a percent
 COVERAGE = 0.8
 
@@ -96,7 +96,8 @@ def expected_gain(history: History, spec: StudySpec, *, n_more: int | None = Non
     if n_more is None or n_more <= 0 or lacking(history, spec, n_more=n_more) is not None:
         return None
     values = _draws(history)
-    gains = _gains(values, n_more, learns=spec.search.sampler not in INDEPENDENT)
+    name = spec.search.sampler
+    gains = _gains(values, n_more, learns=name not in SAMPLERS or SAMPLERS[name].learns)
     sign = 1.0 if spec.objective.goal == "minimize" else -1.0
     gain, chance = float(gains.mean()), float((gains > 0).mean())
     low, high = _interval(gains)

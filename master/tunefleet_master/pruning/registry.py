@@ -1,30 +1,28 @@
-"""The pruners by name."""
+"""Pruners by name."""
 
 from __future__ import annotations
 
-from tunefleet.study.spec import StudySpec
-from tunefleet_master.pruning.asha import AshaPruner
-from tunefleet_master.pruning.hyperband import HyperbandPruner
-from tunefleet_master.pruning.median import MedianPruner
-from tunefleet_master.pruning.patience import PatiencePruner
-from tunefleet_master.pruning.percentile import PercentilePruner
-from tunefleet_master.pruning.pruner import Pruner
-from tunefleet_master.pruning.threshold import ThresholdPruner
+from functools import cache
 
-PRUNERS: dict[str, type[Pruner]] = {
-    pruner.name: pruner
-    for pruner in (AshaPruner, HyperbandPruner, MedianPruner, PatiencePruner, PercentilePruner, ThresholdPruner)
-}
+from tunefleet.catalogue.pruners import NO_PRUNER
+from tunefleet.study.spec import StudySpec
+from tunefleet_master.built_in import built_in_class
+from tunefleet_master.pruning.pruner import Pruner
+
+
+@cache
+def pruner_class(name: str) -> type[Pruner]:
+    """Return the class of a pruner; its module is imported at first use."""
+    return built_in_class(__package__, name, base=Pruner)  # type: ignore[type-abstract]
 
 
 def build(spec: StudySpec, *, steps: int | None = None) -> Pruner | None:
-    """The pruner of a study, None where it stops nothing early.
+    """Return the pruner of a study; None if it stops no trial early.
 
     Args:
-        spec: the study's; `tunefleet.rules.pruning.pruning_problems` has found nothing wrong with it.
-        steps: of the stage that the trials belong to; None: those of the study.
+        spec: `tunefleet.rules.pruning.pruning_problems` found no problem in it.
+        steps: those of the stage that the trials belong to; None: those of the study.
     """
-    if spec.pruning.pruner == "none":
+    if spec.pruning.pruner == NO_PRUNER:
         return None
-    sign = -1.0 if spec.objective.goal == "maximize" else 1.0
-    return PRUNERS[spec.pruning.pruner](spec.pruning, steps=steps or spec.steps, sign=sign)
+    return pruner_class(spec.pruning.pruner)(spec.pruning, steps=steps or spec.steps, sign=spec.objective.sign)

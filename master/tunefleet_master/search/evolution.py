@@ -1,4 +1,4 @@
-"""Aging evolution, and non-dominated sorting where there are several objectives."""
+"""Aging evolution, with non-dominated sorting for several objectives."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from tunefleet_master.search.observations import evidence
 from tunefleet_master.search.pareto import places
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 
-# Real et al. draw the whole first population at random. Of 60 evaluations that would be most: with tournaments among
-# the first 10, regret was .08 in the geometric mean over nine tasks, and .13 with 50 random ones first.
+# Real et al. draw the whole first population at random, which is most of 60 evaluations. With tournaments after 10
+# trials, the regret was .08 in the geometric mean over nine tasks; with 50 random trials first it was .13.
 N_STARTUP = 10
 
-# P and S, by how many trials have ended. The paper's, for 20,000, are 100 and 25; with half as many a search of few
-# hundred turns over often enough. Tournaments of 5 were worse than of 10 (.099 against .078), and of 20 no better.
+# P and S, by the number of trials that have ended. The paper's values, for 20,000 trials, are 100 and 25. Half the
+# population turns over often enough in a few hundred trials. Tournaments of 5 were worse than of 10 (.099 against
+# .078), and of 20 no better.
 LONG_SEARCH = 500
 SHORT_POPULATION, SHORT_TOURNAMENT = 50, 10
 LONG_POPULATION, LONG_TOURNAMENT = 100, 25
-FRONT_TOURNAMENT = 2  # with several objectives (NSGA-II's): more would favour the ends of the front
+FRONT_TOURNAMENT = 2  # for several objectives, as in NSGA-II: larger ones would favour the ends of the front
 
-STEP = 0.2  # standard deviation of a number's mutation, of its range; half of it was worse, 1.5 times as much no better
+STEP = 0.2  # standard deviation of a number's mutation, as a share of its range; .1 was worse, .3 no better
 
 
 @dataclass(frozen=True, slots=True)
 class _Population:
-    """Who may become a parent: points (p, d), the best first, and how many of them compete for it."""
+    """The candidate parents: points (p, d), the best first, and the number that compete in a tournament."""
 
     points: Points
     n_rivals: int
 
     def winner(self, generator: np.random.Generator) -> Points:
-        """The best of a few that are drawn with replacement."""
+        """Return the best of a few points drawn with replacement."""
         return np.asarray(self.points[generator.integers(len(self.points), size=self.n_rivals).min()])
 
 
 class EvolutionSampler(LearningSampler):
-    """Regularised evolution (Real et al. 2019, https://arxiv.org/abs/1802.01548, algorithm 1), without waiting.
+    """Regularised evolution (Real et al. 2019, https://arxiv.org/abs/1802.01548, algorithm 1), asynchronously.
 
-    The population is the last P trials with a result: the oldest die, not the worst, so that a lucky one does not stay
-    for ever. A child is the best of S drawn from it, with one parameter changed. Trials that could not be trained never
+    The population is the last P trials with a result. The oldest are removed, not the worst, so that one lucky result
+    does not stay for ever. A child is the best of S drawn trials, with one parameter changed. Infeasible trials never
     enter the population.
 
-    With several objectives the population is the best P of all trials, by their front and then by crowding, as in
-    NSGA-II (Deb et al. 2002, https://doi.org/10.1109/4235.996017): were the oldest to die here too, the front would.
+    With several objectives the population is the best P of all trials, by front and then by crowding distance, as in
+    NSGA-II (Deb et al. 2002, https://doi.org/10.1109/4235.996017): removing the oldest would lose the front.
     """
 
     name = "evolution"
-    takes_several = True
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         population = _population(history)
@@ -67,7 +67,7 @@ class EvolutionSampler(LearningSampler):
             yield point[0]
 
     def _child(self, population: _Population, position: int, history: History, proposed: Points) -> Points:
-        """(1, d): the first mutant of a tournament's winner that is new, or else the last."""
+        """Return the first mutant (1, d) of a tournament's winner that is new, or else the last."""
         generator = self.generator(position)
         for _ in range(MAX_REDRAWS):
             child = self.axes.canonical(self._mutant(population.winner(generator), generator)[None])
@@ -76,7 +76,7 @@ class EvolutionSampler(LearningSampler):
         return child
 
     def _mutant(self, parent: Points, generator: np.random.Generator) -> Points:
-        """The parent with another value on one axis; what this makes active is drawn anew."""
+        """Return the parent with another value on one axis; parameters that this activates are drawn at random."""
         is_active = ~np.isnan(parent)
         mutant = np.where(is_active, parent, generator.random(self.axes.d))
         axes = np.flatnonzero(is_active & ~self.axes.is_fixed)
@@ -86,7 +86,7 @@ class EvolutionSampler(LearningSampler):
         return mutant
 
     def _mutated(self, j: int, at: float, generator: np.random.Generator) -> float:
-        """Another coordinate on axis j: near the old one where the axis has an order, anywhere else on a choice."""
+        """Return another coordinate on axis j: near the old one on an ordered axis, any other one on a choice."""
         if self.axes.is_choice[j]:
             step = generator.integers(1, self.axes.n_levels[j]) / self.axes.n_levels[j]
             return float((at + step) % 1.0)
@@ -102,7 +102,7 @@ class EvolutionSampler(LearningSampler):
 
 
 def _reflected(coordinate: float) -> float:
-    """The coordinate, folded back into [0, 1] at its ends."""
+    """Reflect a coordinate into [0, 1]."""
     return 1 - abs(1 - coordinate % 2)
 
 
@@ -112,7 +112,7 @@ def _population(history: History) -> _Population:
     if history.values.shape[1] > 1:
         return _Population(_fittest(history, n), n_rivals=FRONT_TOURNAMENT)
     known = evidence(history)
-    # Of equal ones the youngest comes first, so that a search walks on over a plateau.
+    # Equal scores: the youngest first, so that the search moves across a plateau.
     youngest_first = slice(None, -n - 1, -1)
     points, scores = known.points[youngest_first], known.scores[youngest_first]
     n_rivals = SHORT_TOURNAMENT if is_short else LONG_TOURNAMENT
@@ -120,7 +120,7 @@ def _population(history: History) -> _Population:
 
 
 def _fittest(history: History, n: int) -> Points:
-    """The `n` best of all trials by their front, and within a front by how alone they are (Deb et al. 2002)."""
+    """Return the `n` best points of all trials, by front and then by crowding distance (Deb et al. 2002)."""
     trials = history.with_outcome(Outcome.COMPLETE)
     trials = trials[np.isfinite(history.values[trials]).all(axis=1)]
     return history.points[trials[np.argsort(places(history.values[trials], enough=n))[:n]]]

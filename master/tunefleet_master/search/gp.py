@@ -30,28 +30,28 @@ from tunefleet_master.search.pareto import front, places
 from tunefleet_master.search.sampler import LearningSampler
 
 N_STARTUP = 8  # results before the first fit
-MAX_POINTS = 300  # results that the process is made of
-MAX_FITTED = 150  # of which hyperparameters are fitted to so many
-MAX_PENDING = 100  # running trials that are taken into account: the last that were proposed
-MAX_LABELS = 150  # configurations of either kind from which is learnt which ones can be trained
+MAX_POINTS = 300  # results that the process is conditioned on
+MAX_FITTED = 150  # results that hyperparameters are fitted to
+MAX_PENDING = 100  # running trials that are considered: the last proposed ones
+MAX_LABELS = 150  # configurations of either label that the feasibility model is fitted to
 MAX_MEMBERS = 8
 MEMBERS_TIMES_POINTS = 500  # with more points hyperparameters are better known, and each member costs more
-N_BEST = 5  # points near which a search begins
-MIN_WIDE = 21  # free axes from which on the search keeps to a trust region
-# Mostly the second round changes nothing any more.
+N_BEST = 5  # points near which the search starts
+MIN_WIDE = 21  # free axes from which on the search uses a trust region
+# The second round mostly changes nothing.
 ALONE = SearchBudget(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
-# For all but the first of a batch, which wait for one another.
+# For all but the first point of a batch, which are proposed one after the other.
 TOGETHER = SearchBudget(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Where to look for what.
+    """The setting of one search for the next point.
 
     Attributes:
-        gain: what is expected of a point, running trials included.
+        gain: the acquisition function, conditioned on running trials.
         best: (k, d) the best points so far.
-        box: the part of the space.
+        box: the part of the space to search.
     """
 
     gain: FeasibilityWeightedAcquisition
@@ -62,19 +62,18 @@ class _Search:
 class GpSampler(LearningSampler):
     """Expected improvement under Gaussian processes (Jones et al. 1998; Snoek et al. 2012).
 
-    Hyperparameters have the priors of Hvarfner et al. 2024 (see `gaussian_process.fit`), and a few sets of them that
-    the values allow are averaged over; values are warped so that what diverges flattens nothing (see `warped`). The
-    logarithm of the expected improvement (Ament et al. 2023) is multiplied with the probability that a point can be
-    trained at all. Of running trials each set draws joint results first, so that proposals in flight keep their
-    distance. Above 20 free parameters it keeps to a trust region (Eriksson et al. 2019, see `TrustRegion`). Of a long
-    study the process is made of the best results and of others of all ranks, so that a proposal's cost is bounded.
+    Hyperparameters have the priors of Hvarfner et al. 2024 (see `gaussian_process.fit`) and are averaged over a few
+    samples of their posterior. Values are warped, so that diverged trials do not flatten the others (see `warped`). The
+    logarithm of the expected improvement (Ament et al. 2023) is weighted by the probability that a point is feasible.
+    Each member draws joint results of running trials first, so that proposals in flight stay apart. Above 20 free
+    parameters the search uses a trust region (Eriksson et al. 2019, see `TrustRegion`). In a long study the process is
+    fitted to the best results and a selection of the others, which bounds the cost of a proposal.
 
-    With several objectives each has a process of its own, and what is expected is an improvement of the front's
-    hypervolume (see `HypervolumeGain`). There is no trust region then: a front has no centre.
+    With several objectives each has its own process, and the acquisition function is the expected hypervolume
+    improvement (see `HypervolumeGain`), without a trust region: a front has no centre.
     """
 
     name: ClassVar[str] = "gp"
-    takes_several: ClassVar[bool] = True
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
@@ -102,7 +101,7 @@ class GpSampler(LearningSampler):
             acquisition = acquisition.with_pending(canonical, generator)
 
     def _of_scores(self, history: History, generator: np.random.Generator) -> _Search | None:
-        """Of one objective; None where too little is known."""
+        """Return the search for one objective; None if there are too few results."""
         known = evidence(history)
         region = self._region(known)
         if self._begins(known, region):
@@ -112,7 +111,7 @@ class GpSampler(LearningSampler):
         return _Search(acquisition, best, self._box(known, region, acquisition.process))
 
     def _of_fronts(self, history: History, generator: np.random.Generator) -> _Search | None:
-        """Of several objectives."""
+        """Return the search for several objectives; None if there are too few results."""
         known = front_evidence(history)
         n_untrained = len(known.infeasible) - int((~known.is_feasible).sum())
         if not len(known.values) or len(known.values) + n_untrained < N_STARTUP:
@@ -124,7 +123,7 @@ class GpSampler(LearningSampler):
     def _learnt_front(
         self, known: FrontObservations, n_pending: int, generator: np.random.Generator
     ) -> tuple[HypervolumeGain, Points]:
-        """What is expected of any point, and the best of the feasible points so far, or of all where none is."""
+        """Return the acquisition function and the best points so far: feasible ones, if there are any."""
         order = _in_order(known)
         chosen = select_training_points(order, most=MAX_POINTS)
         points, values, is_feasible = known.points[chosen], known.values[chosen], known.is_feasible[chosen]
@@ -135,7 +134,7 @@ class GpSampler(LearningSampler):
         processes = [self._fitted(points, column, n_members, generator) for column in smooth]
         gain = HypervolumeGain(
             processes,
-            # What is infeasible gains nothing, so that every feasible point beyond the reference is a gain.
+            # Infeasible points gain nothing: every feasible point beyond the reference is an improvement.
             np.stack([process.posterior(points[is_feasible])[0] for process in processes], axis=2),
             reference=reference_of(np.column_stack(smooth)[steps]),
             feasibility=self._feasibility(known.points[known.is_feasible], order[known.is_feasible], known.infeasible),
@@ -157,7 +156,7 @@ class GpSampler(LearningSampler):
         return region.box(centre, lengthscales=process.lengthscales_of_axes(), is_free=self._is_free)
 
     def _learnt(self, known: Observations, generator: np.random.Generator) -> tuple[LogExpectedImprovement, Points]:
-        """What is expected of any point, and the best points so far, the best first."""
+        """Return the acquisition function and the best points so far, the best first."""
         chosen = select_training_points(known.scores, most=MAX_POINTS)
         points, values = known.points[chosen], warped(known.scores[chosen])
         n_members = MEMBERS_TIMES_POINTS // (len(points) + min(len(known.pending), MAX_PENDING))
@@ -176,7 +175,7 @@ class GpSampler(LearningSampler):
         )
 
     def _feasibility(self, points: Points, scores: Values, infeasible: Points) -> GaussianProcess | None:
-        """A process of +1 where training was possible and -1 where it was not; None where it always was."""
+        """Return a process of labels, +1 where training succeeded and -1 where not; None if it always succeeded."""
         if not len(infeasible):
             return None
         good, bad = points[select_training_points(scores, most=MAX_LABELS)], infeasible[-MAX_LABELS:]
@@ -185,7 +184,7 @@ class GpSampler(LearningSampler):
 
 
 def _in_order(known: FrontObservations) -> Values:
-    """(n,): the place of each trial with values; those that break a bound come after all others."""
+    """Return the rank (n,) of each trial with values; trials that violate a bound come after all others."""
     order = np.empty(len(known.values))
     order[known.is_feasible] = places(known.values[known.is_feasible])
     order[~known.is_feasible] = known.is_feasible.sum() + places(known.values[~known.is_feasible])

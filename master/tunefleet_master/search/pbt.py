@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from pydantic import JsonValue
@@ -38,9 +38,6 @@ class PbtSampler(Sampler):
     """
 
     name = "pbt"
-    learns: ClassVar[bool] = True
-    takes_several: ClassVar[bool] = False
-    trains_population: ClassVar[bool] = True
 
     def __init__(self, space: Space, *, seed: int, plan: Plan | None = None) -> None:
         super().__init__(space, seed=seed)

@@ -11,7 +11,10 @@ and studies ask for it by that name, which has a dot in it: `search: {sampler: m
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
+from types import MappingProxyType
 
 from tunefleet.study.spec import PLUGIN
 from tunefleet_master.search.sampler import Sampler
@@ -21,8 +24,12 @@ GROUP = "tunefleet.samplers"
 log = logging.getLogger(__name__)
 
 
-def plugins() -> dict[str, type[Sampler]]:
-    """The samplers of other packages by name. One that cannot be loaded is left out, and the log says why."""
+@cache
+def load_plugins() -> Mapping[str, type[Sampler]]:
+    """Import the samplers of other packages at the first call, and return them by name.
+
+    A sampler that cannot be loaded is left out, and the log gives the reason.
+    """
     found: dict[str, type[Sampler]] = {}
     for point in entry_points(group=GROUP):
         try:
@@ -32,7 +39,7 @@ def plugins() -> dict[str, type[Sampler]]:
             log.error("the sampler %s cannot be used: %s: %s", point.name, type(error).__name__, error)
         else:
             found[point.name] = kind
-    return found
+    return MappingProxyType(found)
 
 
 def _check(name: str, kind: object) -> None:

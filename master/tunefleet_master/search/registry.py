@@ -1,67 +1,81 @@
-"""The samplers by name, and the choice that `auto` makes."""
+"""Samplers by name, and the selection that `auto` makes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
+from tunefleet.catalogue.pruners import PRUNERS
+from tunefleet.catalogue.samplers import AUTO, SAMPLERS, SamplerTraits
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
-from tunefleet.rules.objectives import FIRST_ONLY, sampler_rule
+from tunefleet.rules.objectives import sampler_rule
 from tunefleet.rules.review import MAX_GRID
 from tunefleet.study.spec import StudySpec
 from tunefleet.study.stages import n_trials
-from tunefleet_master.search.cmaes import CmaesSampler
-from tunefleet_master.search.evolution import EvolutionSampler
-from tunefleet_master.search.forest import ForestSampler
-from tunefleet_master.search.gp import GpSampler
-from tunefleet_master.search.grid import GridSampler
-from tunefleet_master.search.pbt import PbtSampler
-from tunefleet_master.search.plugins import plugins
-from tunefleet_master.search.random import RandomSampler
+from tunefleet_master.built_in import built_in_class
+from tunefleet_master.search.plugins import load_plugins
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.search.sobol import SobolSampler
-from tunefleet_master.search.tpe import TpeSampler
-
-SAMPLERS: dict[str, type[Sampler]] = {
-    sampler.name: sampler
-    for sampler in (
-        *(GridSampler, RandomSampler, SobolSampler),
-        *(GpSampler, TpeSampler, ForestSampler, EvolutionSampler, CmaesSampler, PbtSampler),
-    )
-}
-SAMPLERS |= plugins()
-
-NEEDS = {"cmaes": "cmaes", "forest": "sklearn"}
-"""Packages of the extra `search`, without which the master runs, and these samplers do not."""
-
-LEARNERS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.learns)
-"""Those whose proposals depend on results, so that they are asked when somebody wants a trial."""
-
-POPULATIONS = frozenset(name for name, sampler in SAMPLERS.items() if sampler.trains_population)
-"""Those whose trials go on from each other's checkpoints."""
 
 # What `auto` leaves to `gp`: up to here its proposals take a fraction of a second, and need the fewest trials.
 MAX_GP_PARAMETERS, MAX_GP_TRIALS = 50, 1_000
 # Where trials are stopped early they are many, of most of which only a rank is known: `tpe` found more in them than
 # `gp` did (docs/performance.md), for a tenth of the cost.
 MAX_GP_STOPPED = 100
-STOPPING = frozenset({"asha", "hyperband"})
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all samplers: the built-in ones, then the plugins."""
+    return (*SAMPLERS, *load_plugins())
+
+
+@cache
+def sampler_class(name: str) -> type[Sampler]:
+    """Return the class of a sampler; its module is imported at first use.
+
+    Raises:
+        KeyError: there is no such sampler.
+    """
+    return built_in_class(__package__, name, base=Sampler) if name in SAMPLERS else load_plugins()[name]  # type: ignore[type-abstract]
+
+
+def traits(name: str) -> SamplerTraits:
+    """Return the capabilities of a sampler: a row of the catalogue, or the class attributes of a plugin.
+
+    Raises:
+        KeyError: there is no such sampler.
+    """
+    return SAMPLERS[name] if name in SAMPLERS else load_plugins()[name].traits()
+
+
+@cache
+def learners() -> frozenset[str]:
+    """Return the samplers whose proposals depend on results. They are asked when a worker wants a trial."""
+    return frozenset(name for name in names() if traits(name).learns)
+
+
+@cache
+def populations() -> frozenset[str]:
+    """Return the samplers whose trials continue from each other's checkpoints."""
+    return frozenset(name for name in names() if traits(name).trains_population)
 
 
 def sampler_problems(spec: StudySpec) -> list[Problem]:
-    """What is wrong with the study's sampler, as far as what is installed here can tell."""
+    """Return the problems of the study's sampler that depend on the packages installed on this master."""
     name = spec.search.sampler
-    if name == "auto":
+    if name == AUTO:
         return []
-    if name not in SAMPLERS:
-        rule = f"is not installed beside this master; there are auto, {', '.join(SAMPLERS)}"
-        return [Problem("search.sampler", rule + did_you_mean(name, list(SAMPLERS)), shown(name))]
-    if name in NEEDS and find_spec(NEEDS[name]) is None:
-        rule = f"needs the package {NEEDS[name]} beside the master: pip install 'tunefleet[search]'"
+    if name not in names():
+        known = [AUTO, *names()]
+        rule = f"is not installed beside this master; there are {', '.join(known)}"
+        return [Problem("search.sampler", rule + did_you_mean(name, known), shown(name))]
+    needed = traits(name).requires
+    if needed is not None and find_spec(needed.module) is None:
+        rule = f"needs the package {needed.module} beside the master: pip install 'tunefleet[{needed.extra}]'"
         return [Problem("search.sampler", rule, shown(name))]
-    if spec.several_objectives and not SAMPLERS[name].takes_several and name not in FIRST_ONLY:  # those were told
-        return [Problem("search.sampler", sampler_rule(), shown(name))]
+    if spec.several_objectives and name not in SAMPLERS and not traits(name).takes_several:
+        return [Problem("search.sampler", sampler_rule(), shown(name))]  # the shared rules know the built-in ones only
     try:
         build(name, spec)
     except InvalidInput as error:  # it cannot work on this space
@@ -79,7 +93,7 @@ class Selection:
 
 def select(spec: StudySpec) -> Selection:
     """The sampler that the study asks for; `auto` picks by space and budget."""
-    if spec.search.sampler != "auto":
+    if spec.search.sampler != AUTO:
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, n_trials(spec)
     if space.size is not None and not spec.stages and budget is not None and space.size <= min(budget, MAX_GRID):
@@ -92,7 +106,7 @@ def select(spec: StudySpec) -> Selection:
         return Selection(cheap, f"{len(space.names)} parameters are too many for Gaussian processes")
     if budget is not None and budget > MAX_GP_TRIALS:
         return Selection(cheap, f"with {budget} trials, cheap proposals are worth more than the very best ones")
-    if spec.pruning.pruner in STOPPING and (budget is None or budget > MAX_GP_STOPPED):
+    if _stops_at_rungs(spec) and (budget is None or budget > MAX_GP_STOPPED):
         return Selection(cheap, "learns most from many trials of which most are stopped early")
     if spec.several_objectives:
         return Selection("gp", "finds a good front in the fewest trials, in spaces and budgets like these")
@@ -101,4 +115,8 @@ def select(spec: StudySpec) -> Selection:
 
 def build(name: str, spec: StudySpec) -> Sampler:
     """The sampler for a study. `name` is one that `select` gave."""
-    return SAMPLERS[name].of(spec)
+    return sampler_class(name).of(spec)
+
+
+def _stops_at_rungs(spec: StudySpec) -> bool:
+    return spec.pruning.pruner in PRUNERS and PRUNERS[spec.pruning.pruner].has_rungs

@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from tunefleet.catalogue.samplers import SAMPLERS, SamplerTraits
 from tunefleet.study.parameters import IntRange, Parameter
 from tunefleet.study.space import Configuration, Space
 from tunefleet.study.spec import StudySpec
@@ -50,12 +51,15 @@ class Sampler(ABC):
     proposal has a position, counted from 0 over the life of the study, so that a study goes on where it stopped
     without a sampler's state being stored. Of a batch, the first k proposals do not depend on how many are asked for.
 
+    The row of a built-in sampler in `tunefleet.catalogue.samplers` sets `learns`, `trains_population` and
+    `takes_several`. A plugin sets them in its class.
+
     Attributes:
-        name: as a study names it.
-        version: raised with every change after which it would propose something else, and kept with each proposal.
-        learns: whether proposals depend on the history. One that does not may be asked far ahead.
-        trains_population: whether its trials are segments, which go on from each other's checkpoints.
-        takes_several: whether it learns from all objectives where there are several, or from none.
+        name: the name that studies use.
+        version: raised with every change that changes proposals, and stored with each proposal.
+        learns: whether proposals depend on the history. A sampler that does not learn may be asked far ahead.
+        trains_population: whether its trials are segments that continue from each other's checkpoints.
+        takes_several: whether it takes several objectives: it learns from all of them, or from none.
     """
 
     name: ClassVar[str]
@@ -63,6 +67,13 @@ class Sampler(ABC):
     learns: ClassVar[bool] = False
     trains_population: ClassVar[bool] = False
     takes_several: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Set the attributes of a built-in sampler from its row."""
+        super().__init_subclass__(**kwargs)
+        row = SAMPLERS.get(vars(cls).get("name", ""))
+        if row is not None:
+            cls.learns, cls.trains_population, cls.takes_several = row.learns, row.trains_population, row.takes_several
 
     def __init__(self, space: Space, *, seed: int) -> None:
         self.space = space
@@ -80,6 +91,17 @@ class Sampler(ABC):
         None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned
         only by a sampler that has no more.
         """
+
+    @classmethod
+    def traits(cls) -> SamplerTraits:
+        """Return the capabilities of a plugin, by its class attributes."""
+        return SamplerTraits(
+            spaces="everything",
+            purpose="",
+            learns=cls.learns,
+            takes_several=cls.takes_several,
+            trains_population=cls.trains_population,
+        )
 
     @classmethod
     def of(cls, spec: StudySpec) -> Self:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunefleet.catalogue.pruners import NO_PRUNER
+from tunefleet.catalogue.samplers import trains_population
 from tunefleet.catalogue.tasks import TASKS
 from tunefleet.errors import Problem
 from tunefleet.model import shown
@@ -23,12 +25,12 @@ def fold_problems(spec: StudySpec) -> Iterator[Problem]:
     if spec.several_objectives:
         rule = "is for one objective: a configuration's result is the mean of its folds' values; set `folds: 1`"
         yield Problem("data.folds", rule, shown(spec.data.folds))
-    if spec.search.sampler == "pbt":
+    if trains_population(spec.search.sampler):
         rule = "trains a population, whose trials go on from each other, and no fold may go on from another; set "
-        yield Problem("search.sampler", rule + "another sampler, or `data.folds: 1`", shown("pbt"))
+        yield Problem("search.sampler", rule + "another sampler, or `data.folds: 1`", shown(spec.search.sampler))
     if spec.stages:
         yield Problem("stages", "is not for cross-validation; leave it out, or set `data.folds: 1`")
-    if spec.pruning.pruner != "none":
+    if spec.pruning.pruner != NO_PRUNER:
         rule = (
             "compares trials while they train, and with folds whole configurations are compared, fold by fold; leave "
             "`pruning` out (`data.race` stops those that are worse), or set `data.folds: 1`"

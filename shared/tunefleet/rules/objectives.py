@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunefleet.catalogue.pruners import NO_PRUNER
 from tunefleet.catalogue.samplers import SAMPLERS
 from tunefleet.errors import Problem
 from tunefleet.model import shown
@@ -23,7 +24,7 @@ def objective_problems(spec: StudySpec) -> Iterator[Problem]:
     if not spec.several_objectives:
         yield from _bound_problems(spec)
         return
-    if spec.pruning.pruner != "none":
+    if spec.pruning.pruner != NO_PRUNER:
         rule = "compares trials by one value, but this study has several objectives; leave `pruning` out"
         yield Problem("pruning.pruner", rule, shown(spec.pruning.pruner))
     traits = SAMPLERS.get(spec.search.sampler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunefleet.catalogue.pruners import NO_PRUNER
 from tunefleet.catalogue.samplers import SAMPLERS, trains_population
 from tunefleet.catalogue.tasks import TASKS
 from tunefleet.errors import Problem
@@ -29,7 +30,7 @@ def population_problems(spec: StudySpec) -> Iterator[Problem]:
         )
         yield Problem("run.command", rule, shown(spec.run.command))
     yield from _shape_problems(spec)
-    if spec.pruning.pruner != "none":
+    if spec.pruning.pruner != NO_PRUNER:
         rule = "population-based training replaces its worst members by itself; leave `pruning` out"
         yield Problem("pruning.pruner", rule, shown(spec.pruning.pruner))
     if spec.stages:
@@ -58,7 +59,8 @@ def _size_problems(spec: StudySpec) -> Iterator[Problem]:
 def _length_problems(spec: StudySpec) -> Iterator[Problem]:
     steps, interval = spec.steps, spec.search.interval
     if steps is None:
-        yield Problem("steps", f"is required by {spec.search.sampler}: the steps of each member in all, such as `steps: 40`")
+        rule = f"is required by {spec.search.sampler}: the steps of each member in all, such as `steps: 40`"
+        yield Problem("steps", rule)
     if interval is None:
         rule = f"is required by {spec.search.sampler}: the number of steps between comparisons, such as `interval: 4`"
         yield Problem("search.interval", rule)

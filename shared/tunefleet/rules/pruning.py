@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
+from tunefleet.catalogue.pruners import NO_PRUNER, PRUNERS, keys_of
 from tunefleet.errors import Problem
 from tunefleet.model import shown
-from tunefleet.study.spec import CommandRun, Pruner, Pruning, StudySpec
+from tunefleet.study.spec import CommandRun, Pruning, StudySpec
 from tunefleet.study.stages import longest
-
-READS: Mapping[Pruner, tuple[str, ...]] = MappingProxyType(
-    {
-        "none": (),
-        "asha": ("mode", "min", "max", "eta"),
-        "hyperband": ("mode", "min", "max", "eta"),
-        "median": ("startup", "min", "interval"),
-        "percentile": ("percentile", "startup", "min", "interval"),
-        "patience": ("patience", "min_delta", "min"),
-        "threshold": ("lower", "upper", "min"),
-    }
-)
-"""The keys of `pruning` that each pruner reads."""
 
 
 def pruning_problems(spec: StudySpec) -> Iterator[Problem]:
     """Yield the problems of the study's `pruning`."""
     pruning = spec.pruning
     yield from _unread_keys(pruning)
-    match pruning.pruner:
-        case "asha" | "hyperband":
-            yield from _rung_problems(spec)
-            yield from _mode_problems(spec)
-        case "patience":
-            yield from _patience_problems(spec)
-        case "threshold":
-            yield from _bound_problems(pruning)
+    traits = PRUNERS.get(pruning.pruner)
+    if traits is not None and traits.has_rungs:
+        yield from _rung_problems(spec)
+    if traits is not None and traits.can_promote:
+        yield from _mode_problems(spec)
+    read = keys_of(pruning.pruner)
+    if "patience" in read:
+        yield from _patience_problems(spec)
+    if "lower" in read and "upper" in read:
+        yield from _bound_problems(pruning)
     yield from _first_step_problems(spec)
 
 
 def _unread_keys(pruning: Pruning) -> Iterator[Problem]:
     for key in Pruning.model_fields:  # in the order of the grammar
-        if key not in pruning.model_fields_set or key in ("pruner", *READS[pruning.pruner]):
+        if key not in pruning.model_fields_set or key in ("pruner", *keys_of(pruning.pruner)):
             continue
-        readers = ", ".join(name for name, keys in READS.items() if key in keys)
+        readers = ", ".join(name for name, each in PRUNERS.items() if key in each.reads)
         rule = f"is read by {readers} only, but the pruner is {pruning.pruner}; leave it out, or set another pruner"
         yield Problem(f"pruning.{key}", rule, shown(getattr(pruning, key)))
 
@@ -99,6 +88,6 @@ def _bound_problems(pruning: Pruning) -> Iterator[Problem]:
 def _first_step_problems(spec: StudySpec) -> Iterator[Problem]:
     """Check `min`; `_rung_problems` checks it against `max` if that is given."""
     pruning, steps = spec.pruning, longest(spec)
-    if pruning.pruner != "none" and pruning.max is None and steps is not None and pruning.min >= steps:
+    if pruning.pruner != NO_PRUNER and pruning.max is None and steps is not None and pruning.min >= steps:
         rule = f"must be below the {steps} steps that a trial runs; otherwise no trial is ever stopped"
         yield Problem("pruning.min", rule, shown(pruning.min))

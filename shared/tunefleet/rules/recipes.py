@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunefleet.catalogue.recipes import RECIPES, Recipe
+from tunefleet.catalogue.samplers import trains_population
 from tunefleet.catalogue.tasks import TASKS
 from tunefleet.errors import Problem
 from tunefleet.model import did_you_mean, shown
@@ -24,7 +25,7 @@ def recipe_problems(spec: StudySpec) -> Iterator[Problem]:
     unknown = [name for name in names if name not in RECIPES]
     for name in unknown:
         yield Problem(FIELD, f"there is no such recipe{did_you_mean(name, list(RECIPES))}", shown(name))
-    if spec.search.sampler == "pbt":
+    if trains_population(spec.search.sampler):
         yield Problem(FIELD, "cannot be had with pbt, whose trials are all of members that it began itself")
     room = planned(spec)[0].trials if planned(spec) else n_trials(spec)
     if room is not None and len(set(names)) > room:

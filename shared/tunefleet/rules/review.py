@@ -8,13 +8,13 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tunefleet.catalogue.samplers import SAMPLERS, trains_population, walks_grid
 from tunefleet.errors import InvalidInput, NotAvailableYet, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.names import HASH_PATTERN
 from tunefleet.rules.data import data_problems, data_warnings
 from tunefleet.rules.folds import fold_problems
 from tunefleet.rules.objectives import objective_problems
-from tunefleet.rules.population import SAMPLER as PBT
 from tunefleet.rules.population import population_problems
 from tunefleet.rules.pruning import pruning_problems
 from tunefleet.rules.recipes import recipe_problems
@@ -124,16 +124,17 @@ def _word_problems(word: str, spec: StudySpec) -> Iterator[Problem]:
 
 def _grid_problems(spec: StudySpec) -> Iterator[Problem]:
     size = spec.search_space.grid_size
-    if spec.search.sampler == "grid" and size > MAX_GRID:
+    if walks_grid(spec.search.sampler) and size > MAX_GRID:
         rule = (
             f"the grid has {size:,} points, and at most {MAX_GRID:,} are allowed; "
             "set smaller `points`, or use random or sobol"
         )
-        yield Problem("search.sampler", rule, shown("grid"))
+        yield Problem("search.sampler", rule, shown(spec.search.sampler))
 
 
 def _warm_start_problems(spec: StudySpec) -> Iterator[Problem]:
-    if spec.warm_start and spec.search.sampler in ("grid", "random", "sobol", "pbt"):
+    traits = SAMPLERS.get(spec.search.sampler)
+    if spec.warm_start and traits is not None and not traits.takes_warm_start:
         rule = (
             f"is for samplers that learn, and the sampler is {spec.search.sampler}; set it to auto, or leave this out"
         )
@@ -166,9 +167,9 @@ def _unavailable(spec: StudySpec) -> Iterator[Problem]:
 
 
 def _budget_warnings(spec: StudySpec) -> Iterator[str]:
-    if spec.search.sampler == PBT:  # it ends by itself, and its trials may have equal configurations
+    if trains_population(spec.search.sampler):  # it ends by itself, and its trials may have equal configurations
         return
-    trials, is_grid = n_trials(spec), spec.search.sampler == "grid"
+    trials, is_grid = n_trials(spec), walks_grid(spec.search.sampler)
     size = spec.search_space.grid_size if is_grid else spec.search_space.size
     if trials is None and spec.budget.hours is None and not (is_grid or size):
         yield "budget is not set, so the study runs until it is stopped."

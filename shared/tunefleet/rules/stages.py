@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tunefleet.catalogue.samplers import walks_grid
 from tunefleet.errors import Problem
 from tunefleet.model import shown
 from tunefleet.study.spec import StudySpec
@@ -13,7 +14,7 @@ def stage_problems(spec: StudySpec) -> Iterator[Problem]:
     """What is wrong with the study's `stages`."""
     if not spec.stages:
         return
-    if spec.search.sampler == "grid":
+    if walks_grid(spec.search.sampler):
         rule = "cannot be searched by a grid, whose points stand from the beginning; set the sampler to auto or random"
         yield Problem("stages", rule)
     if spec.stages == "auto":

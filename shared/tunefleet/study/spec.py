@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    GetPydanticSchema,
     JsonValue,
     StringConstraints,
     Tag,
@@ -20,8 +21,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
+from tunefleet.catalogue.pruners import NO_PRUNER, PRUNER_NAMES
 from tunefleet.catalogue.samplers import AUTO, SAMPLER_NAMES
 from tunefleet.errors import InvalidInput
 from tunefleet.model import ABSENT, Model, did_you_mean
@@ -51,7 +53,7 @@ Sampler = Annotated[
     AfterValidator(_check_sampler),
     WithJsonSchema({"anyOf": [{"enum": list(SAMPLER_NAMES)}, {"type": "string", "pattern": f"^{PLUGIN.pattern}$"}]}),
 ]
-Pruner = Literal["none", "median", "percentile", "patience", "threshold", "asha", "hyperband"]
+Pruner = Annotated[str, GetPydanticSchema(lambda _source, _handler: core_schema.literal_schema(list(PRUNER_NAMES)))]
 
 BUNDLE_PREFIX = "sha256:"
 """On the wire, `run.code` is this prefix and the bundle's hash. In a user's file it is a folder."""
@@ -203,12 +205,12 @@ class Stage(Model):
 
 
 class Pruning(Model):
-    """How trials are stopped early. `tunefleet.rules.pruning.READS` lists the keys that each pruner reads.
+    """How trials are stopped early. `tunefleet.catalogue.pruners` lists the keys that each pruner reads.
 
     Lengths are numbers of steps that a trial has run.
     """
 
-    pruner: Pruner = "none"
+    pruner: Pruner = NO_PRUNER
     mode: Literal["stop", "promote"] = "stop"
     """At a rung, a trial that is not among the best either ends (`stop`) or pauses until it is (`promote`)."""
     min: int = Field(default=1, ge=1, le=10_000_000)

@@ -80,9 +80,9 @@ class _Stage:
 
     def why_not(self, proposal: Proposal) -> str | None:
         """Why it cannot be derived again; None: it can."""
-        kind = registry.SAMPLERS.get(proposal.origin)
-        if kind is None:
+        if proposal.origin not in registry.names():
             return f"the sampler {proposal.origin} is not installed here"
+        kind = registry.sampler_class(proposal.origin)
         if proposal.sampler_version not in (None, kind.version):
             return f"{proposal.origin} was version {proposal.sampler_version} then, and is version {kind.version} here"
         return None

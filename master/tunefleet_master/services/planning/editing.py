@@ -9,6 +9,7 @@ from itertools import groupby
 
 from pydantic import JsonValue
 
+from tunefleet.catalogue.samplers import walks_grid
 from tunefleet.errors import Conflict, InvalidInput, Problem
 from tunefleet.model import did_you_mean
 from tunefleet.protocol import TrialState
@@ -46,7 +47,7 @@ def edit_space(uow: UnitOfWork, study: Study, changes: Mapping[str, JsonValue]) 
     outside = [trial for trial in live if not _holds(spec.search_space, trial.params)]
     _refuse_orphans(study, [trial for trial in outside if trial.state is TrialState.RUNNING])
     before = study
-    position = 0 if study.sampler == "grid" else study.position  # the grid is another one; what is known comes once
+    position = 0 if walks_grid(study.sampler) else study.position  # the grid is another one; what is known comes once
     # What the user says of a parameter counts for more than what the stage has made of it.
     box = json.dumps({name: value for name, value in json.loads(study.box).items() if name not in changes})
     studies.change_space(uow.connection, study.id, spec, box=box, version=study.version + 1, position=position)

@@ -61,8 +61,8 @@ def needs(uow: UnitOfWork) -> list[Need]:
 
 def _lacking(uow: UnitOfWork, served: Sequence[Study]) -> list[Need]:
     running = [study for study in served if study.stage_left != 0]
-    found = [need for study in running if study.sampler not in registry.LEARNERS if (need := _ahead(uow, study))]
-    learners = [study for study in running if study.sampler in registry.LEARNERS]
+    found = [need for study in running if study.sampler not in registry.learners() if (need := _ahead(uow, study))]
+    learners = [study for study in running if study.sampler in registry.learners()]
     if learners:
         found += _asked_for(uow, learners, among=len(running))
     return found
@@ -126,7 +126,7 @@ def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> lis
     wanted = _shared(learners, workers.asking(uow.connection, now=uow.now), n_running)
     found = []
     for study in learners:
-        is_idle = study.sampler in registry.POPULATIONS and not n_running[study.id]
+        is_idle = study.sampler in registry.populations() and not n_running[study.id]
         n = max(wanted[study.id], int(among > 1 or study.position == 0 or is_idle)) - n_waiting[study.id]
         n = _at_most(study, min(n, MAX_ASKED))
         if n > 0:
@@ -188,7 +188,7 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
     studies.set_position(uow.connection, study.id, position=position, exhausted=exhausted)
     if added:
         uow.notify_after_commit(CLAIMS)
-    if study.sampler in registry.POPULATIONS:
+    if study.sampler in registry.populations():
         retention.drop_checkpoints(uow, study)
     if exhausted:
         complete_if_done(uow, studies.by_id(uow.connection, study.id))

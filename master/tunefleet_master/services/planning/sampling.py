@@ -75,7 +75,7 @@ class NewestResults:
         A population waits until its sampler is asked again.
         """
         study = need.study
-        kind = registry.SAMPLERS[study.sampler]
+        kind = registry.sampler_class(study.sampler)
         try:
             saw = catch_up(self._proposer, study, database=self._database)
             suggested = self._proposer.ask(Ask(study.id, study.position, need.n))

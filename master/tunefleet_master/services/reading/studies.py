@@ -170,6 +170,6 @@ def _stop(uow: UnitOfWork, study: Study) -> Study:
     message = "the study was stopped"
     stopped = change_study(uow, study, StudyState.STOPPED, message=message)
     trials.cancel_study(uow.connection, study.id, message=message, now=uow.now)
-    if study.sampler in registry.POPULATIONS:
+    if study.sampler in registry.populations():
         retention.drop_checkpoints(uow, stopped)
     return stopped

@@ -18,7 +18,7 @@ from tunefleet.protocol import (
 )
 from tunefleet.study.folds import configuration_of
 from tunefleet.study.space import Configuration
-from tunefleet_master.search.registry import POPULATIONS
+from tunefleet_master.search.registry import populations
 from tunefleet_master.services.execution.transitions import announce, change_study
 from tunefleet_master.services.planning.creation import create_by_hand, number_with
 from tunefleet_master.services.reading.views import configuration_view, segment_view, trial_view
@@ -88,7 +88,7 @@ def by_number(uow: UnitOfWork, name: str, number: int, *, max_points: int = 1_00
 def retry(uow: UnitOfWork, name: str, request: RetryRequest) -> RetryResponse:
     """Let failed trials run again; raises NotFound, or Conflict when the study was stopped."""
     study = _open(studies.get(uow.connection, name), "run trials again")
-    if study.sampler in POPULATIONS:  # its members may go on from what is run again, and so must not meanwhile
+    if study.sampler in populations():  # its members may go on from what is run again, and so must not meanwhile
         study = studies.lock(uow.connection, study.id)
         studies.set_position(uow.connection, study.id, position=study.position, exhausted=False)
     numbers = stored.retry(uow.connection, study.id, request.failures, now=uow.now)
@@ -110,7 +110,7 @@ def _open(study: Study, purpose: str) -> Study:
 
 
 def _refuse_population(study: Study) -> None:
-    if study.sampler in POPULATIONS:
+    if study.sampler in populations():
         raise Conflict(
             f"study {study.name!r} trains a population, and takes no configurations by hand: they would belong to none "
             "of its members.",

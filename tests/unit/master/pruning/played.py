@@ -9,7 +9,7 @@ from typing import Any
 
 from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
-from tunefleet_master.pruning.registry import PRUNERS
+from tunefleet_master.pruning.registry import pruner_class
 from tunefleet_master.pruning.rungs import RungTable
 
 Curve = Sequence[float]
@@ -96,7 +96,7 @@ class Played:
 
 def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: Any) -> Pruner:
     """A pruner, as the keys of `pruning` say."""
-    return PRUNERS[name](Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
+    return pruner_class(name)(Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
 
 
 def refolded(pruner: Pruner, events: Iterable[Event]) -> RungTable:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tunefleet.study.space import Configuration, Space
 from tunefleet.study.spec import Pruning, StudySpec
-from tunefleet_master.pruning.registry import PRUNERS
+from tunefleet_master.pruning.registry import pruner_class
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
@@ -40,7 +40,7 @@ def run(study: SimulatedStudy, *, n_workers: int = 4, n_trials: int = 30) -> lis
 
 
 def halving(mode: str, *, seed: int = 0) -> SimulatedStudy:
-    pruner = PRUNERS["asha"](Pruning.model_validate({"pruner": "asha", "mode": mode}), steps=N_STEPS)
+    pruner = pruner_class("asha")(Pruning.model_validate({"pruner": "asha", "mode": mode}), steps=N_STEPS)
     return SimulatedStudy(RandomSampler(space_of(), seed=seed), pruner=pruner)
 
 
