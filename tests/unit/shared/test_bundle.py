@@ -118,7 +118,7 @@ def test_a_bundle_over_the_limit_names_the_largest_files_and_leaves_nothing(
     with pytest.raises(TooLarge) as caught:
         pack(folder)
     text = str(caught.value)
-    assert "over 50 MB" in text
+    assert "exceeds 50 MB" in text
     assert "weights.bin (51.0 MB)" in text
     assert text.count(" MB)") == 5
     assert ".gitignore" in text
