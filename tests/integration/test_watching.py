@@ -68,7 +68,7 @@ def test_a_trial_without_telemetry_is_told_how_to_have_some(api: Api, lease: dic
     [
         (b"\x80\x04K\x01.", "is no telemetry"),
         (b'{"updates": 1}', "step: is required"),
-        (json.dumps({**SEEN, "step": [0]}).encode(), "every column has one number for each of the 1"),
+        (json.dumps({**SEEN, "step": [0]}).encode(), "every column needs one number for each of the 1"),
         (json.dumps({**SEEN, "more": 1}).encode(), "unknown key 'more'"),
         (b" " * 3_000_000, "is no telemetry"),
     ],

@@ -10,8 +10,8 @@ from tunefleet.model import Model
 from tunefleet.names import MetricName, Name, TrialId
 from tunefleet.plain import PlainText
 from tunefleet.protocol.artifacts import ArtifactRef
+from tunefleet.protocol.fields import MAX_WAIT_S, AttemptNumber
 from tunefleet.protocol.preflight import PreflightOrder
-from tunefleet.protocol.wire import MAX_WAIT_S, AttemptNumber
 from tunefleet.protocol.workers import WorkerFacts
 from tunefleet.study.objective import Objective
 from tunefleet.study.space import Configuration
@@ -19,20 +19,20 @@ from tunefleet.study.spec import DataSpec, Run
 
 
 class ClaimRequest(Model):
-    """Ask for up to `slots` trials, and wait up to `wait_s` for the first one."""
+    """Claim up to `slots` trials, and wait up to `wait_s` seconds for the first one."""
 
     worker: Name
     slots: int = Field(default=1, ge=1, le=256)
     wait_s: float = Field(default=0, ge=0, le=MAX_WAIT_S)
     request_id: Annotated[PlainText, StringConstraints(min_length=1, max_length=100)] | None = None
-    """The same id gives the same leases again, when an answer was lost on its way."""
+    """A request with the same id returns the same leases, in case the first answer was lost."""
     study: Name | None = None
-    """Only trials of this study; None: of any study whose resources the worker has."""
+    """Claim trials of this study only; None: of any study that fits the worker's resources."""
     facts: WorkerFacts = WorkerFacts()
 
 
 class Lease(Model):
-    """One trial to run, and everything that is needed to run it."""
+    """A lease on a trial, with everything that is needed to run it."""
 
     trial_id: TrialId
     attempt: AttemptNumber
@@ -45,28 +45,28 @@ class Lease(Model):
     run: Run
     data: DataSpec
     fold: int | None = None
-    """Which of the study's folds the trial is validated on, from 0; None where it has none."""
+    """The fold to validate on, from 0; None if the study has no folds."""
     objective: Objective
-    """Of several, the first."""
+    """With several objectives, the first."""
     result_metrics: tuple[MetricName, ...] = ()
-    """With several objectives: what a report must have all of to be the trial's result; the last one that has is it."""
+    """With several objectives: the last report that has all of these metrics is the trial's result."""
     trial_timeout_s: float | None
     resume: ArtifactRef | None
-    """The last checkpoint of an earlier attempt, or of the trial that this one goes on from."""
+    """The last checkpoint of an earlier attempt, or of the trial that this one continues from."""
     resume_from: TrialId | None = None
-    """The trial whose file `resume` is; None: its own."""
+    """The trial that owns `resume`; None: this trial."""
     until: int | None = None
-    """The trial ends behind so many steps, and leaves a checkpoint that others go on from; None: behind all `steps`."""
+    """The trial ends after this many steps and leaves a checkpoint for others; None: it runs all `steps`."""
     preflight: PreflightOrder | None = None
-    """The lease is on the study's preflight and no trial of it: check this instead of training, and complete with a
-    report. Only a worker whose facts say that it can gets one.
+    """The lease is on the study's preflight, not on a trial: run these checks, and complete with a report.
+    Only a worker with `facts.preflight` gets such a lease.
     """
     token: str | None = None
-    """Good for this trial and this attempt only; None when the master asks nobody for a token."""
+    """A token for this trial and attempt only; None if the master requires no tokens."""
 
 
 class ClaimResponse(Model):
-    """The leases; an empty list when nothing came up within the wait."""
+    """The leases; an empty list if no trial became available within the wait."""
 
     leases: list[Lease]
     lease_s: float

@@ -8,7 +8,7 @@ from tunefleet.model import Model
 
 
 class Event(Model):
-    """Something that happened in a study; ids rise, and a stream resumes behind `Last-Event-ID`."""
+    """An event in a study. Ids increase; a stream resumes after `Last-Event-ID`."""
 
     id: int
     kind: str

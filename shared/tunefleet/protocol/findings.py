@@ -1,4 +1,4 @@
-"""What studies and trials show, as it crosses the wire; messages of the protocol."""
+"""Findings about studies and trials."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from tunefleet.names import Name, ParameterName
 
 
 class FindingView(Model):
-    """One thing that is to be said of a study or of a trial."""
+    """One finding about a study or a trial."""
 
     code: str
-    """Which rule found it; stable."""
+    """The stable name of the rule that found it."""
     severity: Literal["blocker", "warning", "note"]
     sentence: str
     remedy: str
-    """What to do about it."""
+    """The recommended action."""
     source: str
-    """Who says that it matters, and whose the threshold is."""
+    """The reference for the rule and for its threshold."""
     evidence: dict[str, JsonValue]
-    """The numbers behind the sentence."""
+    """The numbers in the sentence."""
     edit: dict[ParameterName, JsonValue] | None = None
-    """Parameters that mend the space, as `space` of a PATCH takes them; None: no edit does."""
+    """New ranges that remedy the finding, in the form of `space` in a PATCH; None: no edit of the space does."""
 
 
 class EffectView(Model):
-    """What a parameter explains of the variance of the objective; all shares are from 0 to 1."""
+    """The share of the objective's variance that a parameter explains; all shares are from 0 to 1."""
 
     parameter: ParameterName
     share: float
-    """By this parameter alone."""
+    """The share of this parameter alone."""
     spread: float
     """The standard deviation of the share over the trees of the forest."""
     total: float
-    """What would be gone if the parameter were fixed: alone and together with others."""
+    """The share that would disappear if the parameter were fixed: its own and its interactions."""
 
 
 class PairEffectView(Model):
-    """What two parameters explain together, beyond what each explains alone."""
+    """The share that two parameters explain together, beyond the share of each alone."""
 
     parameters: tuple[ParameterName, ParameterName]
     share: float
@@ -48,63 +48,63 @@ class PairEffectView(Model):
 
 
 class ImportanceView(Model):
-    """What the variance of the objective consists of: functional ANOVA of the trials' ranks."""
+    """The importance of parameters: a functional ANOVA of the trials' ranks."""
 
     n_trials: int
     effects: list[EffectView]
-    """Of every parameter that has more than one value, the greatest first."""
+    """All parameters with more than one value, the greatest effect first."""
     pairs: list[PairEffectView]
-    """Of the most important parameters, the greatest first."""
+    """Pairs of the most important parameters, the greatest effect first."""
     rest: float
-    """What none of these explains: noise, and what more parameters do together."""
+    """The share that none of these explains: noise, and interactions of more than two parameters."""
 
 
 class GainView(Model):
-    """What the trials to come are expected to gain, in the objective's unit; `best` is in the user's own sense."""
+    """The gain expected from further trials, in the objective's unit. `best` is a value as reported."""
 
     n_trials: int
-    """How many trials it is judged by."""
+    """The number of trials that the estimate uses."""
     n_more: int
-    """How many are to come."""
+    """The number of further trials."""
     best: float
     gain: float
-    """By how much the best value is expected to get better."""
+    """The expected improvement of the best value."""
     low: float
     high: float
-    """The gain lies between them with a probability of 0.8."""
+    """The bounds of the 80 % interval of the gain."""
     chance: float
-    """The probability of any gain."""
+    """The probability of any improvement."""
     sentence: str
 
 
 class StudyFindings(Model):
-    """What a study shows, of the trials that had ended when it was worked out."""
+    """Findings about a study, from the trials that had ended when they were computed."""
 
     study: Name
     event: int = 0
-    """The last event of the study that was looked at; 0: none was."""
+    """The last event of the study that was taken into account; 0: none."""
     n_ended: int = 0
-    """How many trials had ended by then; those that were cancelled count for nothing."""
+    """The number of trials that had ended by then, without cancelled ones."""
     n_newer: int = 0
-    """How many have ended since."""
+    """The number of trials that have ended since."""
     renewing: bool = False
-    """Whether a newer answer is being worked out."""
+    """True while newer findings are being computed."""
     findings: list[FindingView] = Field(default_factory=list)
-    """The gravest first."""
+    """Sorted by severity, the most severe first."""
     importance: ImportanceView | None = None
     gain: GainView | None = None
     unknown: list[str] = Field(default_factory=list)
-    """A sentence for each thing that cannot be said, with what it takes."""
+    """A sentence for each question that cannot be answered yet, with the data it needs."""
 
 
 class TrialFindings(Model):
-    """What the curves of one trial show."""
+    """Findings about the curves of one trial."""
 
     study: Name
     number: int
     n_reports: int
-    """How many reports it was read from."""
+    """The number of reports that were read."""
     findings: list[FindingView] = Field(default_factory=list)
-    """The gravest first."""
+    """Sorted by severity, the most severe first."""
     unknown: list[str] = Field(default_factory=list)
-    """A sentence for each thing that cannot be said, with what it takes."""
+    """A sentence for each question that cannot be answered yet, with the data it needs."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tunefleet.model import Model
 from tunefleet.names import MAX_ID, Name, TrialId
-from tunefleet.protocol.wire import AttemptNumber
+from tunefleet.protocol.fields import AttemptNumber
 from tunefleet.protocol.workers import WorkerFacts
 from tunefleet.study.states import StopReason
 
@@ -27,7 +27,7 @@ class HeartbeatRequest(Model):
 
 
 class StopOrder(Model):
-    """A lease that is still held, on a trial that must stop."""
+    """An order to stop a trial whose lease is still held."""
 
     trial_id: TrialId
     reason: StopReason
@@ -35,7 +35,7 @@ class StopOrder(Model):
 
 
 class HeartbeatResponse(Model):
-    """Which of the leases are lost, and which trials must stop; the others are extended by `lease_s` from now."""
+    """The leases that are lost and the trials that must stop. All other leases are extended by `lease_s` from now."""
 
     lost: list[TrialId]
     stop: list[StopOrder]

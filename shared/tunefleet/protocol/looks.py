@@ -1,4 +1,4 @@
-"""What there is to see of predictions, as it crosses the wire; messages of the protocol, and what picks the samples."""
+"""Error analysis on the wire: samples that models predict well, wrongly or differently, and how they are chosen."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from tunefleet.names import Name
 from tunefleet.protocol.predictions import Picture, Predictions, SampleId
 
 N_EXAMPLES = 12
-"""Of each kind that are shown."""
+"""The number of samples shown of each kind."""
 
 
 class Example(Model):
-    """One sample, and what a model says of it."""
+    """A sample and its prediction."""
 
     id: SampleId
     label: str
     predicted: str
     confidence: float
-    """The probability of the class that is predicted."""
+    """The probability of the predicted class."""
     of_label: float
     """The probability of the label."""
     picture: Picture | None = None
 
 
 class TrialLook(Model):
-    """What a trial's model is right about, and what it is wrong about, on the study's probe set."""
+    """Samples of the study's probe set that a trial's model predicts rightly and wrongly."""
 
     study: Name
     trial: int
     model: Literal["best", "last"]
-    """Whether it is the model of the trial's best step, or of its last one."""
+    """The model of the trial's best step, or of its last step."""
     n_samples: int
     n_wrong: int
     best: list[Example]
-    """Right, and the surest first."""
+    """Right predictions, the most confident first."""
     worst: list[Example]
-    """Those whose label it holds for the least likely; the least first."""
+    """Samples to whose label the model gives the lowest probability, the lowest first."""
     confidently_wrong: list[Example]
-    """Wrong, and the surest first."""
+    """Wrong predictions, the most confident first."""
 
 
 class Opinion(Model):
-    """What one trial says of a sample."""
+    """One trial's prediction for a sample."""
 
     trial: int
     predicted: str
@@ -56,7 +56,7 @@ class Opinion(Model):
 
 
 class Disagreement(Model):
-    """One sample, and what several trials say of it, the best trial first."""
+    """A sample and the predictions of several trials, the best trial first."""
 
     id: SampleId
     label: str
@@ -65,21 +65,21 @@ class Disagreement(Model):
 
 
 class StudyLook(Model):
-    """The same samples across trials."""
+    """The same samples, compared across trials."""
 
     study: Name
     trials: list[int]
-    """Those that are compared, the best first."""
+    """The compared trials, the best first."""
     n_samples: int
-    """How many samples all of them have predicted."""
+    """The number of samples that all of them have predicted."""
     best_wrong: list[Disagreement]
-    """The best trial is wrong, most others are right; where the most are right first."""
+    """The best trial is wrong and most others are right; sorted by the number of others, the most first."""
     best_right: list[Disagreement]
-    """The best trial is right, most others are wrong; where the most are wrong first."""
+    """The best trial is right and most others are wrong; sorted by the number of others, the most first."""
     all_wrong: list[Disagreement]
-    """Nobody is right; the least likely label first."""
+    """All trials are wrong; sorted by the probability of the label, the lowest first."""
     left_out: list[str] = Field(default_factory=list)
-    """A sentence for each trial whose predictions cannot be compared."""
+    """A sentence for each trial without comparable predictions."""
 
 
 class LabelIssue(Model):
@@ -88,35 +88,35 @@ class LabelIssue(Model):
     id: SampleId
     label: str
     suggested: str
-    """What the models hold for the class, which none of them was trained on."""
+    """The class that models predict that were not trained on the sample."""
     margin: float
-    """The greatest probability less that of the label."""
+    """The greatest probability minus the probability of the label."""
     is_suspected: bool
-    """Whether confident learning counts it as an error: they are as sure of the other class as of its samples."""
+    """True if confident learning counts it as an error: the models are as confident as for samples of that class."""
     n_opinions: int
-    """How many trials were asked."""
+    """The number of trials that predicted it."""
     picture: Picture | None = None
 
 
 class LabelLook(Model):
-    """Samples whose label may be wrong, by what models say that were not trained on them."""
+    """Samples whose label may be wrong, judged by models that were not trained on them."""
 
     study: Name
     trials: list[int]
-    """Those that were asked."""
+    """The trials whose predictions were used."""
     n_samples: int
     n_suspected: int
     rate: float
-    """The share of wrong labels that is estimated."""
+    """The estimated share of wrong labels."""
     issues: list[LabelIssue]
-    """The most suspicious first."""
+    """Sorted by suspicion, the most suspicious first."""
     left_out: list[str] = Field(default_factory=list)
-    """A sentence for each trial whose predictions cannot be used."""
+    """A sentence for each trial without usable predictions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Places of samples among the ids of some predictions, of each kind."""
+    """The chosen samples of each kind, as indices into `Predictions.ids`."""
 
     best: Sequence[int]
     worst: Sequence[int]
@@ -124,7 +124,7 @@ class Chosen:
 
 
 def choose(predictions: Predictions, count: int = N_EXAMPLES) -> Chosen:
-    """The samples to show, at most `count` of each kind; of equal ones those that come first."""
+    """Choose the samples to show, at most `count` of each kind; ties go to the earlier sample."""
     places = range(len(predictions.ids))
     right = [place for place in places if not predictions.is_wrong(place)]
     wrong = [place for place in places if predictions.is_wrong(place)]
@@ -136,7 +136,7 @@ def choose(predictions: Predictions, count: int = N_EXAMPLES) -> Chosen:
 
 
 def trial_look(predictions: Predictions, *, study: str, trial: int) -> TrialLook:
-    """What there is to see of a trial's predictions."""
+    """Return the error analysis of a trial's predictions."""
     chosen = choose(predictions)
     return TrialLook(
         study=study,
@@ -151,7 +151,7 @@ def trial_look(predictions: Predictions, *, study: str, trial: int) -> TrialLook
 
 
 def example(predictions: Predictions, place: int) -> Example:
-    """The sample at a place."""
+    """Return the sample at an index."""
     return Example(
         id=predictions.ids[place],
         label=predictions.classes[predictions.labels[place]],

@@ -1,4 +1,4 @@
-"""Parts of lists."""
+"""Pages of lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Page(Model, Generic[T]):
-    """A part of a list; `next` is the `cursor` of the following part, None at the end."""
+    """One page of a list. `next` is the `cursor` of the next page; None on the last page."""
 
     items: list[T]
     next: str | None = None

@@ -1,4 +1,4 @@
-"""The check of a study's pipeline before its budget is spent: what a worker is asked for, and what it found."""
+"""The preflight of a study, which checks its pipeline before the budget is spent: orders and reports."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tunefleet.study.preflight_configurations import MAX_BRANCHES
 from tunefleet.study.space import Configuration
 
 PREFLIGHT_NUMBER = -1
-"""The number of the preflight among a study's trials: it runs before trial 0, and is none of them."""
+"""The number of a preflight. It runs before trial 0 and does not count as a trial."""
 
 Sentence = Annotated[FreeText, StringConstraints(max_length=1_000)]
 
 
 class PreflightOrder(Model):
-    """What a worker checks instead of training a trial.
+    """The checks that a worker runs instead of a trial.
 
-    Each branch is one architecture of the study: its configurations differ in the learning rate alone, and one of them
-    has to pass.
+    Each branch is one architecture of the study. Its configurations differ only in the learning rate; one of them has
+    to pass.
     """
 
     samples: int = Field(ge=1)
@@ -30,55 +30,55 @@ class PreflightOrder(Model):
 
 
 class Check(Model):
-    """One thing that was looked at."""
+    """One check and its result."""
 
     code: Annotated[str, StringConstraints(min_length=1, max_length=50)]
-    """Which check it is; stable."""
+    """The stable name of the check."""
     passed: bool
     blocks: bool = True
-    """Whether a study whose pipeline does not pass is held; the others are said, and no more."""
+    """True: the study is blocked unless the check passes. False: a failed check is only a warning."""
     saw: Sentence
-    """What was seen, with its numbers."""
+    """The observation, with its numbers."""
     likely: Sentence = ""
-    """What is probably wrong, and where to look; empty where it passed."""
+    """The likely cause, and where to look for it; empty if the check passed."""
 
 
 class BranchReport(Model):
-    """What was found of one architecture, by the configuration that came furthest."""
+    """The checks of one architecture, run on the configuration that came furthest."""
 
     params: Configuration
     checks: list[Check] = Field(min_length=1, max_length=50)
 
     @property
     def blockers(self) -> list[Check]:
-        """The checks that hold the study."""
+        """The failed checks that block the study."""
         return [check for check in self.checks if check.blocks and not check.passed]
 
     @property
     def reasons(self) -> list[Check]:
-        """The blockers, without `overfit` beside another: what cannot learn fits nothing."""
+        """The blockers; `overfit` only if it is the only one, because a pipeline that cannot learn cannot overfit."""
         return [check for check in self.blockers if check.code != "overfit"] or self.blockers
 
     @property
     def warnings(self) -> list[Check]:
-        """What did not pass, and holds nothing."""
+        """The failed checks that do not block the study."""
         return [check for check in self.checks if not check.blocks and not check.passed]
 
 
 class PreflightReport(Model):
-    """What a preflight found."""
+    """The result of a preflight."""
 
     took_s: float = Field(ge=0)
     branches: list[BranchReport] = Field(min_length=1, max_length=MAX_BRANCHES)
 
     @property
     def passed(self) -> bool:
-        """Whether the budget may be spent."""
+        """True if nothing blocks the study."""
         return not any(branch.blockers for branch in self.branches)
 
     @property
     def finding(self) -> str:
-        """What holds the study, in a sentence for a person; empty when it passed."""
+        """The reason that the study is blocked, in one sentence; empty if the preflight passed."""
         failed = [branch for branch in self.branches if branch.blockers]
         if not failed:
             return ""

@@ -1,4 +1,4 @@
-"""An error as it crosses the wire."""
+"""Errors on the wire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tunefleet.model import Model
 
 
 class ProblemDetail(Model):
-    """What was wrong with one field."""
+    """A rule that one field breaks."""
 
     field: str
     rule: str
@@ -16,7 +16,7 @@ class ProblemDetail(Model):
 
 
 class ProblemDocument(Model):
-    """An error as RFC 9457 has it (`application/problem+json`), with our stable `code`."""
+    """An error in the form of RFC 9457 (`application/problem+json`), with a stable `code`."""
 
     type: str
     title: str
@@ -26,4 +26,4 @@ class ProblemDocument(Model):
     hint: str | None = None
     errors: list[ProblemDetail] = Field(default_factory=list)
     offset: int | None = None
-    """With `upload_offset`: the first byte that the master does not hold yet."""
+    """With the code `upload_offset`: the first byte that the master does not have yet."""

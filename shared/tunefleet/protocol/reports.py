@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from tunefleet.model import Model
-from tunefleet.protocol.wire import MAX_BATCH, MAX_STEP, AttemptNumber, Metrics, Step
+from tunefleet.protocol.fields import MAX_BATCH, MAX_STEP, AttemptNumber, Metrics, Step
 from tunefleet.study.states import StopReason
 
 
 class Report(Model):
     """Metrics at a step.
 
-    A higher `number` replaces an earlier report of the same step, the same or a lower one changes nothing.
+    A report replaces an earlier one of the same step if its `number` is higher; otherwise it changes nothing.
     """
 
     step: Step
@@ -30,7 +30,7 @@ class ReportBatch(Model):
 
 
 class Directive(Model):
-    """What the trial does next. A trial that pauses saves itself, and ends its attempt as one that stops."""
+    """The next action of the trial. To pause, it saves a checkpoint and ends its attempt as if it were stopped."""
 
     directive: Literal["continue", "stop", "pause"]
     reason: StopReason | None = None

@@ -1,7 +1,7 @@
-"""The messages about tokens, and what a token may be good for.
+"""Tokens: what users request and read, and the scopes of a token.
 
-A token reads `tf_SCOPES_RANDOM`, so that a person who finds one knows what it opens, and a scanner of repositories
-finds it. The master keeps only its sha256.
+A token reads `tf_SCOPES_RANDOM`: whoever finds one sees its scopes, and scanners of repositories recognise it. The
+master stores only its sha256.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "tf_"
 
 
 class Scope(StrEnum):
-    """What a token is good for; `tunefleet_master.access` has the table."""
+    """The kinds of access that a token grants; `tunefleet_master.access` has the table."""
 
     ADMIN = "admin"
     SUBMIT = "submit"
@@ -28,16 +28,16 @@ class Scope(StrEnum):
 
 
 class TokenRequest(Model):
-    """Ask for a token."""
+    """Create a token."""
 
     name: Name
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     expires_in_s: Seconds | None = None
-    """After which it opens nothing; None: it lasts until it is revoked."""
+    """The token expires after this time; None: it is valid until it is revoked."""
 
 
 class TokenView(Model):
-    """A token as it is read; the token itself is never shown again."""
+    """A token as users read it, without its secret text."""
 
     name: Name
     scopes: tuple[Scope, ...]
@@ -48,7 +48,7 @@ class TokenView(Model):
 
 
 class NewToken(TokenView):
-    """A token that was just made."""
+    """A new token with its secret text."""
 
     token: str
-    """The token, shown this once."""
+    """The secret text. It is shown only once."""

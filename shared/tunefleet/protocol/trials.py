@@ -1,4 +1,4 @@
-"""Trials as users read, add and retry them."""
+"""Trials: what users read, and how they add and retry them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from tunefleet.model import Model
 from tunefleet.names import Name, ParameterName, TrialId
 from tunefleet.plain import Plain
 from tunefleet.protocol.artifacts import ArtifactRef
-from tunefleet.protocol.configurations import ConfigurationView
-from tunefleet.protocol.lineage import SegmentView
-from tunefleet.protocol.wire import MAX_BATCH
+from tunefleet.protocol.fields import MAX_BATCH
 from tunefleet.study.space import Configuration
 from tunefleet.study.states import Failure, TrialState
 
 
 class TrialView(Model):
-    """A trial as it is read; `value` is in the objective's unit and may be an interim one while the trial runs."""
+    """A trial as users read it. While the trial runs, `value` is its value so far, in the objective's unit."""
 
     id: TrialId
     study: Name
@@ -26,15 +24,15 @@ class TrialView(Model):
     params: Configuration
     seed: int
     value: float | None
-    """With several objectives that of the first."""
+    """With several objectives, the value of the first."""
     fold: int | None = None
-    """Which of the study's folds it is validated on, from 0; None where it has none."""
+    """The fold that it is validated on, from 0; None if the study has no folds."""
     standard_error: float | None = None
-    """Of a configuration's mean over its folds, where that is the value; None elsewhere."""
+    """The standard error of `value` if that is the mean over a configuration's folds; otherwise None."""
     values: tuple[float, ...] | None = None
-    """With several objectives one for each, as the last report that has all of them gives them; None without one."""
+    """With several objectives, one value for each, from the last report that has all of them. None before that."""
     broken_outcomes: tuple[str, ...] = ()
-    """The study's `outcomes` that are not true of it; with any the trial is not on the front."""
+    """The study's `outcomes` that it breaks. A trial that breaks any is not on the front."""
     best_step: int | None
     last_step: int | None
     metrics: dict[str, float]
@@ -43,15 +41,15 @@ class TrialView(Model):
     message: str
     worker: str | None
     origin: str
-    """Who proposed it: the sampler's name, or `user`."""
+    """The sampler that proposed it, or `user`."""
     version: int = 1
-    """Of the study's space that it belongs to."""
+    """The version of the study's space that it belongs to."""
     member: int | None = None
-    """Of the population, whose training this is a segment of."""
+    """The member of the population that it trains."""
     parent: int | None = None
-    """The trial from whose checkpoint it goes on."""
+    """The number of the trial that it continues from."""
     until: int | None = None
-    """How many steps have been run when it ends, those of its parents included; None: all of the study."""
+    """It ends after this many steps, including those of its parents; None: after all steps of the study."""
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -76,6 +74,51 @@ class Point(Model):
     metrics: dict[str, float]
 
 
+class FoldView(Model):
+    """A configuration's training on one fold."""
+
+    id: TrialId
+    """The id of the fold's trial."""
+    number: int
+    """The number of the fold's trial."""
+    fold: int
+    state: TrialState
+    value: float | None
+    worker: str | None
+
+
+class ConfigurationView(Model):
+    """A configuration of a study with folds; each fold is a trial."""
+
+    number: int
+    """Counts configurations from 0."""
+    state: TrialState
+    """It runs until its last fold ends. It is complete if all folds are; otherwise it has the state of another fold."""
+    params: Configuration
+    value: float | None
+    """The mean over the complete folds. It is the result once all folds are complete."""
+    standard_error: float | None
+    """The standard error of the mean; None for fewer than two folds."""
+    message: str
+    """The reason that no further folds run."""
+    folds: list[FoldView]
+
+
+class SegmentView(Model):
+    """One trial in a chain of trials that continue from each other's checkpoints."""
+
+    id: TrialId
+    number: int
+    member: int
+    """The member of the population that it trains. It differs from its parent's if it copied another member."""
+    params: Configuration
+    first_step: int
+    last_step: int | None
+    """The last step that it reported."""
+    state: TrialState
+    value: float | None
+
+
 class TrialDetail(TrialView):
     """A trial with its curve, its attempts and its files."""
 
@@ -84,19 +127,19 @@ class TrialDetail(TrialView):
     attempts: list[AttemptView]
     artifacts: list[ArtifactRef]
     configuration: ConfigurationView | None = None
-    """With all folds of the configuration, where the study has folds."""
+    """Its configuration with all folds; None if the study has no folds."""
     lineage: list[SegmentView] = Field(default_factory=list)
-    """Of a trial of a population: all that led to it, from the one that began anew to itself; their curves join."""
+    """In a population: the chain of trials that leads to this one, oldest first. Their curves form one curve."""
 
 
 class EnqueueRequest(Plain):
-    """Configurations by hand; they run before what the sampler proposes, and take from the budget."""
+    """Add configurations to a study. They run before the sampler's proposals and count against the budget."""
 
     params: list[dict[ParameterName, JsonValue]] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class RetryRequest(Model):
-    """Run failed trials of a study again; all of them, or those with one of these failures."""
+    """Run failed trials of a study again: all of them, or only those with one of these failures."""
 
     failures: list[Failure] | None = None
 

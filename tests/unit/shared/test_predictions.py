@@ -62,14 +62,14 @@ def test_the_surest_the_least_likely_and_the_surest_errors_are_picked() -> None:
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"labels": [0, 0, 1, 1, 2, 3]}, "a label is not from 0 to 2"),
+        ({"labels": [0, 0, 1, 1, 2, 3]}, "a label must be from 0 to 2"),
         ({"labels": [0]}, "6 ids, 1 labels and 6 rows"),
         ({"ids": [0, 0, 1, 2, 3, 4]}, "the same id"),
         ({"probabilities": [[0.5, 0.5]] * 6}, "has 2 probabilities, and there are 3 classes"),
         ({"probabilities": [[0.5, 0.4, 0.5]] * 6}, "sum to 1.4, not to 1"),
         ({"probabilities": [[1.5, -0.5, 0.0]] * 6}, "greater than or equal to 0"),
         ({"classes": ["cat\x1b[2J", "dog", "owl"]}, "classes.0"),
-        ({"pictures": {"6": {"shape": [1, 2], "values": "AAA="}}}, "a picture belongs to no sample"),
+        ({"pictures": {"6": {"shape": [1, 2], "values": "AAA="}}}, "a key of pictures must be from 0 to 5"),
         ({"pictures": {"0": {"shape": [9000, 9000, 3], "values": "AAA="}}}, "cannot have the shape"),
         ({"pictures": {"0": {"shape": [2, 2, 1], "values": "AAA="}}}, "2 values are not those of"),
         ({"pictures": {"0": {"shape": [2, 2, 1], "values": "<b>!"}}}, "base64"),
