@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from tunefleet_master.access import MAY, OPEN, Access
+from tunefleet_master.access import GRANTED_BY, OPEN, Access
 from tunefleet_master.api.auth_middleware import declared, protect
 from tunefleet_master.app import create_app
 from tunefleet_master.settings import Settings
@@ -109,7 +109,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def ask(master: TestClient, route: str, token: str | None) -> int:
-    """Send a request without a body, which a handler refuses when the door has let it through."""
+    """Send a request without a body, which the handler refuses if the auth middleware lets it pass."""
     method, _, path = route.partition(" ")
     filled = path.format(name="nothing", number=0, trial_id=1, sha256=SHA)
     answer = master.request(method, filled, headers={} if token is None else bearer(token))
@@ -123,7 +123,7 @@ def test_every_route_is_in_one_of_the_tables() -> None:
 def test_the_walk_over_the_routes_finds_what_each_declares() -> None:
     for name, route in routes().items():
         scopes = set(OPENED_BY.get(name, "").split()) - {"attempt"}
-        assert {str(scope) for scope in MAY.get(declared(route), ())} == scopes, name
+        assert {str(scope) for scope in GRANTED_BY.get(declared(route), ())} == scopes, name
         assert (declared(route) in OPEN) == (name in OPEN_TO_ALL), name
 
 
@@ -138,7 +138,7 @@ def test_an_application_with_a_route_that_declares_nothing_is_not_built() -> Non
         protect(app, settings)
 
 
-def test_two_applications_in_one_process_have_doors_of_their_own(tmp_path: Path) -> None:
+def test_two_applications_in_one_process_have_their_own_auth_middleware(tmp_path: Path) -> None:
     asked = {"Host": "tune.example.org"}
     closed = create_app(Settings(data=tmp_path / "closed"))
     allowing = create_app(Settings(data=tmp_path / "allowing", allowed_hosts=("tune.example.org",)))
@@ -149,8 +149,8 @@ def test_two_applications_in_one_process_have_doors_of_their_own(tmp_path: Path)
 
 
 def test_every_access_but_the_open_ones_has_its_scopes() -> None:
-    assert MAY.keys() | OPEN == set(Access)
-    assert not MAY.keys() & OPEN
+    assert GRANTED_BY.keys() | OPEN == set(Access)
+    assert not GRANTED_BY.keys() & OPEN
 
 
 def test_the_page_on_security_shows_the_same_table() -> None:
@@ -161,7 +161,7 @@ def test_the_page_on_security_shows_the_same_table() -> None:
         for access, *cells in rows
     }
 
-    assert shown == {str(access): {str(scope) for scope in scopes} for access, scopes in MAY.items()}
+    assert shown == {str(access): {str(scope) for scope in scopes} for access, scopes in GRANTED_BY.items()}
 
 
 @pytest.mark.parametrize("route", OPENED_BY)

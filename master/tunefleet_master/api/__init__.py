@@ -1,1 +1,1 @@
-"""The HTTP API: one module of endpoints for each resource."""
+"""The HTTP API: one module of endpoints per resource."""

@@ -1,4 +1,4 @@
-"""Stored files of trials."""
+"""Stored files of trials: upload and download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from tunefleet.failpoints import failpoint
 from tunefleet.names import Hash, Name
 from tunefleet.protocol import API, ArtifactRef, AttemptNumber
-from tunefleet_master.access import Access, confine, needs
+from tunefleet_master.access import Access, check_attempt, needs
 from tunefleet_master.api.downloads import Download
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
@@ -26,8 +26,8 @@ router = APIRouter(prefix=f"{API}/trials", tags=["files"])
 BINARY = {"requestBody": {"required": True, "content": {"application/octet-stream": {}}}}
 PATH = "/{trial_id}/artifacts/{name}"
 
-Attempt = Annotated[AttemptNumber, Query(description="The attempt that the lease names.")]
-Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is refused.")]
+Attempt = Annotated[AttemptNumber, Query(description="The attempt number from the lease.")]
+Sha256 = Annotated[Hash, Query(description="The content's sha256; other content is refused.")]
 
 
 @router.put(
@@ -35,18 +35,19 @@ Sha256 = Annotated[Hash, Query(description="The content's sha256; another one is
     status_code=201,
     summary="Store a file",
     response_model=ArtifactRef,
-    responses={202: {"description": "A part has come; `Upload-Offset` says how much."}, **responses(404, 409, 413)},
+    responses={202: {"description": "A part has arrived; see `Upload-Offset`."}, **responses(404, 409, 413)},
     openapi_extra=BINARY,
 )
 @needs(Access.ATTEMPT)
 async def store(
     services: ServicesOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
 ) -> Response:
-    """Stream the file as the body. A broken upload goes on with `Content-Range: bytes FROM-TO/TOTAL`; HEAD tells FROM.
+    """Store a file that is streamed as the body.
 
-    A wrong FROM gets 409 `upload_offset` with the right `offset`. A file that has the name already is replaced.
+    Resume a broken upload with `Content-Range: bytes FROM-TO/TOTAL`; HEAD returns FROM. A wrong FROM returns 409
+    `upload_offset` with the right `offset`. An existing file of the same name is replaced.
     """
-    confine(request, attempt)
+    check_attempt(request, attempt)
     await services.database.aread(lambda uow: artifacts.check_may_write(uow, trial_id, attempt))
     async with receiving(request, services.blobs, key=_key(trial_id, attempt, sha256)) as (upload, is_whole):
         if not is_whole:
@@ -56,13 +57,13 @@ async def store(
     return JSONResponse(ref.model_dump(mode="json"), status_code=201)
 
 
-@router.head(PATH, summary="Ask how much of an upload has come", responses=responses(404))
+@router.head(PATH, summary="Read the offset of an upload", responses=responses(404))
 @needs(Access.ATTEMPT)
 async def offset(
     services: ServicesOf, request: Request, trial_id: Id, name: Name, attempt: Attempt, sha256: Sha256
 ) -> Response:
-    """The header `Upload-Offset` is the byte to go on with."""
-    confine(request, attempt)
+    """Return the byte to continue with, in the header `Upload-Offset`."""
+    check_attempt(request, attempt)
     held = await asyncio.to_thread(services.blobs.partial_bytes, _key(trial_id, attempt, sha256))
     return Response(headers={"Upload-Offset": str(held)})
 
@@ -70,7 +71,7 @@ async def offset(
 @router.get(PATH, summary="Fetch a file", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
 async def fetch(services: ServicesOf, trial_id: Id, name: Name) -> Response:
-    """The content, as an attachment; `Range` is understood, `ETag` is its sha256."""
+    """Return the content as an attachment; `Range` is supported, and `ETag` is the sha256."""
     ref = await services.database.aread(lambda uow: artifacts.find(uow, trial_id, name))
     return Download(
         services.blobs.path(ref.sha256),
@@ -84,7 +85,7 @@ async def fetch(services: ServicesOf, trial_id: Id, name: Name) -> Response:
 async def _attach(services: Services, trial_id: Id, name: str, facts: artifacts.Upload, upload: Upload) -> ArtifactRef:
     def attach(uow: UnitOfWork) -> ArtifactRef:
         ref = artifacts.attach(uow, trial_id, name, upload=facts)
-        # In the writer's turn, so that no garbage collection comes between the row and the file; safe to do twice.
+        # On the writer's thread, so that no garbage collection runs between the row and the file; safe to do twice.
         failpoint("master.before_publish")
         upload.publish()
         failpoint("master.after_publish")

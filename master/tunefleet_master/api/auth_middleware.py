@@ -1,4 +1,4 @@
-"""The door before every route: who asks, may they, and do they ask too often."""
+"""Auth middleware of every route: it authenticates the caller, checks access and limits the rate."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ HINT = "Send the header `Authorization: Bearer TOKEN`, or log in at /login."
 
 
 def protect(app: FastAPI, settings: Settings) -> Authenticator:
-    """Put a door before every route of the application; returns the authenticator of all of them.
+    """Put an auth middleware before every route of the application; return the authenticator that all of them share.
 
-    Raises LookupError when a route does not declare what it is for: better no master than an open one.
+    Raises LookupError when a route does not declare its access, so that no route is open by mistake.
     """
     authenticator = Authenticator(Hosts(settings), RateLimit(settings.rate_limit))
     for index, route in enumerate(app.router.routes):
@@ -36,8 +36,8 @@ def protect(app: FastAPI, settings: Settings) -> Authenticator:
 
 
 def declared(route: BaseRoute) -> Access:
-    """What a route says that it is for; raises LookupError when it says nothing."""
-    if isinstance(route, Mount):  # the style and the script of the pages, the login page's too
+    """The access that a route declares; raises LookupError when it declares none."""
+    if isinstance(route, Mount):  # style sheet and script of the pages, which the login page needs as well
         return Access.LOGIN
     if isinstance(route, Route):
         access = Access.READ if route.name == "openapi" else access_of(route.endpoint)
@@ -48,13 +48,13 @@ def declared(route: BaseRoute) -> Access:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Finds out who asks."""
+    """Finds the caller of a request and checks that it may pass."""
 
     hosts: Hosts
     rates: RateLimit
 
     def authenticate(self, scope: Scope, token_cache: TokenCache, *, access: Access) -> Caller:
-        """The caller, if they may pass.
+        """Return the caller, if it has the access.
 
         Raises:
             Unauthorized, Forbidden, HostNotAllowed, TooManyRequests.
@@ -65,7 +65,7 @@ class Authenticator:
         if caller is NOBODY:
             if access not in OPEN:
                 raise Unauthorized("The token is missing or wrong.", hint=HINT)
-            self._check_page(scope, Headers(scope=scope), must_be_told=True)
+            self._check_browser(scope, Headers(scope=scope), requires_origin=True)
         caller.check(access, scope["path_params"].get("trial_id"))
         return caller
 
@@ -74,36 +74,36 @@ class Authenticator:
         token = _bearer(headers)
         caller = None if token is None else token_cache.caller_of(token)
         if caller is not None:
-            return caller  # no page of another site can know a token, by whatever name it reaches the master
+            return caller  # no page of another site can know a token, so the host name does not matter
         if token_cache.is_open:
-            self._check_page(scope, headers, must_be_told=False)
+            self._check_browser(scope, headers, requires_origin=False)
             return ANYBODY
         if token is None and "cookie" in headers:
             connection = HTTPConnection(scope)
             caller = token_cache.caller_of_session(connection.cookies.get(session_cookie(connection), ""))
             if caller is not None:
-                self._check_page(scope, headers, must_be_told=True)
+                self._check_browser(scope, headers, requires_origin=True)
                 return caller
         return NOBODY
 
-    def _check_page(self, scope: Scope, headers: Headers, *, must_be_told: bool) -> None:
+    def _check_browser(self, scope: Scope, headers: Headers, *, requires_origin: bool) -> None:
         self.hosts.check(headers)
-        check_origin(scope["method"], headers, must_be_told=must_be_told)
+        check_origin(scope["method"], headers, requires_origin=requires_origin)
 
 
 class AuthMiddleware:
-    """Lets a request through to one route, and notes in the request's scope whose it is."""
+    """Authenticates requests to one route, and stores the caller in the request's scope."""
 
     def __init__(self, app: ASGIApp, access: Access, *, authenticator: Authenticator) -> None:
         self._app = app
         self._access = access
-        self._porter = authenticator
+        self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or raise what `Porter.admit` raises."""
+        """Pass the request on, or raise an error of `Authenticator.authenticate`."""
         if self._access is not Access.PROBE:
             token_cache: TokenCache = scope["app"].state.services.token_cache
-            scope["caller"] = self._porter.authenticate(scope, token_cache, access=self._access)
+            scope["caller"] = self._authenticator.authenticate(scope, token_cache, access=self._access)
         await self._app(scope, receive, send)
 
 

@@ -1,4 +1,4 @@
-"""Bundles of users' code, by the hash of their content."""
+"""Bundles of users' code, addressed by the hash of their content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix=f"{API}/bundles", tags=["files"])
 @router.put("/{sha256}", status_code=201, summary="Store a bundle", responses=responses(413), openapi_extra=BINARY)
 @needs(Access.SUBMIT)
 async def store(services: ServicesOf, request: Request, sha256: Hash) -> Response:
-    """Stream the archive as the body, before the study that names it is submitted. Sending it twice is harmless."""
+    """Store an archive that is streamed as the body, before the study that names it is submitted. Safe to repeat."""
     async with receiving(request, services.blobs, key=f"bundle-{sha256}") as (upload, is_whole):
         if not is_whole:
             return Response(status_code=202, headers={"Upload-Offset": str(upload.size_bytes)})
@@ -32,17 +32,17 @@ async def store(services: ServicesOf, request: Request, sha256: Hash) -> Respons
 
         def attach(uow: UnitOfWork) -> bool:
             is_new = bundles.attach(uow, sha256, upload.size_bytes)
-            upload.publish()  # in the writer's turn, as for artifacts
+            upload.publish()  # on the writer's thread, as for artifacts
             return is_new
 
         is_new = await services.database.awrite(attach)
     return Response(status_code=201 if is_new else 200, headers={"Location": f"{API}/bundles/{sha256}"})
 
 
-@router.head("/{sha256}", summary="Ask how much of an upload has come")
+@router.head("/{sha256}", summary="Read the offset of an upload")
 @needs(Access.SUBMIT)
 async def offset(services: ServicesOf, sha256: Hash) -> Response:
-    """The header `Upload-Offset` is the byte to go on with."""
+    """Return the byte to continue with, in the header `Upload-Offset`."""
     held = await asyncio.to_thread(services.blobs.partial_bytes, f"bundle-{sha256}")
     return Response(headers={"Upload-Offset": str(held)})
 
@@ -50,7 +50,7 @@ async def offset(services: ServicesOf, sha256: Hash) -> Response:
 @router.get("/{sha256}", summary="Fetch a bundle", response_class=FileResponse, responses=responses(400, 404, 416))
 @needs(Access.FETCH)
 async def fetch(services: ServicesOf, sha256: Hash) -> Response:
-    """The archive, as an attachment. What has this name never changes."""
+    """Return the archive as an attachment. The content of a hash never changes."""
     await services.database.aread(lambda uow: bundles.check(uow, sha256))
     return Download(
         services.blobs.path(sha256),

@@ -1,4 +1,4 @@
-"""Claiming trials: a long poll."""
+"""The claim of trials: a long poll."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ router = APIRouter(prefix=f"{API}/claims", tags=["workers"], route_class=FastPat
 _log = logging.getLogger(__name__)
 
 
-@router.post("", summary="Take trials to run", responses=responses())
+@router.post("", summary="Claim trials", responses=responses())
 @needs(Access.WORK)
 async def claim(services: ServicesOf, request: Request, body: ClaimRequest) -> ClaimResponse:
     """Wait up to `wait_s` seconds for the first trial, then take up to `slots` at once.
 
-    The list of leases is empty when nothing came up. The same `request_id` gives the same leases again, so a claim
-    whose answer was lost can be repeated. Each lease has the `attempt` that all later calls for the trial carry.
+    The list of leases is empty if no trial became available. Repeating a request with the same `request_id` returns
+    the same leases, so a lost response does no harm. All later calls for a trial carry the `attempt` of its lease.
     """
-    if body.request_id is None:  # so that the database may try again after a commit of unknown outcome
+    if body.request_id is None:  # so that the database may retry after a commit with an unknown outcome
         body = body.model_copy(update={"request_id": uuid.uuid4().hex})
-    with services.subscriptions.wait_in_queue(CLAIMS, claims.kind_of(body)) as place:
-        leases = await _claim(services, body) or await _claim_later(services, request, body, place=place)
+    with services.subscriptions.wait_in_queue(CLAIMS, claims.kind_of(body)) as waiter:
+        leases = await _claim(services, body) or await _claim_later(services, request, body, waiter=waiter)
         if len(leases) == body.slots:
-            place.mark_served()
+            waiter.mark_served()
     services.metrics.claimed(len(leases))
     if _log.isEnabledFor(logging.DEBUG):
-        _tell(leases, body.worker)
+        _log_leases(leases, body.worker)
     timing = services.database.timing
     return ClaimResponse(leases=_with_tokens(services, leases), lease_s=timing.lease_s, heartbeat_s=timing.heartbeat_s)
 
@@ -47,17 +47,17 @@ async def _claim(services: Services, body: ClaimRequest) -> list[Lease]:
     return await services.database.awrite_together(claims.claim, body)
 
 
-async def _claim_later(services: Services, request: Request, body: ClaimRequest, *, place: Waiter) -> list[Lease]:
+async def _claim_later(services: Services, request: Request, body: ClaimRequest, *, waiter: Waiter) -> list[Lease]:
     leases: list[Lease] = []
     if body.wait_s > 0:
         with services.metrics.claims_waiting.track_inprogress():
-            async with LongPoll(request, services.closing, wait_s=body.wait_s) as patience:
-                while not leases and await patience.rings(place):
+            async with LongPoll(request, services.closing, wait_s=body.wait_s) as long_poll:
+                while not leases and await long_poll.wait(waiter):
                     leases = await _claim(services, body)
     return leases
 
 
-def _tell(leases: list[Lease], worker: str) -> None:
+def _log_leases(leases: list[Lease], worker: str) -> None:
     for lease in leases:
         trial = about(
             study=lease.study, trial=lease.number, trial_id=lease.trial_id, attempt=lease.attempt, worker=worker
@@ -67,7 +67,7 @@ def _tell(leases: list[Lease], worker: str) -> None:
 
 
 def _with_tokens(services: Services, leases: list[Lease]) -> list[Lease]:
-    """The leases with a token each, for the processes that run them; on an open master they need none."""
+    """Add to each lease a token for the process that runs it; an open master needs no tokens."""
     if services.token_cache.is_open:
         return leases
     token_of = services.token_cache.token_of_attempt

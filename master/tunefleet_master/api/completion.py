@@ -1,4 +1,4 @@
-"""The end of an attempt: complete, failed, or given back."""
+"""The end of an attempt: completed, failed or released."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from tunefleet.logs import about
 from tunefleet.protocol import API, CompleteRequest, EndResponse, FailRequest, ReleaseRequest
-from tunefleet_master.access import Access, confine, needs
+from tunefleet_master.access import Access, check_attempt, needs
 from tunefleet_master.api.fast_path import FastPathRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
@@ -21,27 +21,27 @@ router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=FastPat
 _log = logging.getLogger(__name__)
 
 
-@router.post("/{trial_id}/complete", summary="End an attempt: it is done", responses=responses(404, 409))
+@router.post("/{trial_id}/complete", summary="Complete an attempt", responses=responses(404, 409))
 @needs(Access.ATTEMPT)
 async def complete(services: ServicesOf, request: Request, trial_id: Id, body: CompleteRequest) -> EndResponse:
-    """The trial ran to its end, or to the stop that it was told. The same call again gives the same answer."""
-    confine(request, body.attempt)
+    """End an attempt that ran to its end or to an ordered stop. Repeating the call returns the same response."""
+    check_attempt(request, body.attempt)
     return await _end(services, Ended(trial_id, body))
 
 
-@router.post("/{trial_id}/fail", summary="End an attempt: it failed", responses=responses(404, 409))
+@router.post("/{trial_id}/fail", summary="Fail an attempt", responses=responses(404, 409))
 @needs(Access.ATTEMPT)
 async def fail(services: ServicesOf, request: Request, trial_id: Id, body: FailRequest) -> EndResponse:
-    """The study's `retry` decides whether another attempt follows. The same call again gives the same answer."""
-    confine(request, body.attempt)
+    """End an attempt that failed; the study's `retry` decides on another one. Repeats return the same response."""
+    check_attempt(request, body.attempt)
     return await _end(services, Ended(trial_id, body))
 
 
-@router.post("/{trial_id}/release", summary="End an attempt: give the trial back", responses=responses(404, 409))
+@router.post("/{trial_id}/release", summary="Release a trial", responses=responses(404, 409))
 @needs(Access.ATTEMPT)
 async def release(services: ServicesOf, request: Request, trial_id: Id, body: ReleaseRequest) -> EndResponse:
-    """Another attempt goes on from the last checkpoint; it does not count as a failure."""
-    confine(request, body.attempt)
+    """Give the trial back; another attempt continues from the last checkpoint. It does not count as a failure."""
+    check_attempt(request, body.attempt)
     return await _end(services, Ended(trial_id, body))
 
 

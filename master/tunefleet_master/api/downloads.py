@@ -1,4 +1,4 @@
-"""Stored files as answers."""
+"""Stored files as responses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 CONTENT_RANGE = b"content-range"
 _REFUSALS = {
-    400: "The header `Range` is not understood: write `Range: bytes=FROM-TO`.",
+    400: "The header `Range` is malformed: write `Range: bytes=FROM-TO`.",
     416: "The file has no such range of bytes.",
 }
 
 
 class Download(FileResponse):
-    """A stored file; a range that it cannot give is refused with a problem document, as everything else is."""
+    """A stored file; an invalid range is refused with a problem document."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, or the part of it that was asked for; raises HTTPException before anything is sent."""
+        """Send the file or the requested range; raises HTTPException before anything is sent."""
 
         async def checked(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in _REFUSALS:

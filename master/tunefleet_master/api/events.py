@@ -1,4 +1,4 @@
-"""What happens in a study, as server-sent events."""
+"""Events of a study, as server-sent events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _reader(study: str, last: int) -> Callable[[UnitOfWork], list[Event]]:
 
 
 async def _existing(services: ServicesOf, name: Name) -> str:
-    """The name of a study that is there; looked up before the stream begins, when a 404 can still be sent."""
+    """The name of an existing study; read before the stream begins, while a 404 can still be sent."""
     return (await services.database.aread(lambda uow: studies.read(uow, name))).name
 
 
@@ -47,19 +47,19 @@ async def follow(
     request: Request,
     study: Annotated[str, Depends(_existing)],
     last_event_id: EventId = None,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="Begin behind this event.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="Begin after this event.")] = 0,
 ) -> AsyncIterable[ServerSentEvent]:
-    """Every event of the study from its beginning, or behind `Last-Event-ID` or `after`, then those to come.
+    """Stream every event of the study, from the beginning or after `Last-Event-ID` or `after`, and all new ones.
 
-    `data` is the JSON of an Event. A comment comes every 15 s. The stream ends when the master shuts down.
+    `data` is the JSON of an Event. A comment is sent every 15 s. The stream ends when the master shuts down.
     """
     last = after if last_event_id is None else last_event_id
     with services.subscriptions.subscribe(events_of(study)) as subscription:
-        async with LongPoll(request, services.closing, wait_s=FOREVER_S) as patience:
+        async with LongPoll(request, services.closing, wait_s=FOREVER_S) as long_poll:
             while True:
                 batch = await services.database.aread(_reader(study, last))
                 for event in batch:
                     yield ServerSentEvent(id=str(event.id), event=event.kind, raw_data=event.model_dump_json())
                     last = event.id
-                if services.closing.is_set() or (len(batch) < BATCH and not await patience.rings(subscription)):
+                if services.closing.is_set() or (len(batch) < BATCH and not await long_poll.wait(subscription)):
                     return

@@ -1,10 +1,9 @@
-"""The way of the calls that workers send all the time: past the machinery that every other request goes through.
+"""The fast path for frequent requests of workers, which skips FastAPI's middlewares, routing and validation.
 
-Nine middlewares, matching routes, reading arguments and checking the answer cost several times what the work of a
-report does. So a request that is plainly good goes from its body to the function and from the function's answer to
-JSON in one step, which counts, limits, admits and protects it as the others are. What is not plainly good is given to
-the application whole, which refuses it as it does everywhere; so do the OpenAPI page's words about these routes come
-from FastAPI.
+Nine middlewares, route matching, argument parsing and response validation cost several times the work of a report.
+So a valid request goes from its body to the endpoint, and from the endpoint's result to JSON, in one step. The fast
+path also authenticates, limits, measures and adds security headers. Every other request goes to the application, so
+all refusals and the OpenAPI document come from FastAPI.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from tunefleet_master.api.limits import SECURITY_HEADERS, SecurityHeaders
 from tunefleet_master.api.measure import CLIENT_LEFT
 from tunefleet_master.app_services import Services
 
-MAX_ID_DIGITS = 9  # each such number is a good id; of longer ones FastAPI judges
+MAX_ID_DIGITS = 9  # every number of this length is a valid id; FastAPI validates longer ones
 ID = "{trial_id}"
 _HEADERS = [(b"content-type", b"application/json")] + [
     (name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
@@ -39,20 +38,20 @@ _HEADERS = [(b"content-type", b"application/json")] + [
 
 
 class FastPathRoute(APIRoute):
-    """A POST whose function takes a message and gives one; `services`, `request` and `trial_id` if it asks for them."""
+    """A POST route with a message as body and response; its endpoint may take `services`, `request` and `trial_id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FastRoute:
-    """One route, as the express sees it.
+    """One route, as the fast path needs it.
 
     Attributes:
-        path: its template, which the measurements name it by.
-        access: what it is for.
+        path: its template, the label of the metrics.
+        access: the access that it declares.
         endpoint: its function.
-        message: the name of the argument that is the body.
+        message: the name of the body's argument.
         model: the body's type.
-        takes_request: whether the function asks for the request.
+        takes_request: True if the function takes the request.
     """
 
     path: str
@@ -64,7 +63,7 @@ class FastRoute:
 
     @classmethod
     def of(cls, route: FastPathRoute) -> FastRoute:
-        """What a route declares."""
+        """Read the declarations of a route."""
         arguments = inspect.signature(route.endpoint, eval_str=True).parameters
         message, model = next(
             (name, argument.annotation)
@@ -75,65 +74,65 @@ class FastRoute:
 
 
 class FastPath:
-    """Serves the application's express routes, and hands everything else to the application.
+    """Serves the fast routes, and passes everything else to the application.
 
     Args:
-        app: with all of its routes.
-        otherwise: the application's own way, with all of its middlewares.
-        authenticator: the one who stands before all routes.
-        max_body_bytes: of a request.
+        app: the application with all of its routes.
+        fallback: the application with all of its middlewares.
+        authenticator: the authenticator of all routes.
+        max_body_bytes: the maximum length of a body.
     """
 
-    def __init__(self, app: FastAPI, otherwise: ASGIApp, *, authenticator: Authenticator, max_body_bytes: int) -> None:
-        stops = [FastRoute.of(route) for route in app.router.routes if isinstance(route, FastPathRoute)]
-        self._plain = {stop.path: stop for stop in stops if ID not in stop.path}
-        self._of_trial = {tuple(stop.path.split(ID)): stop for stop in stops if ID in stop.path}
-        self._otherwise = otherwise
-        self._porter = authenticator
+    def __init__(self, app: FastAPI, fallback: ASGIApp, *, authenticator: Authenticator, max_body_bytes: int) -> None:
+        routes = [FastRoute.of(route) for route in app.router.routes if isinstance(route, FastPathRoute)]
+        self._by_path = {route.path: route for route in routes if ID not in route.path}
+        self._by_trial_path = {tuple(route.path.split(ID)): route for route in routes if ID in route.path}
+        self._fallback = fallback
+        self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request if it is plainly good and for one of the routes."""
-        stop = self._stop(scope)
-        if stop is None or not self._may_be_read(scope):
-            await self._otherwise(scope, receive, send)
+        """Serve the request if it is valid and for a fast route."""
+        route = self._match(scope)
+        if route is None or not self._declares_json(scope):
+            await self._fallback(scope, receive, send)
             return
         services: Services = scope["app"].state.services
         began = time.perf_counter()
         try:
-            scope["caller"] = self._porter.authenticate(scope, services.token_cache, access=stop.access)
-        except TunefleetError:  # the application refuses them again, in its own words
-            await self._otherwise(scope, receive, send)
+            scope["caller"] = self._authenticator.authenticate(scope, services.token_cache, access=route.access)
+        except TunefleetError:  # the application refuses it again and sends the problem document
+            await self._fallback(scope, receive, send)
             return
         received = await _all_of(receive)
-        body = _body(received, stop.model)
+        body = _body(received, route.model)
         if body is None:
-            await self._otherwise(scope, _again(received, receive), send)
+            await self._fallback(scope, _again(received, receive), send)
             return
         status = CLIENT_LEFT
         try:
-            status = await _serve(stop, body, Request(scope, receive), send)
+            status = await _serve(route, body, Request(scope, receive), send)
         finally:
-            services.metrics.answered("POST", stop.path, status=status, seconds=time.perf_counter() - began)
+            services.metrics.answered("POST", route.path, status=status, seconds=time.perf_counter() - began)
 
-    def _stop(self, scope: Scope) -> FastRoute | None:
-        """The route that a request is for, with the trial's id noted in the scope; None: the application finds it."""
+    def _match(self, scope: Scope) -> FastRoute | None:
+        """The route of a request, with the trial's id stored in the scope; None: it is for the application."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
         path: str = scope["path"]
         scope["path_params"] = {}
-        if (stop := self._plain.get(path)) is not None:
-            return stop
+        if (route := self._by_path.get(path)) is not None:
+            return route
         head, _, rest = path.rpartition("/trials/")
         digits, slash, verb = rest.partition("/")
-        stop = self._of_trial.get((head + "/trials/", slash + verb))
-        if stop is None or not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_ID_DIGITS):
+        route = self._by_trial_path.get((head + "/trials/", slash + verb))
+        if route is None or not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_ID_DIGITS):
             return None
         scope["path_params"]["trial_id"] = digits
-        return stop
+        return route
 
-    def _may_be_read(self, scope: Scope) -> bool:
-        """Whether the body is declared as JSON of an allowed length, which the server then holds it to."""
+    def _declares_json(self, scope: Scope) -> bool:
+        """True if the headers declare JSON of an allowed length; the server enforces the declared length."""
         kind = length = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -144,15 +143,15 @@ class FastPath:
         return is_json and length.isdigit() and int(length) <= self._max_body_bytes
 
 
-async def _serve(stop: FastRoute, body: BaseModel, request: Request, send: Send) -> int:
-    """Call the function and send what it gives; the status."""
-    arguments: dict[str, Any] = {"services": request.app.state.services, stop.message: body}
-    if stop.takes_request:
+async def _serve(route: FastRoute, body: BaseModel, request: Request, send: Send) -> int:
+    """Call the endpoint and send its result; return the status."""
+    arguments: dict[str, Any] = {"services": request.app.state.services, route.message: body}
+    if route.takes_request:
         arguments["request"] = request
     if (digits := request.path_params.get("trial_id")) is not None:
         arguments["trial_id"] = int(digits)
     try:
-        answer = await stop.endpoint(**arguments)
+        answer = await route.endpoint(**arguments)
     except TunefleetError as error:
         return await _refuse(problems.refusal(request, error), request, send)
     except Exception:
@@ -171,7 +170,7 @@ async def _refuse(response: Response, request: Request, send: Send) -> int:
 
 
 def _body(received: list[Message], model: type[BaseModel]) -> BaseModel | None:
-    """The message in a body; None when it is not plainly good."""
+    """The message in a body; None if it is not valid."""
     if received[-1]["type"] != "http.request":
         return None
     try:
@@ -183,7 +182,7 @@ def _body(received: list[Message], model: type[BaseModel]) -> BaseModel | None:
 
 
 async def _all_of(receive: Receive) -> list[Message]:
-    """The messages of a request's body, or up to the client's leaving."""
+    """The messages of a request's body, up to its end or the client's disconnect."""
     received = [await receive()]
     while received[-1].get("more_body", False):
         received.append(await receive())
@@ -191,7 +190,7 @@ async def _all_of(receive: Receive) -> list[Message]:
 
 
 def _again(received: list[Message], receive: Receive) -> Receive:
-    """The same messages once more, and then what comes."""
+    """A `receive` that repeats these messages and then continues with the original."""
     waiting = iter(received)
 
     async def repeated() -> Message:

@@ -1,4 +1,4 @@
-"""What studies show."""
+"""Findings about studies."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ DEFAULT_WAIT_S = 10.0
 router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 
 
-@router.get("/{name}/findings", summary="Read what a study shows", responses=responses(404))
+@router.get("/{name}/findings", summary="Read the findings of a study", responses=responses(404))
 @needs(Access.READ)
 async def read(
     services: ServicesOf,
     request: Request,
     name: Name,
-    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="How long to wait for a newer answer.")] = (
+    wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Maximum time to wait for a newer result.")] = (
         DEFAULT_WAIT_S
     ),
 ) -> StudyFindings:
-    """Findings with their evidence and what to do, which parameters matter, and what the trials to come would gain.
+    """Return findings with evidence and remedies, the importance of parameters, and the expected gain of more trials.
 
-    It takes seconds to work out, and is kept. A study that runs is looked at again when a tenth more trials have ended;
-    `n_ended` and `n_newer` say which trials an answer is about. While a newer one is worked out, `renewing` is set, and
-    after `wait_s` you get what there is.
+    The analysis takes seconds and is cached. A running study is analysed again when a tenth more trials have ended;
+    `n_ended` and `n_newer` state which trials a result covers. While a newer result is computed, `renewing` is set,
+    and after `wait_s` the response is the older one.
     """
     with services.subscriptions.subscribe(insight_of(name)) as subscription:
-        async with LongPoll(request, services.closing, wait_s=wait_s) as patience:
+        async with LongPoll(request, services.closing, wait_s=wait_s) as long_poll:
             while True:
                 found = await services.insights.of(name)
-                if not found.renewing or not await patience.rings(subscription):
+                if not found.renewing or not await long_poll.wait(subscription):
                     return found

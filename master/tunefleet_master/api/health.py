@@ -18,22 +18,22 @@ router = APIRouter(tags=["operations"])
 
 
 class Health(Model):
-    """A good answer; a bad one is a problem document."""
+    """The response of a healthy master; an unhealthy one returns a problem document."""
 
     status: str
 
 
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Check liveness")
 @needs(Access.PROBE)
 async def alive() -> Health:
-    """Touches nothing; needs no token."""
+    """Return `ok` without reading anything; needs no token."""
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Whether requests can be served", responses=responses())
+@router.get("/readyz", summary="Check readiness", responses=responses())
 @needs(Access.PROBE)
 async def ready(services: ServicesOf) -> Health:
-    """Reads and writes the database within two seconds, or answers 503; needs no token."""
+    """Read and write the database within two seconds, or return 503; needs no token."""
     if services.closing.is_set():
         raise StorageUnusable("The master is shutting down.")
     try:

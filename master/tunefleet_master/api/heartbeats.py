@@ -14,16 +14,16 @@ from tunefleet_master.api.problems import responses
 from tunefleet_master.app_services import ServicesOf
 from tunefleet_master.services.execution import heartbeats
 
-# Nobody waits for the answer to a heartbeat: those of the same moment share a transaction, which for a thousand idle
-# workers is most of what a master does.
+# Nobody waits for the response to a heartbeat. So heartbeats of the same moment share a transaction; for a thousand
+# idle workers they are most of the master's load.
 TOGETHER_S = 0.05
 
 router = APIRouter(prefix=f"{API}/heartbeats", tags=["workers"], route_class=FastPathRoute)
 
 
-@router.post("", summary="Keep leases", responses=responses())
+@router.post("", summary="Extend leases", responses=responses())
 @needs(Access.WORK)
 async def beat(services: ServicesOf, body: HeartbeatRequest) -> HeartbeatResponse:
-    """Extend all leases of a worker; the answer names those that are lost and those whose trial must stop."""
+    """Extend all leases of a worker; the response names lost leases and trials that must stop."""
     await asyncio.sleep(TOGETHER_S - time.monotonic() % TOGETHER_S)
     return await services.database.awrite_together(heartbeats.beat, body)

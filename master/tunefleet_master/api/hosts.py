@@ -1,8 +1,8 @@
-"""By which names a browser may reach the master, and whose pages may send it to write.
+"""Host names under which browsers may reach the master, and a check of the origin of their writes.
 
-A page of another site can let its own name point to this machine and then read what the master answers (DNS
-rebinding), or send forms to it. Both show in headers that no page can set. A client that shows a token is no such
-page.
+A page of another site can resolve its own name to this machine and then read the master's responses (DNS rebinding),
+or it can send forms to it. Both are visible in headers that no page can set. A client that shows a token is not such
+a page.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Hosts:
-    """The names that are the master's own."""
+    """The host names of the master."""
 
     def __init__(self, settings: Settings) -> None:
         names = {"localhost", settings.host, *settings.allowed_hosts}
@@ -30,40 +30,42 @@ class Hosts:
         self._names = frozenset(name.lower().rstrip(".") for name in names)
 
     def check(self, headers: Headers) -> None:
-        """Raise HostNotAllowed unless the request was sent to a name of ours."""
+        """Raise HostNotAllowed unless the request was sent to one of the master's names."""
         host = _name_in(headers.get("host", ""))
         if host not in self._names and not _is_number(host):
             raise HostNotAllowed(
                 f"This master does not answer to the name {host[:100]!r}.",
-                hint=f"Show a token, or start the master with --allow-host {host[:100] or 'NAME'}.",
+                hint=f"Send a token, or start the master with --allow-host {host[:100] or 'NAME'}.",
             )
 
 
-def check_origin(method: str, headers: Headers, *, must_be_told: bool) -> None:
+def check_origin(method: str, headers: Headers, *, requires_origin: bool) -> None:
     """Raise Forbidden when a page of another site sends a request that may change something.
 
     Args:
         method: of the request.
         headers: of the request.
-        must_be_told: whether a request that does not say where it comes from is refused; every browser says it.
+        requires_origin: refuse a request that does not declare its origin; every browser declares it.
     """
     if method in SAFE:
         return
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    told = [] if site is None else [site in ("same-origin", "none")]
-    told += [] if origin is None else [origin.partition("://")[2] == headers.get("host", "") != ""]
-    if not all(told) or (must_be_told and not told):
-        raise Forbidden("A page of another site must not do this.", hint="Programs show a token, and no cookie.")
+    checks = [] if site is None else [site in ("same-origin", "none")]
+    checks += [] if origin is None else [origin.partition("://")[2] == headers.get("host", "") != ""]
+    if not all(checks) or (requires_origin and not checks):
+        raise Forbidden(
+            "A page of another site may not do this.", hint="Programs must send a token, not a cookie."
+        )
 
 
 def _name_in(host: str) -> str:
-    """The name in a `Host` header, without the port and in lower case; empty when the header is none."""
+    """The name in a `Host` header, in lower case and without the port; empty if the header is invalid."""
     match = _HOST.fullmatch(host.lower())
     return "" if match is None else (match["address"] or match["name"].rstrip("."))
 
 
 def _is_number(host: str) -> bool:
-    """Whether it is an address and no name: what nobody looks up cannot be pointed elsewhere."""
+    """True for an address: it needs no DNS lookup, so DNS cannot redirect it."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -1,4 +1,4 @@
-"""ASGI middlewares before every handler: how much may come in, what a browser may do with an answer."""
+"""ASGI middlewares before every handler: a limit on bodies, and security headers for browsers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tunefleet_master.api import problems
 from tunefleet_master.settings import Settings
 
 SECURITY_HEADERS = {
-    # Pictures of samples stand in the page itself, as PNG that the master has made.
+    # Pictures of samples are embedded in the page as PNG data that the master created.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'self'",
     "X-Content-Type-Options": "nosniff",
@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
 
 
 class BodyLimit:
-    """Refuses bodies over the path's limit: by `Content-Length` before anything is read, and by counting."""
+    """Refuses bodies over the path's limit: first by `Content-Length`, then by counting the received bytes."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -37,7 +37,7 @@ class BodyLimit:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what comes in."""
+        """Count the received bytes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -50,18 +50,18 @@ class BodyLimit:
         await self._app(scope, _counting(receive, limit), send)
 
     def limit(self, path: str) -> int:
-        """How many bytes a body for this path may have."""
+        """The maximum length of a body for this path, in bytes."""
         return next((limit for pattern, limit in self._larger if pattern.fullmatch(path)), self._default)
 
 
 class SecurityHeaders:
-    """Puts the headers on every answer that keep a browser from running or framing what the master did not write."""
+    """Adds security headers to every response, so that a browser neither runs nor frames foreign content."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the headers that are not there yet."""
+        """Add the headers that the response lacks."""
 
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -77,7 +77,7 @@ def _add(headers: MutableHeaders, pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than the {limit:,} bytes that are accepted here.")
+    return TooLarge(f"The body is larger than {limit:,} bytes, the maximum here.")
 
 
 def _counting(receive: Receive, limit: int) -> Receive:
@@ -88,7 +88,7 @@ def _counting(receive: Receive, limit: int) -> Receive:
         message = await receive()
         count += len(message.get("body", b""))
         if count > limit:
-            # FastAPI lets only its own kind of exception through while it reads a body.
+            # FastAPI passes only its own exceptions through while it reads a body.
             raise HTTPException(413, _too_large(limit).message, {"Connection": "close"})
         return message
 

@@ -1,4 +1,4 @@
-"""Waiting on somebody's behalf: for a bell, for as long as it makes sense."""
+"""Long polls: requests that wait for a notification."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tunefleet_master.storage.subscriptions import Subscription
 
 
 class LongPoll:
-    """Waits for a bell until the time is over, the client has gone, or the master shuts down.
+    """Waits for notifications until the time is over, the client disconnects, or the master shuts down.
 
-    Use it as a context; after it the watch on the client ends. The request's body must have been read before.
+    Use it as a context manager, whose end stops watching the client. The request's body must have been read before.
     """
 
     def __init__(self, request: Request, closing: asyncio.Event, *, wait_s: float) -> None:
@@ -24,7 +24,7 @@ class LongPoll:
         self._ends: set[asyncio.Task[object]] = set()
 
     async def __aenter__(self) -> Self:
-        self._ends = {asyncio.create_task(self._closing.wait()), asyncio.create_task(_gone(self._request))}
+        self._ends = {asyncio.create_task(self._closing.wait()), asyncio.create_task(_disconnected(self._request))}
         return self
 
     async def __aexit__(
@@ -34,25 +34,25 @@ class LongPoll:
             task.cancel()
         await asyncio.gather(*self._ends, return_exceptions=True)
 
-    async def rings(self, subscription: Subscription) -> bool:
-        """True: the bell rang, look again. False: nobody waits any more; a bell that rang meanwhile stays rung."""
+    async def wait(self, subscription: Subscription) -> bool:
+        """Return True on a notification, and False when the poll is over; an unread notification then stays stored."""
         left_s = self._deadline - asyncio.get_running_loop().time()
         if left_s <= 0 or self._is_over():
             return False
-        ring = asyncio.create_task(subscription.wait(left_s))
+        waiting = asyncio.create_task(subscription.wait(left_s))
         try:
-            await asyncio.wait({ring, *self._ends}, return_when=asyncio.FIRST_COMPLETED)
-            rang = ring.done() and ring.result()
-            if rang and self._is_over():
+            await asyncio.wait({waiting, *self._ends}, return_when=asyncio.FIRST_COMPLETED)
+            is_notified = waiting.done() and waiting.result()
+            if is_notified and self._is_over():
                 subscription.notify()
-            return rang and not self._is_over()
+            return is_notified and not self._is_over()
         finally:
-            ring.cancel()
+            waiting.cancel()
 
     def _is_over(self) -> bool:
         return any(task.done() for task in self._ends)
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

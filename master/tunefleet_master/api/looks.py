@@ -1,4 +1,4 @@
-"""What models get right and wrong."""
+"""Error analysis: correct and wrong predictions of trials."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ MAX_SHOWN = 500
 
 router = APIRouter(prefix=API, tags=["looks"])
 
-Count = Annotated[int, Query(ge=1, le=MAX_SHOWN, description="How many samples of each kind.")]
+Count = Annotated[int, Query(ge=1, le=MAX_SHOWN, description="The number of samples of each kind.")]
 
 
-@router.get("/trials/{trial_id}/look", summary="Look at a trial's predictions", responses=responses(404))
+@router.get("/trials/{trial_id}/look", summary="Inspect a trial's predictions", responses=responses(404))
 @needs(Access.READ)
 async def look_at_trial(services: ServicesOf, trial_id: Id) -> TrialLook:
-    """Samples of the study's probe set: what the trial's model is right about, and what it is wrong about.
+    """Return samples of the study's probe set that the trial's model predicts correctly and wrongly.
 
-    404 where the trial has stored no predictions, or none that can be read.
+    Returns 404 if the trial has stored no predictions, or none that can be read.
     """
     source = await services.database.aread(lambda uow: looks.of_trial(uow, trial_id))
     return await asyncio.to_thread(looks.look_at_trial, services.blobs, source)
 
 
-@router.get("/studies/{name}/look", summary="Look at the same samples across trials", responses=responses(404))
+@router.get("/studies/{name}/look", summary="Compare predictions across trials", responses=responses(404))
 @needs(Access.READ)
 async def look_at_study(services: ServicesOf, name: Name, count: Count = N_EXAMPLES) -> StudyLook:
-    """Where the best trial is wrong and most others are right, the other way round, and where all are wrong.
+    """Return samples where only the best trial is wrong, where only it is right, and where all trials are wrong.
 
-    The best trials with predictions are compared; `left_out` tells of those that cannot be.
+    The best trials with predictions are compared; `left_out` lists the others.
     """
     sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_COMPARED))
     heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
@@ -49,9 +49,9 @@ async def look_at_study(services: ServicesOf, name: Name, count: Count = N_EXAMP
 @router.get("/studies/{name}/labels", summary="List labels that may be wrong", responses=responses(404))
 @needs(Access.READ)
 async def look_at_labels(services: ServicesOf, name: Name, count: Count = 50) -> LabelLook:
-    """Samples that models which have not seen them hold for another class than their label, the surest first.
+    """Return samples that models trained without them assign to another class than their label, most certain first.
 
-    Confident learning (Northcutt et al. 2021), on what trials say of samples that they hold out.
+    The method is confident learning (Northcutt et al. 2021), on the trials' predictions for held-out samples.
     """
     sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
     heard = await asyncio.to_thread(looks.hear, services.blobs, sources)

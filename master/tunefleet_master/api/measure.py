@@ -1,4 +1,4 @@
-"""The ASGI middleware that counts and times requests."""
+"""The ASGI middleware that counts requests and measures their duration."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tunefleet_master.prometheus import PrometheusMetrics
 
-CLIENT_LEFT = 499  # nginx's number for a client that left before the answer began
+CLIENT_LEFT = 499  # nginx's status for a client that disconnected before the response began
 
 
 class Measure:
-    """Counts and times requests by the template of their route, so that names do not become labels."""
+    """Counts and times requests by the path template of their route, so that names do not become labels."""
 
     def __init__(self, app: ASGIApp, metrics: PrometheusMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and take its time."""
+        """Pass the request on and measure it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Prometheus."""
+"""Metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ router = APIRouter(tags=["operations"])
 )
 @needs(Access.READ)
 async def scrape(services: ServicesOf) -> Response:
-    """What this master has counted since its start; and studies, queues, leases and workers as they are now.
+    """Return the counters of this master since its start, and gauges of studies, queues, leases and workers.
 
-    A database that does not answer is told as `tunefleet_database_up 0`, and the rest is answered all the same.
+    If the database does not respond, `tunefleet_database_up` is 0 and the counters are still returned.
     """
     services.metrics.show(await _fleet(services))
     return Response(await asyncio.to_thread(services.metrics.text), media_type=MEDIA_TYPE)

@@ -1,4 +1,4 @@
-"""The OpenAPI page as FastAPI makes it, with what it cannot be told by its own options."""
+"""The OpenAPI document from FastAPI, with additions that FastAPI has no options for."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from tunefleet_master.access import MAY
+from tunefleet_master.access import GRANTED_BY
 from tunefleet_master.api.auth_middleware import declared
 from tunefleet_master.api.problems import MEDIA_TYPE
 
 JSON = "application/json"
-_OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # described by default, and never sent by us
+_OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # FastAPI documents them, but the master never sends them
 
 
 SCHEME = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token; on a master that has none, nothing is asked for.",
+    "description": "A token. A master without tokens asks for none.",
 }
 
 
 def describe(app: FastAPI) -> None:
-    """Let the page say that errors are problem documents, nothing of errors that are never sent, and who may what."""
+    """Add problem documents and the scopes of routes to the OpenAPI document, and remove errors that are never sent."""
     original = app.openapi
 
     @cache
@@ -47,23 +47,23 @@ def describe(app: FastAPI) -> None:
 
 
 def _name_scopes(route: APIRoute, item: dict[str, Any]) -> None:
-    """Write the scopes that open a route into its operations; nothing is what everybody may do."""
-    scopes = sorted(str(scope) for scope in MAY.get(declared(route), ()))
+    """Write the scopes that grant access to a route into its operations; a public route has none."""
+    scopes = sorted(str(scope) for scope in GRANTED_BY.get(declared(route), ()))
     for method in route.methods or ():
         item[method.lower()]["security"] = [{"token": scopes}] if scopes else []
 
 
 def _add_refusals(operation: dict[str, Any]) -> None:
-    """What the doors before every route say, and the reading of every body."""
-    of_doors = (401, 403, 429) if operation["security"] else ()
+    """Add the refusals of the auth middleware and of the body parser."""
+    of_auth = (401, 403, 429) if operation["security"] else ()
     of_bodies = (400, 413, 415) if "requestBody" in operation else ()
-    for status in (*of_doors, *of_bodies):
+    for status in (*of_auth, *of_bodies):
         content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
         operation["responses"].setdefault(str(status), {"description": HTTPStatus(status).phrase, "content": content})
 
 
 def _describe_answers(responses: dict[str, Any], *, has_body: bool) -> None:
-    """FastAPI puts the model of an error under the route's own media type; move it to where it belongs."""
+    """Move the model of an error from the route's media type, where FastAPI puts it, to its own media type."""
     for response in responses.values():
         content = response.get("content", {})
         if MEDIA_TYPE in content and JSON in content:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the only place that knows which status an error has."""
+"""Errors as RFC 9457 problem documents. Only this module maps errors to statuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tunefleet.protocol import API, ProblemDetail, ProblemDocument
 from tunefleet_master.app_services import services_of
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_S = 5  # a full disk or a restart takes longer than a blink and is worth asking for again
+RETRY_AFTER_S = 5  # a full disk or a restart lasts for seconds, and a retry may then succeed
 
 STATUSES: dict[type[TunefleetError], int] = {
     InvalidInput: 422,
@@ -54,13 +54,13 @@ CODES = {
     416: "range_not_satisfiable",
 }
 HEADERS: dict[int, dict[str, str]] = {
-    401: {"WWW-Authenticate": 'Bearer realm="Tunefleet"', "Connection": "close"},  # no body of a stranger's is read
+    401: {"WWW-Authenticate": 'Bearer realm="Tunefleet"', "Connection": "close"},  # bodies of strangers are not read
     503: {"Retry-After": str(RETRY_AFTER_S)},
 }
 TITLES = {
     "malformed_json": "The body is not JSON.",
     "unsupported_media_type": "The body is not declared as JSON.",
-    "internal": "The master made a mistake.",
+    "internal": "Internal error of the master.",
 }
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ Page = Callable[[Request, ProblemDocument], Response]
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What the OpenAPI page says about the errors of a route; 422 and 503 can happen to every one."""
+    """OpenAPI entries for the errors of a route; any route can return 422 and 503."""
     return {
         status: {"model": ProblemDocument, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
         for status in sorted({*statuses, 422, 503})
@@ -77,7 +77,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def document(error: TunefleetError) -> ProblemDocument:
-    """An error of ours as it crosses the wire."""
+    """The problem document of one of our errors."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     return ProblemDocument(
         type=f"urn:tunefleet:problem:{error.code}",
@@ -95,7 +95,7 @@ def document(error: TunefleetError) -> ProblemDocument:
 
 
 def plain_document(status: int, code: str, *, detail: str, hint: str | None = None) -> ProblemDocument:
-    """A problem that is none of our errors: a wrong method, a body that is no JSON."""
+    """The problem document of an error outside our tree, such as a wrong method or a malformed body."""
     return ProblemDocument(
         type=f"urn:tunefleet:problem:{code}",
         title=TITLES.get(code, f"{HTTPStatus(status).phrase}."),
@@ -107,7 +107,7 @@ def plain_document(status: int, code: str, *, detail: str, hint: str | None = No
 
 
 def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -> Response:
-    """The document as a response."""
+    """The response with this document."""
     return Response(
         problem.model_dump_json(exclude_defaults=True),
         status_code=problem.status,
@@ -117,7 +117,7 @@ def answer(problem: ProblemDocument, headers: Mapping[str, str] | None = None) -
 
 
 def install(app: FastAPI, page: Page) -> None:
-    """Answer every error with a problem document; `page` renders it for a person who looks with a browser."""
+    """Answer every error with a problem document; `page` renders it for browsers."""
 
     async def explained(request: Request, error: Exception) -> Response:
         assert isinstance(error, TunefleetError)
@@ -141,14 +141,14 @@ def install(app: FastAPI, page: Page) -> None:
 
 
 def refusal(request: Request, error: TunefleetError, *, page: Page | None = None) -> Response:
-    """The answer to a request that met an error of ours; without a `page` only programs send such requests."""
+    """The response to a request that raised one of our errors; without `page` it is always a document."""
     if isinstance(error, StorageUnusable):
         _log.error("%s %s: %s", request.method, request.url.path, error)
     return _send(request, document(error), headers=_headers(error), page=page)
 
 
 def unexpected(request: Request, page: Page | None = None) -> Response:
-    """The answer to a request that met a mistake of the master's."""
+    """The response to a request that failed because of a bug in the master."""
     detail = "An unexpected error; the master's log has its traceback."
     return _send(request, plain_document(500, "internal", detail=detail, hint="Report it, with the log."), page=page)
 
@@ -174,8 +174,8 @@ def _validation_document(error: RequestValidationError) -> ProblemDocument:
     details = error.errors()
     malformed = next((detail for detail in details if detail["type"] == "json_invalid"), None)
     if malformed is not None:
-        place = f"{malformed['ctx']['error']} at character {malformed['loc'][-1]}"
-        return plain_document(400, "malformed_json", detail=f"The body is not JSON: {place}.")
+        where = f"{malformed['ctx']['error']} at character {malformed['loc'][-1]}"
+        return plain_document(400, "malformed_json", detail=f"The body is not JSON: {where}.")
     if any(isinstance(detail.get("input"), bytes) for detail in details):
         rule = "The body must be JSON with the header `Content-Type: application/json`."
         return plain_document(415, "unsupported_media_type", detail=rule, hint="With curl: --json '{…}'.")
@@ -183,11 +183,11 @@ def _validation_document(error: RequestValidationError) -> ProblemDocument:
 
 
 def _problem(details: Mapping[str, Any]) -> Problem:
-    place = details["loc"]
-    if details["type"] == "missing" and place == ("body",):
+    location = details["loc"]
+    if details["type"] == "missing" and location == ("body",):
         return Problem("body", "is required")
-    # The first part says where the request has the field; its name alone is what the caller wrote.
-    return problem_of({**details, "loc": place[1:]})
+    # The first item names the part of the request; the caller wrote only the rest.
+    return problem_of({**details, "loc": location[1:]})
 
 
 def _http_document(request: Request, error: HTTPException) -> ProblemDocument:

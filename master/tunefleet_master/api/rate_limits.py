@@ -1,4 +1,4 @@
-"""How often one client may ask: a token bucket for each, in memory."""
+"""Rate limits per client: a token bucket for each, in memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 
 from tunefleet.errors import TooManyRequests
 
-BURST_S = 2.0  # a client that was quiet may ask as many times at once as it may in so long
+BURST_S = 2.0  # an idle client may send as many requests at once as it may send in this time
 MAX_CLIENTS = 10_000
 
 
 class RateLimit:
-    """Counts the requests of each client.
+    """Limits the request rate of each client.
 
     A bucket is one number, the time at which it will be full again (the "generic cell rate algorithm" of ATM).
 
     Args:
-        per_s: requests that a client may send each second, in the long run.
+        per_s: the sustained number of requests per second that a client may send.
         clock: monotonic, in seconds.
     """
 
@@ -28,7 +28,7 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
 
     def take(self, client: str) -> None:
-        """Count a request; raises TooManyRequests when it is one too many."""
+        """Count a request; raises TooManyRequests when the client exceeds its rate."""
         now = self._clock()
         full_at = max(now, self._full_at.get(client, 0.0)) + self._gap_s
         late_s = full_at - now - self._burst_s
@@ -43,7 +43,7 @@ class RateLimit:
         self._full_at[client] = full_at
 
     def _forget(self, now: float) -> None:
-        """Forget whose bucket is full; all of them when none is, which lets each have one burst more."""
+        """Forget clients with full buckets; forget all if none is full, which allows each one more burst."""
         self._full_at = {client: at for client, at in self._full_at.items() if at > now}
         if len(self._full_at) >= MAX_CLIENTS:
             self._full_at.clear()

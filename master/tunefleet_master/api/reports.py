@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from tunefleet.protocol import API, Directive, ReportBatch
-from tunefleet_master.access import Access, confine, needs
+from tunefleet_master.access import Access, check_attempt, needs
 from tunefleet_master.api.fast_path import FastPathRoute
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
@@ -18,11 +18,11 @@ router = APIRouter(prefix=f"{API}/trials", tags=["workers"], route_class=FastPat
 @router.post("/{trial_id}/reports", summary="Report metrics", responses=responses(404, 409))
 @needs(Access.ATTEMPT)
 async def report(services: ServicesOf, request: Request, trial_id: Id, batch: ReportBatch) -> Directive:
-    """Store a batch of metrics by step and learn what to do next. Repeats are harmless.
+    """Store a batch of metrics by step, and return the directive: continue, stop or pause. Repeats are harmless.
 
-    NaN and infinity may be written as strings (`"NaN"`, `"Infinity"`) or as bare tokens; the trial ends as `diverged`.
+    NaN and infinity may be strings (`"NaN"`, `"Infinity"`) or bare tokens; the trial then ends as `diverged`.
     """
-    confine(request, batch.attempt)
+    check_attempt(request, batch.attempt)
     directive = await services.database.awrite_together(services.record_reports, Reported(trial_id, batch))
     services.metrics.reports.inc(len(batch.reports))
     return directive

@@ -1,4 +1,4 @@
-"""All endpoints of the API, in the order in which a request is compared with them."""
+"""All endpoints of the API, in the order in which requests are matched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunefleet_master.api import (
     workers,
 )
 
-# What workers send comes first, since it comes a thousand times as often.
+# Requests of workers come first, because they are a thousand times as frequent.
 ROUTERS = tuple(
     module.router
     for module in (

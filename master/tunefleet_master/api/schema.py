@@ -17,7 +17,7 @@ router = APIRouter(prefix=f"{API}/schema", tags=["studies"])
 @router.get("/study", summary="The JSON Schema of a study")
 @needs(Access.READ)
 async def study_schema() -> dict[str, Any]:
-    """Point an editor at it (`# yaml-language-server: $schema=…`) to complete and check a study's file."""
+    """Return the schema; an editor uses it (`# yaml-language-server: $schema=…`) to complete and check study files."""
     return _schema()
 
 

@@ -1,4 +1,4 @@
-"""Everything at a glance."""
+"""The status of the master at a glance."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ router = APIRouter(prefix=f"{API}/status", tags=["fleet"])
 @router.get("", summary="Read the status", responses=responses())
 @needs(Access.READ)
 async def read(services: ServicesOf) -> StatusView:
-    """The studies and the workers, as the dashboard's first page shows them."""
+    """Return the studies and the workers, as the dashboard's first page shows them."""
     return await services.database.aread(status.read)

@@ -21,9 +21,10 @@ router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 @router.post("", status_code=201, summary="Submit a study", responses={200: {"model": StudyDetail}, **responses(409)})
 @needs(Access.SUBMIT)
 async def submit(services: ServicesOf, spec: StudySpec, response: Response) -> StudyDetail:
-    """Start a study.
+    """Submit and start a study.
 
-    The same spec again changes nothing and gives 200; another spec under a name that is taken gives 409 `study_exists`.
+    Submitting the same spec again changes nothing and returns 200. A different spec under an existing name returns
+    409 `study_exists`.
     """
     study, is_new = await services.database.awrite(lambda uow: studies.submit(uow, spec))
     response.status_code = 201 if is_new else 200
@@ -36,18 +37,18 @@ async def submit(services: ServicesOf, spec: StudySpec, response: Response) -> S
 async def list_studies(
     services: ServicesOf, cursor: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> Page[StudyView]:
-    """Newest first; `next` of a page is the `cursor` of the following one."""
+    """Return studies, newest first; `next` of a page is the `cursor` of the following page."""
     return await services.database.aread(lambda uow: studies.page(uow, cursor=cursor, limit=limit))
 
 
 @router.get("/{name}", summary="Read a study", responses=responses(404))
 @needs(Access.FETCH)
 async def read(services: ServicesOf, name: Name) -> StudyDetail:
-    """The study with its spec, its trials by state and its best trial."""
+    """Return the study with its spec, the number of its trials in each state, and its best trial."""
     return await services.database.aread(lambda uow: studies.read(uow, name))
 
 
-@router.get("/{name}/front", summary="Read the front of a study", responses=responses(404, 409))
+@router.get("/{name}/front", summary="Read the Pareto front of a study", responses=responses(404, 409))
 @needs(Access.READ)
 async def read_front(
     services: ServicesOf,
@@ -55,9 +56,10 @@ async def read_front(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> Page[TrialView]:
-    """With several objectives: the trials that no other one betters in all of them, and that keep within `outcomes`.
+    """Return the trials on the Pareto front of a study with several objectives.
 
-    The best in the first objective come first; 409 where the study has one objective.
+    No other trial is at least as good in every objective, and all respect the bounds of `outcomes`. The best in the
+    first objective come first. Returns 409 for a study with one objective.
     """
     return await services.database.aread(lambda uow: fronts.page(uow, name, cursor=cursor, limit=limit))
 
@@ -65,7 +67,7 @@ async def read_front(
 @router.patch("/{name}", summary="Pause, resume, stop or change a study", responses=responses(404, 409))
 @needs(Access.SUBMIT)
 async def change(services: ServicesOf, name: Name, patch: StudyPatch) -> StudyDetail:
-    """Fields that are left out stay as they are."""
+    """Change the given fields; omitted fields stay as they are."""
     return await services.database.awrite(lambda uow: studies.patch(uow, name, patch))
 
 
@@ -79,5 +81,5 @@ async def delete(services: ServicesOf, name: Name) -> None:
 @router.post("/{name}/retry", summary="Run failed trials again", responses=responses(404, 409))
 @needs(Access.SUBMIT)
 async def retry(services: ServicesOf, name: Name, body: RetryRequest) -> RetryResponse:
-    """Put failed trials of the study back into the queue: all of them, or those with one of the failures named."""
+    """Queue failed trials of the study again: all of them, or those with one of the given failures."""
     return await services.database.awrite(lambda uow: trials.retry(uow, name, body))

@@ -1,4 +1,4 @@
-"""What trials saw of their trainings."""
+"""Telemetry of trials: what `trial.watch` recorded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tunefleet_master.services.insights import telemetry
 router = APIRouter(prefix=API, tags=["trials"])
 
 
-@router.get("/trials/{trial_id}/telemetry", summary="Read how a training went inside", responses=responses(404))
+@router.get("/trials/{trial_id}/telemetry", summary="Read the telemetry of a trial", responses=responses(404))
 @needs(Access.READ)
 async def read(services: ServicesOf, trial_id: Id) -> Telemetry:
-    """Ratios of update to weight, gradient norms, the layers' outputs: what `trial.watch` saw and stored so far."""
+    """Return what `trial.watch` has stored so far: update-to-weight ratios, gradient norms and layer outputs."""
     return await telemetry.read(services.database, services.blobs, trial_id=trial_id)

@@ -1,4 +1,4 @@
-"""Trials: enqueue by hand, list, read."""
+"""Trials: enqueue, list, read."""
 
 from __future__ import annotations
 
@@ -28,16 +28,14 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 router = APIRouter(prefix=API, tags=["trials"])
 
-Id = Annotated[
-    TrialId, Path(ge=0, le=MAX_ID, description="The trial's id; its number within a study is another thing.")
-]
+Id = Annotated[TrialId, Path(ge=0, le=MAX_ID, description="The trial's id, which is not its number within the study.")]
 Number = Annotated[int, Path(ge=0, le=MAX_ID, description="The trial's number within its study, from 0.")]
 
 
 class Listing(Model):
-    """The query of a list of trials."""
+    """Query parameters of a list of trials."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)  # a query's fields are described before a schema is made
+    model_config = ConfigDict(use_attribute_docstrings=True)  # query fields get descriptions before the schema exists
 
     state: TrialState | None = None
     """Only trials in this state."""
@@ -45,27 +43,27 @@ class Listing(Model):
     """`number`, `state`, `value`, `duration`, … or a parameter's name."""
     descending: bool = False
     cursor: str | None = Field(default=None, max_length=200)
-    """`next` of the page before."""
+    """`next` of the previous page."""
     limit: int = Field(default=100, ge=1, le=1_000)
     since: AwareDatetime | None = None
     """Only trials that have changed since then, by the master's clock."""
 
     def as_query(self) -> TrialQuery:
-        """The same for the service."""
+        """Convert it for the service."""
         return TrialQuery(**{name: getattr(self, name) for name in type(self).model_fields})
 
 
 @router.post("/studies/{name}/trials", status_code=201, summary="Add configurations", responses=responses(404, 409))
 @needs(Access.SUBMIT)
 async def enqueue(services: ServicesOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
-    """Queue configurations by hand; they run before what the sampler proposes, and take from the budget."""
+    """Queue configurations; they run before the sampler's proposals and count against the budget."""
     return await services.database.awrite(lambda uow: trials.enqueue(uow, name, body), idempotent=False)
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))
 @needs(Access.READ)
 async def list_trials(services: ServicesOf, name: Name, listing: Annotated[Listing, Query()]) -> Page[TrialView]:
-    """One page of trials, filtered and sorted; trials without a value come last."""
+    """Return one page of trials, filtered and sorted; trials without a value come last."""
     return await services.database.aread(lambda uow: trials.page(uow, name, listing.as_query()))
 
 
@@ -77,14 +75,14 @@ async def configurations(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> Page[ConfigurationView]:
-    """With `data.folds`: each configuration with its folds and their mean, the best of the complete ones first."""
+    """Return configurations of a study with `data.folds`, with their folds and mean; best complete ones first."""
     return await services.database.aread(lambda uow: trials.configurations(uow, name, cursor=cursor, limit=limit))
 
 
 @router.get("/studies/{name}/trials/{number}", summary="Read a trial by its number", responses=responses(404))
 @needs(Access.READ)
 async def read_by_number(services: ServicesOf, name: Name, number: Number) -> TrialDetail:
-    """The same as `GET /trials/{id}`."""
+    """Return the same as `GET /trials/{id}`."""
     return await services.database.aread(lambda uow: trials.by_number(uow, name, number))
 
 
@@ -93,16 +91,16 @@ async def read_by_number(services: ServicesOf, name: Name, number: Number) -> Tr
 async def read(
     services: ServicesOf, trial_id: Id, max_points: Annotated[int, Query(ge=2, le=100_000)] = 1_000
 ) -> TrialDetail:
-    """The trial with its learning curve (thinned out to `max_points`), its attempts and its files."""
+    """Return the trial with its learning curve (thinned to `max_points`), attempts and files."""
     return await services.database.aread(lambda uow: trials.read(uow, trial_id, max_points=max_points))
 
 
-@router.get("/trials/{trial_id}/findings", summary="Read what a trial's curves show", responses=responses(404))
+@router.get("/trials/{trial_id}/findings", summary="Read the findings of a trial", responses=responses(404))
 @needs(Access.READ)
 async def read_findings(services: ServicesOf, trial_id: Id) -> TrialFindings:
-    """Findings of one training so far, with their evidence and what to do, as the doctor reads its curves.
+    """Return findings about one training so far, with evidence and remedies, read from its learning curves.
 
-    It diverged, learns too slowly, overfits from some step on, was too short, and the like; `unknown` says what it
-    takes to say more. Metrics are known by their names: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
+    Examples: it diverged, learns too slowly, overfits from some step on, or was too short. `unknown` states what is
+    missing for more. Metrics are recognised by name: `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`.
     """
     return await diagnoses.read(services.database, services.blobs, trial_id=trial_id)

@@ -1,4 +1,4 @@
-"""Streams of bytes that clients send: as a whole, or in services that go on after a broken connection."""
+"""Streamed uploads: whole, or in parts that resume after a broken connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which bytes a request sends: from `begin` up to but without `end`, of `total`; None: it does not say."""
+    """The range of bytes in a request: `begin` up to but excluding `end`, of `total`; None: not declared."""
 
     begin: int = 0
     end: int | None = None
@@ -27,7 +27,7 @@ class Span:
 
 
 def span_of(request: Request) -> Span:
-    """What `Content-Range: bytes FROM-TO/TOTAL` says; the whole content when there is none."""
+    """Parse `Content-Range: bytes FROM-TO/TOTAL`; without the header, the body is the whole content."""
     text = request.headers.get("content-range")
     if text is None:
         return Span()
@@ -36,16 +36,14 @@ def span_of(request: Request) -> Span:
         begin, last, total = (int(digits) for digits in match.groups())
         if begin <= last < total:
             return Span(begin, last + 1, total)
-    raise InvalidInput(
-        [Problem("Content-Range", "is written 'bytes FROM-TO/TOTAL', with FROM <= TO < TOTAL", text[:80])]
-    )
+    raise InvalidInput([Problem("Content-Range", "must be 'bytes FROM-TO/TOTAL', with FROM <= TO < TOTAL", text[:80])])
 
 
 @asynccontextmanager
 async def receiving(request: Request, blobs: BlobStore, *, key: str) -> AsyncIterator[tuple[Upload, bool]]:
-    """Read the request's body into the upload with this key; also tells whether the content is now whole.
+    """Read the request's body into the upload with this key; also return whether the content is complete.
 
-    What came stays for the client to go on with when the connection breaks, and goes when the body breaks a rule.
+    Received bytes stay for a resumed upload when the connection breaks. They are deleted when the body is invalid.
     """
     span = span_of(request)
     upload = await asyncio.to_thread(blobs.begin, key, offset=span.begin)
@@ -62,5 +60,5 @@ async def receiving(request: Request, blobs: BlobStore, *, key: str) -> AsyncIte
 
 def _check_length(upload: Upload, span: Span) -> None:
     if span.end is not None and upload.size_bytes != span.end:
-        rule = f"promises bytes up to {span.end}, and the body ends at {upload.size_bytes}"
+        rule = f"declares bytes up to {span.end}, but the body ends at {upload.size_bytes}"
         raise InvalidInput([Problem("Content-Range", rule)])

@@ -1,4 +1,4 @@
-"""The fleet."""
+"""Endpoints for the fleet."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ router = APIRouter(prefix=f"{API}/workers", tags=["fleet"])
 @router.get("", summary="List the workers", responses=responses())
 @needs(Access.READ)
 async def list_workers(services: ServicesOf) -> list[WorkerView]:
-    """Every worker that has asked for trials, with its device, its last beat and its current trials."""
+    """Return every worker that has asked for trials, with its device, last heartbeat and current trials."""
     return await services.database.aread(workers.page)

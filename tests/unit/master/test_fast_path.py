@@ -1,4 +1,4 @@
-"""An express route answers as FastAPI does, whatever it is sent."""
+"""A fast route responds as FastAPI does, whatever the request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Metrics:
 
 
 class Application:
-    """A small master with the same routes, by the express or without it."""
+    """A small master with the same routes, with the fast path or without it."""
 
     def __init__(self, *, uses_fast_path: bool, is_open: bool = True) -> None:
         self.metrics = Metrics()
@@ -63,11 +63,11 @@ class Application:
         if uses_fast_path:
             stack = app.build_middleware_stack()
 
-            async def otherwise(scope: Any, receive: Any, send: Any) -> None:
+            async def fallback(scope: Any, receive: Any, send: Any) -> None:
                 self.n_past_the_fast_path += 1
                 await stack(scope, receive, send)
 
-            app.middleware_stack = FastPath(app, otherwise, authenticator=authenticator, max_body_bytes=LIMIT)
+            app.middleware_stack = FastPath(app, fallback, authenticator=authenticator, max_body_bytes=LIMIT)
         return app
 
 
@@ -80,7 +80,7 @@ def _router() -> APIRouter:
         if trial_id == 404:
             raise NotFound("there is no trial with id 404.")
         if trial_id == 500:
-            raise RuntimeError("a mistake")
+            raise RuntimeError("a bug")
         text = f"{trial_id!r} {batch.model_dump_json()} {request.method} {request.scope['caller'].name}"
         return Directive(directive="continue", message=text)
 
@@ -137,30 +137,30 @@ def both(**options: Any) -> tuple[Application, Application]:
         ("/trials//reports", GOOD, JSON),
     ],
 )
-def test_an_express_route_answers_as_any_other(path: str, body: bytes, headers: dict[str, str]) -> None:
-    express, plain = both()
-    quick, slow = (each.client.post(path, content=body, headers=headers) for each in (express, plain))
+def test_a_fast_route_responds_like_any_other(path: str, body: bytes, headers: dict[str, str]) -> None:
+    fast, plain = both()
+    quick, slow = (each.client.post(path, content=body, headers=headers) for each in (fast, plain))
 
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content)
     assert dict(quick.headers) == dict(slow.headers)
-    assert express.metrics.counted == plain.metrics.counted
+    assert fast.metrics.counted == plain.metrics.counted
 
 
-def test_what_is_plainly_good_goes_by_the_express() -> None:
-    express, _ = both()
+def test_a_valid_request_takes_the_fast_path() -> None:
+    fast, _ = both()
 
-    assert express.client.post("/trials/7/reports", content=GOOD, headers=JSON).status_code == 200
-    assert express.n_past_the_fast_path == 0
-    assert express.client.post("/trials/7/reports", content=b"{}", headers=JSON).status_code == 422
-    assert express.n_past_the_fast_path == 1
+    assert fast.client.post("/trials/7/reports", content=GOOD, headers=JSON).status_code == 200
+    assert fast.n_past_the_fast_path == 0
+    assert fast.client.post("/trials/7/reports", content=b"{}", headers=JSON).status_code == 422
+    assert fast.n_past_the_fast_path == 1
 
 
-def test_a_mistake_of_the_master_is_answered_as_one() -> None:
-    express, plain = both()
-    quick, slow = (each.client.post("/trials/500/reports", content=GOOD, headers=JSON) for each in (express, plain))
+def test_a_bug_in_the_master_is_an_internal_error() -> None:
+    fast, plain = both()
+    quick, slow = (each.client.post("/trials/500/reports", content=GOOD, headers=JSON) for each in (fast, plain))
 
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content) == (500, slow.content)
-    assert express.metrics.counted[0] == plain.metrics.counted[-1] == (500, "internal")
+    assert fast.metrics.counted[0] == plain.metrics.counted[-1] == (500, "internal")
 
 
 def test_a_body_without_a_declared_length_is_counted_by_the_application() -> None:
@@ -169,9 +169,9 @@ def test_a_body_without_a_declared_length_is_counted_by_the_application() -> Non
         assert each.client.post("/trials/7/reports", content=iter(body), headers=JSON).status_code == 413
 
 
-def test_whoever_shows_no_token_where_one_is_asked_for_is_refused() -> None:
-    express, plain = both(is_open=False)
-    quick, slow = (each.client.post("/trials/7/reports", content=GOOD, headers=JSON) for each in (express, plain))
+def test_a_request_without_a_required_token_is_refused() -> None:
+    fast, plain = both(is_open=False)
+    quick, slow = (each.client.post("/trials/7/reports", content=GOOD, headers=JSON) for each in (fast, plain))
 
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content)
     assert quick.status_code == 401
@@ -183,7 +183,7 @@ def test_another_method_is_refused_as_on_any_other_route() -> None:
     assert (quick.status_code, quick.content) == (slow.status_code, slow.content) == (405, slow.content)
 
 
-def test_an_answer_is_written_as_any_other() -> None:
+def test_a_response_is_serialised_like_any_other() -> None:
     lease = {
         **{"trial_id": 1, "attempt": 1, "study": "s", "number": 0, "params": {"x": 1e-300, "ü": None}, "seed": 3},
         **{"steps": None, "run": {"task": "t", "option": [1]}, "data": {}, "trial_timeout_s": None, "resume": None},
