@@ -56,11 +56,11 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_cannot_disturb_the_
             process.send_signal(signal.SIGSTOP)
         ledger.fault("SIGSTOP of a worker for longer than its lease")
         assert fleet.wait(lambda s=study: under_way(s, 2), "the other worker takes the trial").worker == other
-        n_before = fleet.log(first).count("is given up")
+        n_before = fleet.log(first).count("was abandoned")
         for process in sleeping:
             with suppress(psutil.NoSuchProcess):  # the agent, awake, has ended its training process before us
                 process.send_signal(signal.SIGCONT)
-        fleet.wait(lambda w=first, n=n_before: fleet.log(w).count("is given up") > n, "the first one gives up")
+        fleet.wait(lambda w=first, n=n_before: fleet.log(w).count("was abandoned") > n, "the first one gives up")
         gate.touch()
         ledger.check_finished(fleet, study.name, 1)
         assert [attempt.outcome for attempt in study.trial(0).attempts] == ["lost", "complete"]

@@ -109,7 +109,7 @@ def test_a_worker_that_was_never_there_is_not_healthy(tmp_path):
 
 def test_a_master_that_is_not_there_is_told_once_and_tried_for_ever(start):
     worker = start(f"http://127.0.0.1:{free_port()}")
-    worker.says("Going on trying.")
+    worker.says("Retrying.")
     assert "nothing listens there" in worker.log.read_text()
     assert worker.end() == 0
 

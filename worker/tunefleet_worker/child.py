@@ -26,25 +26,25 @@ from tunefleet_worker.context import WorkerTrial
 from tunefleet_worker.failures import end_of_exception, end_of_program
 from tunefleet_worker.job import Job
 from tunefleet_worker.loader import check_signature, enter_folder, load_function
-from tunefleet_worker.orders import Orders
+from tunefleet_worker.orders import OrderReceiver
 from tunefleet_worker.spool import End, SpoolWriter
 from tunefleet_worker.tasks.registry import load_task
-from tunefleet_worker.trial_process import introduce, send_output, stand_apart, use_devices
+from tunefleet_worker.trial_process import detach, export_credentials, send_output, use_devices
 
 
 def main(job: Job, log: Connection, *, orders: Connection) -> None:
     """Run the trial, record its end, and leave without a look back: what is still running is the agent's to kill."""
-    place = AttemptFolder(job.folder)
-    stand_apart(place.life)
+    attempt_folder = AttemptFolder(job.folder)
+    detach(attempt_folder.life)
     send_output(log)
     device = use_devices(job.gpus, job.threads)
     lease = Lease.model_validate_json(job.lease_json)
-    introduce(lease, job.url)
+    export_credentials(lease, job.url)
     seal_test_part()
-    spool, line = SpoolWriter(place.spool), Orders(orders)
+    spool, line = SpoolWriter(attempt_folder.spool), OrderReceiver(orders)
     trial = WorkerTrial(
         lease,
-        place,
+        attempt_folder,
         spool=spool,
         orders=line,
         device=device,
@@ -52,10 +52,10 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     )
     end = _attempt(trial, lease, job.code)
     failpoint("child.before_end")
-    place.free_reserve()
+    attempt_folder.free_reserve()
     spool.append(end)
     failpoint("child.after_end")
-    line.ring()
+    line.notify()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)

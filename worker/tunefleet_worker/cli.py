@@ -99,7 +99,7 @@ def run_worker(
     from tunefleet_worker.agent import assembly, devices
 
     os.environ.pop("TUNEFLEET_TOKEN", None)  # no concern of the code that trials run
-    dealt = devices.deal(devices.choose_gpus(devices.find_gpus(), gpus), slots=slots, gpus_per_slot=gpus_per_slot)
+    assigned = devices.assign_gpus(devices.choose_gpus(devices.find_gpus(), gpus), slots=slots, gpus_per_slot=gpus_per_slot)
     settings = assembly.AgentSettings.parse(
         {
             "url": url,
@@ -115,11 +115,11 @@ def run_worker(
             "study": study,
             "exit_when_idle_s": exit_when_idle,
             "drain_within_s": drain_within,
-            "rest_s": rest,
+            "cooldown_s": rest,
         }
     )
     logs.configure("info", settings.log_format, stream=sys.stdout, text=LOG_TEXT, fields={"worker": settings.name})
-    agent = assembly.assemble(settings, dealt)
+    agent = assembly.assemble(settings, assigned)
     raise typer.Exit(agent.run())
 
 
@@ -156,7 +156,7 @@ def run_preflight(
 
     Exit codes: 0 it passed; 1 the study would be blocked; 2 it could not be looked at.
     """
-    from tunefleet_worker.preflight.at_home import inspect_file
+    from tunefleet_worker.preflight.local import inspect_file
 
     report = inspect_file(file)
     print(report.model_dump_json() if json else report.finding or "passed")
@@ -173,13 +173,13 @@ def health(*, name: Name = None, folder: Folder = None) -> None:
     from tunefleet_worker.agent import assembly
     from tunefleet_worker.agent.worker_folder import WorkerFolder
 
-    place = WorkerFolder(folder or assembly.default_folder(name or assembly.default_name()))
-    age_s = place.last_beat_s()
+    worker_folder = WorkerFolder(folder or assembly.default_folder(name or assembly.default_name()))
+    age_s = worker_folder.heartbeat_age_s()
     if age_s is not None and age_s <= HEALTHY_S:
         print(f"healthy: the master answered {age_s:.0f} s ago")
         return
     since = "never" if age_s is None else f"{age_s:.0f} s ago"
-    print(f"unhealthy: the master last answered {since} (folder {place.folder})", file=sys.stderr)
+    print(f"unhealthy: the master last answered {since} (folder {worker_folder.folder})", file=sys.stderr)
     raise typer.Exit(EXIT_UNHEALTHY)
 
 

@@ -14,7 +14,7 @@ from tunefleet.protocol import Lease
 from tunefleet.trial.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.attempt_folder import CHECKPOINT, MODEL, AttemptFolder
 from tunefleet_worker.best_model import BestModel
-from tunefleet_worker.orders import Order, Orders
+from tunefleet_worker.orders import Order, OrderReceiver
 from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolWriter
 
 # A checkpoint is due when training has taken so many times its cost: it takes at most 2 % of the time.
@@ -42,17 +42,17 @@ class WorkerTrial(Trial):
     def __init__(
         self,
         lease: Lease,
-        place: AttemptFolder,
+        attempt_folder: AttemptFolder,
         *,
         spool: SpoolWriter,
-        orders: Orders,
+        orders: OrderReceiver,
         device: Literal["cpu", "cuda"] = "cpu",
         checkpoint_every_s: float = 10.0,
     ) -> None:
-        super().__init__(Assignment.of(lease), folder=place.scratch, device=device)
+        super().__init__(Assignment.of(lease), folder=attempt_folder.scratch, device=device)
         self.is_drained = False
         """Whether the function was told to leave off; one that catches this and returns has not run to its end."""
-        self._place = place
+        self._attempt_folder = attempt_folder
         self._spool = spool
         self._orders = orders
         self._checkpoint_every_s = checkpoint_every_s
@@ -84,16 +84,16 @@ class WorkerTrial(Trial):
         self._saved_at = time.monotonic()
         if self._is_segment and not stateful:
             raise _nothing_passed()
-        if not stateful or not self._place.resume.exists():
+        if not stateful or not self._attempt_folder.resume.exists():
             return 0
         if self._inherits:
-            from tunefleet_worker.inheritance import load_inherited
+            from tunefleet_worker.parent_checkpoint import load_parent_checkpoint
 
-            checkpoint = load_inherited(self._place.resume, objects=stateful)
+            checkpoint = load_parent_checkpoint(self._attempt_folder.resume, objects=stateful)
         else:
             from tunefleet_worker.checkpoints import load_checkpoint  # imports torch, which not every trial needs
 
-            checkpoint = load_checkpoint(self._place.resume, objects=stateful)
+            checkpoint = load_checkpoint(self._attempt_folder.resume, objects=stateful)
             self._best.restore(checkpoint.progress["best"])
             self._watch.restore(checkpoint.progress.get("watch"))  # checkpoints of older workers have none
         self._step = self._reported_step = checkpoint.step
@@ -122,7 +122,7 @@ class WorkerTrial(Trial):
             self._best.consider(step, metrics, model=self._model)
         self._spool.append(ReportRecord(step, metrics))
         failpoint("child.after_report")
-        self._orders.ring()
+        self._orders.notify()
         order = self._orders.newest()
         if order is not None and (order.kind == "stop" or not self._looping):  # the others wait for the epoch's end
             self.check()
@@ -161,12 +161,12 @@ class WorkerTrial(Trial):
 
     def _send_file(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` make a file, and record it as the newest of its name; nothing when it answers False."""
-        path = self._place.files / f"{self._n_files}-{name}"
+        path = self._attempt_folder.files / f"{self._n_files}-{name}"
         if write(path) is False:
             return
         self._n_files += 1
         self._spool.append(FileRecord(name, path.name))
-        self._orders.ring()
+        self._orders.notify()
         kept = self._files.setdefault(name, [])
         kept.append(path)
         while len(kept) > FILES_KEPT:

@@ -84,7 +84,7 @@ def check_signature(function: Callable[..., object], names: Iterable[str], *, ta
         raise LoadError(f"{target!r} does not fit the study's parameters: {_misfit(missing, unexpected, list(named))}.")
 
 
-def load_at_home(spec: StudySpec) -> Callable[..., object]:
+def load_local(spec: StudySpec) -> Callable[..., object]:
     """The training function of a study's file, its folder entered as a worker enters it: for runs without a master.
 
     Raises:

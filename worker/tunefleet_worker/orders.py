@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
 
-_PIECE_BYTES = 65_536
+_CHUNK_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Order:
     message: str = ""
 
 
-class Orders:
+class OrderReceiver:
     """The training process's end of the pipe."""
 
     def __init__(self, connection: Connection) -> None:
@@ -48,7 +48,7 @@ class Orders:
     def newest(self) -> Order | None:
         """The order that holds now, None to go on; a stop outranks the others. Takes about a microsecond."""
         try:
-            self._text += os.read(self._file, _PIECE_BYTES)
+            self._text += os.read(self._file, _CHUNK_BYTES)
         except OSError:
             return self._order
         *lines, self._text = self._text.split(b"\n")
@@ -58,13 +58,13 @@ class Orders:
                 self._order = order
         return self._order
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Let the agent know that the spool has grown. A full pipe is a bell that rings already."""
         with contextlib.suppress(OSError):
             os.write(self._file, b".")
 
 
-class OrderLine:
+class OrderSender:
     """The agent's end of the pipe."""
 
     def __init__(self, connection: Connection) -> None:
@@ -82,10 +82,10 @@ class OrderLine:
         with contextlib.suppress(OSError):
             os.write(self._file, json.dumps(asdict(order)).encode() + b"\n")
 
-    def hear(self) -> bool:
+    def clear_notifications(self) -> bool:
         """Take all rings of the bell; False when the other end is closed."""
         try:
-            return os.read(self._file, _PIECE_BYTES) != b""
+            return os.read(self._file, _CHUNK_BYTES) != b""
         except BlockingIOError:
             return True
         except OSError:

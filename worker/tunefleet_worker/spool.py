@@ -135,7 +135,7 @@ class SpoolReader:
         return records
 
 
-def end_in(path: Path) -> End | None:
+def read_end(path: Path) -> End | None:
     """The end that the spool at `path` has recorded, None when it has none."""
     ends = [record for _, record in SpoolReader(path).read() if isinstance(record, End)]
     return ends[0] if ends else None

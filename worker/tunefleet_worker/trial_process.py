@@ -18,7 +18,7 @@ from tunefleet.protocol import Lease
 _STDOUT, _STDERR = 1, 2
 
 
-def stand_apart(life: Path) -> None:
+def detach(life: Path) -> None:
     """Give the process a session and a process group of its own, and tie its life to its agent's.
 
     Signals that a terminal, systemd or a batch system sends to the whole worker are left to the agent, which tells the
@@ -59,7 +59,7 @@ def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
     return "cuda" if gpus and torch.cuda.is_available() else "cpu"
 
 
-def introduce(lease: Lease, url: str) -> None:
+def export_credentials(lease: Lease, url: str) -> None:
     """Let what the trial starts reach the master as this attempt, and never as the worker."""
     os.environ["TUNEFLEET_URL"] = url
     os.environ["TUNEFLEET_TRIAL_ID"] = str(lease.trial_id)

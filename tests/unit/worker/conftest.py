@@ -10,7 +10,6 @@ import pytest
 from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Failure, Lease, StudyState, TrialState
 from tunefleet_worker.agent.events import (
-    Beat,
     ChildEnded,
     ChildStarted,
     Claim,
@@ -19,6 +18,7 @@ from tunefleet_worker.agent.events import (
     Event,
     Instruction,
     Key,
+    SendHeartbeat,
     Tick,
 )
 from tunefleet_worker.agent.machine import on_event
@@ -61,7 +61,7 @@ class Driven:
         """What the agent does about an event, heartbeats left out."""
         self.now += after_s
         self.state, out = on_event(self.state, event, now=self.now)
-        self.last = [each for each in out if not isinstance(each, Beat)]
+        self.last = [each for each in out if not isinstance(each, SendHeartbeat)]
         self.all += out
         return self.last
 

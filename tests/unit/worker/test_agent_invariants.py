@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Failure, Lease, StopOrder, StopReason, StudyState, TrialState
 from tunefleet_worker.agent.events import (
-    Beaten,
     ChildEnded,
     ChildStarted,
     Claimed,
     ClaimFailed,
     Deliver,
     Delivered,
-    Directed,
     Event,
     Exit,
+    HeartbeatAnswered,
     Instruction,
     Key,
     Kill,
@@ -27,8 +26,9 @@ from tunefleet_worker.agent.events import (
     Release,
     Released,
     SettleClaim,
-    SignalCame,
+    SignalReceived,
     Start,
+    StopOrdered,
     Tick,
 )
 from tunefleet_worker.agent.state import Phase
@@ -113,11 +113,11 @@ class World:
     def do_more(self, what: int, which: int) -> Event:
         held = tuple(each.key for each in self.driven.state.attempts)
         if what == 8:
-            return Beaten(held, (TrialId(which),), (), 10.0)
+            return HeartbeatAnswered(held, (TrialId(which),), (), 10.0)
         if what == 9:
-            return Beaten(held, (), (stop_of(which),), 10.0)
+            return HeartbeatAnswered(held, (), (stop_of(which),), 10.0)
         if what == 10 and held:
-            return Directed(held[0], stop_of(held[0].trial_id))
+            return StopOrdered(held[0], stop_of(held[0].trial_id))
         if what == 11:
             return Recovered(self.lease(which + 100), None)
         if what == 12 and self.settling:
@@ -133,7 +133,7 @@ def test_there_are_never_two_processes_of_a_trial_nor_more_than_slots_and_a_sign
     for what, which, after_s in steps:
         world.see(world.do(what, which), after_s)
     assert world.exits == []
-    world.see(SignalCame())
+    world.see(SignalReceived())
     for _ in range(50):
         if world.exits:
             break
@@ -149,7 +149,7 @@ def test_with_a_world_that_answers_every_process_is_gone_when_the_agent_has_drai
     world = World(agent(slots=slots), lease)
     for what, which, after_s in steps:
         world.see(world.do(what, which), after_s)
-    world.see(SignalCame())
+    world.see(SignalReceived())
     for _ in range(200):
         if world.exits:
             break

@@ -7,8 +7,6 @@ from typing import TypeVar
 from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Failure, StopOrder, StopReason, StudyState, TrialState
 from tunefleet_worker.agent.events import (
-    Beat,
-    Beaten,
     ChildEnded,
     ChildStarted,
     Claim,
@@ -16,18 +14,20 @@ from tunefleet_worker.agent.events import (
     ClaimFailed,
     Deliver,
     Delivered,
-    Directed,
     Drop,
     Exit,
+    HeartbeatAnswered,
     Instruction,
     Key,
     Kill,
     Release,
     ReleaseAtOnce,
     Released,
+    SendHeartbeat,
+    SendOrder,
     SettleClaim,
-    SignalCame,
-    Tell,
+    SignalReceived,
+    StopOrdered,
     Tick,
 )
 from tunefleet_worker.agent.state import Mode
@@ -57,14 +57,14 @@ def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
 
 
 def beats(driven):
-    return [each for each in driven.all if isinstance(each, Beat)]
+    return [each for each in driven.all if isinstance(each, SendHeartbeat)]
 
 
 def test_a_signal_drains_trials_settles_the_claim_and_then_the_agent_leaves(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    out = driven.see(SignalCame())
-    assert out[1:] == [SettleClaim("agent-1", 1), Tell(key(1), Order("drain"))]
+    out = driven.see(SignalReceived())
+    assert out[1:] == [SettleClaim("agent-1", 1), SendOrder(key(1), Order("drain"))]
     assert driven.see(ChildEnded(key(1), End.released("preempted"), GONE)) == [
         Deliver(key(1), End.released("preempted"))
     ]
@@ -74,7 +74,7 @@ def test_a_signal_drains_trials_settles_the_claim_and_then_the_agent_leaves(agen
 
 def test_leases_that_come_while_draining_are_given_back(agent, lease):
     driven = agent()
-    driven.see(SignalCame())
+    driven.see(SignalReceived())
     assert driven.see(Claimed("agent-0", (lease(1),))) == [Release(lease(1))]
     assert driven.see(Claimed("agent-0", (lease(1),), settles=True)) == []
     assert driven.see(Released(key(1))) == [Exit(0)]
@@ -83,7 +83,7 @@ def test_leases_that_come_while_draining_are_given_back(agent, lease):
 def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_back(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    driven.see(SignalCame())
+    driven.see(SignalReceived())
     assert driven.see(Tick(), after_s=14) == []
     assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.released("preempted"))]
@@ -92,9 +92,9 @@ def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_bac
 def test_a_stop_whose_grace_is_shorter_outranks_the_drains_and_the_other_way_round(agent, lease):
     driven = agent()
     driven.train(lease(1), lease(2))
-    driven.see(Directed(key(1), stop(1)))
+    driven.see(StopOrdered(key(1), stop(1)))
     driven.see(Tick(), after_s=20)
-    driven.see(SignalCame())
+    driven.see(SignalReceived())
     assert driven.see(Tick(), after_s=10) == [Kill(key(1))]
     assert driven.see(Tick(), after_s=5) == [Kill(key(2))]
 
@@ -102,14 +102,14 @@ def test_a_stop_whose_grace_is_shorter_outranks_the_drains_and_the_other_way_rou
 def test_a_process_that_starts_while_draining_is_drained(agent, lease):
     driven = agent()
     driven.give(lease(1))
-    driven.see(SignalCame())
-    assert driven.see(ChildStarted(key(1))) == [Tell(key(1), Order("drain"))]
+    driven.see(SignalReceived())
+    assert driven.see(ChildStarted(key(1))) == [SendOrder(key(1), Order("drain"))]
 
 
 def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    driven.see(SignalCame())
+    driven.see(SignalReceived())
     driven.see(ChildEnded(key(1), End.released("preempted"), GONE))
     assert driven.see(Tick(), after_s=22.9) == []
     assert driven.see(Tick(), after_s=0.1)[-1] == Exit(0)
@@ -119,14 +119,14 @@ def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent,
 def test_how_long_a_drain_may_take_can_be_set_and_all_of_it_shrinks(agent, lease):
     driven = agent(drain_s=5.0)
     driven.train(lease(1))
-    driven.see(SignalCame())
+    driven.see(SignalReceived())
     assert driven.see(Tick(), after_s=3.0) == [Kill(key(1))]
     assert driven.see(Tick(), after_s=1.6)[-1] == Exit(0)
 
 
 def test_a_worker_that_rests_drains_as_well_as_any_other(sick):
     driven = sick()
-    assert driven.see(SignalCame())[-1] == Exit(0)
+    assert driven.see(SignalReceived())[-1] == Exit(0)
 
 
 def test_a_worker_that_is_idle_for_too_long_because_it_rests_says_so_by_its_exit(agent, fail):
@@ -139,8 +139,8 @@ def test_a_worker_that_is_idle_for_too_long_because_it_rests_says_so_by_its_exit
 def test_a_draining_worker_tells_the_master_at_once_that_it_leaves(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    driven.see(Beaten((), (), (), 10.0))
-    driven.see(SignalCame())
+    driven.see(HeartbeatAnswered((), (), (), 10.0))
+    driven.see(SignalReceived())
     told = beats(driven)[-1]
     assert (told.status, told.is_leaving, told.resting_s) == ("draining", True, None)
 
@@ -158,8 +158,8 @@ def test_a_second_signal_kills_gives_back_and_leaves_at_once(agent, lease):
     driven = agent()
     driven.train(lease(1), lease(2))
     driven.see(ChildEnded(key(2), End.complete(), GONE))
-    driven.see(SignalCame())
-    assert driven.see(SignalCame()) == [Kill(key(1)), ReleaseAtOnce((key(1),)), Exit(1)]
+    driven.see(SignalReceived())
+    assert driven.see(SignalReceived()) == [Kill(key(1)), ReleaseAtOnce((key(1),)), Exit(1)]
 
 
 def test_an_idle_agent_leaves_when_it_was_told_to(agent, lease):

@@ -10,9 +10,6 @@ from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Failure, StopOrder, StopReason, StudyState, TrialState
 from tunefleet_worker.agent.events import (
     Adopt,
-    Beat,
-    Beaten,
-    BeatFailed,
     ChildEnded,
     ChildStarted,
     Claim,
@@ -20,16 +17,19 @@ from tunefleet_worker.agent.events import (
     ClaimFailed,
     Deliver,
     Delivered,
-    Directed,
     Drop,
+    HeartbeatAnswered,
+    HeartbeatFailed,
     Instruction,
     Key,
     Kill,
-    LeaseGone,
+    LeaseLost,
     Recovered,
     Release,
+    SendHeartbeat,
+    SendOrder,
     Start,
-    Tell,
+    StopOrdered,
     Tick,
 )
 from tunefleet_worker.orders import Order
@@ -63,7 +63,7 @@ def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
 
 def test_an_agent_begins_with_a_heartbeat_and_a_claim_for_all_its_slots(agent):
     driven = agent(slots=3)
-    assert driven.all == [Beat((), ""), Claim("agent-0", 3, 25.0, "")]
+    assert driven.all == [SendHeartbeat((), ""), Claim("agent-0", 3, 25.0, "")]
 
 
 def test_leases_are_started_in_free_slots_and_the_rest_is_claimed_again(agent, lease):
@@ -149,9 +149,9 @@ def test_a_process_that_cannot_be_started_ends_like_any_other(agent, lease):
 def test_a_stop_is_passed_on_once_and_after_its_grace_the_process_is_killed_and_the_trial_complete(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    told = [Tell(key(1), Order("stop", "pruned", "others do better"))]
-    assert driven.see(Directed(key(1), stop(1))) == told
-    assert driven.see(Beaten((key(1),), (), (stop(1),), 10.0)) == []
+    told = [SendOrder(key(1), Order("stop", "pruned", "others do better"))]
+    assert driven.see(StopOrdered(key(1), stop(1))) == told
+    assert driven.see(HeartbeatAnswered((key(1),), (), (stop(1),), 10.0)) == []
     assert driven.see(Tick(), after_s=29) == []
     assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.complete())]
@@ -160,14 +160,14 @@ def test_a_stop_is_passed_on_once_and_after_its_grace_the_process_is_killed_and_
 def test_a_stop_before_the_process_runs_is_told_when_it_does(agent, lease):
     driven = agent()
     driven.give(lease(1))
-    assert driven.see(Directed(key(1), stop(1))) == []
-    assert only(Tell, driven.see(ChildStarted(key(1)))) != []
+    assert driven.see(StopOrdered(key(1), stop(1))) == []
+    assert only(SendOrder, driven.see(ChildStarted(key(1)))) != []
 
 
 def test_a_lost_lease_kills_the_process_and_delivers_nothing(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    assert driven.see(Beaten((key(1),), (TrialId(1),), (), 10.0)) == [Kill(key(1))]
+    assert driven.see(HeartbeatAnswered((key(1),), (TrialId(1),), (), 10.0)) == [Kill(key(1))]
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Drop(key(1))]
     assert driven.state.attempts == ()
 
@@ -175,20 +175,20 @@ def test_a_lost_lease_kills_the_process_and_delivers_nothing(agent, lease):
 def test_a_report_that_is_too_late_ends_the_attempt_as_a_heartbeat_does(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    assert driven.see(LeaseGone(key(1))) == [Kill(key(1))]
+    assert driven.see(LeaseLost(key(1))) == [Kill(key(1))]
 
 
 def test_a_result_on_its_way_is_delivered_even_if_the_lease_is_called_lost(agent, lease):
     driven = agent()
     driven.train(lease(1))
     driven.see(ChildEnded(key(1), End.complete(), GONE))
-    assert driven.see(Beaten((key(1),), (TrialId(1),), (), 10.0)) == []
+    assert driven.see(HeartbeatAnswered((key(1),), (TrialId(1),), (), 10.0)) == []
 
 
 def test_an_answer_about_an_older_attempt_does_not_touch_the_newer_one(agent, lease):
     driven = agent()
     driven.train(lease(1, 2))
-    assert driven.see(Beaten((key(1, 1),), (TrialId(1),), (stop(1),), 10.0)) == []
+    assert driven.see(HeartbeatAnswered((key(1, 1),), (TrialId(1),), (stop(1),), 10.0)) == []
 
 
 def test_a_trial_that_comes_back_waits_until_its_older_process_is_gone(agent, lease):
@@ -211,14 +211,14 @@ def test_the_same_lease_twice_is_one(agent, lease):
 def test_heartbeats_name_every_lease_and_follow_each_other(agent, lease):
     driven = agent()
     driven.train(lease(1), lease(2))
-    driven.see(Beaten((), (), (), 9.0))
+    driven.see(HeartbeatAnswered((), (), (), 9.0))
     driven.see(Tick(), after_s=9)
-    assert driven.all[-1] == Beat((key(1), key(2)), "")
+    assert driven.all[-1] == SendHeartbeat((key(1), key(2)), "")
     driven.see(Tick(), after_s=9)
-    assert len(only(Beat, driven.all)) == 2
-    driven.see(BeatFailed(5.0))
+    assert len(only(SendHeartbeat, driven.all)) == 2
+    driven.see(HeartbeatFailed(5.0))
     driven.see(Tick(), after_s=5)
-    assert len(only(Beat, driven.all)) == 3
+    assert len(only(SendHeartbeat, driven.all)) == 3
 
 
 # --- Recovery

@@ -8,7 +8,18 @@ import pytest
 
 from tunefleet.names import TrialId
 from tunefleet.protocol import EndResponse, Failure, StudyState, TrialState
-from tunefleet_worker.agent.events import Beat, Beaten, ChildEnded, Claim, Delivered, Instruction, Key, Say, Start, Tick
+from tunefleet_worker.agent.events import (
+    ChildEnded,
+    Claim,
+    Delivered,
+    HeartbeatAnswered,
+    Instruction,
+    Key,
+    Log,
+    SendHeartbeat,
+    Start,
+    Tick,
+)
 from tunefleet_worker.spool import End
 
 GONE = End.failed(Failure.ERROR, "the training process exited with code 1")
@@ -31,14 +42,14 @@ def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
 
 
 def beats(driven):
-    return [each for each in driven.all if isinstance(each, Beat)]
+    return [each for each in driven.all if isinstance(each, SendHeartbeat)]
 
 
 def test_three_different_trials_that_fail_in_a_row_send_the_worker_to_rest_and_it_says_why_and_for_how_long(sick):
     driven = sick()
-    [said] = only(Say, driven.last)
+    [said] = only(Log, driven.last)
     assert "3 different trials failed here in a row (study/1, study/2, study/3); trying one in 1 min 00 s" in said.text
-    driven.see(Beaten((), (), (), 10.0))
+    driven.see(HeartbeatAnswered((), (), (), 10.0))
     driven.see(Tick(), after_s=20)
     told = beats(driven)[-1]
     assert (told.status, told.resting_s) == (
@@ -50,7 +61,7 @@ def test_three_different_trials_that_fail_in_a_row_send_the_worker_to_rest_and_i
 
 def test_the_master_hears_of_a_rest_at_once(agent, fail):
     driven = agent(slots=1)
-    driven.see(Beaten((), (), (), 10.0))
+    driven.see(HeartbeatAnswered((), (), (), 10.0))
     for trial_id in (1, 2, 3):
         fail(driven, trial_id)
     assert beats(driven)[-1].resting_s == 60.0
@@ -71,7 +82,7 @@ def test_a_good_trial_ends_the_row_and_all_slots_claim_again(sick, lease):
     driven.see(Tick(), after_s=60)
     driven.train(lease(4))
     out = driven.end(4, End.complete(), answer())
-    assert [said.text for said in only(Say, out)] == ["claims trials again"]
+    assert [said.text for said in only(Log, out)] == ["claims trials again"]
     assert driven.claim().slots == 3
     assert not driven.state.breaker.is_open
 
@@ -80,7 +91,7 @@ def test_each_rest_is_twice_as_long_as_the_one_before_up_to_half_an_hour(sick, f
     driven = sick()
     rests = []
     for trial_id in range(4, 11):
-        rests.append(driven.state.breaker.resting_s(driven.now))
+        rests.append(driven.state.breaker.cooldown_left_s(driven.now))
         driven.see(Tick(), after_s=rests[-1])
         fail(driven, trial_id)
     assert rests == pytest.approx([60, 120, 240, 480, 960, 1800, 1800])
@@ -102,7 +113,7 @@ def test_what_a_claim_brings_that_was_open_when_the_rest_began_runs_as_a_probe_d
     assert only(Start, driven.give(lease(4))) == [Start(lease(4), 0)]
     assert only(Claim, driven.see(Tick(), after_s=60)) == []
     assert driven.end(4, OOM, answer(TrialState.FAILED)) != []
-    assert driven.state.breaker.resting_s(driven.now) == 120.0
+    assert driven.state.breaker.cooldown_left_s(driven.now) == 120.0
 
 
 def test_the_probe_may_be_the_trial_that_failed_last(sick, lease):
@@ -111,7 +122,7 @@ def test_the_probe_may_be_the_trial_that_failed_last(sick, lease):
     driven.train(lease(3, 2))
     driven.see(ChildEnded(key(3, 2), OOM, GONE))
     driven.see(Delivered(key(3, 2), OOM, answer(TrialState.FAILED)))
-    assert driven.state.breaker.resting_s(driven.now) == 120.0
+    assert driven.state.breaker.cooldown_left_s(driven.now) == 120.0
 
 
 def test_what_runs_beside_goes_on_during_a_rest_and_its_success_ends_it(agent, lease, fail):

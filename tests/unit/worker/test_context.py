@@ -19,7 +19,7 @@ from tunefleet.protocol.telemetry import Telemetry
 from tunefleet.trial.trial import TrialStopped
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease
 from tunefleet_worker.context import TrialDrained, WorkerTrial
-from tunefleet_worker.orders import Order, OrderLine, Orders
+from tunefleet_worker.orders import Order, OrderReceiver, OrderSender
 from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolReader, SpoolWriter
 
 
@@ -28,15 +28,15 @@ class Setting:
 
     def __init__(self, folder, lease: Lease) -> None:
         self.lease = lease
-        self.place = AttemptFolder.create(folder, StoredLease(url="http://127.0.0.1:1", lease=lease))
+        self.folder = AttemptFolder.create(folder, StoredLease(url="http://127.0.0.1:1", lease=lease))
         ours, theirs = Pipe()
-        self.line = OrderLine(ours)
-        self.spool = SpoolWriter(self.place.spool)
-        self.reader = SpoolReader(self.place.spool)
-        self.orders = Orders(theirs)
+        self.line = OrderSender(ours)
+        self.spool = SpoolWriter(self.folder.spool)
+        self.reader = SpoolReader(self.folder.spool)
+        self.orders = OrderReceiver(theirs)
 
     def trial(self, **options: Any) -> WorkerTrial:
-        return WorkerTrial(self.lease, self.place, spool=self.spool, orders=self.orders, **options)
+        return WorkerTrial(self.lease, self.folder, spool=self.spool, orders=self.orders, **options)
 
     def told(self, kind: type) -> list[Any]:
         return [record for _, record in self.reader.read() if isinstance(record, kind)]
@@ -192,7 +192,7 @@ def test_of_many_checkpoints_only_the_newest_two_are_on_the_disk(setting):
     list(here.trial(checkpoint_every_s=0).epochs(10, model=torch.nn.Linear(2, 2)))
     names = [record.file for record in here.told(FileRecord)]
     assert len(names) == 9
-    assert sorted(path.name for path in here.place.files.iterdir()) == names[-2:]
+    assert sorted(path.name for path in here.folder.files.iterdir()) == names[-2:]
 
 
 def run(trial, *, stop_after=None):
@@ -221,7 +221,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(setting):
     begun = run(first.trial(checkpoint_every_s=0), stop_after=3)
     second = setting(steps=6, attempt=2)
     checkpoint = [record for record in first.told(FileRecord) if record.name == "checkpoint.safetensors"][-1]
-    (first.place.files / checkpoint.file).rename(second.place.resume)
+    (first.folder.files / checkpoint.file).rename(second.folder.resume)
     resumed = run(second.trial())
     assert [step for step, _ in begun] == [0, 1, 2, 3]
     assert [step for step, _ in resumed] == [3, 4, 5]
@@ -230,7 +230,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(setting):
 
 def metadata(here):
     [record] = [each for each in here.told(FileRecord) if each.name == "model.safetensors"]
-    with safe_open(here.place.files / record.file, framework="pt") as file:
+    with safe_open(here.folder.files / record.file, framework="pt") as file:
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
@@ -278,7 +278,7 @@ def test_after_a_resume_only_a_better_model_is_sent(setting):
             break
     checkpoint = [each for each in first.told(FileRecord) if each.name == "checkpoint.safetensors"][-1]
     second = setting(objective={"metric": "value", "goal": "maximize"}, attempt=2)
-    (first.place.files / checkpoint.file).rename(second.place.resume)
+    (first.folder.files / checkpoint.file).rename(second.folder.resume)
     trial = second.trial()
     for step in trial.epochs(model=model):
         trial.report(value=float(step))
@@ -293,7 +293,7 @@ def test_a_saved_file_is_copied_at_once(setting, tmp_path):
     (tmp_path / "picture.png").write_bytes(b"second")
     [record] = here.told(FileRecord)
     assert record.name == "picture.png"
-    assert (here.place.files / record.file).read_bytes() == b"first"
+    assert (here.folder.files / record.file).read_bytes() == b"first"
 
 
 def test_the_model_of_the_best_step_can_be_had_back_behind_the_loop(setting):
@@ -335,7 +335,7 @@ def train_watched(trial, *, stop_after=None, fail_after=None):
 
 def telemetry_told(here) -> Telemetry:
     told = [each for each in here.told(FileRecord) if each.name == "telemetry.json"]
-    return Telemetry.model_validate_json((here.place.files / told[-1].file).read_bytes())
+    return Telemetry.model_validate_json((here.folder.files / told[-1].file).read_bytes())
 
 
 def test_what_a_watch_sees_goes_along_with_the_epochs_report_and_into_a_file(setting):
@@ -370,7 +370,7 @@ def test_a_resumed_trial_has_the_telemetry_of_an_unbroken_one(setting):
     train_watched(first.trial(checkpoint_every_s=0), stop_after=3)
     second = setting(steps=6, attempt=2)
     checkpoint = [record for record in first.told(FileRecord) if record.name == "checkpoint.safetensors"][-1]
-    (first.place.files / checkpoint.file).rename(second.place.resume)
+    (first.folder.files / checkpoint.file).rename(second.folder.resume)
     train_watched(second.trial())
     assert telemetry_told(second) == telemetry_told(whole)
 

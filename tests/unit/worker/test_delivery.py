@@ -15,7 +15,7 @@ from tunefleet.client.transport import Transport
 from tunefleet.errors import MasterUnreachable, TunefleetError
 from tunefleet.protocol import TrialState
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
-from tunefleet_worker.agent.delivery import Delivery, NotWanted
+from tunefleet_worker.agent.delivery import AttemptRefused, Delivery
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease
 from tunefleet_worker.spool import End, FileRecord, ReportRecord, SpoolWriter
 
@@ -78,13 +78,13 @@ class Bench:
         self.master, self.stop = Master(), Unhurried()
         self.pauses: list[TunefleetError] = []
         lease = make_lease(7, 2)
-        self.place = AttemptFolder.create(folder / "attempts", StoredLease(url=URL, lease=lease))
-        self.spool = SpoolWriter(self.place.spool)
+        self.folder = AttemptFolder.create(folder / "attempts", StoredLease(url=URL, lease=lease))
+        self.spool = SpoolWriter(self.folder.spool)
         wire = httpx.MockTransport(self.master)
         self.delivery = Delivery(
             Transport(URL, retry_for_s=None, stop=self.stop, wire=wire),
             lease,
-            place=self.place,
+            folder=self.folder,
             log=None,
             cache=CheckpointCache(folder / "checkpoints", keep=1),
             pause=self.pause,
@@ -101,7 +101,7 @@ class Bench:
             self.spool.append(ReportRecord(step, {"loss": 1.0}))
 
     def save(self, name: str) -> None:
-        (self.place.files / f"0-{name}").write_bytes(b"abc")
+        (self.folder.files / f"0-{name}").write_bytes(b"abc")
         self.spool.append(FileRecord(name, f"0-{name}"))
 
 
@@ -152,7 +152,7 @@ def test_the_master_says_when_to_come_back_and_is_obeyed(bench):
 def test_what_nobody_wants_any_more_is_dropped_after_one_try(bench, refusal):
     bench.report(0)
     bench.master.trouble = [refusal]
-    with pytest.raises(NotWanted, match="what happened"):
+    with pytest.raises(AttemptRefused, match="what happened"):
         bench.delivery.catch_up()
     assert bench.master.calls == []
     assert bench.stop.waits == bench.pauses == []

@@ -1,11 +1,11 @@
-"""GPUs are found and dealt to slots without touching CUDA."""
+"""GPUs are found and assigned to slots without CUDA."""
 
 from __future__ import annotations
 
 import pytest
 
 from tunefleet.errors import InvalidInput
-from tunefleet_worker.agent.devices import Gpu, choose_gpus, deal, find_gpus
+from tunefleet_worker.agent.devices import Gpu, assign_gpus, choose_gpus, find_gpus
 
 FOUR = [Gpu(str(i), "NVIDIA H200") for i in range(4)]
 
@@ -46,7 +46,7 @@ def test_a_gpu_that_is_not_there_is_named():
 
 
 @pytest.mark.parametrize(
-    ("gpus", "slots", "per_slot", "dealt"),
+    ("gpus", "slots", "per_slot", "assigned"),
     [
         ([], None, 1, ((),)),
         ([], 3, 1, ((), (), ())),
@@ -55,10 +55,10 @@ def test_a_gpu_that_is_not_there_is_named():
         (FOUR[:1], 3, 1, (("0",), ("0",), ("0",))),
     ],
 )
-def test_slots_get_their_gpus_and_share_when_they_are_more(gpus, slots, per_slot, dealt):
-    assert deal(gpus, slots=slots, gpus_per_slot=per_slot).gpus == dealt
+def test_slots_get_their_gpus_and_share_when_they_are_more(gpus, slots, per_slot, assigned):
+    assert assign_gpus(gpus, slots=slots, gpus_per_slot=per_slot).gpus == assigned
 
 
 def test_a_slot_cannot_have_more_gpus_than_there_are():
     with pytest.raises(InvalidInput, match="only 4 GPUs"):
-        deal(FOUR, slots=None, gpus_per_slot=8)
+        assign_gpus(FOUR, slots=None, gpus_per_slot=8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import shutil
@@ -14,8 +13,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tunefleet.catalogue.optimizers import PRESETS
-from tunefleet.catalogue.tasks import TASKS
+from tunefleet.catalogue import datasets as catalogue_datasets
+from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
+from tunefleet.catalogue.tasks import TASKS, Activation
 from tunefleet.errors import InvalidInput, NotFound
 from tunefleet.protocol.telemetry import SUMMARIES
 from tunefleet.study.spec import DataSpec
@@ -24,10 +24,9 @@ from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
 from tunefleet_worker.tasks.datasets.parts import DATASETS, DataChoice, load_training_parts
 from tunefleet_worker.tasks.evaluation import evaluate_saved_model
 from tunefleet_worker.tasks.image_classification import image_classification
-from tunefleet_worker.tasks.models import ModelConfig
-from tunefleet_worker.tasks.registry import TASK_MODULES, load_task
+from tunefleet_worker.tasks.models import ACTIVATIONS, build_model
+from tunefleet_worker.tasks.registry import load_task
 from tunefleet_worker.tasks.saved_model import SavedModel, SavedModelError
-from tunefleet_worker.tasks.training import TrainingConfig
 from tunefleet_worker.training.optimizers import OPTIMIZERS
 
 GOOD: dict[str, Any] = {"lr": 3e-3, "batch_size": 64, "depth": 3, "width": 16}
@@ -198,26 +197,48 @@ def test_broken_description_says_what_is_wrong(trained: KeepingTrial, tmp_path: 
         evaluate_saved_model(tmp_path, part="test")
 
 
-def test_table_of_tasks_agrees_with_the_functions() -> None:
-    assert TASKS.keys() == TASK_MODULES.keys()
-    for name, signature in TASKS.items():
-        arguments = dict(list(inspect.signature(load_task(name)).parameters.items())[1:])
-        assert arguments.keys() == signature.parameters.keys() | signature.options.keys()
-        for key, parameter in signature.parameters.items():
-            default = arguments[key].default
-            assert parameter.default == (None if default is inspect.Parameter.empty else default), key
+OLD_DESCRIPTION = """{
+  "format": "tunefleet.model/1", "task": "image_classification",
+  "model": {"kind": "mlp", "input_shape": [13, 1], "classes": 3, "depth": 2, "width": 32, "activation": "relu",
+            "dropout": 0.0, "normalization": "batch", "residual": false},
+  "data": {"dataset": "wine", "folder": null, "spec": {}, "fold": null},
+  "classes": ["a", "b", "c"], "standardisation": {"mean": [0.0], "std": [1.0]}
+}"""
 
 
-def test_table_of_tasks_agrees_with_what_there_is_to_choose() -> None:
-    parameters = TASKS["image_classification"].parameters
-    fields = ModelConfig.model_fields
-    assert TASKS["image_classification"].options["dataset"].choices == tuple(DATASETS)
-    assert parameters["optimizer"].choices == tuple(name for name in OPTIMIZERS if not PRESETS[name].whole_batch)
-    assert parameters["averaging"].choices == get_args(TrainingConfig.model_fields["averaging"].annotation)
-    assert parameters["precision"].choices == get_args(TrainingConfig.model_fields["precision"].annotation)
-    assert parameters["model"].choices == get_args(fields["kind"].annotation)
-    assert parameters["activation"].choices == get_args(fields["activation"].annotation)
-    assert parameters["normalization"].choices == get_args(fields["normalization"].annotation)
+def test_a_description_of_an_earlier_version_still_loads(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(OLD_DESCRIPTION)
+    saved = SavedModel.read(tmp_path)
+    assert saved.model.depth == 2
+    build_model(saved.model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"lr": 0.0}, r"lr = 0\.0: input should be greater than 0"),
+        ({"depth": 65}, "depth = 65: input should be less than or equal to 64"),
+        ({"optimizer": "lion"}, "optimizer = 'lion': input should be 'sgd', 'adam'"),
+        ({"batchsize": 8}, "unknown key 'batchsize'; did you mean 'batch_size'"),
+        ({"dataset": "mnist"}, r"run\.dataset = 'mnist': input should be 'digits', 'mnist1d'"),
+    ],
+)
+def test_an_argument_that_the_task_does_not_take_is_named(
+    arguments: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match=problem):
+        image_classification(KeepingTrial(1, tmp_path), **{**QUICK, **arguments})
+
+
+def test_every_task_of_the_catalogue_is_a_function_of_the_worker() -> None:
+    for name in TASKS:
+        assert getattr(load_task(name), "__name__", None) == name
+
+
+def test_the_catalogue_lists_what_the_worker_has_to_choose() -> None:
+    assert tuple(catalogue_datasets.DATASETS) == tuple(DATASETS)
+    assert set(IN_BATCHES) == {name for name in OPTIMIZERS if not PRESETS[name].whole_batch}
+    assert get_args(Activation) == tuple(ACTIVATIONS)
 
 
 def test_unknown_task_is_refused_with_what_was_meant() -> None:

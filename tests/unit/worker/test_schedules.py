@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tunefleet.catalogue.schedules import NAMES
 from tunefleet.errors import InvalidInput
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
-from tunefleet_worker.inheritance import load_inherited
+from tunefleet_worker.parent_checkpoint import load_parent_checkpoint
 from tunefleet_worker.training.optimizers import build_optimizer
 from tunefleet_worker.training.schedules import Plateau, Schedule, Shape, build_schedule
 
@@ -61,7 +61,7 @@ def test_a_schedule_of_another_trials_checkpoint_goes_on_from_the_trials_own_rat
     path = tmp_path / "checkpoint"
     save_checkpoint(path, step=0, objects=dict(zip("os", parent, strict=True)), progress={})
     heir = make(name, lr=0.6, period=1)
-    load_inherited(path, objects=dict(zip("os", heir, strict=True)))
+    load_parent_checkpoint(path, objects=dict(zip("os", heir, strict=True)))
     rates = [[rate for rate, _ in run(*each, range(20, 40))] for each in (heir, parent)]
     assert rates[0] == pytest.approx([3 * rate for rate in rates[1]], rel=1e-12)
 

@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from tunefleet.protocol import Failure
-from tunefleet_worker.spool import End, FileRecord, Record, ReportRecord, SpoolReader, SpoolWriter, end_in
+from tunefleet_worker.spool import End, FileRecord, Record, ReportRecord, SpoolReader, SpoolWriter, read_end
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_every_end_comes_back_as_it_was(path):
     for end in ends:
         path.unlink(missing_ok=True)
         SpoolWriter(path).append(end)
-        assert end_in(path) == end
+        assert read_end(path) == end
 
 
 def test_nan_and_infinity_pass_through(path):
@@ -68,7 +68,7 @@ def test_a_line_that_is_no_record_is_passed_over_and_keeps_its_number(path):
 
 def test_a_spool_that_is_not_there_is_empty(path):
     assert SpoolReader(path).read() == []
-    assert end_in(path) is None
+    assert read_end(path) is None
 
 
 def test_a_disk_that_is_full_is_told_and_the_spool_keeps_whole_lines(path):

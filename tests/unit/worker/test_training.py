@@ -13,7 +13,7 @@ from tunefleet.catalogue.schedules import NAMES
 from tunefleet.errors import InvalidInput
 from tunefleet.trial.local_trial import LocalTrial
 from tunefleet_worker.checkpoints import load_checkpoint, save_checkpoint
-from tunefleet_worker.inheritance import load_inherited
+from tunefleet_worker.parent_checkpoint import load_parent_checkpoint
 from tunefleet_worker.tasks.image_classification import image_classification
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.training import Training, TrainingConfig
@@ -79,7 +79,7 @@ def test_member_of_a_population_goes_on_at_its_own_rate_and_batch_size(tmp_path:
     run(parent, range(3))
     save_checkpoint(tmp_path / "it", step=2, objects=parent.stateful, progress={})
     heir, alone = (begin(schedule="cosine", batch_size=30, lr=0.04) for _ in range(2))
-    load_inherited(tmp_path / "it", objects=heir.stateful)
+    load_parent_checkpoint(tmp_path / "it", objects=heir.stateful)
     for each in (heir, alone):
         each.run_epoch(3, data())
     rates = [it.optimizer.param_groups[0]["lr"] for it in (heir, alone)]

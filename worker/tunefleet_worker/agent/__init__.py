@@ -1,1 +1,1 @@
-"""The agent: one process per machine that claims trials, runs each in a child, and delivers what they tell."""
+"""The agent: one process per machine that claims trials, runs each in a child process, and sends their results."""

@@ -1,4 +1,4 @@
-"""The shell around the agent's state machine: it feeds it events, and performs its instructions."""
+"""The I/O around the agent's state machine: pass events to it, and carry out its instructions."""
 
 from __future__ import annotations
 
@@ -32,107 +32,107 @@ from tunefleet.protocol import (
 )
 from tunefleet_worker.agent import events
 from tunefleet_worker.agent.events import Instruction, Key
-from tunefleet_worker.agent.last_resort import SHARE, LastResort
+from tunefleet_worker.agent.exit_watchdog import WATCHDOG_SHARE, ExitWatchdog
 from tunefleet_worker.agent.machine import on_event
-from tunefleet_worker.agent.recovery import leftovers
+from tunefleet_worker.agent.recovery import recovered_attempts
 from tunefleet_worker.agent.runner import Runner, RunnerResources
 from tunefleet_worker.agent.state import AgentState, Limits
 from tunefleet_worker.agent.worker_folder import WorkerFolder
 
-POLL_MARGIN_S = 15.0  # an answer to a long poll may come so much later than its wait
-GREETING_PATIENCE_S = 1.0  # somebody looks at the terminal now
-BEAT_PATIENCE_S = 5.0  # the next beat is due soon anyway
-FIRST_BEAT_S = 10.0  # until the master has said how often
-MIN_BEAT_SHARE = 0.8  # of the interval: enough jitter that a fleet's beats drift apart
-SETTLE_PATIENCE_S = 3.0  # a lease that is not settled within it expires by itself
-HURRY_S = 2.0  # for the last words of an agent that stops at once
+POLL_MARGIN_S = 15.0  # added to the wait of a long poll: the answer may take this much longer
+FIRST_HEARTBEAT_PATIENCE_S = 1.0  # a person is waiting at the terminal
+HEARTBEAT_PATIENCE_S = 5.0  # the next heartbeat is due soon
+DEFAULT_HEARTBEAT_S = 10.0  # until the master has sent its interval
+MIN_INTERVAL_SHARE = 0.8  # of the interval: jitter that spreads the heartbeats of a fleet
+SETTLE_PATIENCE_S = 3.0  # a lease that is not settled in this time expires
+RELEASE_AT_ONCE_S = 2.0  # for releasing leases when the agent stops at once
 
 _log = logging.getLogger(__name__)
-CLEAN_UP_S = 1.0  # for deleting the files of attempts; the next agent deletes what is left
+CLEAN_UP_S = 1.0  # for deleting the files of attempts; the next agent deletes the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the worker is to the master."""
+    """The worker's name and facts, as the master knows them."""
 
     name: str
     facts: WorkerFacts
 
     def facts_with(self, status: str, **more: float | bool | None) -> WorkerFacts:
-        """The facts with a line about how things are, and fields that go with it."""
+        """Return the facts with a status line and the fields that belong to it."""
         return self.facts.model_copy(update={"status": status, **{key: value for key, value in more.items() if value}})
 
 
 class Agent:
-    """Runs trials until it is told to leave.
+    """Runs trials until it receives a signal or is idle for long enough.
 
     Args:
-        identity: of the worker.
-        place: its folder, entered.
-        shop: what its attempts work with; `shop.emit` must put events on `inbox`.
-        inbox: events of all threads and of signal handlers.
-        limits: on its times.
+        identity: the worker's name and facts.
+        folder: the worker's folder, locked.
+        resources: shared by all attempts; `resources.emit` must put events on `inbox`.
+        inbox: events from all threads and signal handlers.
+        limits: time limits.
     """
 
     def __init__(
         self,
         identity: Identity,
-        place: WorkerFolder,
+        folder: WorkerFolder,
         *,
-        shop: RunnerResources,
+        resources: RunnerResources,
         inbox: queue.SimpleQueue[events.Event],
         limits: Limits | None = None,
     ) -> None:
         self._identity = identity
-        self._place = place
-        self._shop = shop
+        self._folder = folder
+        self._resources = resources
         self._inbox = inbox
-        self._transport = shop.transport
+        self._transport = resources.transport
         self._state = AgentState.begin(
-            slots=shop.slots.count, prefix=uuid.uuid4().hex, now=time.monotonic(), limits=limits
+            slots=resources.slots.count, prefix=uuid.uuid4().hex, now=time.monotonic(), limits=limits
         )
-        self._last_resort = LastResort(SHARE * self._state.drain_s)
+        self._watchdog = ExitWatchdog(WATCHDOG_SHARE * self._state.drain_s)
         self._runners: dict[Key, Runner] = {}
-        self._dropped: list[Runner] = []  # which may still be deleting their files
+        self._dropped: list[Runner] = []  # they may still be deleting files
         self._claims = SerialExecutor("claims")
-        self._beats = SerialExecutor("beats")
-        self._heartbeat_s = FIRST_BEAT_S
+        self._heartbeats = SerialExecutor("heartbeats")
+        self._heartbeat_s = DEFAULT_HEARTBEAT_S
         self._is_reachable = True
         self._performers: dict[type[Any], Callable[[Any], object]] = {
             events.Claim: lambda order: self._claims.put(lambda: self._claim(order)),
-            events.SettleClaim: lambda order: _aside(lambda: self._settle(order)),
+            events.SettleClaim: lambda order: _in_thread(lambda: self._settle(order)),
             events.Start: self._start,
             events.Adopt: self._adopt,
-            events.Tell: lambda order: self._runners[order.key].tell(order.order),
+            events.SendOrder: lambda order: self._runners[order.key].send_order(order.order),
             events.Kill: lambda order: self._runners[order.key].kill(),
             events.Deliver: lambda order: self._runners[order.key].deliver(order.end),
             events.Drop: self._drop,
-            events.Release: lambda order: _aside(lambda: self._release(order)),
+            events.Release: lambda order: _in_thread(lambda: self._release(order)),
             events.ReleaseAtOnce: self._release_at_once,
-            events.Beat: lambda order: self._beats.put(lambda: self._beat(order)),
-            events.Say: lambda order: _log.info(order.text),
+            events.SendHeartbeat: lambda order: self._heartbeats.put(lambda: self._send_heartbeat(order)),
+            events.Log: lambda order: _log.info(order.text),
         }
 
     def run(self) -> int:
-        """Work until it is time to leave; the exit code. To be called in the main thread, which gets the signals.
+        """Work until the agent leaves, and return the exit code. Call it in the main thread, which receives signals.
 
         Raises:
-            InvalidInput, NotFound, Unauthorized, Forbidden: the master refuses this worker, or there is no master.
+            InvalidInput, NotFound, Unauthorized, Forbidden: the master refuses this worker, or the URL is wrong.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        self._greet()
-        self._shop.launcher.warm_up()
-        for leftover in leftovers(self._place.attempts, self._transport.url):
+        self._send_first_heartbeat()
+        self._resources.launcher.warm_up()
+        for leftover in recovered_attempts(self._folder.attempts, self._transport.url):
             self._inbox.put(leftover)
         try:
             return self._loop()
         finally:
-            self._shop.leaving.set()
+            self._resources.leaving.set()
             give_up_at = time.monotonic() + CLEAN_UP_S
             for runner in self._dropped:
                 runner.join(max(0.0, give_up_at - time.monotonic()))
-            self._shop.launcher.close()
+            self._resources.launcher.close()
 
     def _loop(self) -> int:
         event: events.Event = events.Tick()
@@ -156,16 +156,16 @@ class Agent:
             return events.Tick()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._last_resort.arm()
-        self._inbox.put(events.SignalCame())  # a SimpleQueue may be put to from a signal handler
+        self._watchdog.arm()
+        self._inbox.put(events.SignalReceived())  # SimpleQueue.put is safe in a signal handler
 
     # --- Attempts
 
     def _start(self, order: events.Start) -> None:
-        self._begin(Runner(order.lease, self._shop, slot=order.slot))
+        self._begin(Runner(order.lease, self._resources, slot=order.slot))
 
     def _adopt(self, order: events.Adopt) -> None:
-        self._begin(Runner(order.lease, self._shop, slot=None))
+        self._begin(Runner(order.lease, self._resources, slot=None))
 
     def _begin(self, runner: Runner) -> None:
         self._runners[runner.key] = runner
@@ -176,17 +176,17 @@ class Agent:
         runner.drop()
         self._dropped = [each for each in self._dropped if each.is_alive] + [runner]
 
-    # --- Calls to the master, each in a thread of its line
+    # --- Calls to the master, in threads
 
-    def _greet(self) -> None:
-        """The first heartbeat, so that a wrong token or address is seen at once."""
+    def _send_first_heartbeat(self) -> None:
+        """Send the first heartbeat, so that a wrong token or URL fails at once."""
         try:
-            self._send_beat(events.Beat((), ""), patience_s=GREETING_PATIENCE_S)
+            self._post_heartbeat(events.SendHeartbeat((), ""), patience_s=FIRST_HEARTBEAT_PATIENCE_S)
         except (InvalidInput, NotFound, Unauthorized, Forbidden):
             raise
         except TunefleetError as error:
             self._is_reachable = False
-            _log.warning("%s Going on trying.", error)
+            _log.warning("%s Retrying.", error)
 
     def _claim(self, order: events.Claim) -> None:
         request = ClaimRequest(
@@ -227,36 +227,40 @@ class Agent:
             self._inbox.put(events.Claimed(order.request_id, tuple(answer.leases), settles=True))
 
     def _release(self, order: events.Release) -> None:
-        self._give_back(Key.of(order.lease), self._transport.with_retry_time(SETTLE_PATIENCE_S))
+        self._release_lease(Key.of(order.lease), self._transport.with_retry_time(SETTLE_PATIENCE_S))
         self._inbox.put(events.Released(Key.of(order.lease)))
 
     def _release_at_once(self, order: events.ReleaseAtOnce) -> None:
         transport = self._transport.with_retry_time(0)
-        threads = [_aside(partial(self._give_back, key, transport)) for key in order.keys]
-        give_up_at = time.monotonic() + HURRY_S
+        threads = [_in_thread(partial(self._release_lease, key, transport)) for key in order.keys]
+        give_up_at = time.monotonic() + RELEASE_AT_ONCE_S
         for thread in threads:
             thread.join(max(0.0, give_up_at - time.monotonic()))
 
-    def _give_back(self, key: Key, transport: Transport) -> None:
+    def _release_lease(self, key: Key, transport: Transport) -> None:
         path = route("trials", key.trial_id, "release")
-        with contextlib.suppress(TunefleetError):  # it expires by itself
-            transport.post(path, ReleaseRequest(attempt=key.attempt), answer=EndResponse, timeout_s=HURRY_S)
+        with contextlib.suppress(TunefleetError):  # the lease expires
+            transport.post(path, ReleaseRequest(attempt=key.attempt), answer=EndResponse, timeout_s=RELEASE_AT_ONCE_S)
 
-    def _beat(self, order: events.Beat) -> None:
+    def _send_heartbeat(self, order: events.SendHeartbeat) -> None:
         try:
-            answer = self._send_beat(order)
+            answer = self._post_heartbeat(order)
         except TunefleetError as error:
             if self._is_reachable:
-                _log.warning("%s Going on trying; trials that run go on.", error)
+                _log.warning("%s Retrying; running trials continue.", error)
             self._is_reachable = False
-            self._inbox.put(events.BeatFailed(self._next_beat_s()))
+            self._inbox.put(events.HeartbeatFailed(self._next_heartbeat_in_s()))
             return
         if not self._is_reachable:
             _log.info("the master answers again")
         self._is_reachable = True
-        self._inbox.put(events.Beaten(order.keys, tuple(answer.lost), tuple(answer.stop), self._next_beat_s()))
+        self._inbox.put(
+            events.HeartbeatAnswered(order.keys, tuple(answer.lost), tuple(answer.stop), self._next_heartbeat_in_s())
+        )
 
-    def _send_beat(self, order: events.Beat, *, patience_s: float = BEAT_PATIENCE_S) -> HeartbeatResponse:
+    def _post_heartbeat(
+        self, order: events.SendHeartbeat, *, patience_s: float = HEARTBEAT_PATIENCE_S
+    ) -> HeartbeatResponse:
         request = HeartbeatRequest(
             worker=self._identity.name,
             leases=[HeldLease(trial_id=key.trial_id, attempt=key.attempt) for key in order.keys],
@@ -264,31 +268,31 @@ class Agent:
         )
         transport = self._transport.with_retry_time(patience_s)
         failpoint("agent.before_beat")
-        answer = transport.post("/heartbeats", request, answer=HeartbeatResponse, timeout_s=FIRST_BEAT_S)
+        answer = transport.post("/heartbeats", request, answer=HeartbeatResponse, timeout_s=DEFAULT_HEARTBEAT_S)
         failpoint("agent.after_beat")
         self._heartbeat_s = answer.heartbeat_s
-        self._place.note_beat()
+        self._folder.record_heartbeat()
         return answer
 
-    def _next_beat_s(self) -> float:
-        return self._heartbeat_s * random.uniform(MIN_BEAT_SHARE, 1.0)
+    def _next_heartbeat_in_s(self) -> float:
+        return self._heartbeat_s * random.uniform(MIN_INTERVAL_SHARE, 1.0)
 
 
-def _aside(job: Callable[[], None]) -> threading.Thread:
+def _in_thread(job: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=job, daemon=True)
     thread.start()
     return thread
 
 
 class SerialExecutor:
-    """A thread that does one thing after another."""
+    """A thread that runs jobs one after another."""
 
     def __init__(self, name: str) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def put(self, job: Callable[[], None]) -> None:
-        """Do this when what came before is done."""
+        """Run a job after all earlier ones."""
         self._jobs.put(job)
 
     def _work(self) -> None:
@@ -296,6 +300,6 @@ class SerialExecutor:
             job = self._jobs.get()
             try:
                 job()
-            except Exception:  # a fault of ours: a worker that only seems to work is worse than none
-                _log.exception("a fault of the worker; it leaves")
+            except Exception:  # our own defect: stop, since the worker can no longer do its job
+                _log.exception("internal error; the worker stops")
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Put an agent together from its settings."""
+"""Build an agent from its settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunefleet_worker import child_entry
 from tunefleet_worker.agent.agent import Agent, Identity
 from tunefleet_worker.agent.checkpoint_cache import CheckpointCache
 from tunefleet_worker.agent.child_launcher import ChildLauncher
-from tunefleet_worker.agent.circuit_breaker import FIRST_REST_S, MAX_REST_FACTOR
+from tunefleet_worker.agent.circuit_breaker import FIRST_COOLDOWN_S, MAX_COOLDOWN_FACTOR
 from tunefleet_worker.agent.devices import Slots
 from tunefleet_worker.agent.events import Event
 from tunefleet_worker.agent.runner import RunnerResources
@@ -31,11 +31,11 @@ from tunefleet_worker.agent.state import DRAIN_S, Limits
 from tunefleet_worker.agent.worker_folder import WorkerFolder
 from tunefleet_worker.bundles import BundleCache
 
-SPARE_CHECKPOINTS = 2  # beyond one for each slot: of trials that were given back and may come again
+SPARE_CHECKPOINTS = 2  # in addition to one for each slot: for released trials that may come back
 
 
 class AgentSettings(Model):
-    """What a person decides about a worker."""
+    """The settings of a worker, from the command line."""
 
     url: str
     token: str | None = None
@@ -43,58 +43,58 @@ class AgentSettings(Model):
     labels: tuple[Name, ...] = Field(default=(), max_length=20)
     folder: Path | None = None
     threads: int | None = None
-    """Of one trial; None: the cores, divided by the slots."""
+    """CPU threads of one trial; None: the number of cores divided by the number of slots."""
     checkpoint_every_s: float = Field(default=10.0, ge=0)
     preload: bool = True
     """Import torch before the first trial."""
     allow_code: bool = False
     log_format: LogFormat = "text"
     study: Name | None = None
-    """Whose trials it takes; None: of every study that it fits."""
+    """Take trials of this study only; None: of every study that the worker is eligible for."""
     exit_when_idle_s: float | None = Field(default=None, ge=0)
     drain_within_s: float = Field(default=DRAIN_S, ge=1)
-    rest_s: float = Field(default=FIRST_REST_S, gt=0, le=MAX_REST_S / MAX_REST_FACTOR)
+    cooldown_s: float = Field(default=FIRST_COOLDOWN_S, gt=0, le=MAX_REST_S / MAX_COOLDOWN_FACTOR)
 
     @property
     def limits(self) -> Limits:
-        """What of it the agent's state machine is to keep."""
-        return Limits(self.exit_when_idle_s, self.drain_within_s, self.rest_s)
+        """The time limits for the agent's state machine."""
+        return Limits(self.exit_when_idle_s, self.drain_within_s, self.cooldown_s)
 
 
 _log = logging.getLogger(__name__)
 
 
 def default_name() -> str:
-    """The machine's name, as far as it can be a worker's."""
+    """Return the host name with all characters replaced that a worker's name cannot have."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-_")[:100] or "worker"
 
 
 def default_folder(name: str) -> Path:
-    """Where the worker of this name keeps its files."""
+    """Return the default folder of the worker with this name."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "tunefleet" / f"worker-{name}"
 
 
 def assemble(settings: AgentSettings, slots: Slots) -> Agent:
-    """Build the agent; it does nothing yet but keep others out of its folder.
+    """Build the agent, and lock its folder.
 
     Raises:
-        InvalidInput: the URL is none.
-        FolderTaken: another worker runs in the folder, or it cannot be used.
+        InvalidInput: the URL is not valid.
+        FolderTaken: another worker runs in the folder, or the folder cannot be used.
     """
     leaving = threading.Event()
     transport = Transport(settings.url, settings.token, retry_for_s=None, stop=leaving)
-    place = WorkerFolder((settings.folder or default_folder(settings.name)).expanduser().absolute())
-    place.enter()
+    folder = WorkerFolder((settings.folder or default_folder(settings.name)).expanduser().absolute())
+    folder.lock()
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    shop = RunnerResources(
+    resources = RunnerResources(
         transport=transport,
-        attempts=place.attempts,
+        attempts=folder.attempts,
         launcher=ChildLauncher(child_entry.run_job, preload=settings.preload),
         bundles=BundleCache(
-            place.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
+            folder.bundles, lambda sha256, to: transport.download(route("bundles", sha256), to, sha256=sha256)
         ),
-        checkpoints=CheckpointCache(place.checkpoints, keep=slots.count + SPARE_CHECKPOINTS),
+        checkpoints=CheckpointCache(folder.checkpoints, keep=slots.count + SPARE_CHECKPOINTS),
         slots=slots,
         threads=settings.threads or max(1, _cores() // slots.count),
         checkpoint_every_s=settings.checkpoint_every_s,
@@ -105,7 +105,7 @@ def assemble(settings: AgentSettings, slots: Slots) -> Agent:
     noun = "slot" if slots.count == 1 else "slots"
     _log.info("worker %s: %d %s (%s) for %s", settings.name, slots.count, noun, slots.device, transport.url)
     identity = Identity(settings.name, _facts(settings, slots))
-    return Agent(identity, place, shop=shop, inbox=inbox, limits=settings.limits)
+    return Agent(identity, folder, resources=resources, inbox=inbox, limits=settings.limits)
 
 
 def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
@@ -123,7 +123,7 @@ def _facts(settings: AgentSettings, slots: Slots) -> WorkerFacts:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

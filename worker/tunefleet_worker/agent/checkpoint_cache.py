@@ -1,4 +1,4 @@
-"""Checkpoints that went through this worker, by their hash: a trial that comes back here need not fetch its own."""
+"""A cache of checkpoints by hash, so that a trial which resumes on this worker need not download its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet.protocol import Lease
 
 
 class CheckpointCache:
-    """A folder with the newest few checkpoints; several threads may use it."""
+    """A folder with the newest checkpoints; safe for several threads."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ class CheckpointCache:
         self._keep = keep
 
     def put(self, file: Path, sha256: str) -> None:
-        """Take over a file that was delivered; the oldest ones go."""
+        """Move an uploaded file into the cache, and delete the oldest files beyond the limit."""
         with contextlib.suppress(OSError):
             file.replace(self._folder / sha256)
             os.utime(self._folder / sha256)
@@ -30,7 +30,7 @@ class CheckpointCache:
                 path.unlink(missing_ok=True)
 
     def fetch(self, lease: Lease, to: Path, *, transport: Transport) -> None:
-        """Put the checkpoint that a lease resumes from at `to`, from here or the master; nothing when it has none."""
+        """Write the checkpoint that a lease resumes from, if any, to `to`: from the cache or the master."""
         if lease.resume is None:
             return
         own = self._folder / lease.resume.sha256

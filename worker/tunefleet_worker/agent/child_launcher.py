@@ -1,4 +1,4 @@
-"""Training processes as an agent has them: started from a forkserver, listened to, ended with all that they started."""
+"""Launcher of training processes: start them from a forkserver, watch them, and end them with their descendants."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from pathlib import Path
 from typing import Any, cast
 
 from tunefleet_worker.logfile import CappedLog
-from tunefleet_worker.orders import Order, OrderLine
+from tunefleet_worker.orders import Order, OrderSender
 
 PRELOAD = "tunefleet_worker.preload"
 PRELOAD_LEAN = "tunefleet_worker.preload_lean"
-_PIECE_BYTES = 1 << 20
-_MAX_FOLDER = 60  # characters: a socket's path has at most 107, and Python appends some 40 of its own
+_CHUNK_BYTES = 1 << 20
+_MAX_FOLDER_CHARACTERS = 60  # a socket's path has at most 107 characters, and Python appends about 40
 _forkserver: Any = forkserver._forkserver
 _resource_tracker: Any = resource_tracker._resource_tracker
 _VMSTAT = Path("/proc/vmstat")
 
 
 class ChildLauncher:
-    """Starts training processes; each is a fork of one process that has imported everything and done nothing.
+    """Starts training processes, each as a fork of one process that has only imported modules.
 
     Args:
-        main: what a process runs, with its job, the pipe that it prints to, and `orders`.
-        preload: import torch at the start, so that no trial waits for it.
+        main: the function that a process runs, with its job, the pipe for its output, and `orders`.
+        preload: import torch at the start, so that no trial waits for the import.
     """
 
     def __init__(self, main: Callable[..., None], *, preload: bool = True) -> None:
@@ -41,17 +41,17 @@ class ChildLauncher:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([PRELOAD if preload else PRELOAD_LEAN])
         self._lock = threading.Lock()
-        # A check of torch's for CUDA then asks the driver's library, and leaves CUDA alone until after the fork.
+        # torch.cuda.is_available() then asks NVML, and does not initialise CUDA before the fork.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
     def warm_up(self) -> None:
-        """Start the forkserver, which imports for some seconds; returns at once."""
+        """Start the forkserver, which takes seconds to import; return at once."""
         with self._lock, _short_temporary_folder():
             forkserver.ensure_running()
 
     def close(self) -> None:
-        """End the forkserver and wait for it, so that whoever waits for the agent finds no process of it."""
-        # Python has no public way to do it: both would go by themselves, some time after this process.
+        """End the forkserver and wait for it, so that no process outlives the agent."""
+        # Python has no public API for this: both would end by themselves, some time after this process.
         with contextlib.suppress(AttributeError, OSError):
             os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
         for helper in (_forkserver, _resource_tracker):
@@ -63,98 +63,98 @@ class ChildLauncher:
         job: object,
         log: CappedLog,
         *,
-        on_bell: Callable[[], None],
+        on_record: Callable[[], None],
         on_end: Callable[[int | None, bool], None],
     ) -> Child:
         """Start a process.
 
         Args:
-            job: for it.
-            log: takes what it prints.
-            on_bell: called when its spool has grown.
-            on_end: called once when it is gone, with its exit code and whether the system killed for memory meanwhile.
+            job: the trial to run.
+            log: receives the output.
+            on_record: called when the spool has grown.
+            on_end: called once after the process ends, with its exit code and whether the system's OOM killer ran.
         """
-        printed, log_end = self._context.Pipe(duplex=False)
+        output, log_end = self._context.Pipe(duplex=False)
         ours, theirs = self._context.Pipe(duplex=True)
         process = self._context.Process(target=self._main, args=(job, log_end), kwargs={"orders": theirs})
         with self._lock:
             process.start()
         log_end.close()
         theirs.close()
-        child = Child(process, log, printed=printed, orders=OrderLine(ours))
-        child.watch(on_bell=on_bell, on_end=on_end)
+        child = Child(process, log, output=output, orders=OrderSender(ours))
+        child.watch(on_record=on_record, on_end=on_end)
         return child
 
 
 class Child:
     """One training process."""
 
-    def __init__(self, process: ForkServerProcess, log: CappedLog, *, printed: Connection, orders: OrderLine) -> None:
+    def __init__(self, process: ForkServerProcess, log: CappedLog, *, output: Connection, orders: OrderSender) -> None:
         self._process = process
         self._log = log
-        self._printed = printed
+        self._output = output
         self._orders = orders
-        self._kills_before = _kills_for_memory()
+        self._oom_kills_before = _oom_kills()
 
-    def tell(self, order: Order) -> None:
-        """Give it an order; it obeys at its next report or epoch."""
+    def send_order(self, order: Order) -> None:
+        """Send an order; the process obeys at its next report or epoch."""
         self._orders.send(order)
 
     def kill(self) -> None:
-        """End it and all that it started."""
+        """Kill the process and its descendants."""
         pid = cast("int", self._process.pid)
         try:
             os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:  # it has no group of its own yet, or is gone
+        except ProcessLookupError:  # the process has no group of its own yet, or has ended
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def watch(self, *, on_bell: Callable[[], None], on_end: Callable[[int | None, bool], None]) -> None:
-        """Listen to it in a thread until it is gone."""
-        args = (on_bell, on_end)
+    def watch(self, *, on_record: Callable[[], None], on_end: Callable[[int | None, bool], None]) -> None:
+        """Watch the process in a thread until it ends."""
+        args = (on_record, on_end)
         threading.Thread(target=self._watch, args=args, name=f"child-{self._process.pid}", daemon=True).start()
 
-    def _watch(self, on_bell: Callable[[], None], on_end: Callable[[int | None, bool], None]) -> None:
-        os.set_blocking(self._printed.fileno(), False)
+    def _watch(self, on_record: Callable[[], None], on_end: Callable[[int | None, bool], None]) -> None:
+        os.set_blocking(self._output.fileno(), False)
         with selectors.DefaultSelector() as selector:
-            selector.register(self._printed, selectors.EVENT_READ)
+            selector.register(self._output, selectors.EVENT_READ)
             selector.register(self._orders.file, selectors.EVENT_READ)
             selector.register(self._process.sentinel, selectors.EVENT_READ)
             while True:
                 ready = {key.fileobj for key, _ in selector.select()}
-                if self._printed in ready and not self._take_print():
-                    selector.unregister(self._printed)
+                if self._output in ready and not self._read_output():
+                    selector.unregister(self._output)
                 if self._orders.file in ready:
-                    if not self._orders.hear():
+                    if not self._orders.clear_notifications():
                         selector.unregister(self._orders.file)
-                    on_bell()
+                    on_record()
                 if self._process.sentinel in ready:
                     break
         self._reap()
-        on_end(self._process.exitcode, _kills_for_memory() > self._kills_before)
+        on_end(self._process.exitcode, _oom_kills() > self._oom_kills_before)
 
     def _reap(self) -> None:
-        """Reap it, end what it left running, and read what these printed last."""
+        """Wait for the process, kill its remaining descendants, and read their last output."""
         self._process.join()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(cast("int", self._process.pid), signal.SIGKILL)
-        while self._take_print():
+        while self._read_output():
             pass
-        self._printed.close()
+        self._output.close()
         self._orders.close()
 
-    def _take_print(self) -> bool:
-        """Move what was printed to the log; False when there is nothing, or never will be."""
+    def _read_output(self) -> bool:
+        """Move output to the log; return False when there is none, or the pipe is closed."""
         try:
-            text = os.read(self._printed.fileno(), _PIECE_BYTES)
+            text = os.read(self._output.fileno(), _CHUNK_BYTES)
         except BlockingIOError:
             return False
         self._log.add(text)
         return text != b""
 
 
-def _kills_for_memory() -> int:
-    """How many processes the system has killed for memory since it started; 0 where it does not tell."""
+def _oom_kills() -> int:
+    """Return how many processes the OOM killer has killed since boot; 0 where the system does not report it."""
     try:
         lines = _VMSTAT.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -164,9 +164,9 @@ def _kills_for_memory() -> int:
 
 @contextlib.contextmanager
 def _short_temporary_folder() -> Iterator[None]:
-    """Where batch systems set a long TMPDIR, put the forkserver's socket under /tmp, since its path would not fit."""
+    """Put the forkserver's socket under /tmp where TMPDIR is too long for a socket's path."""
     configured = tempfile.tempdir
-    if len(os.fsencode(tempfile.gettempdir())) > _MAX_FOLDER:
+    if len(os.fsencode(tempfile.gettempdir())) > _MAX_FOLDER_CHARACTERS:
         tempfile.tempdir = "/tmp"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Bring what a trial told to the master: reports in batches, files, the log, and last the end."""
+"""Delivery of an attempt's records to the master: reports in batches, files, the log, and finally the end."""
 
 from __future__ import annotations
 
@@ -32,36 +32,35 @@ from tunefleet_worker.attempt_folder import CHECKPOINT, LOG, AttemptFolder
 from tunefleet_worker.logfile import CappedLog
 from tunefleet_worker.spool import End, FileRecord, ReportRecord, SpoolReader
 
-LOG_EVERY_S = 5.0  # between two uploads of a log that grows: soon enough for a person who follows it
-LOG_TAIL_BYTES = 4_000  # what goes with a failure, so that its reason is seen without opening the log
+LOG_EVERY_S = 5.0  # between two uploads of a growing log: soon enough for a person who follows it
+LOG_TAIL_BYTES = 4_000  # sent with a failure, so that a person sees the reason without opening the log
 
 
 T = TypeVar("T", bound=Model)
 
 
 Pause = Callable[[TunefleetError], None]
-"""Called with what was answered, before the same is asked again; raises MasterUnreachable when the agent leaves."""
+"""Called with the error before a request is retried; raises MasterUnreachable when the agent leaves."""
 
 
-class NotWanted(TunefleetError):
-    """The master does not want this attempt's word any more: another one has the trial, or it has ended, or is gone."""
+class AttemptRefused(TunefleetError):
+    """The master refuses this attempt: another attempt has the trial, or the trial has ended or was deleted."""
 
     code = "not_wanted"
 
 
 class Delivery:
-    """One attempt's way to the master. Every call goes on until it has an answer, or the agent leaves.
+    """Sends the records of one attempt to the master. Every call retries until it has an answer.
 
-    All of them raise NotWanted when the master does not want the attempt any more, MasterUnreachable when the agent
-    leaves.
+    Every call raises AttemptRefused when the master refuses the attempt, and MasterUnreachable when the agent leaves.
 
     Args:
-        transport: to the master.
-        lease: of the attempt.
-        place: its folder.
-        log: what it prints; None when an earlier agent kept it.
-        cache: takes checkpoints when they have been delivered.
-        pause: between two tries after an answer that is nobody's fault here.
+        transport: the connection to the master.
+        lease: the attempt's lease.
+        folder: the attempt's folder.
+        log: the attempt's output; None for an attempt of an earlier agent.
+        cache: receives checkpoints after their upload.
+        pause: waits before a retry, after an error that the attempt did not cause.
     """
 
     def __init__(
@@ -69,41 +68,41 @@ class Delivery:
         transport: Transport,
         lease: Lease,
         *,
-        place: AttemptFolder,
+        folder: AttemptFolder,
         log: CappedLog | None,
         cache: CheckpointCache,
         pause: Pause,
     ) -> None:
         self._transport = transport
         self._lease = lease
-        self._place = place
+        self._folder = folder
         self._log = log
         self._cache = cache
         self._pause = pause
-        self._reader = SpoolReader(place.spool)
+        self._reader = SpoolReader(folder.spool)
         self._logged_bytes = 0
         self._logged_at = time.monotonic()
 
     def check_trial(self) -> None:
-        """See that the master's trial is the one that the lease was for, and not one of another database.
+        """Check that the master's trial is the one that the lease was for: the master may have another database now.
 
-        Raises NotWanted when it is not.
+        Raises AttemptRefused when it is another trial.
         """
         lease = self._lease
-        trial = self._insist(lambda: self._transport.get(route("trials", lease.trial_id), TrialDetail))
+        trial = self._retry_until_answered(lambda: self._transport.get(route("trials", lease.trial_id), TrialDetail))
         if (trial.study, trial.number, trial.params, trial.seed) != (
             lease.study,
             lease.number,
             lease.params,
             lease.seed,
         ):
-            raise NotWanted("the master has another trial under this id.")
+            raise AttemptRefused("the master has another trial under this id.")
 
     def catch_up(self) -> StopOrder | None:
-        """Deliver what is new in the spool; the master's order to stop, if it gave one.
+        """Send the new records of the spool; return the master's order to stop, if it gave one.
 
-        Of several reports of a step, and of several files of a name, only the newest goes. A model is delivered before
-        the checkpoint that belongs to it, and both behind the reports that came before them.
+        Only the newest report of a step and the newest file of a name are sent. Reports go first, then the model, then
+        the checkpoint that belongs to it.
         """
         records = self._reader.read()
         reports: dict[int, Report] = {}
@@ -119,7 +118,7 @@ class Delivery:
         return stop
 
     def send_log_when_due(self) -> None:
-        """Deliver the log while the trial runs, when it has grown and the last time is a while ago."""
+        """Upload the log if it has grown and the last upload is at least LOG_EVERY_S ago."""
         now = time.monotonic()
         grown = self._log is not None and self._log.total_bytes > self._logged_bytes
         if grown and now - self._logged_at >= LOG_EVERY_S:
@@ -127,11 +126,11 @@ class Delivery:
             self._logged_at = time.monotonic()
 
     def finish(self, end: End) -> EndResponse:
-        """Deliver the log and the end."""
+        """Upload the log, and send the end."""
         self._send_log()
         try:
             answer = self._send_end(end)
-        except InvalidInput as error:  # what the function returned is not to the master's liking
+        except InvalidInput as error:  # the master refuses the metrics that the function returned
             answer = self._send_end(End.failed(Failure.ERROR, f"the master refused the result: {error}"))
         failpoint("agent.after_end")
         return answer
@@ -153,14 +152,14 @@ class Delivery:
         return stop
 
     def _send_file(self, record: FileRecord) -> None:
-        path = self._place.files / record.file
+        path = self._folder.files / record.file
         key = self._lease
         failpoint("agent.before_upload")
         try:
-            artifact = self._insist(
+            artifact = self._retry_until_answered(
                 lambda: upload(self._transport, path, record.name, trial_id=key.trial_id, attempt=key.attempt)
             )
-        except FileNotFoundError:  # the trial has written a newer one meanwhile, whose record follows
+        except FileNotFoundError:  # the trial has written a newer file, and its record follows
             return
         except (InvalidInput, TooLarge) as error:
             self._note(f"the master refused the file {record.name}: {error}")
@@ -174,23 +173,23 @@ class Delivery:
     def _send_log(self) -> None:
         if self._log is not None and self._log.total_bytes == self._logged_bytes:
             return
-        copy = self._place.files / LOG
+        copy = self._folder.files / LOG
         try:
             if self._log is not None:
                 self._logged_bytes = self._log.total_bytes
                 self._log.copy_to(copy)
-            elif self._place.log.stat().st_size:
-                self._place.log.replace(copy)
+            elif self._folder.log.stat().st_size:
+                self._folder.log.replace(copy)
             else:
                 return
-        except OSError:  # a full disk costs the log, not the result
+        except OSError:  # on a full disk the log is lost, not the result
             return
         self._send_file(FileRecord(LOG, copy.name))
 
     def _send_end(self, end: End) -> EndResponse:
         attempt = self._lease.attempt
         if end.outcome == "complete":
-            # Only a preflight's end has the key: a master that knows none takes the others.
+            # Only the end of a preflight has this key, so older masters accept all others.
             report = {} if end.preflight is None else {"preflight": PreflightReport.parse(end.preflight)}
             done = CompleteRequest(attempt=attempt, metrics=dict(end.metrics), **report)
             return self._post("complete", done, EndResponse)
@@ -207,18 +206,18 @@ class Delivery:
 
     def _post(self, call: str, body: Model, answer: type[T]) -> T:
         path = route("trials", self._lease.trial_id, call)
-        return self._insist(lambda: self._transport.post(path, body, answer=answer))
+        return self._retry_until_answered(lambda: self._transport.post(path, body, answer=answer))
 
-    def _insist(self, call: Callable[[], T]) -> T:
-        """Call until the answer is about this attempt.
+    def _retry_until_answered(self, call: Callable[[], T]) -> T:
+        """Retry a call until its answer is about this attempt.
 
-        A refused token, a fault of the master's, or something else at its address ends no trial.
+        A refused token, an internal error of the master, or another server at its URL does not end the trial.
         """
         while True:
             try:
                 return call()
             except (Conflict, NotFound) as error:
-                raise NotWanted(str(error)) from error
+                raise AttemptRefused(str(error)) from error
             except (InvalidInput, TooLarge):
                 raise
             except TunefleetError as error:

@@ -1,4 +1,4 @@
-"""The machine's GPUs and how they are dealt to slots, found without touching CUDA: it would not survive a fork."""
+"""The machine's GPUs and their assignment to slots, without CUDA: an initialised CUDA does not survive a fork."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from tunefleet.errors import InvalidInput, Problem
 
 _QUERY = ("nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader")
-_QUERY_S = 20.0  # a driver that wakes up takes some seconds
+_QUERY_S = 20.0  # a driver takes some seconds to start
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU as CUDA_VISIBLE_DEVICES names it, and as its maker does."""
+    """A GPU: its id in CUDA_VISIBLE_DEVICES, and its product name."""
 
     id: str
     name: str
@@ -23,25 +23,25 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """What each slot may use: the ids of its GPUs, none on a CPU."""
+    """The GPU ids of each slot; empty on a CPU."""
 
     gpus: tuple[tuple[str, ...], ...]
     device: str
-    """As a person reads it."""
+    """The name of the device, for people."""
 
     @property
     def count(self) -> int:
-        """How many trials run at once."""
+        """The number of slots: trials that run at once."""
         return len(self.gpus)
 
     @property
     def gpus_per_slot(self) -> int:
-        """How many GPUs a trial sees."""
+        """The number of GPUs of one trial."""
         return len(self.gpus[0])
 
 
 def find_gpus() -> list[Gpu]:
-    """The GPUs that this process may use; none when the driver's `nvidia-smi` is not there."""
+    """Return the GPUs that this process may use; empty without the driver's `nvidia-smi`."""
     if shutil.which(_QUERY[0]) is None:
         return []
     try:
@@ -57,10 +57,10 @@ def find_gpus() -> list[Gpu]:
 
 
 def choose_gpus(found: list[Gpu], wanted: str) -> list[Gpu]:
-    """The GPUs that `--gpus` names: `all`, `none`, or ids with commas between them.
+    """Return the GPUs that `--gpus` names: `all`, `none`, or ids separated by commas.
 
     Raises:
-        InvalidInput: an id is not there.
+        InvalidInput: there is no GPU with an id.
     """
     if wanted == "all":
         return found
@@ -75,13 +75,13 @@ def choose_gpus(found: list[Gpu], wanted: str) -> list[Gpu]:
     return [known[id] for id in ids]
 
 
-def deal(gpus: list[Gpu], *, slots: int | None, gpus_per_slot: int) -> Slots:
-    """Deal the GPUs to slots.
+def assign_gpus(gpus: list[Gpu], *, slots: int | None, gpus_per_slot: int) -> Slots:
+    """Assign the GPUs to slots.
 
     Args:
-        gpus: to deal; none: slots on the CPU.
-        slots: how many; None: as many as the GPUs are enough for, one on a CPU. More of them share GPUs in turn.
-        gpus_per_slot: how many GPUs a trial sees.
+        gpus: the GPUs to assign; empty: slots on the CPU.
+        slots: number of slots; None: as many as there are GPUs for, one on a CPU. With more, slots share GPUs.
+        gpus_per_slot: number of GPUs of one trial.
 
     Raises:
         InvalidInput: a slot would need more GPUs than there are.
@@ -92,6 +92,6 @@ def deal(gpus: list[Gpu], *, slots: int | None, gpus_per_slot: int) -> Slots:
         rule = f"there are only {len(gpus)} GPUs"
         raise InvalidInput([Problem("--gpus-per-slot", rule, str(gpus_per_slot))])
     count = slots or len(gpus) // gpus_per_slot
-    places = ([(slot * gpus_per_slot + i) % len(gpus) for i in range(gpus_per_slot)] for slot in range(count))
+    assigned = ([(slot * gpus_per_slot + i) % len(gpus) for i in range(gpus_per_slot)] for slot in range(count))
     names = sorted({gpu.name for gpu in gpus})
-    return Slots(tuple(tuple(gpus[at].id for at in place) for place in places), device=", ".join(names))
+    return Slots(tuple(tuple(gpus[at].id for at in positions) for positions in assigned), device=", ".join(names))

@@ -1,4 +1,4 @@
-"""What happens to an agent (events), and what it does about it (instructions)."""
+"""The inputs (events) and outputs (instructions) of the agent's state machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Key:
 
     @classmethod
     def of(cls, lease: Lease | HeldLease) -> Key:
-        """The attempt that a lease is for."""
+        """Return the key of a lease's attempt."""
         return cls(lease.trial_id, lease.attempt)
 
 
@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The master answered a claim; `settles`: it was the one that SettleClaim asked for."""
+    """The master answered a claim; `settles`: the claim was a SettleClaim."""
 
     request_id: str
     leases: tuple[Lease, ...]
@@ -50,7 +50,7 @@ class ClaimFailed:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """An attempt of an earlier agent was found in the folder; `end` is what it recorded."""
+    """An attempt of an earlier agent was found in the folder; `end` is its recorded end, if any."""
 
     lease: Lease
     end: End | None
@@ -58,16 +58,16 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class ChildStarted:
-    """The training process runs."""
+    """The training process has started."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
-    """The training process is gone, or could not be started.
+    """The training process has ended, or could not be started.
 
-    `end` is what it recorded itself; `exit_end` what its way to go away means.
+    `end` is the end that it recorded itself, if any; `exit_end` is the end that its exit code implies.
     """
 
     key: Key
@@ -76,23 +76,23 @@ class ChildEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class Directed:
-    """The master's answer to reports says that the trial must stop."""
+class StopOrdered:
+    """The master's answer to reports orders the trial to stop."""
 
     key: Key
     stop: StopOrder
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseGone:
-    """The master says that another attempt has the trial, or that it has ended."""
+class LeaseLost:
+    """The master answered that another attempt has the trial, or that the trial has ended."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The master has taken the end, or (`answer` is None) does not want it any more."""
+    """The master accepted the end, or refused it (`answer` is None)."""
 
     key: Key
     end: End
@@ -101,13 +101,13 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A lease that was never started was given back."""
+    """A lease that was never started was released."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
-class Beaten:
+class HeartbeatAnswered:
     """The master answered a heartbeat."""
 
     sent: tuple[Key, ...]
@@ -117,15 +117,15 @@ class Beaten:
 
 
 @dataclass(frozen=True, slots=True)
-class BeatFailed:
+class HeartbeatFailed:
     """The master did not answer a heartbeat."""
 
     next_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class SignalCame:
-    """Somebody wants the worker to go: first gently, a second time at once."""
+class SignalReceived:
+    """SIGTERM or SIGINT was received: the first drains, the second exits at once."""
 
 
 Event = (
@@ -135,13 +135,13 @@ Event = (
     | Recovered
     | ChildStarted
     | ChildEnded
-    | Directed
-    | LeaseGone
+    | StopOrdered
+    | LeaseLost
     | Delivered
     | Released
-    | Beaten
-    | BeatFailed
-    | SignalCame
+    | HeartbeatAnswered
+    | HeartbeatFailed
+    | SignalReceived
 )
 
 # --- Instructions -----------------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ask for trials; answer with Claimed or ClaimFailed."""
+    """Claim trials; Claimed or ClaimFailed follows."""
 
     request_id: str
     slots: int
@@ -159,7 +159,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class SettleClaim:
-    """Ask again for the leases of a claim whose answer is not waited for, without waiting; answer as to Claim."""
+    """Repeat a claim that is still open, without waiting, to learn its leases; Claimed or ClaimFailed follows."""
 
     request_id: str
     slots: int
@@ -167,15 +167,15 @@ class SettleClaim:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start the training process in a slot; answer with ChildStarted and, in the end, ChildEnded."""
+    """Start the training process in a slot; ChildStarted and finally ChildEnded follow."""
 
     lease: Lease
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
-    """Give the training process an order."""
+class SendOrder:
+    """Send an order to the training process."""
 
     key: Key
     order: Order
@@ -183,21 +183,21 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """End the training process and all that it started, at once; ChildEnded follows."""
+    """Kill the training process and its descendants; ChildEnded follows."""
 
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """Look after the files of an attempt whose training process is long gone."""
+    """Take over the files of an attempt of an earlier agent; it has no process."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Deliver what is left in the spool, and then the end; answer with Delivered."""
+    """Deliver the rest of the spool and then the end; Delivered follows."""
 
     key: Key
     end: End
@@ -212,21 +212,21 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give back a lease that was never started; answer with Released."""
+    """Release a lease that was never started; Released follows."""
 
     lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAtOnce:
-    """Give back the leases of killed children as far as that goes within a moment; no answer."""
+    """Release the leases of killed children, as many as possible within RELEASE_AT_ONCE_S; no event follows."""
 
     keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """Send a heartbeat for these attempts; answer with Beaten or BeatFailed."""
+class SendHeartbeat:
+    """Send a heartbeat for these attempts; HeartbeatAnswered or HeartbeatFailed follows."""
 
     keys: tuple[Key, ...]
     status: str
@@ -235,19 +235,31 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
-    """Tell the person who watches."""
+class Log:
+    """Log a line for the operator."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Leave; nothing is done behind this."""
+    """Exit; the last instruction."""
 
     code: int
 
 
 Instruction = (
-    Claim | SettleClaim | Start | Tell | Kill | Adopt | Deliver | Drop | Release | ReleaseAtOnce | Beat | Say | Exit
+    Claim
+    | SettleClaim
+    | Start
+    | SendOrder
+    | Kill
+    | Adopt
+    | Deliver
+    | Drop
+    | Release
+    | ReleaseAtOnce
+    | SendHeartbeat
+    | Log
+    | Exit
 )

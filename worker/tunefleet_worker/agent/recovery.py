@@ -1,4 +1,4 @@
-"""What an earlier agent left in the folder when it was killed."""
+"""Recovery of the attempts that a killed agent left in the folder."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pathlib import Path
 
 from tunefleet_worker.agent.events import Recovered
 from tunefleet_worker.attempt_folder import AttemptFolder
-from tunefleet_worker.spool import end_in
+from tunefleet_worker.spool import read_end
 
-GRACE_S = 2.0  # a process dies by itself with its agent, within milliseconds
+GRACE_S = 2.0  # a process ends with its agent, within milliseconds
 LAST_WAIT_S = 5.0
 
 
-def leftovers(attempts: Path, url: str) -> Iterator[Recovered]:
-    """The attempts that wait to be delivered to the master at `url`; their processes are gone when they come.
+def recovered_attempts(attempts: Path, url: str) -> Iterator[Recovered]:
+    """Yield the undelivered attempts of the master at `url`, each after its process has ended.
 
-    Those for another master stay where they are; folders that were never whole are removed.
+    Attempts of another master stay; incomplete folders are removed.
     """
-    for place in AttemptFolder.all_in(attempts):
-        stored = place.stored_lease()
+    for folder in AttemptFolder.all_in(attempts):
+        stored = folder.stored_lease()
         if stored is None:
-            place.remove()
+            folder.remove()
         elif stored.url == url:
-            await_death(place.life)
-            yield Recovered(stored.lease, end_in(place.spool))
+            await_exit(folder.life)
+            yield Recovered(stored.lease, read_end(folder.spool))
 
 
-def await_death(life: Path) -> None:
-    """Return when no process holds the file; one that does not go by itself is killed with its group."""
+def await_exit(life: Path) -> None:
+    """Wait until no process locks the file; after GRACE_S kill the process group that does."""
     try:
         file = os.open(life, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
         if not _locked_within(file, GRACE_S):
-            # The lock is held, so the group that took it still lives, and its number means no other.
+            # The lock is held, so the group still exists, and its id was not reused.
             with contextlib.suppress(ProcessLookupError, PermissionError, ValueError):
                 os.killpg(int(os.pread(file, 20, 0)), signal.SIGKILL)
             _locked_within(file, LAST_WAIT_S)

@@ -1,4 +1,4 @@
-"""What an agent knows: its mode, attempts, claim and timers; frozen, `machine` makes the next state of it."""
+"""The state of an agent: mode, attempts, claim and timers. It is frozen; `machine` computes the next state."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from enum import StrEnum
 from typing import Self
 
 from tunefleet.protocol import Lease, StopOrder
-from tunefleet_worker.agent.circuit_breaker import FIRST_REST_S, CircuitBreaker
+from tunefleet_worker.agent.circuit_breaker import FIRST_COOLDOWN_S, CircuitBreaker
 from tunefleet_worker.agent.events import Key
 
-DRAIN_S = 25.0  # from a drain to the end of the agent: batch systems and clouds kill after 30 s
-GRACE_SHARE = 0.6  # of it for a training process to save itself; the rest is for what it saved to be delivered
-LEAVE_SHARE = 0.92  # of it until the agent gives up delivering; the next one in its folder goes on
+DRAIN_S = 25.0  # from the start of a drain to exit: batch systems and clouds kill after 30 s
+GRACE_SHARE = 0.6  # of DRAIN_S for a training process to save its state; the rest is for the delivery
+LEAVE_SHARE = 0.92  # of DRAIN_S until the agent stops the delivery; the next agent in its folder continues
 
 
 class Mode(StrEnum):
-    """What the agent is about."""
+    """The agent's lifecycle; WORKING -> DRAINING -> EXITED."""
 
     WORKING = "working"
     DRAINING = "draining"
-    """It takes nothing new, and leaves when what it has is saved."""
-    GONE = "gone"
+    """The agent claims nothing, and exits after its attempts are delivered."""
+    EXITED = "exited"
 
 
 class Phase(StrEnum):
-    """Where an attempt is; BLOCKED -> STARTING -> TRAINING -> DELIVERING -> gone."""
+    """The lifecycle of an attempt; BLOCKED -> STARTING -> TRAINING -> DELIVERING -> removed."""
 
     BLOCKED = "blocked"
-    """An older attempt of its trial still has a process."""
+    """An older attempt of the same trial still has a process."""
     STARTING = "starting"
     TRAINING = "training"
     DELIVERING = "delivering"
-    """Its process is gone; what it told is on its way to the master."""
+    """The process has ended; its records are being delivered."""
 
 
-class Fate(StrEnum):
+class KillReason(StrEnum):
     """Why the agent killed a training process."""
 
     LOST = "lost"
@@ -49,12 +49,12 @@ class Attempt:
     """A lease that the agent holds.
 
     Attributes:
-        slot: where it runs; None for one that an earlier agent left behind: it has no process and takes no slot.
-        stop: what the master wants of it.
-        timeout_at: when it has run too long.
-        kill_at: when it has had its grace after an order.
-        fate: set once the agent has killed it.
-        is_half_open: it came while the worker was sick, and shows whether it still is.
+        slot: the slot of its process; None for an attempt of an earlier agent, which has no process.
+        stop: the master's order to stop, if any.
+        timeout_at: when the attempt exceeds the trial's time limit.
+        kill_at: when the grace period after an order ends.
+        kill_reason: set once the agent has killed the process.
+        is_half_open: claimed while the circuit breaker was not closed; its end decides on the breaker.
     """
 
     lease: Lease
@@ -63,34 +63,34 @@ class Attempt:
     stop: StopOrder | None = None
     timeout_at: float | None = None
     kill_at: float | None = None
-    fate: Fate | None = None
+    kill_reason: KillReason | None = None
     is_half_open: bool = False
 
     @property
     def key(self) -> Key:
-        """Which attempt it is."""
+        """The attempt's key."""
         return Key.of(self.lease)
 
     @property
     def has_process(self) -> bool:
-        """Whether a training process runs, or may run in a moment."""
+        """True while a training process runs or is being started."""
         return self.phase in (Phase.STARTING, Phase.TRAINING)
 
     @property
     def deadlines(self) -> tuple[float, ...]:
-        """When the agent must look at it again."""
-        if not self.has_process or self.fate is not None:
+        """The times at which the agent must kill the process."""
+        if not self.has_process or self.kill_reason is not None:
             return ()
         return tuple(at for at in (self.timeout_at, self.kill_at) if at is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenClaim:
-    """The one claim that is under way; its id stays until it is answered, so that no lease gets lost with an answer.
+    """The claim in flight. Retries have the same id, so that no lease is lost with an answer.
 
     Attributes:
-        retry_at: when to send it again after it failed; None while its answer is awaited.
-        is_settling: the answer that counts is SettleClaim's.
+        retry_at: when to send the claim again after a failure; None while its answer is awaited.
+        is_settling: only the answer to SettleClaim ends the claim.
     """
 
     request_id: str
@@ -102,35 +102,35 @@ class OpenClaim:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a person may set about an agent's times, in seconds; see AgentState and Health."""
+    """The configurable times of an agent, in seconds; see AgentState and CircuitBreaker."""
 
     exit_when_idle_s: float | None = None
     drain_s: float = DRAIN_S
-    first_rest_s: float = FIRST_REST_S
+    first_cooldown_s: float = FIRST_COOLDOWN_S
 
 
 @dataclass(frozen=True, slots=True)
 class AgentState:
-    """Everything that the agent decides by.
+    """The complete state of an agent.
 
     Attributes:
-        prefix: makes the ids of this agent's claims unlike those of every other.
-        attempts: at most one with a process for each trial, and one in each slot.
-        breaker: whether trials can be trusted to it.
-        claim_at: no claim goes out before.
-        beat_at: when the next heartbeat is due.
-        is_beating: a heartbeat is under way.
-        idle_since: when the last attempt went; None while there is one.
-        exit_when_idle_s: leave after so long without a trial; None: never.
-        drain_s: how long a drain may take in all.
-        exit_by: a draining agent is gone by then, whatever happens.
-        exit_code: of a draining agent.
+        prefix: makes the ids of this agent's claims unique.
+        attempts: at most one with a process for each trial, and at most one in each slot.
+        claim_at: the earliest time of the next claim.
+        releasing: leases that were never started and whose release is not confirmed.
+        heartbeat_at: when the next heartbeat is due.
+        is_heartbeat_pending: a heartbeat was sent and is not answered.
+        idle_since: when the last attempt was removed; None while there is one.
+        exit_when_idle_s: leave after this many seconds without a trial; None: never.
+        drain_s: time limit of a drain.
+        exit_by: a draining agent exits at this time at the latest.
+        exit_code: the exit code of a draining agent.
     """
 
     slots: int
     prefix: str
     idle_since: float | None
-    beat_at: float
+    heartbeat_at: float
     exit_when_idle_s: float | None = None
     mode: Mode = Mode.WORKING
     attempts: tuple[Attempt, ...] = ()
@@ -139,36 +139,36 @@ class AgentState:
     claim_at: float = 0.0
     releasing: frozenset[Key] = frozenset()
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    is_beating: bool = False
+    is_heartbeat_pending: bool = False
     drain_s: float = DRAIN_S
     exit_by: float | None = None
     exit_code: int = 0
 
     @classmethod
     def begin(cls, *, slots: int, prefix: str, now: float, limits: Limits | None = None) -> Self:
-        """An agent that has just started."""
+        """Return the state of an agent that has just started."""
         limits = limits or Limits()
         return cls(
             slots=slots,
             prefix=prefix,
             idle_since=now,
-            beat_at=now,
+            heartbeat_at=now,
             exit_when_idle_s=limits.exit_when_idle_s,
             drain_s=limits.drain_s,
-            breaker=CircuitBreaker(limits.first_rest_s),
+            breaker=CircuitBreaker(limits.first_cooldown_s),
         )
 
     def find(self, key: Key) -> Attempt | None:
-        """The attempt, if the agent holds it."""
+        """Return the attempt; None when the agent does not hold it."""
         return next((attempt for attempt in self.attempts if attempt.key == key), None)
 
     def with_attempt(self, attempt: Attempt) -> AgentState:
-        """The state with this attempt, new or changed."""
+        """Return the state with this attempt added or replaced."""
         others = tuple(each for each in self.attempts if each.key != attempt.key)
         return replace(self, attempts=(*others, attempt))
 
     def without(self, key: Key) -> AgentState:
-        """The state without this attempt."""
+        """Return the state without this attempt."""
         return replace(self, attempts=tuple(each for each in self.attempts if each.key != key))
 
     @property
@@ -179,7 +179,7 @@ class AgentState:
 
     @property
     def claimable_slots(self) -> int:
-        """How many trials a claim may ask for, once its time has come: one of a sick worker."""
+        """The number of slots that a claim may ask for; at most one unless the circuit breaker is closed."""
         if self.mode is not Mode.WORKING:
             return 0
         if self.breaker.is_open:
@@ -187,21 +187,21 @@ class AgentState:
         return len(self.free_slots)
 
     @property
-    def claims_at(self) -> float:
-        """No claim goes out before: neither from a worker that rests, nor too soon behind an empty answer."""
-        return max(self.claim_at, self.breaker.rests_until or self.claim_at)
+    def earliest_claim_at(self) -> float:
+        """The earliest time of the next claim: after the cooldown, and not too soon after an empty answer."""
+        return max(self.claim_at, self.breaker.open_until or self.claim_at)
 
     def status(self, now: float) -> str:
-        """One line about the worker for its fellow humans, empty when all is well."""
+        """Return one line on the worker for a person; empty in normal operation."""
         return "draining" if self.mode is not Mode.WORKING else self.breaker.status(now)
 
     def next_deadline(self) -> float | None:
-        """When a Tick is due at the latest, on the clock that the events came with."""
+        """Return the latest time for the next Tick, on the clock of the events; None: no Tick is needed."""
         times = [at for attempt in self.attempts for at in attempt.deadlines]
-        if not self.is_beating:
-            times.append(self.beat_at)
+        if not self.is_heartbeat_pending:
+            times.append(self.heartbeat_at)
         if self.claim is None and self.claimable_slots:
-            times.append(self.claims_at)
+            times.append(self.earliest_claim_at)
         if self.claim is not None and self.claim.retry_at is not None:
             times.append(self.claim.retry_at)
         if self.exit_by is not None:

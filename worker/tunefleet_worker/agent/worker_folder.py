@@ -1,18 +1,17 @@
-"""The folder of a worker: one agent at a time, its attempts, its caches and a sign of life."""
+"""The folder of a worker: a lock for one agent, attempts, caches, and the time of the last heartbeat."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import time
 from pathlib import Path
 
 from tunefleet.errors import TunefleetError
+from tunefleet.files import lock
 
 
 class FolderTaken(TunefleetError):
-    """Another worker runs in this folder, or it cannot be used at all."""
+    """Another worker runs in this folder, or the folder cannot be used."""
 
     code = "folder_taken"
 
@@ -25,41 +24,36 @@ class WorkerFolder:
         self.attempts = folder / "attempts"
         self.bundles = folder / "bundles"
         self.checkpoints = folder / "checkpoints"
-        self._beat = folder / "beat"
-        self._lock = folder / "lock"
+        self._heartbeat_file = folder / "beat"
+        self._lock_file = folder / "lock"
 
-    def enter(self) -> None:
-        """Make the folder, and keep every other agent out of it until this process ends.
+    def lock(self) -> None:
+        """Create the folder, and lock it until this process ends.
 
         Raises:
-            FolderTaken: another agent is in it, or it cannot be written to.
+            FolderTaken: another agent has locked it, or it cannot be written to.
         """
         try:
             self.attempts.mkdir(parents=True, exist_ok=True)
-            file = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock.take(self._lock_file)
         except OSError as error:
             raise FolderTaken(
                 f"the worker's folder {self.folder} cannot be used: {error.strerror}.", hint="Choose another: --folder."
             ) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(file, 20, 0).decode(errors="replace")
+        except lock.LockHeld as held:
             raise FolderTaken(
-                f"another worker runs in {self.folder} (process {owner}).",
+                f"another worker runs in {self.folder} (process {held.owner}).",
                 hint="Give this one another --name or --folder.",
-            ) from error
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+            ) from held
 
-    def note_beat(self) -> None:
-        """The master has just answered a heartbeat; a full disk costs the note, not the beat."""
+    def record_heartbeat(self) -> None:
+        """Record that the master has answered a heartbeat; a full disk is ignored."""
         with contextlib.suppress(OSError):
-            self._beat.touch()
+            self._heartbeat_file.touch()
 
-    def last_beat_s(self) -> float | None:
-        """How long ago the master last answered, None when it never did."""
+    def heartbeat_age_s(self) -> float | None:
+        """Return the time since the master last answered; None when it never did."""
         try:
-            return max(0.0, time.time() - self._beat.stat().st_mtime)
+            return max(0.0, time.time() - self._heartbeat_file.stat().st_mtime)
         except FileNotFoundError:
             return None

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from tunefleet.protocol.preflight import Check
-from tunefleet_worker.preflight.goal import Progress
-from tunefleet_worker.preflight.losses import VALUES, Pass
+from tunefleet_worker.preflight.fit import FitProgress
+from tunefleet_worker.preflight.losses import VALUES, EpochSums
 
 START_OFF = 0.2  # of ln(classes)
 START_VARIANCES = 1.5
@@ -26,12 +26,12 @@ MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RunFacts:
     """What one run of the function showed; lists are names of tensors or modules."""
 
-    progress: Progress
+    progress: FitProgress
     metrics: Mapping[str, float]
-    judged: Pass
+    judged: EpochSums
     n_trained: int
     n_updates: int
     is_finite: bool
@@ -47,7 +47,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CheckScope:
     """What the check is for.
 
     Attributes:
@@ -61,7 +61,7 @@ class Asked:
     is_task: bool
 
 
-def look(seen: Seen, asked: Asked) -> list[Check]:
+def check_run(seen: RunFacts, asked: CheckScope) -> list[Check]:
     """Everything but what takes another run to see."""
     return [
         *_inputs(seen),
@@ -72,7 +72,7 @@ def look(seen: Seen, asked: Asked) -> list[Check]:
     ]
 
 
-def compare(seen: Seen, blind: Seen, *, asked: Asked) -> list[Check]:
+def compare_with_blind(seen: RunFacts, blind: RunFacts, *, asked: CheckScope) -> list[Check]:
     """What the function makes of its inputs, against what it makes of zeros."""
     if seen.progress.measure not in ("accuracy", "R2"):
         return []
@@ -97,14 +97,14 @@ def reloaded(fault: str, *, is_same: bool) -> Check:
     return Check(code="reload", passed=False, saw=saw, likely=likely)
 
 
-def _inputs(seen: Seen) -> Iterator[Check]:
+def _inputs(seen: RunFacts) -> Iterator[Check]:
     if seen.inputs_are_alike:
         likely = "inputs are zeroed, clipped or scaled away before they reach the model"
         saw = "the model gets the same inputs for every sample of a batch"
         yield Check(code="inputs", passed=False, saw=saw, likely=likely)
 
 
-def _finite(seen: Seen) -> Iterator[Check]:
+def _finite(seen: RunFacts) -> Iterator[Check]:
     wrong = [name for name, value in seen.metrics.items() if not math.isfinite(value)]
     if seen.is_finite and not wrong:
         yield Check(code="finite", passed=True, saw="the loss is a number at every update")
@@ -149,7 +149,7 @@ _ON_THE_WAY = (
 """What can be wrong between the loss and the weights: the check, the names of what has it, what is seen, the bug."""
 
 
-def _gradients(seen: Seen, asked: Asked) -> Iterator[Check]:
+def _gradients(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
     """One check for each thing that is wrong on the way from the loss to the weights."""
     if not seen.has_optimizer:
         return
@@ -168,7 +168,7 @@ def _gradients(seen: Seen, asked: Asked) -> Iterator[Check]:
         yield Check(code="frozen", passed=False, blocks=asked.is_task, saw=saw, likely=likely)
 
 
-def _start(seen: Seen, asked: Asked) -> Iterator[Check]:
+def _start(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
     """The first loss against that of a guess; of a function a doubt, since pretrained models begin better."""
     if seen.gets_probabilities:
         saw = "the loss function gets probabilities and takes logits, or log-probabilities"
@@ -188,7 +188,7 @@ def _start(seen: Seen, asked: Asked) -> Iterator[Check]:
     yield Check(code="start", passed=passed, blocks=blocks, saw=saw, likely="" if passed else likely)
 
 
-def _overfit(seen: Seen, asked: Asked) -> Iterator[Check]:
+def _overfit(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
     progress = seen.progress
     if not progress.measure:
         saw = "nothing tells how well the samples are fitted"
@@ -200,7 +200,7 @@ def _overfit(seen: Seen, asked: Asked) -> Iterator[Check]:
     yield Check(code="overfit", passed=progress.has_fitted, saw=saw, likely=likely)
 
 
-def _why_not(seen: Seen, asked: Asked) -> str:
+def _why_not(seen: RunFacts, asked: CheckScope) -> str:
     progress = seen.progress
     start = None if progress.start is None else progress.start
     if (start is not None and progress.loss > RISEN * start.loss) or (start is not None and start.loss < 0):
@@ -218,7 +218,7 @@ def _why_not(seen: Seen, asked: Asked) -> str:
     )
 
 
-def _validation(seen: Seen, blind: Seen, asked: Asked) -> Iterator[Check]:
+def _validation(seen: RunFacts, blind: RunFacts, asked: CheckScope) -> Iterator[Check]:
     """An accuracy on samples that were not trained on, which must not be one that a blind model has, or less."""
     mine, other = seen.metrics.get(asked.metric), blind.metrics.get(asked.metric)
     if "acc" not in asked.metric or mine is None or other is None or not 0 <= mine <= 1 or not 0 < other < 1:

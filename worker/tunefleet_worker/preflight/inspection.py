@@ -17,9 +17,9 @@ from tunefleet.protocol.preflight import BranchReport, Check, PreflightOrder, Pr
 from tunefleet.study.spec import TaskRun
 from tunefleet.trial.seeding import seed_everything
 from tunefleet_worker.checkpoints import CheckpointError
-from tunefleet_worker.preflight.checks import Asked, Seen, compare, look, reloaded
-from tunefleet_worker.preflight.losses import LossWatch
-from tunefleet_worker.preflight.trial import EnoughSeen, Plan, PreflightTrial
+from tunefleet_worker.preflight.checks import CheckScope, RunFacts, check_run, compare_with_blind, reloaded
+from tunefleet_worker.preflight.losses import LossRecorder
+from tunefleet_worker.preflight.trial import PreflightDone, PreflightTrial, RunPlan
 
 RATE_MAY_CURE = frozenset({"overfit", "finite", "moved"})
 """What another learning rate may do away with; the rest stays as it is at any."""
@@ -52,16 +52,16 @@ class Inspection:
         return PreflightReport(took_s=round(time.monotonic() - began, 3), branches=branches)
 
     @property
-    def _asked(self) -> Asked:
+    def _asked(self) -> CheckScope:
         is_task = isinstance(self.lease.run, TaskRun)
-        return Asked(self.order.samples, self.lease.objective.metric, is_task)
+        return CheckScope(self.order.samples, self.lease.objective.metric, is_task)
 
     def _branch(self, tries: list[dict[str, JsonValue]]) -> BranchReport:
         best: tuple[_Run, list[Check]] | None = None
         for i, params in enumerate(tries):
             state = self.folder / f"preflight-{i}.safetensors"
-            run = self._run(Plan(params, self.lease.seed, self.order.samples, self.order.updates, state))
-            checks = look(run.seen, self._asked)
+            run = self._run(RunPlan(params, self.lease.seed, self.order.samples, self.order.updates, state))
+            checks = check_run(run.seen, self._asked)
             wrong = {check.code for check in checks if check.blocks and not check.passed}
             if best is None or not wrong or _is_further(run.seen, best[0].seen):
                 best = run, checks
@@ -78,7 +78,7 @@ class Inspection:
         """What a second run shows: a new model is loaded as a resumed trial's is, and then trained without inputs."""
         reload = None if run.state is None or run.outputs is None else (run.state, run.example)
         blind = self._run(
-            Plan(
+            RunPlan(
                 run.params,
                 self.lease.seed + 1,  # so that weights which were not loaded are other ones
                 self.order.samples,
@@ -90,17 +90,17 @@ class Inspection:
         checks = [] if run.fault is None else [reloaded(run.fault, is_same=False)]
         if reload is not None or blind.fault:
             checks = [reloaded(blind.fault or "", is_same=_are_same(run.outputs, blind.reloaded))]
-        return [*checks, *(compare(run.seen, blind.seen, asked=self._asked) if run.example is not None else ())]
+        return [*checks, *(compare_with_blind(run.seen, blind.seen, asked=self._asked) if run.example is not None else ())]
 
-    def _run(self, plan: Plan) -> _Run:
+    def _run(self, plan: RunPlan) -> _Run:
         seed_everything(plan.seed)
-        with LossWatch() as losses:
+        with LossRecorder() as losses:
             trial = PreflightTrial(
                 self.lease, plan, losses=losses, folder=self.folder, device=self.device, check=self.check
             )
             try:
                 self.function(trial, **plan.params)
-            except EnoughSeen:
+            except PreflightDone:
                 pass
             finally:
                 trial.close()
@@ -112,7 +112,7 @@ class _Run:
     """One call of the function; what a second one is compared with."""
 
     params: Mapping[str, JsonValue]
-    seen: Seen
+    seen: RunFacts
     state: Path | None
     example: Any
     outputs: Any
@@ -120,7 +120,7 @@ class _Run:
     fault: str | None
 
     @classmethod
-    def of(cls, trial: PreflightTrial, plan: Plan) -> _Run:
+    def of(cls, trial: PreflightTrial, plan: RunPlan) -> _Run:
         state, fault = None, trial.outcome.fault or None
         if not plan.is_blind:
             try:
@@ -131,9 +131,9 @@ class _Run:
         return cls(plan.params, _seen(trial), state, trial.looked.example, outputs, trial.outcome.reloaded, fault)
 
 
-def _seen(trial: PreflightTrial) -> Seen:
+def _seen(trial: PreflightTrial) -> RunFacts:
     watch, outcome = trial.looked, trial.outcome
-    return Seen(
+    return RunFacts(
         progress=outcome.progress,
         metrics=outcome.metrics,
         judged=outcome.judged,
@@ -152,7 +152,7 @@ def _seen(trial: PreflightTrial) -> Seen:
     )
 
 
-def _is_further(one: Seen, other: Seen) -> bool:
+def _is_further(one: RunFacts, other: RunFacts) -> bool:
     """Whether a run came further than another one of the same branch."""
     mine, its = one.progress, other.progress
     if not (mine.measure and its.measure):

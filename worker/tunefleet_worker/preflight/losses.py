@@ -34,7 +34,7 @@ _TAKES_LOG_PROBABILITIES = functional.nll_loss
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class FirstLoss:
     """The first loss of a training: its value, and that of a guess which knows nothing of the inputs.
 
     `guess` is ln(classes) in nats, or the variance of the targets; None when the batch does not tell.
@@ -47,7 +47,7 @@ class Start:
 
 
 @dataclass(slots=True)
-class Pass:
+class EpochSums:
     """What went into the loss during one epoch: sums over `n` samples."""
 
     n: int = 0
@@ -82,7 +82,7 @@ class Pass:
         return 1.0 - self.loss / variance if variance > 0 else None
 
 
-class LossWatch(TorchFunctionMode):
+class LossRecorder(TorchFunctionMode):
     """Sees every call of a loss function of torch inside its `with` block.
 
     Attributes:
@@ -95,16 +95,16 @@ class LossWatch(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.start: Start | None = None
-        self.trained = Pass()
-        self.judged = Pass()
+        self.start: FirstLoss | None = None
+        self.trained = EpochSums()
+        self.judged = EpochSums()
         self.gets_probabilities = False
         self.is_finite = True
 
-    def next_epoch(self) -> tuple[Pass, Pass]:
+    def next_epoch(self) -> tuple[EpochSums, EpochSums]:
         """What was trained and judged since the last call, which is counted anew from here."""
         trained, judged = self.trained, self.judged
-        self.trained, self.judged = Pass(), Pass()
+        self.trained, self.judged = EpochSums(), EpochSums()
         return trained, judged
 
     def __torch_function__(
@@ -135,7 +135,7 @@ def _mean(loss: Tensor, *, n: int, reduction: str) -> float:
     return loss.sum().item() / n if reduction == "sum" else loss.mean().item()
 
 
-def _add(into: Pass, func: Any, predicted: Tensor, target: Tensor, *, loss: float) -> None:
+def _add(into: EpochSums, func: Any, predicted: Tensor, target: Tensor, *, loss: float) -> None:
     n, kind = len(predicted), _KINDS[func]
     into.kind, into.n, into.calls, into.loss_sum = kind, into.n + n, into.calls + 1, into.loss_sum + loss * n
     if kind == VALUES:
@@ -154,12 +154,12 @@ def _add(into: Pass, func: Any, predicted: Tensor, target: Tensor, *, loss: floa
     into.n_told += right.numel()
 
 
-def _start(kind: str, predicted: Tensor, target: Tensor, *, loss: float) -> Start:
+def _start(kind: str, predicted: Tensor, target: Tensor, *, loss: float) -> FirstLoss:
     if kind == VALUES:
         variance = target.to(torch.float64).var(correction=0).item() if target.numel() >= MIN_FOR_VARIANCE else 0.0
-        return Start(kind, loss, variance or None, None)
+        return FirstLoss(kind, loss, variance or None, None)
     n_classes = predicted.shape[1 if predicted.dim() > 1 else 0] if kind == CLASSES else 2
-    return Start(kind, loss, math.log(n_classes) if n_classes > 1 else None, n_classes)
+    return FirstLoss(kind, loss, math.log(n_classes) if n_classes > 1 else None, n_classes)
 
 
 def _are_probabilities(func: Any, predicted: Tensor) -> bool:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 N_LOOKED_AT = 20  # updates whose gradients are looked at: what is wrong with them is wrong from the beginning
 
 
-class ModelWatch:
+class ModelRecorder:
     """Watches some objects until `close`; those that are neither modules nor optimizers of torch are left alone.
 
     Attributes:

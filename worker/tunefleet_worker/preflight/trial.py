@@ -13,19 +13,19 @@ from pydantic import JsonValue
 from tunefleet.protocol import Lease
 from tunefleet.trial.trial import Assignment, Trial, TrialStopped
 from tunefleet_worker.checkpoints import CheckpointError, load_checkpoint, save_checkpoint
-from tunefleet_worker.preflight.goal import Progress
-from tunefleet_worker.preflight.losses import LossWatch, Pass
-from tunefleet_worker.preflight.models import ModelWatch
+from tunefleet_worker.preflight.fit import FitProgress
+from tunefleet_worker.preflight.losses import EpochSums, LossRecorder
+from tunefleet_worker.preflight.models import ModelRecorder
 
 FRESH = "fresh.safetensors"
 
 
-class EnoughSeen(TrialStopped):
+class PreflightDone(TrialStopped):
     """The preflight has seen what it wanted to; no order of the master's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What one run of the function is for.
 
     Attributes:
@@ -60,9 +60,9 @@ class Outcome:
         fault: why a checkpoint could not be written or loaded.
     """
 
-    progress: Progress
+    progress: FitProgress
     metrics: dict[str, float] = field(default_factory=dict)
-    judged: Pass = field(default_factory=Pass)
+    judged: EpochSums = field(default_factory=EpochSums)
     n_trained: int = 0
     reloaded: Any = None
     fault: str = ""
@@ -83,9 +83,9 @@ class PreflightTrial(Trial):
     def __init__(
         self,
         lease: Lease,
-        plan: Plan,
+        plan: RunPlan,
         *,
-        losses: LossWatch,
+        losses: LossRecorder,
         folder: Path,
         device: Literal["cpu", "cuda"],
         check: Callable[[], None],
@@ -94,9 +94,9 @@ class PreflightTrial(Trial):
         super().__init__(Assignment.of(lease.model_copy(update=changes)), folder=folder, device=device)
         self.preflight = True
         self.limit_data = plan.samples
-        self.looked = ModelWatch([])
+        self.looked = ModelRecorder([])
         self.losses = losses
-        self.outcome = Outcome(Progress())
+        self.outcome = Outcome(FitProgress())
         self._plan = plan
         self._check = check
         self._stateful: Mapping[str, Any] = {}
@@ -124,7 +124,7 @@ class PreflightTrial(Trial):
 
     def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
         self._stateful = stateful
-        self.looked = ModelWatch(stateful.values())
+        self.looked = ModelRecorder(stateful.values())
         self._reload()
         if self._plan.is_blind:
             self.looked.blind()
@@ -158,7 +158,7 @@ class PreflightTrial(Trial):
         if not self._looping:
             self._take_stock()
             if self._has_enough():
-                raise EnoughSeen("preflight")
+                raise PreflightDone("preflight")
 
     def _take_stock(self) -> None:
         """An epoch has ended: see how far it has come."""

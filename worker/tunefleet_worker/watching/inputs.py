@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tunefleet.protocol.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.activations import is_compiled, is_training
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, sample
-from tunefleet_worker.watching.seen import OF_TRAINING, SignatureSketch
+from tunefleet_worker.watching.signature_sketch import OF_TRAINING, SignatureSketch
 from tunefleet_worker.watching.signatures import signatures
 
 MAX_JUDGED = 10_000  # batches between two of training

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tunefleet.protocol.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.inputs import InputProbe
-from tunefleet_worker.watching.seen import MAX_SIGNATURES
+from tunefleet_worker.watching.signature_sketch import MAX_SIGNATURES
 from tunefleet_worker.watching.signatures import signatures
 
 N, FEATURES = 600, 12

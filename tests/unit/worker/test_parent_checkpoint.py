@@ -16,8 +16,8 @@ from tunefleet.protocol import Lease
 from tunefleet_worker.attempt_folder import AttemptFolder, StoredLease
 from tunefleet_worker.checkpoints import save_checkpoint
 from tunefleet_worker.context import WorkerTrial
-from tunefleet_worker.inheritance import load_inherited
-from tunefleet_worker.orders import Orders
+from tunefleet_worker.orders import OrderReceiver
+from tunefleet_worker.parent_checkpoint import load_parent_checkpoint
 from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolReader, SpoolWriter
 
 
@@ -25,19 +25,19 @@ class Segment:
     """A trial of a population in a folder of its own; what it told can be read."""
 
     def __init__(self, folder: Path, lease: Lease, *, parent: Path | None = None) -> None:
-        self.place = AttemptFolder.create(folder, StoredLease(url="http://127.0.0.1:1", lease=lease))
+        self.folder = AttemptFolder.create(folder, StoredLease(url="http://127.0.0.1:1", lease=lease))
         if parent is not None:
-            parent.rename(self.place.resume)
+            parent.rename(self.folder.resume)
         self.pipe, theirs = Pipe()
-        self.spool = SpoolWriter(self.place.spool)
-        self.reader = SpoolReader(self.place.spool)
-        self.trial = WorkerTrial(lease, self.place, spool=self.spool, orders=Orders(theirs))
+        self.spool = SpoolWriter(self.folder.spool)
+        self.reader = SpoolReader(self.folder.spool)
+        self.trial = WorkerTrial(lease, self.folder, spool=self.spool, orders=OrderReceiver(theirs))
 
     def told(self) -> tuple[list[int], dict[str, Path]]:
         """The steps that it reported, and its newest file of each name."""
         records = [record for _, record in self.reader.read()]
         steps = [record.step for record in records if isinstance(record, ReportRecord)]
-        return steps, {it.name: self.place.files / it.file for it in records if isinstance(it, FileRecord)}
+        return steps, {it.name: self.folder.files / it.file for it in records if isinstance(it, FileRecord)}
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_moments_are_restored_and_options_are_not(tmp_path) -> None:
     objects: dict[str, Any] = {"model": model, "optimizer": optimizer}
     save_checkpoint(tmp_path / "c", step=3, objects=objects, progress={})
     other_model, other = made(0.2, 0.5)
-    assert load_inherited(tmp_path / "c", objects={"model": other_model, "optimizer": other}).step == 3
+    assert load_parent_checkpoint(tmp_path / "c", objects={"model": other_model, "optimizer": other}).step == 3
     assert (other.param_groups[0]["lr"], other.param_groups[0]["weight_decay"]) == (0.2, 0.5)
     mine, its = (next(iter(each.state_dict()["state"].values())) for each in (optimizer, other))
     assert torch.equal(mine["exp_avg"], its["exp_avg"])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tunefleet_worker.preflight.losses import Pass, Start
+from tunefleet_worker.preflight.losses import EpochSums, FirstLoss
 
 # Karpathy, "A Recipe for Training Neural Networks", 2019: overfit a single batch.
 ACCURACY = 0.99
@@ -26,7 +26,7 @@ _LOSS = re.compile(r"(^|_)(loss|mse|nll|error|err|cross_entropy|ce)(_|$)")
 
 
 @dataclass(slots=True)
-class Progress:
+class FitProgress:
     """How far a training has come.
 
     Attributes:
@@ -44,10 +44,10 @@ class Progress:
     first: float = math.nan
     best: float = math.nan
     loss: float = math.nan
-    start: Start | None = None
+    start: FirstLoss | None = None
     n_updates: int = 0
 
-    def add(self, trained: Pass, metrics: Mapping[str, float], *, start: Start | None, updates: int) -> None:
+    def add(self, trained: EpochSums, metrics: Mapping[str, float], *, start: FirstLoss | None, updates: int) -> None:
         """Take in an epoch: what went into the loss, and what was reported of it."""
         self.n_updates = updates or self.n_updates + max(1, trained.calls)
         self.start = start
@@ -92,7 +92,7 @@ class Progress:
         return f"{text}, loss {self.loss:.3g}"
 
 
-def _measured(trained: Pass, metrics: Mapping[str, float]) -> tuple[str, float]:
+def _measured(trained: EpochSums, metrics: Mapping[str, float]) -> tuple[str, float]:
     """What tells most: the predictions themselves, or what was reported of the training part."""
     if trained.accuracy is not None:
         return "accuracy", trained.accuracy

@@ -20,7 +20,7 @@ from tunefleet.study.preflight_configurations import preflight_configurations
 from tunefleet.study.spec import Preflight, StudySpec
 from tunefleet.study.stages import steps_of
 from tunefleet_worker.failures import end_of_exception
-from tunefleet_worker.loader import check_signature, load_at_home
+from tunefleet_worker.loader import check_signature, load_local
 from tunefleet_worker.preflight.inspection import Inspection
 
 
@@ -46,7 +46,7 @@ def _report(spec: StudySpec, folder: Path) -> PreflightReport:
     order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=preflight_configurations(spec))
     code = None if getattr(spec.run, "code", None) is None else Path(spec.run.code)  # type: ignore[union-attr, arg-type]
     try:
-        function = load_at_home(spec)
+        function = load_local(spec)
         for tries in order.branches:
             check_signature(function, tries[0], target=spec.run.model_dump().get("function", "the task"))
         device = _device()

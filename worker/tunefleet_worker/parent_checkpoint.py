@@ -19,7 +19,7 @@ Options = dict[str, Any]
 """Of a group of parameters: `lr`, `momentum`, `weight_decay` and so on, but for the parameters themselves."""
 
 
-def load_inherited(path: Path, *, objects: Mapping[str, Stateful]) -> Checkpoint:
+def load_parent_checkpoint(path: Path, *, objects: Mapping[str, Stateful]) -> Checkpoint:
     """Restore the objects and the global generators from another trial's checkpoint, as `load_checkpoint` does.
 
     The options of torch's optimizers stay as they are. So do the rates that its schedules began with: a schedule goes

@@ -12,7 +12,7 @@ from tunefleet.errors import InvalidInput, Problem
 
 
 @dataclass(frozen=True)
-class Probe:
+class HeldOutSamples:
     """Held-out samples.
 
     Attributes:
@@ -31,7 +31,7 @@ class Probe:
         """How many samples there are."""
         return len(self.labels)
 
-    def part(self, count: int, *, seed: int) -> Probe:
+    def part(self, count: int, *, seed: int) -> HeldOutSamples:
         """`count` of the samples, each class in its share to within one sample; all of them where there are fewer.
 
         It depends on the labels, their order and the seed alone; a smaller part lies within a larger one.
