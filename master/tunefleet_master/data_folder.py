@@ -1,18 +1,18 @@
-"""The folder that holds what the master keeps, and the lock that keeps other masters off its database."""
+"""The master's data folder, and the lock that keeps other masters off its database."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tunefleet.errors import StorageUnusable
+from tunefleet.files import lock
 
 
 def prepare(folder: Path) -> None:
-    """Create the folder, readable by its owner only, and make sure that it can be written.
+    """Create the folder, readable by its owner only, and check that it is writable.
 
     Raises:
         StorageUnusable: it cannot be created or written.
@@ -31,35 +31,26 @@ def prepare(folder: Path) -> None:
 
 @contextmanager
 def locked(file: Path | None) -> Iterator[None]:
-    """Hold a lock file for as long as the context lasts, or this process lives; None: there is nothing to lock.
+    """Hold a lock file inside the context, at most until this process ends; with None, lock nothing.
 
     Raises:
-        StorageUnusable: another master has it, or it cannot be opened.
+        StorageUnusable: another master holds it, or it cannot be opened.
     """
     if file is None:
         yield
         return
     try:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = lock.take(file)
     except OSError as error:
         raise StorageUnusable(
-            f"cannot open {file}: {error.strerror}.", hint="Check that the database's folder exists and may be written."
+            f"cannot open {file}: {error.strerror}.", hint="Check that the database's folder exists and is writable."
         ) from error
+    except lock.LockHeld as held:
+        raise StorageUnusable(
+            f"another master (process {held.owner}) is using the database {file.with_suffix('')}.",
+            hint="Stop that one, or choose another folder with --data.",
+        ) from held
     try:
-        _lock(handle, file)
-        os.truncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(handle)
-
-
-def _lock(handle: int, file: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.pread(handle, 20, 0).decode(errors="replace") or "unknown"
-        raise StorageUnusable(
-            f"another master (process {owner}) is using the database {file.with_suffix('')}.",
-            hint="Stop that one, or choose another folder with --data.",
-        ) from error
+        os.close(descriptor)
