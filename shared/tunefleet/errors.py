@@ -1,25 +1,26 @@
-"""The errors of Tunefleet, one tree.
+"""The errors of Tunefleet, as one tree.
 
 TunefleetError
-├── InvalidInput            a body, a file or an argument breaks a rule; `problems` says which
-│   └── NotAvailableYet     it is part of the grammar, and this version cannot run it
-├── NotFound                there is no such study, trial, artifact, bundle
-├── Conflict                the request is sound, the state of things forbids it
-│   ├── StudyExists         another spec stands under this name
-│   ├── LeaseLost           the lease on this trial has passed to another worker
-│   ├── AttemptEnded        this attempt has ended with another outcome
-│   ├── IllegalTransition   the state machine has no such arrow
+├── InvalidInput            a body, file or argument is invalid; `problems` names the fields
+│   └── NotAvailableYet     it is valid, but this version cannot run it
+├── NotFound                the study, trial, artifact or bundle does not exist
+├── Conflict                the request is valid, but conflicts with the current state
+│   ├── StudyExists         a study with this name and another spec exists
+│   ├── LeaseLost           another worker holds the lease, or the trial has ended
+│   ├── AttemptEnded        the attempt has ended with another outcome
+│   ├── IllegalTransition   the current state does not allow the transition
 │   ├── DuplicateConfiguration
 │   └── BudgetTaken
-├── Unauthorized            no token was shown, or it opens nothing
-├── Forbidden               the token is good, and not for this
-├── HostNotAllowed          the request was sent to a name that is none of the master's
-├── TooManyRequests         one client asks more often than it may
+├── Unauthorized            the token is missing or wrong
+├── Forbidden               the token does not allow the request
+├── HostNotAllowed          the request uses a host name that the master does not allow
+├── TooManyRequests         the client exceeds its rate limit
 ├── TooLarge
-├── StorageUnusable         the database is corrupt, newer than this program, locked, or its disk is full
-└── MasterUnreachable       no answer from the master, after retries
+├── StorageUnusable         the database is down, corrupt, locked, newer than this program, or its disk is full
+└── MasterUnreachable       the master did not respond, after retries
 
-Each class has a stable `code`, which is what crosses the wire; no class knows about HTTP.
+Each class has a stable `code`, which the wire carries. No class knows about HTTP. The first line of a docstring is the
+title of the problem document.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One broken rule: which field, what stood there, what the rule is and what to do."""
+    """One violated rule: the field, its value, and the rule with what to do."""
 
     field: str
     rule: str
@@ -39,12 +40,12 @@ class Problem:
 
     def __str__(self) -> str:
         """`space.lr.log = [0.1, 0.01]: low must be below high`."""
-        place = self.field if self.value is None else f"{self.field} = {self.value}"
-        return f"{place}: {self.rule}" if place else self.rule
+        where = self.field if self.value is None else f"{self.field} = {self.value}"
+        return f"{where}: {self.rule}" if where else self.rule
 
 
 class TunefleetError(Exception):
-    """Something that Tunefleet can explain: `message` says what and where, `hint` what to do next."""
+    """An error that Tunefleet can explain: `message` states what failed, `hint` what to do next."""
 
     code: ClassVar[str] = "error"
 
@@ -54,7 +55,7 @@ class TunefleetError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """The message, and the hint behind it."""
+        """The message, followed by the hint."""
         if not self.hint:
             return self.message
         stop = "" if self.message.endswith((".", "!", "?", "…")) else "."
@@ -62,7 +63,7 @@ class TunefleetError(Exception):
 
 
 class InvalidInput(TunefleetError):
-    """A body, a file or an argument breaks a rule."""
+    """The input is invalid."""
 
     code = "invalid_input"
 
@@ -72,13 +73,13 @@ class InvalidInput(TunefleetError):
 
 
 class NotAvailableYet(InvalidInput):
-    """It is part of the grammar, and this version cannot run it."""
+    """The input is valid, but this version cannot run it."""
 
     code = "not_available_yet"
 
 
 class NotFound(TunefleetError):
-    """There is no such thing."""
+    """The resource does not exist."""
 
     code = "not_found"
 
@@ -90,19 +91,19 @@ class Unauthorized(TunefleetError):
 
 
 class Forbidden(TunefleetError):
-    """The token is good, but not for this."""
+    """The token does not allow this request."""
 
     code = "forbidden"
 
 
 class HostNotAllowed(TunefleetError):
-    """The request was sent to a name that is none of the master's."""
+    """The request uses a host name that the master does not allow."""
 
     code = "host_not_allowed"
 
 
 class TooManyRequests(TunefleetError):
-    """One client asks more often than it may."""
+    """The client exceeds its rate limit."""
 
     code = "too_many_requests"
 
@@ -112,43 +113,43 @@ class TooManyRequests(TunefleetError):
 
 
 class TooLarge(TunefleetError):
-    """A body, a bundle or a file is over its limit."""
+    """The body, bundle or file exceeds its size limit."""
 
     code = "too_large"
 
 
 class Conflict(TunefleetError):
-    """The request is sound, but the state of things forbids it."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
 
 
 class StudyExists(Conflict):
-    """Another spec stands under this name."""
+    """A study with this name and another spec exists."""
 
     code = "study_exists"
 
 
 class LeaseLost(Conflict):
-    """The lease on this trial has passed to another worker, or the trial has ended."""
+    """Another worker holds the lease on this trial, or the trial has ended."""
 
     code = "lease_lost"
 
 
 class AttemptEnded(Conflict):
-    """This attempt has ended already, with another outcome."""
+    """The attempt has already ended with another outcome."""
 
     code = "attempt_ended"
 
 
 class IllegalTransition(Conflict):
-    """The state machine has no such arrow."""
+    """The current state does not allow this transition."""
 
     code = "illegal_transition"
 
 
 class DuplicateConfiguration(Conflict):
-    """The study has a trial with this configuration."""
+    """The study already has a trial with this configuration."""
 
     code = "duplicate_configuration"
 
@@ -160,7 +161,7 @@ class BudgetTaken(Conflict):
 
 
 class UploadOffset(Conflict):
-    """A resumed upload starts at another byte than the one that the master holds next."""
+    """The upload must resume at another byte."""
 
     code = "upload_offset"
 
@@ -170,12 +171,12 @@ class UploadOffset(Conflict):
 
 
 class StorageUnusable(TunefleetError):
-    """The database cannot be used: it is away, corrupt, locked, newer than this program, or its disk is full."""
+    """The database is down, corrupt, locked, newer than this program, or its disk is full."""
 
     code = "storage_unusable"
 
 
 class MasterUnreachable(TunefleetError):
-    """The master did not answer, after retries."""
+    """The master did not respond, after retries."""
 
     code = "master_unreachable"

@@ -48,7 +48,7 @@ def test_a_document_has_the_message_the_hint_and_every_broken_rule() -> None:
 
     document = json.loads(bytes(problems.answer(problems.document(error)).body))
 
-    assert document["title"] == "A body, a file or an argument breaks a rule."
+    assert document["title"] == "The input is invalid."
     assert document["errors"] == [
         {"field": "space.lr", "rule": "low must be below high", "value": "[1, 0]"},
         {"field": "name", "rule": "is required"},
