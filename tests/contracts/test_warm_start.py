@@ -114,7 +114,7 @@ def test_the_proposals_can_be_derived_again_also_when_the_earlier_study_is_gone(
         ),
         ({"space": {"z": {"float": [0, 1]}}}, "study 'earlier' shares no parameter with this one; it has x, kind"),
         ({"space": {"x": {"float": [5, 6]}}}, "no complete trial of study 'earlier' lies in the space"),
-        ({"search": {"sampler": "random"}}, "is for samplers that learn, and the sampler is random"),
+        ({"search": {"sampler": "random"}}, "is for samplers that learn, but the sampler is random"),
     ],
 )
 def test_a_start_that_cannot_help_is_refused_and_nothing_is_stored(

@@ -11,7 +11,7 @@ from tunefleet.catalogue.samplers import AUTO, SAMPLERS, SamplerTraits
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.rules.objectives import sampler_rule
-from tunefleet.rules.review import MAX_GRID
+from tunefleet.rules.search import MAX_GRID
 from tunefleet.study.spec import StudySpec
 from tunefleet.study.stages import n_trials
 from tunefleet_master.built_in import built_in_class

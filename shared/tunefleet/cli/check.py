@@ -61,8 +61,8 @@ def check(
 
 def _report(file: StudyFile) -> dict[str, Any]:
     from tunefleet.client.study_file import read_study
+    from tunefleet.rules.code import code_problems
     from tunefleet.rules.review import review
-    from tunefleet.rules.signature import code_problems
     from tunefleet.study.stages import planned
 
     source = read_study(file)

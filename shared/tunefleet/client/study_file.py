@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.model import problems_of
+from tunefleet.rules.code import code_problems
 from tunefleet.rules.review import review
-from tunefleet.rules.signature import code_problems
 from tunefleet.study.spec import BUNDLE_PREFIX, Preflight, StudySpec
 from tunefleet.study.yaml import Place, load
 

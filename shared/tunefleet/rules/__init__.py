@@ -1,1 +1,1 @@
-"""Rules about what may go with what in a study; `rules.review` is the entry point."""
+"""Rules for the combinations of keys in a study; `review.review` is the entry point."""

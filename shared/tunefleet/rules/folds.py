@@ -1,4 +1,4 @@
-"""Rules about cross-validation."""
+"""Rules for cross-validation."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from tunefleet.study.spec import StudySpec, TaskRun
 
 
 def fold_problems(spec: StudySpec) -> Iterator[Problem]:
-    """What does not go together with the study's folds, or cannot be divided into so many."""
+    """Yield the parts of a study that its folds rule out, and data that has too few samples for them."""
     if spec.data.folds == 1:
         if "race" in spec.data.model_fields_set:
-            yield Problem("data.race", "compares folds, and `data.folds` is 1; leave it out, or set the folds")
+            yield Problem("data.race", "compares folds, but `data.folds` is 1; leave it out, or set more folds")
         return
     if "split" in spec.data.model_fields_set:
-        rule = f"is not read where `data.folds` is {spec.data.folds}: each fold is validated on once; leave it out"
+        rule = f"is not read if `data.folds` is {spec.data.folds}: each fold is the validation part once; leave it out"
         yield Problem("data.split", rule)
     yield from _class_problems(spec)
     if spec.several_objectives:
-        rule = "is for one objective: a configuration's result is the mean of its folds' values; set `folds: 1`"
+        rule = "works with one objective only: a result is the mean of the folds' values; set `data.folds: 1`"
         yield Problem("data.folds", rule, shown(spec.data.folds))
     if trains_population(spec.search.sampler):
-        rule = "trains a population, whose trials go on from each other, and no fold may go on from another; set "
-        yield Problem("search.sampler", rule + "another sampler, or `data.folds: 1`", shown(spec.search.sampler))
+        rule = (
+            "trains a population: its trials continue from each other, but a fold must not continue from another; set "
+            "another sampler, or `data.folds: 1`"
+        )
+        yield Problem("search.sampler", rule, shown(spec.search.sampler))
     if spec.stages:
-        yield Problem("stages", "is not for cross-validation; leave it out, or set `data.folds: 1`")
+        yield Problem("stages", "cannot be used with cross-validation; leave it out, or set `data.folds: 1`")
     if spec.pruning.pruner != NO_PRUNER:
         rule = (
-            "compares trials while they train, and with folds whole configurations are compared, fold by fold; leave "
-            "`pruning` out (`data.race` stops those that are worse), or set `data.folds: 1`"
+            "compares trials while they train, but with folds whole configurations are compared, fold by fold; leave "
+            "`pruning` out (`data.race` stops worse configurations), or set `data.folds: 1`"
         )
         yield Problem("pruning.pruner", rule, shown(spec.pruning.pruner))
 
 
 def _class_problems(spec: StudySpec) -> Iterator[Problem]:
-    """A fold without a sample of some class cannot be validated; the master knows the built-in data sets' classes."""
+    """Refuse more folds than the smallest class of a built-in data set has samples."""
     if not isinstance(spec.run, TaskRun) or not spec.data.stratify or spec.run.task not in TASKS:
         return
     smallest = TASKS[spec.run.task].smallest_class(spec.run.options)
     if smallest is not None and spec.data.folds > smallest:
-        rule = f"is above the {smallest} samples of the smallest class of {spec.run.options['dataset']}, one a fold"
+        rule = f"is above the {smallest} samples of the smallest class of {spec.run.options['dataset']}; lower it"
         yield Problem("data.folds", rule, shown(spec.data.folds))

@@ -1,4 +1,4 @@
-"""Rules about the recipes that a study starts from."""
+"""Rules for the recipes that a study starts from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELD = "search.start_from"
 
 
 def recipe_problems(spec: StudySpec) -> Iterator[Problem]:
-    """What is wrong with `search.start_from`."""
+    """Yield the problems of `search.start_from`."""
     names = spec.search.start_from
     if not names:
         return
@@ -26,23 +26,24 @@ def recipe_problems(spec: StudySpec) -> Iterator[Problem]:
     for name in unknown:
         yield Problem(FIELD, f"there is no such recipe{did_you_mean(name, list(RECIPES))}", shown(name))
     if trains_population(spec.search.sampler):
-        yield Problem(FIELD, "cannot be had with pbt, whose trials are all of members that it began itself")
+        rule = "cannot be used with pbt, because its members start all trials; leave it out, or set another sampler"
+        yield Problem(FIELD, rule)
     room = planned(spec)[0].trials if planned(spec) else n_trials(spec)
     if room is not None and len(set(names)) > room:
         of = "first stage" if planned(spec) else "budget"
-        yield Problem(FIELD, f"has {len(set(names))} recipes, and the {of} has {room} trials; leave some out")
+        yield Problem(FIELD, f"has {len(set(names))} recipes, but the {of} has {room} trials; leave some out")
     for name in dict.fromkeys(names):
         if name not in unknown:
             yield from _misfits(RECIPES[name], spec)
 
 
 def _misfits(recipe: Recipe, spec: StudySpec) -> Iterator[Problem]:
-    """Why the recipe is no configuration of the study's space."""
+    """Yield the reasons that the recipe is not a configuration of the study's space."""
     given = given_by(recipe, spec.space)
     if not given:
         says, has = ", ".join(recipe.params), ", ".join(spec.space)
         yield Problem(
-            FIELD, f"shares no parameter with the space: it says {says}, and the space has {has}", recipe.name
+            FIELD, f"shares no parameter with the space: it sets {says}, but the space has {has}", recipe.name
         )
         return
     outside = [name for name, value in given.items() if not spec.space[name].contains(value)]
@@ -56,16 +57,16 @@ def _misfits(recipe: Recipe, spec: StudySpec) -> Iterator[Problem]:
     if wrong is not None:
         meant = recipe.params["optimizer"]
         rule = (
-            f"the recipe is for the optimizer {meant}, and the task trains with {wrong} where the space says nothing; "
-            f"add `optimizer: {{fixed: {meant}}}`"
+            f"the recipe is for the optimizer {meant}, but the task trains with {wrong} by default; add "
+            f"`optimizer: {{fixed: {meant}}}` to the space"
         )
         yield Problem(FIELD, rule, recipe.name)
     if not outside and not spec.search_space.allows(start_of(recipe, spec).params):
-        yield Problem(FIELD, "the recipe breaks a constraint of the study; leave one of them out", recipe.name)
+        yield Problem(FIELD, "the recipe breaks a constraint of the study; leave one of the two out", recipe.name)
 
 
 def _other_optimizer(recipe: Recipe, spec: StudySpec) -> str | None:
-    """The optimizer that a built-in task would use instead of the recipe's, where the space does not say."""
+    """Return the default optimizer of a built-in task, if it would replace the recipe's; otherwise None."""
     if not isinstance(spec.run, TaskRun) or "optimizer" not in recipe.params or "optimizer" in spec.space:
         return None
     taken = TASKS[spec.run.task].parameters.get("optimizer") if spec.run.task in TASKS else None

@@ -1,4 +1,4 @@
-"""Rules about the learning-rate schedules of a built-in task."""
+"""Rules for the learning-rate schedules of a built-in task."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tunefleet.study.parameters import Parameter, extremes
 
 
 def schedule_problems(space: Mapping[str, Parameter], *, lengths: Sequence[int]) -> Iterator[Problem]:
-    """What is wrong with a built-in task's schedules: parameters that one needs, that none reads, that are too long.
+    """Yield parameters that a schedule needs, that no schedule reads, or that exceed the length of a trial.
 
     Args:
-        space: its values are ones that the task takes.
-        lengths: how many epochs the study's trials train, by stage; empty when it does not say.
+        space: a space whose values the task accepts.
+        lengths: the epochs of a trial in each stage; empty if the study does not set them.
     """
     names = [str(name) for name in extremes(space["schedule"])] if "schedule" in space else ["constant"]
     yield from _missing(space, names)
     for key, readers in READERS.items():
         if key in space and not set(names) & set(readers):
-            rule = f"is read by the schedules {', '.join(readers)} only, and the study has none of them; leave it out"
+            rule = f"is read by the schedules {', '.join(readers)} only, but the study has none of them; leave it out"
             yield Problem(f"space.{key}", rule)
     if lengths:
         yield from _too_long(space, shortest=min(lengths), longest=max(lengths))
@@ -38,10 +38,10 @@ def _too_long(space: Mapping[str, Parameter], *, shortest: int, longest: int) ->
     if "period" in space:
         period = min(value for value in extremes(space["period"]) if isinstance(value, int))
         if period > longest:
-            rule = f"must be at most the {longest} steps that a trial trains, or the schedule never acts"
+            rule = f"must be at most the {longest} steps of a trial; otherwise the schedule never acts"
             yield Problem("space.period", rule, shown(period))
     if "warmup" in space:
         warmup = max(value for value in extremes(space["warmup"]) if isinstance(value, int | float))
         if warmup >= shortest:
-            rule = f"must be below the {shortest} steps that a trial trains, or it ends before the rate is reached"
+            rule = f"must be below the {shortest} steps of a trial; otherwise the trial ends before the rate is reached"
             yield Problem("space.warmup", rule, shown(warmup))

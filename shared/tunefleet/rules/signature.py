@@ -1,4 +1,4 @@
-"""Whether the user's function fits the space, found by reading its source; nothing of the user's code is run."""
+"""Rules for the user's function: its signature, read from the source without running it, has to fit the space."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from pathlib import Path
 from tunefleet.errors import Problem
 from tunefleet.model import did_you_mean, shown
 from tunefleet.study.parameters import Parameter
-from tunefleet.study.spec import BUNDLE_PREFIX, FunctionRun, StudySpec
+from tunefleet.study.spec import FunctionRun
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def code_problems(spec: StudySpec) -> list[Problem]:
-    """What does not fit between the study and the folder of code that it names; empty when there is no folder."""
-    code = getattr(spec.run, "code", None)
-    if code is None or code.startswith(BUNDLE_PREFIX):
-        return []
-    folder = Path(code)
-    if not folder.is_dir():
-        return [Problem("run.code", "there is no such folder", shown(code))]
-    return list(_function_problems(spec.run, folder, spec.space)) if isinstance(spec.run, FunctionRun) else []
+def function_problems(run: FunctionRun, folder: Path, *, space: Mapping[str, Parameter]) -> Iterator[Problem]:
+    """Yield the reasons that the function in the folder is missing, or does not fit the space."""
+    found = find(run, folder)
+    if isinstance(found, Problem):
+        yield found
+    elif found is not None:
+        yield from signature_problems(found, space)
 
 
 def find(run: FunctionRun, folder: Path) -> FunctionNode | Problem | None:
-    """The function's definition; a problem when there is none; None when the name does not come from a `def`."""
+    """Return the function's definition, a problem if there is none, or None if the name is not defined by a `def`."""
     module, _, name = run.function.partition(":")
     base = folder.joinpath(*module.split("."))
     file = next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
@@ -40,7 +38,7 @@ def find(run: FunctionRun, folder: Path) -> FunctionNode | Problem | None:
     except (SyntaxError, ValueError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
         return Problem(
-            "run.function", f"{file}{line} does not parse: {error.msg if isinstance(error, SyntaxError) else error}"
+            "run.function", f"{file}{line} cannot be parsed: {error.msg if isinstance(error, SyntaxError) else error}"
         )
     functions = {node.name: node for node in tree.body if isinstance(node, FunctionNode)}
     if name in functions:
@@ -53,12 +51,12 @@ def find(run: FunctionRun, folder: Path) -> FunctionNode | Problem | None:
 
 
 def rendered(function: FunctionNode) -> str:
-    """`train(trial, lr, batch_size=64)`."""
+    """Return the signature as text: `train(trial, lr, batch_size=64)`."""
     return f"{function.name}({ast.unparse(function.args)})"
 
 
 def signature_problems(function: FunctionNode, space: Mapping[str, Parameter]) -> Iterator[Problem]:
-    """Why `function(trial, **params)` would fail for some configuration of the space."""
+    """Yield the reasons that `function(trial, **params)` would fail for some configuration of the space."""
     arguments = function.args
     place = f"run.function {rendered(function)}"
     if isinstance(function, ast.AsyncFunctionDef):
@@ -78,11 +76,11 @@ def signature_problems(function: FunctionNode, space: Mapping[str, Parameter]) -
     for name in sorted(by_name - defaulted - space.keys()):
         yield Problem(
             place,
-            f"needs {name!r}, and the space has no such parameter{did_you_mean(name, list(space))}; give it a default",
+            f"needs {name!r}, but the space has no such parameter{did_you_mean(name, list(space))}; give it a default",
         )
     for argument in arguments.posonlyargs[1:]:
         if argument.arg not in defaulted:
-            yield Problem(place, f"takes {argument.arg!r} by position only, and parameters are passed by name")
+            yield Problem(place, f"takes {argument.arg!r} by position only, but parameters are passed by name")
     for name, parameter in space.items():
         if name not in by_name and arguments.kwarg is None:
             yield Problem(
@@ -90,16 +88,8 @@ def signature_problems(function: FunctionNode, space: Mapping[str, Parameter]) -
             )
         elif name in by_name - defaulted and parameter.when is not None:
             yield Problem(
-                place, f"must have a default for {name!r}, which is left out where {parameter.when!r} is not true"
+                place, f"must have a default for {name!r}, which is left out if {parameter.when!r} is not true"
             )
-
-
-def _function_problems(run: FunctionRun, folder: Path, space: Mapping[str, Parameter]) -> Iterator[Problem]:
-    found = find(run, folder)
-    if isinstance(found, Problem):
-        yield found
-    elif found is not None:
-        yield from signature_problems(found, space)
 
 
 def _offer(name: str, known: list[str]) -> str:
@@ -107,7 +97,7 @@ def _offer(name: str, known: list[str]) -> str:
 
 
 def _other_names(tree: ast.Module) -> set[str]:
-    """Names that the module has for something else than a `def` at its top, which may be a function all the same."""
+    """Return the names that the module defines other than by a `def` at the top level; they may be functions too."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):

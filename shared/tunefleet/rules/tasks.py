@@ -31,6 +31,12 @@ def task_problems(spec: StudySpec) -> list[Problem]:
     return list(schedule_problems(spec.space, lengths=_lengths(spec)))
 
 
+def step_problems(spec: StudySpec) -> Iterator[Problem]:
+    """Refuse a built-in task without a number of steps."""
+    if isinstance(spec.run, TaskRun) and spec.steps is None and not spec.stages:
+        yield Problem("steps", "is required by a built-in task: how many epochs a trial trains, such as `steps: 20`")
+
+
 def _lengths(spec: StudySpec) -> list[int]:
     """Return the steps of a trial in each stage; empty if the study does not set them."""
     return [stage.steps for stage in planned(spec)] or ([] if spec.steps is None else [spec.steps])

@@ -73,7 +73,7 @@ def test_a_study_with_folds_is_accepted_and_its_budget_counts_configurations() -
         ({"data": {"folds": 5, "split": {"validation": 0.3, "train": 0.7}}}, "data.split", "is not read"),
         ({"data": {"race": False}}, "data.race", "`data.folds` is 1"),
         ({"search": {"sampler": "pbt", "interval": 1}}, "search.sampler", "trains a population"),
-        ({"stages": [{"trials": 20, "steps": 3}]}, "stages", "is not for cross-validation"),
+        ({"stages": [{"trials": 20, "steps": 3}]}, "stages", "cannot be used with cross-validation"),
         ({"pruning": {"pruner": "asha"}}, "pruning.pruner", "data.race"),
         (
             {
@@ -84,7 +84,7 @@ def test_a_study_with_folds_is_accepted_and_its_budget_counts_configurations() -
                 ],
             },
             "data.folds",
-            "is for one objective",
+            "works with one objective only",
         ),
     ],
 )

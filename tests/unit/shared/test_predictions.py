@@ -65,13 +65,13 @@ def test_the_surest_the_least_likely_and_the_surest_errors_are_picked() -> None:
         ({"labels": [0, 0, 1, 1, 2, 3]}, "a label must be from 0 to 2"),
         ({"labels": [0]}, "6 ids, 1 labels and 6 rows"),
         ({"ids": [0, 0, 1, 2, 3, 4]}, "the same id"),
-        ({"probabilities": [[0.5, 0.5]] * 6}, "has 2 probabilities, and there are 3 classes"),
+        ({"probabilities": [[0.5, 0.5]] * 6}, "has 2 probabilities, but there are 3 classes"),
         ({"probabilities": [[0.5, 0.4, 0.5]] * 6}, "sum to 1.4, not to 1"),
         ({"probabilities": [[1.5, -0.5, 0.0]] * 6}, "greater than or equal to 0"),
         ({"classes": ["cat\x1b[2J", "dog", "owl"]}, "classes.0"),
         ({"pictures": {"6": {"shape": [1, 2], "values": "AAA="}}}, "a key of pictures must be from 0 to 5"),
         ({"pictures": {"0": {"shape": [9000, 9000, 3], "values": "AAA="}}}, "cannot have the shape"),
-        ({"pictures": {"0": {"shape": [2, 2, 1], "values": "AAA="}}}, "2 values are not those of"),
+        ({"pictures": {"0": {"shape": [2, 2, 1], "values": "AAA="}}}, "needs 4 values, but has 2"),
         ({"pictures": {"0": {"shape": [2, 2, 1], "values": "<b>!"}}}, "base64"),
         ({"else": 1}, "unknown key"),
     ],
@@ -86,7 +86,7 @@ def test_what_is_not_even_json_of_this_kind_is_refused(content: bytes) -> None:
 
 
 def test_files_and_tables_over_the_limits_are_not_read() -> None:
-    assert f"at most {MAX_BYTES:,} are read" in refused(b" " * (MAX_BYTES + 1))
+    assert f"the limit is {MAX_BYTES:,}" in refused(b" " * (MAX_BYTES + 1))
     n = MAX_PROBABILITIES // 100 + 1
     many = data_of(
         ids=list(range(n)), labels=[0] * n, probabilities=[[1.0] + [0.0] * 99] * n, classes=list(map(str, range(100)))

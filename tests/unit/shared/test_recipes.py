@@ -136,7 +136,7 @@ def test_a_rate_for_one_optimizer_is_refused_where_the_task_uses_another() -> No
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"budget": {"trials": 1}}, "has 2 recipes, and the budget has 1 trials"),
+        ({"budget": {"trials": 1}}, "has 2 recipes, but the budget has 1 trials"),
         ({"stages": [{"trials": 1, "steps": 1}, {"trials": 9, "steps": 2}]}, "the first stage has 1 trials"),
     ],
 )

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tunefleet.errors import InvalidInput, NotAvailableYet
-from tunefleet.rules.review import review, wire_problems
+from tunefleet.rules.code import wire_problems
+from tunefleet.rules.review import review
 from tunefleet.study.spec import StudySpec
 
 TASK = {"task": "image_classification", "dataset": "digits"}
@@ -62,7 +63,7 @@ def test_a_built_in_task_needs_steps() -> None:
 def test_a_command_may_name_parameters_and_have_other_braces() -> None:
     assert (
         command("python train.py --lr {lr} --json '{\"a\": 1}' {} ${HOME}x")
-        == "run.command: {HOME} is no parameter of the space; known are: lr"
+        == "run.command: {HOME} is not a parameter of the space; known are: lr"
     )
     assert command("python train.py --lr={lr} {} {0} '{a b}'") == ""
 
@@ -71,7 +72,7 @@ def test_a_command_that_names_an_unknown_parameter_is_refused_with_the_likely_on
     space = {"momentum": {"float": [0, 1]}}
     assert (
         command("x {momentun}", space=space)
-        == "run.command: {momentun} is no parameter of the space; did you mean 'momentum'?"
+        == "run.command: {momentun} is not a parameter of the space; did you mean 'momentum'?"
     )
 
 

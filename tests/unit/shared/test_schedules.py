@@ -50,20 +50,21 @@ def test_a_schedule_without_its_period_is_told_what_the_period_means(name: str) 
     [
         (
             {"period": {"fixed": 2}},
-            "space.period: is read by the schedules step, plateau, sgdr, cyclic, grow_batch only, and the study has "
+            "space.period: is read by the schedules step, plateau, sgdr, cyclic, grow_batch only, but the study has "
             "none of them; leave it out",
         ),
         (
             {"schedule": ["cosine"], "cycle_growth": {"fixed": 2}},
-            "space.cycle_growth: is read by the schedules sgdr only, and the study has none of them; leave it out",
+            "space.cycle_growth: is read by the schedules sgdr only, but the study has none of them; leave it out",
         ),
         (
             {"schedule": ["step"], "period": {"int": [9, 20]}},
-            "space.period = 9: must be at most the 8 steps that a trial trains, or the schedule never acts",
+            "space.period = 9: must be at most the 8 steps of a trial; otherwise the schedule never acts",
         ),
         (
             {"schedule": ["wsd"], "warmup": {"float": [0.0, 8.0]}},
-            "space.warmup = 8.0: must be below the 8 steps that a trial trains, or it ends before the rate is reached",
+            "space.warmup = 8.0: must be below the 8 steps of a trial; otherwise the trial ends before the rate is "
+            "reached",
         ),
         ({"nesterov": [1]}, "space.nesterov = 1: the task takes true or false here"),
         ({"clip_percentile": {"float": [50, 101]}}, "space.clip_percentile = 101.0: the task takes values at most 100"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tunefleet.rules.signature import code_problems
+from tunefleet.rules.code import code_problems
 from tunefleet.study.spec import StudySpec
 
 SPACE = {"lr": [0.1, 0.2], "optimizer": ["sgd", "adam"], "momentum": {"float": [0, 1], "when": "optimizer == 'sgd'"}}
@@ -52,12 +52,12 @@ def test_a_function_that_fits_passes(tmp_path: Path, source: str) -> None:
     [
         (
             "def train(trial, lr, optimizer, momentum): ...",
-            "must have a default for 'momentum', which is left out where",
+            "must have a default for 'momentum', which is left out if",
         ),
         ("def train(trial, lr, optimizer): ...", "space.momentum: train(trial, lr, optimizer) does not take it"),
         (
             "def train(trial, learning_rate, optimizer, momentum=0): ...",
-            "needs 'learning_rate', and the space has no such",
+            "needs 'learning_rate', but the space has no such",
         ),
         ("def train(trial, l_r, optimizer, momentum=0): ...", "did you mean 'lr'?"),
         ("def train(): ...", "must take the trial as its first argument"),
@@ -65,8 +65,8 @@ def test_a_function_that_fits_passes(tmp_path: Path, source: str) -> None:
         ("async def train(trial, **params): ...", "not an async one"),
         ("def trian(trial): ...", "has no function 'train'; did you mean 'trian'?"),
         ("", "has no function 'train'"),
-        ("def train(:\n", "train.py:1 does not parse"),
-        ("x = '\0'", "does not parse"),
+        ("def train(:\n", "train.py:1 cannot be parsed"),
+        ("x = '\0'", "cannot be parsed"),
     ],
 )
 def test_a_function_that_does_not_fit_is_told_why(tmp_path: Path, source: str, expected: str) -> None:

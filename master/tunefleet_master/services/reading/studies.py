@@ -14,7 +14,8 @@ from tunefleet.errors import (
     StudyExists,
 )
 from tunefleet.protocol import Page, StudyDetail, StudyPatch, StudyState, StudyView
-from tunefleet.rules.review import review, wire_problems
+from tunefleet.rules.code import wire_problems
+from tunefleet.rules.review import review
 from tunefleet.study.recipes import starts
 from tunefleet.study.spec import Budget, StudySpec
 from tunefleet.study.states import STUDY_ACTIVE
