@@ -1,4 +1,4 @@
-"""`tunefleet-master serve | upgrade | doctor | replay | simulate`; what is slow to import waits for its command."""
+"""`tunefleet-master serve | upgrade | doctor | replay | simulate`; each command imports its slow modules itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
-    help="The master of Tunefleet: keeps studies, hands out trials, shows the dashboard.",
+    help="The master of Tunefleet: stores studies, leases trials to workers and serves the dashboard.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -49,42 +49,46 @@ def serve(
     database: DatabaseUrl = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="TUNEFLEET_TOKEN", help="An admin's token, beside those that `tunefleet token` makes."),
+        typer.Option(envvar="TUNEFLEET_TOKEN", help="An admin token, in addition to those from `tunefleet token`."),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
             envvar="TUNEFLEET_ALLOWED_HOSTS",
-            help="Name by which browsers reach the master; several with spaces or again.",
+            help="Host name under which browsers reach the master; repeat it, or separate names by spaces.",
         ),
     ] = None,
     rate_limit: Annotated[
-        float, typer.Option(envvar="TUNEFLEET_RATE_LIMIT", help="Requests a second that one token may send.")
+        float, typer.Option(envvar="TUNEFLEET_RATE_LIMIT", help="Requests per second that one token may send.")
     ] = 10_000.0,
     lease_s: Annotated[
-        float, typer.Option("--lease-s", envvar="TUNEFLEET_LEASE_S", help="Seconds without a beat that lose a lease.")
+        float,
+        typer.Option(
+            "--lease-s", envvar="TUNEFLEET_LEASE_S", help="Seconds without a heartbeat until a lease expires."
+        ),
     ] = 60.0,
     keep_curves_days: Annotated[
         float | None,
         typer.Option(
             "--keep-curves-days",
             envvar="TUNEFLEET_KEEP_CURVES_DAYS",
-            help="Days after a study's end until 100 points of each curve are kept.  [default: all, for ever]",
+            help="Days after a study's end until its curves are thinned to 100 points each.  [default: never]",
         ),
     ] = None,
     log_level: Annotated[
         str, typer.Option(envvar="TUNEFLEET_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
     log_format: Annotated[
-        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object for each line.")
+        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object per line.")
     ] = "text",
     announce: Annotated[
-        Path | None, typer.Option(help="File that gets the URL once requests are served.", show_default=False)
+        Path | None,
+        typer.Option(help="File that receives the URL once the master serves requests.", show_default=False),
     ] = None,
 ) -> None:
     """Run the master until SIGTERM or Ctrl-C.
 
-    Exit codes: 0 stopped; 2 it could not start, and one line on stderr says why.
+    Exit codes: 0 stopped; 2 it could not start, and one line on stderr states the reason.
     """
     settings = _settings(
         host=host,
@@ -104,7 +108,7 @@ def serve(
 
 @app.command()
 def upgrade(*, data: Data = None, database: DatabaseUrl = None) -> None:
-    """Bring the database to this version's tables, and stop. `serve` does it by itself."""
+    """Migrate the database to this version, and exit. `serve` does it by itself."""
     from tunefleet_master import data_folder
     from tunefleet_master.storage import migrations
     from tunefleet_master.storage.database import Database
@@ -124,18 +128,18 @@ def upgrade(*, data: Data = None, database: DatabaseUrl = None) -> None:
 @app.command()
 def doctor(
     *,
-    verify: Annotated[bool, typer.Option("--verify", help="Check everything that is stored, file by file.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check all stored data, file by file.")] = False,
     journal: Annotated[
         list[Path] | None,
-        typer.Option(help="What clients were promised (TUNEFLEET_JOURNAL); may be given again.", show_default=False),
+        typer.Option(help="Journal of a client (TUNEFLEET_JOURNAL); repeatable.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
     data: Data = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Tell what this installation is, and with --verify whether what it has stored is sound; the master may run.
+    """Show facts of this installation, or check its stored data with --verify; the master may run meanwhile.
 
-    Exit codes: 0 sound; 1 a promise is broken, and each violation is named; 2 there is no database, or none to read.
+    Exit codes: 0 no violation; 1 violations, which are listed; 2 there is no readable database.
     """
     from tunefleet.cli import output
     from tunefleet_master.commands import doctor
@@ -158,9 +162,9 @@ def replay(
     data: Data = None,
     database: DatabaseUrl = None,
 ) -> None:
-    """Derive every configuration of a study again from what its sampler knew then; the master may run.
+    """Repeat every proposal of a study and compare it with the stored one; the master may run meanwhile.
 
-    Exit codes: 0 all came out as they were; 1 one did not, and each is named; 2 there is no such study or database.
+    Exit codes: 0 all are equal; 1 some differ, which are listed; 2 there is no such study or database.
     """
     from tunefleet_master.commands import replay
 
@@ -171,16 +175,18 @@ def replay(
 
 @app.command()
 def simulate(
-    study: Annotated[Path, typer.Argument(help="The study, YAML or JSON.")],
+    study: Annotated[Path, typer.Argument(help="The study file, YAML or JSON.")],
     *,
-    table: Annotated[Path, typer.Option(help="Its finished trials, as `tunefleet export` writes them.")],
-    workers: Annotated[int, typer.Option(min=1, help="How many workers there would be.")] = 8,
-    seeds: Annotated[int, typer.Option(min=1, help="How many runs of each sampler and pruner.")] = 5,
-    sampler: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default=False)] = None,
-    pruner: Annotated[list[str] | None, typer.Option(help="May be given again.", show_default=False)] = None,
+    table: Annotated[Path, typer.Option(help="The table of its finished trials, as `tunefleet export` writes it.")],
+    workers: Annotated[int, typer.Option(min=1, help="Number of simulated workers.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of each sampler and pruner.")] = 5,
+    sampler: Annotated[
+        list[str] | None, typer.Option(help="Sampler to compare; repeatable.", show_default=False)
+    ] = None,
+    pruner: Annotated[list[str] | None, typer.Option(help="Pruner to compare; repeatable.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Run a study in virtual time on a table of its finished trials, by several samplers and pruners.
+    """Run a study in virtual time on a table of its finished trials, with several samplers and pruners.
 
     Exit codes: 0 done; 2 a file, a sampler or a pruner cannot be used, and each problem is named.
     """
@@ -191,7 +197,7 @@ def simulate(
 
 
 def run() -> NoReturn:
-    """The console entry: an error that Tunefleet can explain is one line and exit code 2."""
+    """Run the command line; print an error of ours as one line and exit with code 2."""
     try:
         app()
     except TunefleetError as error:
@@ -213,7 +219,7 @@ def _default_folder() -> Path:
 
 
 def _serve(settings: Settings, announce: Path | None) -> None:
-    gc.disable()  # until the server listens: what is imported stays
+    gc.disable()  # until the server listens, because imported objects stay
     from tunefleet_master import logs, server
     from tunefleet_master.app import create_app
 
@@ -222,16 +228,16 @@ def _serve(settings: Settings, announce: Path | None) -> None:
     with server.bind(settings.host, settings.port) as bound:
 
         def listening() -> None:
-            _say_where(server.url_of(bound), settings, app.version)
+            _print_address(server.url_of(bound), settings, app.version)
             if app.state.first_token is not None:
-                _show(server.url_of(bound), app.state.first_token)
+                _print_token(server.url_of(bound), app.state.first_token)
             if announce is not None:
                 _write(announce, server.url_of(bound))
 
         server.run(app, bound, listening=listening)
 
 
-def _say_where(url: str, settings: Settings, version: str) -> None:
+def _print_address(url: str, settings: Settings, version: str) -> None:
     database = settings.database_url.partition("@")[2] or settings.database_url  # never the password
     text = f"Tunefleet master on {url} (database {database}, version {version})"
     if settings.log_format == "json":
@@ -240,14 +246,14 @@ def _say_where(url: str, settings: Settings, version: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _show(url: str, token: str) -> None:
-    """On stderr in any case, and not in the log: it is for the person who starts the master, this once."""
-    text = "No token was made yet, so this is an admin's. It is shown this once; with it, log in at"
+def _print_token(url: str, token: str) -> None:
+    """Print the first token on stderr, never in the log: only the person who starts the master may see it."""
+    text = "The master has no tokens yet, so it created an admin token. It is shown only once. Log in at"
     print(f"{text}\n\n    {url}/login?token={token}\n", file=sys.stderr, flush=True)
 
 
 def _write(file: Path, url: str) -> None:
-    """Whole at once: whoever waits for the file never reads a part of it."""
+    """Write the file atomically, so that nobody reads a part of it."""
     partial = file.with_name(f".{file.name}.partial")
     partial.write_text(f"{url}\n")
     partial.replace(file)

@@ -1,4 +1,4 @@
-"""What the master logs, and where: to stderr."""
+"""Logging of the master, to stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TEXT = "%(asctime)s %(levelname)-7s %(module)s: %(message)s"
 
 
 def configure(level: str, log_format: LogFormat = "text") -> None:
-    """Send what the master logs to stderr; requests are counted for Prometheus, and not logged."""
+    """Configure logging to stderr; requests are counted for Prometheus instead of logged."""
     logs.configure(level, log_format, stream=sys.stderr, text=TEXT)
-    # What is told at other levels there, our own lines tell.
+    # The master's own log covers what these libraries log at lower levels.
     for name in ("uvicorn", "alembic", "asyncio", "sqlalchemy", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The web server around the application: it starts on a socket that is bound before, and ends within seconds."""
+"""The web server: it starts on a socket that is already bound, and stops within seconds."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fastapi import FastAPI
 
 from tunefleet.errors import Conflict, TunefleetError
 
-STOP_WITHIN_S = 3  # uploads that still run are cut then; clients go on with them at the next master
+STOP_WITHIN_S = 3  # running uploads are cut after this time; clients resume them at the next master
 
-# Longer than workers' heartbeats are apart, and than load balancers (60 s) leave a connection idle: the end that closes
-# first may cut a request that is on its way.
+# Longer than the interval of heartbeats, and than load balancers (60 s) keep an idle connection: the end that closes
+# first may cut a request in transit.
 KEEP_ALIVE_S = 75
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Server(uvicorn.Server):
-    """Tells when it listens, and when it begins to stop."""
+    """A server that calls back when it listens and when it begins to stop."""
 
     def __init__(self, config: uvicorn.Config, *, listening: Callable[[], None], closing: asyncio.Event) -> None:
         super().__init__(config)
@@ -35,17 +35,17 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)
-        _spare_collector()
+        _freeze_objects()
         self._listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what waits, then the connections."""
+        """End waiting requests, then close the connections."""
         self._closing.set()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop at a signal and return; uvicorn would raise it again, before the database is closed."""
+        """Stop on a signal and return; uvicorn would raise the signal again, before the database is closed."""
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -57,10 +57,10 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket on the address, not listening yet.
+    """Bind a socket to the address, without listening.
 
     Raises:
-        Conflict: the port is in use. TunefleetError: the address cannot be had.
+        Conflict: the port is in use. TunefleetError: the address is not available.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -73,20 +73,20 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where the socket is reached on this machine."""
+    """The URL of the socket on this machine."""
     host, port = bound.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(app: FastAPI, bound: socket.socket, *, listening: Callable[[], None]) -> None:
-    """`serve` on the quickest event loop that is installed."""
-    with asyncio.Runner(loop_factory=_quickest_loop()) as runner:
+    """Run `serve` on the fastest event loop that is installed."""
+    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         runner.run(serve(app, bound, listening=listening))
 
 
 async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; what the start of the application raises passes through."""
+    """Serve until SIGTERM or SIGINT; errors at the start of the application are raised."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -100,26 +100,26 @@ async def serve(app: FastAPI, bound: socket.socket, *, listening: Callable[[], N
         server = Server(config, listening=listening, closing=app.state.services.closing)
         try:
             await server.serve([bound])
-        except OSError as error:  # another program listened on the port between bind and here
+        except OSError as error:  # another program began to listen on the port since `bind`
             host, port = bound.getsockname()[:2]
             raise _unbound(host, port, error) from error
 
 
-def _spare_collector() -> None:
-    """Take what the start has made out of the garbage collector's sight: it is there to stay.
+def _freeze_objects() -> None:
+    """Exclude the objects of the start from garbage collection, because they stay.
 
-    Else every full collection walks through a few hundred thousand objects of modules, types and statements. The
-    collector may be off until then, so that it does not do so many times during the imports.
+    Otherwise every full collection visits a few hundred thousand objects of modules, types and statements. The
+    collector may be off until then, so that it does not visit them many times during the imports.
     """
     gc.collect()
     gc.freeze()
     gc.enable()
 
 
-def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ModuleNotFoundError:  # there is none for Windows
+    except ModuleNotFoundError:  # not available on Windows
         return None
     return uvloop.new_event_loop
 

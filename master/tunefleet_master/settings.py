@@ -1,4 +1,4 @@
-"""What the master is told at its start: parsed once, then handed to the parts that need it."""
+"""Settings of the master, parsed once at its start."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tunefleet.logs import LogFormat
 from tunefleet.model import Model
 
 DEFAULT_PORT = 8765
-HEARTBEATS_PER_LEASE = 6  # five beats may be lost before a lease is
+HEARTBEATS_PER_LEASE = 6  # a lease survives five lost heartbeats
 
 
 def _check_token(token: str) -> str:
     if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ValueError("a token is made of ASCII letters, digits and signs, without spaces")
+        raise ValueError("a token consists of ASCII letters, digits and punctuation, without spaces")
     return token
 
 
@@ -27,24 +27,24 @@ Token = Annotated[str, StringConstraints(min_length=8, max_length=500), AfterVal
 
 
 class Settings(Model):
-    """Everything that a start of the master can choose; `Settings.parse` says what is wrong with a choice."""
+    """All settings of the master; `Settings.parse` explains invalid values."""
 
     data: Path
-    """The folder of the database and the stored files; created when it is not there."""
+    """The folder of the database and the stored files; created if it does not exist."""
     database: str | None = None
     """An SQLAlchemy URL; None: an SQLite file in the data folder."""
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535)
     """0: any free one."""
     token: Token | None = Field(default=None, repr=False)
-    """An admin's, beside those in the database."""
+    """An admin token, in addition to those in the database."""
     allowed_hosts: tuple[HostName, ...] = Field(default=(), max_length=100)
-    """Names by which browsers may reach the master, beside this machine's own."""
+    """Host names under which browsers may reach the master, in addition to this machine's own."""
     rate_limit: float = Field(default=10_000, ge=1, le=1_000_000)
-    """How many requests a second one token, or one address without a token, may send in the long run."""
+    """Sustained requests per second for one token, or for one address without a token."""
     lease_s: float = Field(default=60.0, ge=0.2, le=86_400)
     keep_curves_days: float | None = Field(default=None, ge=0, le=36_500)
-    """How long after a study's end its learning curves stay whole; then 100 points of each are kept. None: for ever."""
+    """Days after a study's end until its learning curves are thinned to 100 points each; None: never."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: LogFormat = "text"
     max_body_bytes: int = Field(default=2_000_000, ge=1_000)
@@ -53,7 +53,7 @@ class Settings(Model):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach the master, which then may go without tokens."""
+        """True if only this machine can reach the master, which may then run without tokens."""
         return is_loopback(self.host)
 
     @property
@@ -63,23 +63,23 @@ class Settings(Model):
 
     @property
     def lock_file(self) -> Path | None:
-        """What a master holds while it uses an SQLite file, which is one master's alone; None for other databases."""
+        """The lock file beside an SQLite file, which only one master may use; None for other databases."""
         match = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", self.database_url)
         return Path(f"{match[1]}.lock") if match else None
 
     @property
     def heartbeat_s(self) -> float:
-        """How often a worker says that it lives; 10 s with the usual lease of 60 s."""
+        """The interval of a worker's heartbeats; 10 s with the default lease of 60 s."""
         return self.lease_s / HEARTBEATS_PER_LEASE
 
     @property
     def sweep_s(self) -> float:
-        """How often expired leases are looked for; 2 s with the usual lease."""
+        """The interval of sweeps for expired leases; 2 s with the default lease."""
         return min(2.0, self.lease_s / 4)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address; a name other than `localhost` could mean anything."""
+    """True if only this machine can reach an address; a name other than `localhost` could resolve to anything."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

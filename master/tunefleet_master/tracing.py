@@ -1,7 +1,7 @@
-"""Requests and their transactions as OpenTelemetry spans.
+"""OpenTelemetry spans of requests and their transactions.
 
-Needs the extra `telemetry`; `app.py` imports it when OpenTelemetry's own environment variables name an endpoint. They
-also say which spans are kept and what the service is called.
+Needs the extra `telemetry`. `app.py` imports it when OpenTelemetry's environment variables name an endpoint. These
+variables also set the sampling and the service's name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from tunefleet_master.storage.observer import Kind, Queued, Transaction
 
 UNTRACED = "healthz,readyz,metrics,login"
-"""What programs ask every few seconds; and the login, whose address may have a token in it."""
+"""Paths without spans: what programs poll every few seconds, and the login, whose URL may contain a token."""
 
 SERVICE = "tunefleet-master"
 CLOSE_WITHIN_S = 2.0
@@ -30,9 +30,9 @@ NS_PER_S = 1_000_000_000
 
 
 class Traces:
-    """Makes a span of each request's part in a transaction, below the span of the request; an `Observer`.
+    """An `Observer` that creates a span for each request's part in a transaction, as a child of the request's span.
 
-    Transactions that no request asked for (sweeps, planning) have none.
+    Transactions without a request (sweeps, planning) get no span.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -40,17 +40,17 @@ class Traces:
         self._tracer = provider.get_tracer("tunefleet_master.storage")
 
     def ended(self, transaction: Transaction) -> None:
-        """A transaction has ended."""
+        """Create the spans of a transaction."""
         # The database's times have no epoch.
         epoch_ns = time.time_ns() - int(time.perf_counter() * NS_PER_S)
         for queued in transaction.requests:
             self._add(queued, transaction, epoch_ns=epoch_ns)
 
     def retried(self, kind: Kind, reason: str) -> None:
-        """Nothing to add: each trial of a transaction is told by itself."""
+        """Add nothing: each attempt of a transaction has its own span."""
 
     def close(self) -> None:
-        """Send what is left; what takes longer than a moment is lost, since a collector must not hold a master up."""
+        """Send the remaining spans; drop those that take too long, because a collector must not delay a master."""
         sending = threading.Thread(target=self._provider.shutdown, daemon=True)
         sending.start()
         sending.join(CLOSE_WITHIN_S)
@@ -73,7 +73,7 @@ class Traces:
 
 
 def install(app: FastAPI, environ: Mapping[str, str]) -> Traces:
-    """Let the application's requests become spans, which go where the environment says."""
+    """Trace the application's requests; the environment names the endpoint."""
     service = environ.get("OTEL_SERVICE_NAME", SERVICE)
     resource = Resource.create({"service.name": service, "service.version": app.version})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -81,7 +81,7 @@ def install(app: FastAPI, environ: Mapping[str, str]) -> Traces:
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=provider,
-        meter_provider=NoOpMeterProvider(),  # Prometheus has them
+        meter_provider=NoOpMeterProvider(),  # Prometheus has the metrics
         excluded_urls=UNTRACED,
         exclude_spans=["receive", "send"],
     )

@@ -1,1 +1,1 @@
-"""The commands of `tunefleet-master` that do not serve."""
+"""Commands of `tunefleet-master` other than `serve`."""

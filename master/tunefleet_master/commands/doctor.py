@@ -1,4 +1,4 @@
-"""`tunefleet-master doctor`: what this installation is, and whether what it has stored is sound."""
+"""`tunefleet-master doctor`: facts of this installation, and checks of its stored data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.engine import sqlite_module
 
-MAX_SHOWN = 20  # violations of one promise; a broken database has as many as it has rows
+MAX_SHOWN = 20  # violations per promise; a broken database can have as many as rows
 
 
 def facts(settings: Settings) -> dict[str, str]:
-    """What a person who helps would ask first."""
+    """Facts of the installation that a support request needs."""
     return {
         "tunefleet": __version__,
         "python": platform.python_version(),
@@ -34,26 +34,26 @@ def facts(settings: Settings) -> dict[str, str]:
 
 
 def checks(settings: Settings, journals: Sequence[Path]) -> list[Check]:
-    """Check what is stored, beside a master that may be running.
+    """Check the stored data; a master may run meanwhile.
 
     Raises:
-        NotFound: there is no database. InvalidInput: a journal is none. StorageUnusable: the database cannot be read.
+        NotFound: there is no database. InvalidInput: a journal is invalid. StorageUnusable: the database is unreadable.
     """
-    promises = AcknowledgedWrites()
+    acknowledged = AcknowledgedWrites()
     for journal in journals:
-        promises.take(entries(journal))
+        acknowledged.take(entries(journal))
     with opened(settings) as database:
-        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=promises))
+        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=acknowledged))
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    """A database that is there, to be read beside a master that may be running; raises NotFound, StorageUnusable."""
+    """Open an existing database for reading, while a master may run; raises NotFound, StorageUnusable."""
     lock = settings.lock_file
     if not settings.data.is_dir() or (lock is not None and not lock.with_suffix("").exists()):
         raise NotFound(
-            f"there is no database {settings.database_url} with its files in {settings.data}.",
-            hint="Name them with --data and --database, as the master was started.",
+            f"there is no database {settings.database_url} with files in {settings.data}.",
+            hint="Give --data and --database as for the master.",
         )
     database = Database(settings.database_url)
     try:
@@ -63,7 +63,7 @@ def opened(settings: Settings) -> Iterator[Database]:
 
 
 def show(found: Sequence[Check], *, as_json: bool) -> bool:
-    """Print the checks; whether all of them are without a violation."""
+    """Print the checks; return True if none has a violation."""
     n_violations = sum(len(check.violations) for check in found)
     if as_json:
         output.print_json({"violations": n_violations, "checks": [_shown(check) for check in found]})

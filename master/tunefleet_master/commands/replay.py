@@ -1,4 +1,4 @@
-"""`tunefleet-master replay`: every proposal of a study, made again and compared."""
+"""`tunefleet-master replay`: every proposal of a study, repeated and compared."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ MAX_SHOWN = 20
 
 
 def replayed(settings: Settings, name: str) -> Replay:
-    """Replay a study, beside a master that may be running.
+    """Replay a study; a master may run meanwhile.
 
     Raises:
-        NotFound: there is no database, or no such study. StorageUnusable: the database cannot be read.
+        NotFound: there is no database, or no such study. StorageUnusable: the database is unreadable.
     """
     with opened(settings) as database:
         return database.read(lambda uow: replay(uow, studies.get(uow.connection, name), progress=_progress))
 
 
 def show(found: Replay, name: str, *, as_json: bool) -> bool:
-    """Print what came out; whether all of it is as it was."""
+    """Print the result; return True if all proposals are equal."""
     if as_json:
         output.print_json(
             {
@@ -38,8 +38,8 @@ def show(found: Replay, name: str, *, as_json: bool) -> bool:
         return not found.differing
     for sentence in [*found.differing[:MAX_SHOWN], *found.skipped]:
         output.print_message(sentence)
-    by_hand = f"; {found.n_by_hand} were asked for by hand" if found.n_by_hand else ""
-    output.print_message(f"{found.n_same} proposals came out as they were, {len(found.differing)} did not{by_hand}.")
+    by_hand = f"; users requested {found.n_by_hand} more" if found.n_by_hand else ""
+    output.print_message(f"{found.n_same} proposals are the same, {len(found.differing)} differ{by_hand}.")
     return not found.differing
 
 

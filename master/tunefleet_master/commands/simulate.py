@@ -1,4 +1,4 @@
-"""`tunefleet simulate`: a study run again on a table of its finished trials, and what is shown of it."""
+"""`tunefleet simulate`: a study run again on a table of its finished trials."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tunefleet_master.simulation.exported import Exported
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What is simulated: the study, its table, and who takes part.
+class Simulation:
+    """Inputs of a simulation: the study's variants and the table.
 
     Attributes:
-        specs: the study once for each sampler and pruner.
-        table: of its finished trials.
-        n_trials: how many trials each of them runs.
+        specs: the study with each sampler and pruner.
+        table: the table of its finished trials.
+        n_trials: the number of trials that each variant runs.
     """
 
     specs: Sequence[StudySpec]
@@ -37,17 +37,17 @@ class Rehearsal:
     n_trials: int
 
 
-def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Sequence[str]) -> Rehearsal:
-    """Read the files, and put the contestants together: those named, else the study's own beside random search.
+def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Sequence[str]) -> Simulation:
+    """Read the files and combine samplers and pruners: the named ones, or the study's own and random search.
 
-    The study's budget of trials is kept as far as the table has trials for it.
+    The study's budget is limited to the number of trials in the table.
 
     Raises:
-        InvalidInput: a file cannot be used, there is no such sampler or pruner, or one cannot run this study.
+        InvalidInput: a file cannot be used, a sampler or pruner does not exist, or one cannot run this study.
     """
     spec = read_study(study).spec
     if spec.several_objectives:
-        rule = "cannot be simulated yet: searches are compared by one value; name one of them as `objective`"
+        rule = "cannot be simulated: searches are compared by one value; name one of them as `objective`"
         raise InvalidInput([Problem("objectives", rule)])
     try:
         text = table.read_text(encoding="utf-8-sig")
@@ -65,12 +65,12 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
     stopping = pruners or list(dict.fromkeys([spec.pruning.pruner, NO_PRUNER]))
     specs = [_variant(spec, sampler, pruner) for sampler in named for pruner in _usable(stopping, known, pruners)]
     n_rows = len(known.table.trainings)
-    return Rehearsal(specs, known, min(spec.budget.trials or n_rows, n_rows))
+    return Simulation(specs, known, min(spec.budget.trials or n_rows, n_rows))
 
 
-def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -> None:
-    """Simulate, and print what was found: the quickest first."""
-    spec, table = rehearsal.specs[0], rehearsal.table
+def show(simulation: Simulation, *, n_workers: int, n_seeds: int, as_json: bool) -> None:
+    """Simulate, and print the results, fastest first."""
+    spec, table = simulation.specs[0], simulation.table
     if spec.stages:
         output.print_message(
             "The study's stages are not simulated: every trial comes from the whole space and runs in full."
@@ -78,19 +78,19 @@ def show(rehearsal: Rehearsal, *, n_workers: int, n_seeds: int, as_json: bool) -
     for reason, n in table.left_out.items():
         output.print_message(f"{n} trials left out: {reason}")
     findings = list(
-        comparison.found(rehearsal.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=rehearsal.n_trials)
+        comparison.found(simulation.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=simulation.n_trials)
     )
     findings.sort(key=lambda finding: (-finding.n_good, finding.s_to_good or 0.0))
     good = comparison.good_value(table, spec)
     if as_json:
-        facts = {"table_trials": len(table.table.trainings), "trials": rehearsal.n_trials, "workers": n_workers}
+        facts = {"table_trials": len(table.table.trainings), "trials": simulation.n_trials, "workers": n_workers}
         output.print_json({**facts, "seeds": n_seeds, "good": good, "findings": [asdict(each) for each in findings]})
         return
     columns = ["sampler", "pruner", "best", f"5 % in {n_seeds} seeds", "after trials", "after", "work"]
     output.console().print(output.table(columns, [_row(finding) for finding in findings]))
     output.print_message(
-        f"{rehearsal.n_trials} trials on {n_workers} workers, medians over {n_seeds} seeds; `5 %`: a value as good as "
-        f"{output.cell_text(good)}, which the best 5 % of the table's trials reach. Times are the table's own."
+        f"{simulation.n_trials} trials on {n_workers} workers, medians over {n_seeds} seeds; `5 %`: a value as good as "
+        f"{output.cell_text(good)}, which the best 5 % of the table's trials reach. Times are those of the table."
     )
 
 
@@ -101,7 +101,7 @@ def _row(finding: Finding) -> list[object]:
 
 
 def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> Sequence[str]:
-    """The pruners that the table can show; those that were asked for by name must be among them."""
+    """The pruners that the table supports; raises InvalidInput if one of `asked` is not among them."""
     if known.has_curves:
         return stopping
     if any(pruner != NO_PRUNER for pruner in asked):
@@ -114,7 +114,7 @@ def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> S
 
 
 def _variant(spec: StudySpec, sampler: str, pruner: str) -> StudySpec:
-    """The study with another sampler and pruner, as far as it says how that one works."""
+    """The study with another sampler and pruner; keys of its own pruner stay where they apply."""
     plain: dict[str, Any] = spec.to_json()
     written = spec.pruning.model_dump(exclude_unset=True)
     pruning = {name: value for name, value in written.items() if name in keys_of(pruner)}
@@ -129,7 +129,7 @@ def _refuse_populations(samplers: Sequence[str]) -> None:
     for name in samplers:
         if name in registry.populations():
             rule = (
-                "is not simulated: its trials go on from each other's checkpoints, of which a table knows nothing; "
+                "is not simulated: its trials continue from each other's checkpoints, which a table does not have; "
                 "name other samplers, such as --sampler tpe"
             )
             raise InvalidInput([Problem("--sampler", rule, repr(name))])
