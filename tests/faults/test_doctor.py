@@ -20,15 +20,18 @@ from tunefleet_master.settings import Settings
 
 N_TRIALS = 6
 
-# How storage is broken -> the invariant that must say so, and a word of what it says.
+# A statement that breaks storage -> the violated invariant, and words of the violation.
 BREAKS = {
     "DELETE FROM trials WHERE number = 3": ("I2", "were created"),
-    "UPDATE trials SET state = 'waiting', finished_at = NULL WHERE number = 0": ("I2", "in a study that ended"),
+    "UPDATE trials SET state = 'waiting', finished_at = NULL WHERE number = 0": ("I2", "in a study that has ended"),
     "UPDATE attempts SET outcome = 'lost' WHERE trial_id = 1": ("I1", "0 complete attempts"),
-    "DELETE FROM events WHERE kind = 'trial.complete' AND trial = 2": ("I1", "0 events"),
-    "INSERT INTO events (study_id, kind, trial, at, data) VALUES (1, 'trial.complete', 2, 0, '{}')": ("I1", "2 events"),
-    "UPDATE trials SET attempt = 2 WHERE number = 1": ("I3", "1 attempts are recorded"),
-    "UPDATE reports SET attempt = 9 WHERE trial_id = 2": ("I3", "which never was"),
+    "DELETE FROM events WHERE kind = 'trial.complete' AND trial = 2": ("I1", "0 completion events"),
+    "INSERT INTO events (study_id, kind, trial, at, data) VALUES (1, 'trial.complete', 2, 0, '{}')": (
+        "I1",
+        "2 completion events",
+    ),
+    "UPDATE trials SET attempt = 2 WHERE number = 1": ("I3", "1 recorded attempts"),
+    "UPDATE reports SET attempt = 9 WHERE trial_id = 2": ("I3", "which does not exist"),
     "UPDATE studies SET budget_trials = 5": ("I4", "its budget is 5"),
     "UPDATE studies SET budget_trials = 7": ("I4", "its budget is 7"),
     "DELETE FROM reports WHERE trial_id = 4 AND step = 1": ("I5", "step 1 was acknowledged and is not there"),
@@ -39,7 +42,7 @@ BREAKS = {
     "UPDATE studies SET spec = replace(spec, '\"seed\": 7', '\"seed\": 8')": ("I6", "would now propose"),
     "UPDATE trials SET failures = '{\"error\":4}' WHERE number = 4": ("I8", "crashed 4 times"),
     "UPDATE blobs SET size_bytes = 1": ("I10", "has 4 bytes, and not 1"),
-    "UPDATE trials SET lease_deadline = 1 WHERE number = 5": ("state", "does not run, and has a lease"),
+    "UPDATE trials SET lease_deadline = 1 WHERE number = 5": ("state", "is not running, but has a lease"),
     "UPDATE trials SET value = NULL WHERE number = 5": ("state", "complete without a value"),
 }
 

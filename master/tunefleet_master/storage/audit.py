@@ -1,4 +1,4 @@
-"""Queries that look for what must never be; each reads a whole table, so they are for the doctor and not for requests.
+"""Queries that find violations of invariants. Each reads a whole table, so only the doctor may run them.
 
 A violation is a sentence that names the study and the trial.
 """
@@ -30,12 +30,12 @@ from tunefleet_master.storage.tables import (
 )
 from tunefleet_master.storage.values import Study, study_of
 
-Tell = Callable[[Row[Any]], str]
+Describe = Callable[[Row[Any]], str]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What the database says of a trial's file."""
+    """The database's record of a trial's file."""
 
     study: str
     trial: int
@@ -46,7 +46,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class StoredAttempt:
-    """What the database says of an attempt; `answer` is None when its worker did not end it."""
+    """The database's record of an attempt; `answer` is None if its worker did not end it."""
 
     worker: str
     outcome: str | None
@@ -55,7 +55,7 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A configuration, and what it was proposed from; `position` is None when somebody asked for it."""
+    """A configuration, and the origin of its proposal; `position` is None if a user requested it."""
 
     trial: int
     position: int | None
@@ -72,21 +72,21 @@ class Proposal:
 
 
 def count(connection: Connection, table: type[StudyRow | TrialRow | AttemptRow | ReportRow | ArtifactRow]) -> int:
-    """How many rows a table has."""
+    """The number of rows in a table."""
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
 
 def broken_pages(connection: Connection) -> list[str]:
-    """What SQLite finds wrong with its file, and rows that refer to nothing; Postgres sees to both by itself."""
+    """Corrupt pages of an SQLite file and rows with broken references; Postgres prevents both."""
     if backend_of(connection) != "sqlite":
         return []
     pages = [str(found) for found in connection.execute(text("PRAGMA integrity_check(20)")).scalars() if found != "ok"]
     orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
-    return [*pages, *(f"row {row[1]} of table {row[0]} refers to nothing in {row[2]}" for row in orphans[:20])]
+    return [*pages, *(f"row {row[1]} of table {row[0]} refers to a missing row of {row[2]}" for row in orphans[:20])]
 
 
 def uneven_results(connection: Connection) -> list[str]:
-    """Complete trials without exactly one complete attempt, their newest, or without exactly one event that says so."""
+    """Complete trials without exactly one complete attempt, their newest, or without exactly one completion event."""
     results = (
         select(
             AttemptRow.trial_id,
@@ -105,7 +105,7 @@ def uneven_results(connection: Connection) -> list[str]:
     )
     query = _trials(n.label("n")).join(results, results.c.trial_id == TrialRow.id, isouter=True).where(wrong)
     attempts = _sentences(connection, query, lambda row: f"is {row.state} with {row.n} complete attempts")
-    n_told = (
+    n_events = (
         select(func.count())
         .where(
             EventRow.study_id == TrialRow.study_id,
@@ -114,12 +114,12 @@ def uneven_results(connection: Connection) -> list[str]:
         )
         .scalar_subquery()
     )
-    told = _trials(n_told.label("n")).where(n_told != case((is_complete, 1), else_=0))
-    return attempts + _sentences(connection, told, lambda row: f"is {row.state}, and {row.n} events say it is complete")
+    events = _trials(n_events.label("n")).where(n_events != case((is_complete, 1), else_=0))
+    return attempts + _sentences(connection, events, lambda row: f"is {row.state} with {row.n} completion events")
 
 
 def lost_trials(connection: Connection) -> list[str]:
-    """Trials that a study has created and that are not there, or that nobody will finish."""
+    """Created trials that are missing, and unfinished trials of studies that have ended."""
     n, top = func.count(TrialRow.id), func.max(TrialRow.number)
     there = (
         select(StudyRow.name, StudyRow.n_created, n.label("n"))
@@ -128,16 +128,17 @@ def lost_trials(connection: Connection) -> list[str]:
         .having(or_(n != StudyRow.n_created, top != StudyRow.n_created - 1))
     )
     missing = [
-        f"study {row.name}: {row.n_created} trials were created, and {row.n} are there"
-        for row in connection.execute(there)
+        f"study {row.name}: {row.n_created} trials were created, but {row.n} exist" for row in connection.execute(there)
     ]
     forgotten = _trials().where(TrialRow.state.in_(UNFINISHED), StudyRow.state.in_(STUDY_OVER))
-    over = and_(StudyRow.state == StudyState.STOPPED, TrialRow.state == TrialState.RUNNING)  # it was told to stop
-    return missing + _sentences(connection, forgotten.where(~over), lambda row: f"is {row.state} in a study that ended")
+    stopping = and_(StudyRow.state == StudyState.STOPPED, TrialRow.state == TrialState.RUNNING)  # ordered to stop
+    return missing + _sentences(
+        connection, forgotten.where(~stopping), lambda row: f"is {row.state} in a study that has ended"
+    )
 
 
 def unfenced_writes(connection: Connection) -> list[str]:
-    """Attempts that are not 1 to the newest, older ones that have not ended, and writes of attempts that never were."""
+    """Attempts without consecutive numbers, older attempts that have not ended, and writes of unknown attempts."""
     ended = func.sum(case((AttemptRow.ended_at.is_not(None), 1), else_=0))
     of_trial = (
         select(
@@ -154,19 +155,21 @@ def unfenced_writes(connection: Connection) -> list[str]:
     open_ones = and_(n > 0, of_trial.c.n_ended < n - 1)
     query = _trials(TrialRow.attempt, n.label("n")).join(of_trial, of_trial.c.trial_id == TrialRow.id, isouter=True)
     out = _sentences(
-        connection, query.where(gaps), lambda row: f"is at attempt {row.attempt}, and {row.n} attempts are recorded"
+        connection, query.where(gaps), lambda row: f"is at attempt {row.attempt}, but has {row.n} recorded attempts"
     )
     out += _sentences(connection, query.where(open_ones), lambda row: "has an older attempt that has not ended")
     for table in (ReportRow, ArtifactRow):
         known = exists().where(AttemptRow.trial_id == table.trial_id, AttemptRow.attempt == table.attempt)
         strays = _trials(table.attempt).join(table, table.trial_id == TrialRow.id).where(~known).distinct()
-        found = _sentences(connection, strays, lambda row: f"has a write of attempt {row.attempt}, which never was")
+        found = _sentences(
+            connection, strays, lambda row: f"has a write of attempt {row.attempt}, which does not exist"
+        )
         out += [f"{sentence} ({table.__tablename__})" for sentence in found]
     return out
 
 
 def overdrawn_budgets(connection: Connection) -> list[str]:
-    """Studies with more trials than their budget, or that ended for it with another number of finished ones."""
+    """Studies with more trials than their budget, or ended by it with another number of finished trials."""
     finished = func.sum(case((TrialRow.state.in_(FINISHED), 1), else_=0))
     by_budget = and_(
         StudyRow.state == StudyState.COMPLETE, StudyRow.exhausted.is_(False), StudyRow.budget_hours.is_(None)
@@ -189,7 +192,7 @@ def overdrawn_budgets(connection: Connection) -> list[str]:
 
 
 def trials_past_their_crashes(connection: Connection) -> list[str]:
-    """Trials that crashed by themselves more often than a trial may."""
+    """Trials that crashed more often than allowed."""
     query = select(StudyRow.name, TrialRow.number, TrialRow.failures).join(StudyRow, StudyRow.id == TrialRow.study_id)
     return [
         f"study {name}, trial {number}: crashed {crashes} times"
@@ -203,30 +206,30 @@ def odd_states(connection: Connection) -> list[str]:
     running = TrialRow.state == TrialState.RUNNING
     finished = TrialRow.state.in_(FINISHED)
     odd = {
-        "runs without a worker, a lease or an attempt": and_(
+        "is running without a worker, a lease or an attempt": and_(
             running, or_(TrialRow.worker.is_(None), TrialRow.lease_deadline.is_(None), TrialRow.attempt < 1)
         ),
-        "runs, and its attempt is over": and_(running, TrialRow.attempt_open.is_(False)),
-        "does not run, and has a lease": and_(~running, TrialRow.lease_deadline.is_not(None)),
-        "is over, and has no time at which it ended": and_(finished, TrialRow.finished_at.is_(None)),
-        "is not over, and has a time at which it ended": and_(~finished, TrialRow.finished_at.is_not(None)),
-        "is in a state that there is not": TrialRow.state.not_in(list(TrialState)),
+        "is running, but its attempt has ended": and_(running, TrialRow.attempt_open.is_(False)),
+        "is not running, but has a lease": and_(~running, TrialRow.lease_deadline.is_not(None)),
+        "has ended without a time of its end": and_(finished, TrialRow.finished_at.is_(None)),
+        "has not ended, but has a time of its end": and_(~finished, TrialRow.finished_at.is_not(None)),
+        "is in an unknown state": TrialRow.state.not_in(list(TrialState)),
         "is complete without a value": and_(TrialRow.state == TrialState.COMPLETE, TrialRow.value.is_(None)),
     }
     return [
         sentence
         for what, condition in odd.items()
-        for sentence in _sentences(connection, _trials().where(condition), partial(_said, what))
+        for sentence in _sentences(connection, _trials().where(condition), partial(_constant, what))
     ]
 
 
 def studies(connection: Connection) -> list[Study]:
-    """All of them."""
+    """All studies."""
     return [study_of(row) for row in connection.execute(select(*StudyRow.__table__.columns).order_by(StudyRow.id))]
 
 
 def proposals(connection: Connection, study_id: int) -> Iterator[Proposal]:
-    """The configurations of a study, by their position."""
+    """The configurations of a study, ordered by position."""
     made_from = (TrialRow.origin, TrialRow.sampler_version, TrialRow.batch, TrialRow.saw, TrialRow.version)
     segment = (TrialRow.member, TrialRow.parent, TrialRow.until)
     query = (
@@ -252,14 +255,14 @@ def stored_files(connection: Connection) -> Iterator[StoredFile]:
 
 
 def trial_names(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, tuple[str, int]]:
-    """Each trial's study and number; those that are not there are left out."""
+    """Study and number of each trial; missing trials are left out."""
     query = select(TrialRow.id, StudyRow.name, TrialRow.number).join(StudyRow, StudyRow.id == TrialRow.study_id)
     found = connection.execute(query.where(TrialRow.id.in_(trial_ids)))
     return {TrialId(trial_id): (study, number) for trial_id, study, number in found}
 
 
 def ended_segments(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:
-    """Those of these trials whose checkpoints were forgotten on purpose, or may have been."""
+    """Those of these trials whose checkpoints may have been deleted on purpose."""
     query = select(TrialRow.id).where(TrialRow.member.is_not(None), TrialRow.state.in_(FINISHED))
     return {TrialId(trial_id) for trial_id in connection.execute(query.where(TrialRow.id.in_(trial_ids))).scalars()}
 
@@ -294,7 +297,7 @@ def files(connection: Connection, trial_ids: Collection[TrialId]) -> dict[tuple[
     return {(TrialId(row.trial_id), row.name): (row.attempt, row.sha256) for row in found}
 
 
-def _said(what: str, row: Row[Any]) -> str:
+def _constant(what: str, row: Row[Any]) -> str:
     return what
 
 
@@ -303,5 +306,5 @@ def _trials(*more: Any) -> Select[Any]:
     return select(*columns).select_from(TrialRow).join(StudyRow, StudyRow.id == TrialRow.study_id).where(IS_TRIAL)
 
 
-def _sentences(connection: Connection, query: Select[Any], tell: Tell) -> list[str]:
-    return [f"study {row.study}, trial {row.number}: {tell(row)}" for row in connection.execute(query)]
+def _sentences(connection: Connection, query: Select[Any], describe: Describe) -> list[str]:
+    return [f"study {row.study}, trial {row.number}: {describe(row)}" for row in connection.execute(query)]

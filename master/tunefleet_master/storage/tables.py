@@ -1,4 +1,4 @@
-"""The tables. A `...Row` is a table; the values that leave storage are the dataclasses in `values.py`."""
+"""Tables. A `...Row` class is a table; storage returns the dataclasses of `values.py`."""
 
 from __future__ import annotations
 
@@ -37,44 +37,44 @@ NAMING = {
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC time, kept as seconds since 1970: one comparable number on every database."""
+    """An aware UTC time, stored as seconds since 1970: one comparable number on every database."""
 
     impl = Float(53)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
-        """Aware times only: a naive one would be read in the machine's own zone."""
+        """Convert to seconds; refuse naive times, which would be read in the machine's time zone."""
         if value is not None and value.tzinfo is None:
-            raise ValueError("a time without a zone must not be stored")
+            raise ValueError("a time without a time zone must not be stored")
         return None if value is None else value.timestamp()
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> datetime | None:
-        """Seconds as an aware UTC time."""
+        """Convert seconds to an aware UTC time."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 def dump_metrics(metrics: Mapping[str, float]) -> str:
-    """Metrics as JSON text; NaN and infinities, which JSON lacks, as strings."""
-    return to_json(metrics, inf_nan_mode="strings").decode()  # in an eighth of the json module's time
+    """Write metrics as JSON text; NaN and infinities, which JSON lacks, become strings."""
+    return to_json(metrics, inf_nan_mode="strings").decode()  # takes an eighth of the json module's time
 
 
 class MetricValues(TypeDecorator[Mapping[str, float]]):
-    """Metrics as JSON text; NaN and infinities, which JSON lacks, as strings."""
+    """Metrics as JSON text; NaN and infinities, which JSON lacks, are stored as strings."""
 
     impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Mapping[str, float] | None, dialect: Dialect) -> str | None:
-        """Numbers as JSON has them, the others in quotes."""
+        """Write the metrics as JSON text."""
         return None if value is None else dump_metrics(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> dict[str, float] | None:
-        """All values as floats again."""
+        """Read all values as floats."""
         return None if value is None else {name: float(x) for name, x in from_json(value).items()}
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
-    """An index of few rows; what reports change must stand in none, so that Postgres need not touch any for them."""
+    """A partial index. No index has a column that reports change, so Postgres updates none for a report."""
     return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
@@ -90,7 +90,7 @@ class Table(DeclarativeBase):
 
 
 def table_of(row: type[Table]) -> sqlalchemy.Table:
-    """The table itself, for statements that are made once and want no mapping of rows to objects."""
+    """The table of a row class, for prebuilt statements without object mapping."""
     return cast("sqlalchemy.Table", row.__table__)
 
 
@@ -111,29 +111,29 @@ class StudyRow(Table):
     sampler_reason: Mapped[str]
     bundle: Mapped[str | None] = mapped_column(String(64))
     n_created: Mapped[int] = mapped_column(default=0)
-    """Trials created; the next one's number. Taking a trial from the budget is raising this, guarded by the budget."""
+    """Number of trials created, and the next trial's number. Taking a trial raises it, guarded by the budget."""
     position: Mapped[int] = mapped_column(default=0)
-    """How many proposals the sampler has made, duplicates included."""
+    """The number of proposals that the sampler has made, including duplicates."""
     exhausted: Mapped[bool] = mapped_column(default=False)
-    """The sampler has no further configuration."""
+    """True when the sampler has no further configuration."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime]
-    """When it last began to run; failures before it are history."""
+    """The last time it began to run; earlier failures no longer count."""
     finished_at: Mapped[datetime | None]
     run_s: Mapped[float] = mapped_column(default=0.0)
-    """Seconds that it has run before `started_at`, pauses left out."""
+    """Seconds that it has run before `started_at`, without pauses."""
     version: Mapped[int] = mapped_column(default=1, server_default="1")
-    """Raised with each change of the space."""
+    """The version of the space; raised with each change."""
     stage: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Of a coarse-to-fine plan, from 0."""
+    """The stage of the coarse-to-fine plan, from 0."""
     box: Mapped[str] = mapped_column(default="{}", server_default="{}")
     """The parameters that the stage has narrowed, as JSON; the others are the spec's."""
     n_thinned: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Trials from number 0 on whose curves have been thinned, since the study ended long ago."""
+    """Number of trials, from number 0 on, with thinned curves, which only studies have that ended long ago."""
     preflight: Mapped[str | None] = mapped_column(String(16))
-    """What has become of its preflight, whose row is the trial of number -1; None: it has none."""
+    """The state of the preflight, whose row is the trial of number -1; None without a preflight."""
     preflight_report: Mapped[str | None]
-    """What the preflight found, as JSON."""
+    """The result of the preflight, as JSON."""
 
 
 class TrialRow(Table):
@@ -149,8 +149,8 @@ class TrialRow(Table):
         _partial("ix_trials_requests", "worker", "request_id", where="state = 'running'"),
         _partial("ix_trials_ranking", "study_id", "value", where="state = 'complete'"),
         _partial("ix_trials_exceptions", "study_id", "exception", where="exception IS NOT NULL"),
-        # Room on each page for the next version of a row, which reports write many times.
-        # An id is never given again: it is in the hands of workers, also after its study was deleted.
+        # Each page keeps room for new versions of a row, because reports write a row many times.
+        # An id is never reused: workers may hold it even after its study was deleted.
         {"postgresql_with": {"fillfactor": 80}, "sqlite_autoincrement": True},
     )
 
@@ -162,36 +162,36 @@ class TrialRow(Table):
     seed: Mapped[int]
     origin: Mapped[str] = mapped_column(String(32))
     position: Mapped[int | None]
-    """The sampler's position that it was proposed at."""
+    """The sampler's position of the proposal."""
     batch: Mapped[int | None]
-    """The position of the first of those that were proposed together."""
+    """The position of the first proposal in the same batch."""
     saw: Mapped[int | None] = mapped_column(BigInteger)
-    """The study's last event that the sampler knew of."""
+    """The id of the study's last event that the sampler had read."""
     sampler_version: Mapped[int | None]
     version: Mapped[int] = mapped_column(default=1, server_default="1")
-    """Of the space that it was proposed in."""
+    """The version of the space that it was proposed in."""
     member: Mapped[int | None]
-    """Of the population, whose training this is a segment of."""
+    """The member of the population; the trial is a segment of its training."""
     parent: Mapped[int | None]
-    """The number of the trial from whose checkpoint it goes on."""
+    """The number of the trial from whose checkpoint it continues."""
     until: Mapped[int | None] = mapped_column(BigInteger)
-    """How many steps have been run when it ends; None: all of the study."""
+    """The number of steps, counted from step 0, after which the trial ends; None: all steps of the study."""
     rank: Mapped[int]
-    """0: asked for by hand or run again, 1: proposed; lower ones are handed out first."""
+    """0: requested by a user or retried, 1: proposed; lower ranks are leased first."""
     state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(default=0)
-    """The fencing token: raised by each claim, carried by every later write."""
+    """The fencing token: each claim raises it, and every later write carries it."""
     attempt_open: Mapped[bool] = mapped_column(default=False)
-    """The attempt has not ended by its own word; an expired lease leaves it open, so that a late result is welcome."""
+    """True until the worker ends the attempt; an expired lease leaves it True, so that a late result is accepted."""
     worker: Mapped[str | None] = mapped_column(String(100))
     lease_deadline: Mapped[datetime | None]
     request_id: Mapped[str | None] = mapped_column(String(100))
     stop: Mapped[str | None] = mapped_column(String(16))
     stop_message: Mapped[str] = mapped_column(default="")
     value: Mapped[float | None]
-    """What the whole curve says, set when an attempt ends with a result."""
+    """The result of the whole curve, set when an attempt ends with a result."""
     interim_value: Mapped[float | None]
-    """The best that was reported so far."""
+    """The best value reported so far."""
     best_step: Mapped[int | None] = mapped_column(BigInteger)
     last_step: Mapped[int | None] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, float]] = mapped_column(MetricValues)
@@ -199,7 +199,7 @@ class TrialRow(Table):
     message: Mapped[str] = mapped_column(default="")
     exception: Mapped[str | None]
     failures: Mapped[dict[str, Any]]
-    """How often each kind of failure has ended an attempt."""
+    """Number of attempts that each kind of failure has ended."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -207,7 +207,7 @@ class TrialRow(Table):
 
 
 IS_TRIAL = TrialRow.number > PREFLIGHT_NUMBER
-"""Leaves a study's preflight out, which is leased as a trial is and is none."""
+"""Excludes a study's preflight, which is leased like a trial, but does not count as one."""
 
 
 class AttemptRow(Table):
@@ -224,9 +224,9 @@ class AttemptRow(Table):
     message: Mapped[str] = mapped_column(default="")
     log_tail: Mapped[str] = mapped_column(default="")
     request: Mapped[str | None]
-    """The body that ended it, to know a repeated request by."""
+    """The body that ended it, to recognise a repeated request."""
     answer: Mapped[str | None]
-    """The answer to that body, given again to the same body."""
+    """The response to that body, sent again to a repeated request."""
 
 
 class ReportRow(Table):
@@ -243,7 +243,7 @@ class ReportRow(Table):
 
 
 class WorkerRow(Table):
-    """A worker, as it last described itself."""
+    """A worker, with the facts that it sent last."""
 
     __tablename__ = "workers"
 
@@ -252,22 +252,22 @@ class WorkerRow(Table):
     first_seen_at: Mapped[datetime]
     last_beat_at: Mapped[datetime]
     asks: Mapped[int] = mapped_column(default=0, server_default="0")
-    """Slots for which it waits for a trial."""
+    """Number of slots for which it waits for a trial."""
     asks_study: Mapped[str | None] = mapped_column(String(100))
-    """The only study whose trials it waits for; None: any."""
+    """The only study from which it waits for trials; None: any."""
     asks_until: Mapped[datetime | None]
-    """When it will have given up."""
+    """The time at which its wait ends."""
 
 
 class BlobRow(Table):
-    """A stored content, by its hash."""
+    """A stored content, addressed by its hash."""
 
     __tablename__ = "blobs"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     touched_at: Mapped[datetime]
-    """When it was last stored; young blobs are kept although nothing refers to them yet."""
+    """The last time it was stored; a young blob is not deleted even if nothing refers to it yet."""
 
 
 class ArtifactRow(Table):
@@ -300,7 +300,7 @@ class EventRow(Table):
 
 
 class MasterRow(Table):
-    """The master's own facts: one row."""
+    """Facts of the master: one row."""
 
     __tablename__ = "master"
 

@@ -1,6 +1,7 @@
 """Queries on trials.
 
-Every write of a state is guarded by what it was read as; the guard's loser gets None, and nothing has changed.
+Every write of a state is guarded by the state that was read. A write that fails its guard changes nothing and returns
+None or False.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ _T = table_of(TrialRow)
 _STUDY = StudyRow.name.label("study")
 
 BY_HAND = "user"
-"""The origin of a trial that somebody asked for."""
+"""The origin of a trial that a user requested."""
 WARM_START = "warm_start"
 """The origin of the best configuration of an earlier study."""
 RECIPE = "recipe"
-"""What the origin of a published recipe begins with; its name follows."""
+"""The prefix of a published recipe's origin; the recipe's name follows."""
 
 
 def selection() -> Select[Any]:
@@ -53,13 +54,13 @@ def selection() -> Select[Any]:
 
 _ADD = RowInsert(_T)
 
-# Statements of calls that come thousands of times a second are made once: making one costs more than its execution.
+# Statements that run thousands of times a second are built once: building one costs more than executing it.
 _BY_ID = selection().where(_T.c.id == bindparam("trial_id"))
 _BY_IDS = selection().where(_T.c.id.in_(bindparam("trial_ids", expanding=True)))
 
 
 def find(connection: Connection, trial_id: TrialId) -> Trial | None:
-    """The trial with this id, None when there is none."""
+    """The trial with this id; None if it does not exist."""
     row = connection.execute(_BY_ID, {"trial_id": trial_id}).one_or_none()
     return None if row is None else trial_of(row, row.study)
 
@@ -73,7 +74,7 @@ def get(connection: Connection, trial_id: TrialId) -> Trial:
 
 
 def missing(trial_id: TrialId) -> NotFound:
-    """The error for a trial that is not there."""
+    """The error for a missing trial."""
     return NotFound(f"there is no trial with id {trial_id}.")
 
 
@@ -90,20 +91,20 @@ def by_number(connection: Connection, study: Study, number: int) -> Trial:
 
 
 def by_ids(connection: Connection, trial_ids: Collection[TrialId]) -> dict[TrialId, Trial]:
-    """Those of these trials that exist."""
+    """The existing ones among these trials."""
     rows = connection.execute(_BY_IDS, {"trial_ids": list(trial_ids)})
     return {TrialId(row.id): trial_of(row, row.study) for row in rows}
 
 
 def numbered_from(connection: Connection, study_id: int, number: int, *, limit: int) -> list[Trial]:
-    """Up to `limit` trials of the study with this number or a higher one, in order."""
+    """Up to `limit` trials of the study with this number or a higher one, ordered by number."""
     query = selection().where(TrialRow.study_id == study_id, TrialRow.number >= number)
     rows = connection.execute(query.order_by(TrialRow.number).limit(limit))
     return [trial_of(row, row.study) for row in rows]
 
 
 def numbers_with(connection: Connection, study_id: int, hashes: Collection[str]) -> dict[str, int]:
-    """The numbers of the trials that have these configurations, by the configuration's hash."""
+    """The numbers of the trials with these configurations, by the configuration's hash."""
     query = select(TrialRow.config_hash, TrialRow.number).where(
         TrialRow.study_id == study_id, TrialRow.config_hash.in_(hashes)
     )
@@ -111,7 +112,7 @@ def numbers_with(connection: Connection, study_id: int, hashes: Collection[str])
 
 
 def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: datetime) -> None:
-    """Store new trials, waiting. Those asked for by hand go before those that the sampler proposed."""
+    """Store new trials in the state `waiting`. Trials that users requested precede the sampler's proposals."""
     common: dict[str, Any] = {
         "study_id": study_id,
         "state": TrialState.WAITING,
@@ -127,9 +128,9 @@ def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: 
 def put_by_hand(
     connection: Connection, trial: Trial, params: Configuration, *, config_hash: str, now: datetime
 ) -> None:
-    """Put a configuration in the place of a proposal that waits and never ran, number and seed kept.
+    """Replace a proposal that waits and never ran by a user's configuration; its number and seed stay.
 
-    This transaction has locked it.
+    This transaction has locked the trial.
     """
     values = {"params": params, "config_hash": config_hash, "position": None, "rank": 0, "updated_at": now}
     connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**values, origin=BY_HAND))
@@ -137,7 +138,7 @@ def put_by_hand(
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A configuration that takes another one's place, and what it was proposed from."""
+    """A configuration that replaces another one, and the origin of its proposal."""
 
     params: Configuration
     config_hash: str
@@ -147,13 +148,13 @@ class Replacement:
 
 
 def live(connection: Connection, study: Study) -> list[Trial]:
-    """The trials that wait or run, in order of their numbers; none of them changes until the transaction ends."""
+    """The waiting and running trials, ordered by number; locked until the transaction ends."""
     query = selection().where(TrialRow.study_id == study.id, TrialRow.state.in_(LIVE), IS_TRIAL).order_by(TrialRow.id)
     return [trial_of(row, row.study) for row in connection.execute(query.with_for_update(of=TrialRow))]
 
 
 def replace_waiting(connection: Connection, trial: Trial, found: Replacement, *, version: int, now: datetime) -> None:
-    """Give a trial that this transaction has read, waiting and never run, another configuration."""
+    """Replace the configuration of a trial that this transaction has read, and that waits and never ran."""
     values = {**asdict(found), "batch": found.position, "saw": None, "version": version, "updated_at": now}
     connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(values))
 
@@ -166,7 +167,7 @@ def cancel(connection: Connection, trial: Trial, *, message: str, now: datetime)
 
 
 def n_waiting(connection: Connection, study_id: int, *, at_most: int) -> int:
-    """How many trials wait, counted no further than `at_most`."""
+    """The number of waiting trials, counted up to `at_most`."""
     waiting = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state == TrialState.WAITING)
     return connection.execute(select(func.count()).select_from(waiting.limit(at_most).subquery())).scalar_one()
 
@@ -194,14 +195,14 @@ _END = (
 
 
 def end(connection: Connection, trial: Trial, verdict: Verdict, *, now: datetime, value: float | None = None) -> bool:
-    """End the attempt of a trial that `trial` was read in; False when the trial has moved on since.
+    """End the attempt of a trial that `trial` was read in; return False if the trial has changed since.
 
     Args:
         connection: in a transaction.
-        trial: as it was read, but for the steps and metrics that the attempt's whole curve gives it.
+        trial: as it was read, with the steps and metrics of the attempt's whole curve.
         verdict: how the attempt ends.
         now: the time.
-        value: the result; None: the attempt brought none.
+        value: the result; None: the attempt has none.
     """
     to = verdict.end
     check_transition(trial.state, to.state)
@@ -235,7 +236,7 @@ def cancel_waiting(
     now: datetime,
     states: Collection[TrialState] = (TrialState.WAITING,),
 ) -> list[int]:
-    """Cancel what waits; returns the numbers of these trials."""
+    """Cancel trials in these states, and return their numbers."""
     waiting = and_(TrialRow.study_id == study_id, TrialRow.state.in_(states))
     cancelled = {
         "state": TrialState.CANCELLED,
@@ -248,7 +249,7 @@ def cancel_waiting(
 
 
 def cancel_study(connection: Connection, study_id: int, *, message: str, now: datetime) -> None:
-    """Cancel what waits or is paused, and tell what runs to stop."""
+    """Cancel waiting and paused trials, and order running ones to stop."""
     cancel_waiting(connection, study_id, message=message, now=now, states=(TrialState.WAITING, TrialState.PAUSED))
     of_study = TrialRow.study_id == study_id
     stop = {"stop": StopReason.CANCELLED, "stop_message": message, "updated_at": now}
@@ -262,12 +263,12 @@ def paused(connection: Connection, study_id: int) -> list[int]:
     return list(connection.execute(query.order_by(TrialRow.number)).scalars())
 
 
-# What a paused trial has reached is the best so far once it goes on, and its result when it does not.
+# The value of a paused trial is its best so far when it continues, and its result when it does not.
 _REACHED = func.coalesce(TrialRow.value, TrialRow.interim_value)
 
 
 def promote(connection: Connection, study: Study, numbers: Collection[int], *, now: datetime) -> list[Trial]:
-    """Let paused trials wait for a worker, before all others; those that were still paused."""
+    """Queue paused trials before all others; return those that were still paused."""
     values = {"state": TrialState.WAITING, "rank": 0, "value": None, "interim_value": _REACHED, "updated_at": now}
     return _move_paused(connection, study, numbers, values)
 
@@ -275,7 +276,7 @@ def promote(connection: Connection, study: Study, numbers: Collection[int], *, n
 def end_paused(
     connection: Connection, study: Study, numbers: Collection[int], *, message: str, now: datetime
 ) -> list[Trial]:
-    """End paused trials as pruned, with what they had reached; those that were still paused."""
+    """Prune paused trials with the values that they had reached; return those that were still paused."""
     values = {
         "state": TrialState.PRUNED,
         "value": _REACHED,
@@ -296,7 +297,7 @@ def _move_paused(
 
 
 def n_with_exception(connection: Connection, study: Study, exception: str, *, since: datetime) -> int:
-    """How many configurations of the study have last failed with this exception since a time."""
+    """The number of configurations of the study whose last failure since a time was this exception."""
     query = (
         select(func.count(func.distinct(TrialRow.number // study.folds)))
         .select_from(TrialRow)
@@ -316,9 +317,9 @@ def retry(
     *,
     now: datetime,
 ) -> list[int]:
-    """Let failed trials wait again, with their failures forgotten; returns their numbers.
+    """Queue failed trials again with their failure counts reset; return their numbers.
 
-    Segments of a population whose member has gone on without them stay as they are.
+    Segments of a population stay failed if their member has a later segment.
     """
     chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor(), IS_TRIAL)
     if failures is not None:
@@ -328,7 +329,7 @@ def retry(
 
 
 def anew(now: datetime) -> dict[str, Any]:
-    """The values of a failed trial that waits again, with its failures forgotten."""
+    """The values of a failed trial that is queued again with its failure counts reset."""
     return {
         "state": TrialState.WAITING,
         "failure": None,
@@ -343,7 +344,7 @@ def anew(now: datetime) -> dict[str, Any]:
 
 
 def complete_params(connection: Connection, study: Study) -> list[Configuration]:
-    """The configurations of the complete trials, the best first."""
+    """The configurations of the complete trials, best first."""
     order = TrialRow.value.asc() if study.spec.objective.goal == "minimize" else TrialRow.value.desc()
     query = select(TrialRow.params).where(
         TrialRow.study_id == study.id, TrialRow.state == TrialState.COMPLETE, TrialRow.value.is_not(None)
@@ -354,13 +355,13 @@ def complete_params(connection: Connection, study: Study) -> list[Configuration]
 def failed_params(
     connection: Connection, study_id: int, failures: Collection[Failure], *, limit: int
 ) -> list[Configuration]:
-    """The configurations of the trials that last failed for one of these reasons."""
+    """The configurations of the trials whose last failure is one of these."""
     query = select(TrialRow.params).where(TrialRow.study_id == study_id, TrialRow.failure.in_(failures), IS_TRIAL)
     return list(connection.execute(query.order_by(TrialRow.number.desc()).limit(limit)).scalars())
 
 
 def _has_successor() -> ColumnElement[bool]:
-    """Whether the member that a segment belongs to has a later one."""
+    """True if the member of a segment has a later segment."""
     later = aliased(TrialRow)
     return exists().where(
         later.study_id == TrialRow.study_id, later.member == TrialRow.member, later.number > TrialRow.number
@@ -368,14 +369,14 @@ def _has_successor() -> ColumnElement[bool]:
 
 
 def results(connection: Connection, study_id: int) -> list[tuple[TrialId, Mapping[str, float]]]:
-    """The complete trials of a study, and the metrics of the report that is the result of each, by their numbers."""
+    """The complete trials of a study, ordered by number, each with the metrics of its best report."""
     complete = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.COMPLETE, IS_TRIAL)
     query = select(TrialRow.id, TrialRow.metrics).where(complete).order_by(TrialRow.number)
     return [(TrialId(trial_id), metrics) for trial_id, metrics in connection.execute(query)]
 
 
 def best(connection: Connection, study: Study) -> Trial | None:
-    """The complete trial with the best value; the lower number among equal ones."""
+    """The complete trial with the best value; among equal values, the lowest number."""
     ascending = study.spec.objective.goal == "minimize"
     order = TrialRow.value.asc() if ascending else TrialRow.value.desc()
     query = selection().where(

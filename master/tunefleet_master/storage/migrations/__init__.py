@@ -1,4 +1,4 @@
-"""The history of the tables, and its application."""
+"""Migrations of the tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tunefleet_master.storage.locks import MIGRATIONS
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """From which revision to which a database was brought; None: it was empty."""
+    """The revisions of a database before and after its upgrade; None: it was empty."""
 
     before: str | None
     after: str
 
 
 def upgrade(engine: Engine) -> Upgrade:
-    """Bring the tables to this program's revision, all in one transaction.
+    """Migrate the tables to this program's revision, in one transaction.
 
     Raises:
         StorageUnusable: the database is corrupt, belongs to another program, or to a newer version of this one;
@@ -37,7 +37,7 @@ def upgrade(engine: Engine) -> Upgrade:
     config.set_main_option("script_location", str(Path(__file__).parent))
     script = ScriptDirectory.from_config(config)
     newest = script.get_current_head()
-    assert newest is not None  # a package without its migrations is not one that was built
+    assert newest is not None  # the package contains its migrations
     with translated(), engine.connect() as connection, connection.begin():
         _one_at_a_time(connection)
         before = _current(connection, script)
@@ -48,7 +48,7 @@ def upgrade(engine: Engine) -> Upgrade:
 
 
 def _one_at_a_time(connection: Connection) -> None:
-    """Wait until no other master changes the tables; SQLite's transaction has the whole file already."""
+    """Wait until no other master changes the tables; on SQLite the transaction already locks the whole file."""
     if backend_of(connection) == "postgresql":
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -68,7 +68,7 @@ def _current(connection: Connection, script: ScriptDirectory) -> str | None:
         script.get_revision(revision)
     except CommandError as error:
         raise StorageUnusable(
-            f"the database is of a newer version (revision {revision}) than this program.",
+            f"the database belongs to a newer version of Tunefleet (revision {revision}).",
             hint="Upgrade Tunefleet, or name another database. Nothing was changed.",
         ) from error
     return revision

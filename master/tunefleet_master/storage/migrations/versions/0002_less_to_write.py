@@ -1,4 +1,4 @@
-"""Reports change no index, and indexes of running or finished trials hold only those."""
+"""Indexes that reports do not change; indexes of running or finished trials contain only these."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     for name, _, _ in NEW:
         op.drop_index(name, "trials")
     op.drop_column("trials", "interim_value")

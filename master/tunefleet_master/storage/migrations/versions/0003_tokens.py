@@ -1,4 +1,4 @@
-"""Tokens, and the secret that all masters on one database sign with."""
+"""Tokens, and the secret with which all masters on one database sign."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables; the secret is made here, since only one master at a time upgrades."""
+    """Add the tables, and create the secret here, because only one master at a time upgrades."""
     op.create_table(
         "tokens",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -28,16 +28,16 @@ def upgrade() -> None:
         sa.UniqueConstraint("digest", name=op.f("uq_tokens_digest")),
         sa.UniqueConstraint("name", name=op.f("uq_tokens_name")),
     )
-    kept = op.create_table(
+    stored = op.create_table(
         "secrets",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("value", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_secrets")),
     )
-    op.bulk_insert(kept, [{"name": "signing", "value": secrets.token_hex(32)}])
+    op.bulk_insert(stored, [{"name": "signing", "value": secrets.token_hex(32)}])
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_table("secrets")
     op.drop_table("tokens")

@@ -1,4 +1,4 @@
-"""How far the curves of an old study have been thinned."""
+"""The number of trials with thinned curves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the mark."""
+    """Add the column."""
     op.add_column("studies", sa.Column("n_thinned", sa.Integer(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     op.drop_column("studies", "n_thinned")

@@ -1,4 +1,4 @@
-"""What each proposal was made from, versions of a study's space, and who waits for a trial."""
+"""Origins of proposals, versions of spaces, and workers that wait for trials."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     for table, columns in NAMES.items():
         for column in columns:
             op.drop_column(table, column)

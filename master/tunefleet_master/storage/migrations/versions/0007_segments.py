@@ -1,4 +1,4 @@
-"""Trials that are segments of the training of a population's members."""
+"""Trials as segments of the training of a population's members."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     for column in ("member", "parent", "until"):
         op.drop_column("trials", column)

@@ -1,4 +1,4 @@
-"""A check of a study's pipeline before its budget is spent."""
+"""The preflight of a study."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Revert the migration."""
     for column in ("preflight", "preflight_report"):
         op.drop_column("studies", column)
