@@ -1,142 +1,118 @@
-"""What the built-in tasks take and report, as plain data: a study is judged by it without importing torch."""
+"""Built-in tasks, their arguments and their metrics, as plain data: a study is checked without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue
+from pydantic import Field
 
+from tunefleet.catalogue.arguments import (
+    Mark,
+    OneOf,
+    TaskArguments,
+    TaskOption,
+    TaskParameter,
+    options_of,
+    parameters_of,
+)
+from tunefleet.catalogue.datasets import DATASETS
 from tunefleet.catalogue.optimizers import IN_BATCHES
 from tunefleet.catalogue.schedules import NAMES
+from tunefleet.model import Model
+
+Architecture = Literal["mlp", "cnn"]
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+Normalization = Literal["none", "batch", "layer"]
+
+NEVER_CLIPS = 100.0  # percent
 
 
-@dataclass(frozen=True, slots=True)
-class TaskParameter:
-    """A parameter that a space may search; it is required when it has no default, unless it is optional."""
+class NetworkArguments(Model):
+    """The arguments that the network depends on, beside its architecture."""
 
-    kind: Literal["float", "int", "choice", "flag"]
-    default: JsonValue = None
-    choices: tuple[str, ...] = ()
-    low: float | None = None
-    """The least value."""
-    above: float | None = None
-    """Every value is above it."""
-    high: float | None = None
-    """The greatest value."""
-    below: float | None = None
-    """Every value is below it."""
-    shapes: bool = False
-    """Whether what was trained with one value, weights and moments, does not fit another."""
-    optional: bool = False
-    """Whether a configuration may lack it although it has no default."""
-
-    @property
-    def is_required(self) -> bool:
-        """Whether every configuration must have it."""
-        return self.default is None and not self.optional
-
-    def broken_rule(self, value: JsonValue) -> str | None:
-        """The rule that the value breaks, None when the task takes it."""
-        if self.kind == "choice":
-            return None if value in self.choices else f"the task offers {', '.join(self.choices)}"
-        if self.kind == "flag":
-            return None if isinstance(value, bool) else "the task takes true or false here"
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return "the task takes a number here"
-        if self.kind == "int" and not isinstance(value, int):
-            return "the task takes whole numbers here; write {int: [low, high]}"
-        return self._broken_bound(value)
-
-    def _broken_bound(self, value: float) -> str | None:
-        bounds = (
-            (self.low, "at least", self.low is not None and value < self.low),
-            (self.above, "above", self.above is not None and value <= self.above),
-            (self.high, "at most", self.high is not None and value > self.high),
-            (self.below, "below", self.below is not None and value >= self.below),
-        )
-        return next(
-            (
-                f"the task takes values {words} {bound:g}"
-                for bound, words, broken in bounds
-                if broken and bound is not None
-            ),
-            None,
-        )
+    depth: Annotated[int, Mark.SHAPES] = Field(default=3, ge=1, le=64)
+    """Hidden layers of an mlp, convolutions of a cnn."""
+    width: Annotated[int, Mark.SHAPES] = Field(default=32, ge=1, le=16_384)
+    """Units of each hidden layer; channels of the first convolution."""
+    activation: Activation = "relu"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    normalization: Annotated[Normalization, Mark.SHAPES] = "batch"
+    residual: Annotated[bool, Mark.SHAPES] = False
+    """Whether every hidden layer but the first adds its output to its input."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskOption:
-    """A key of `run` beside `task`."""
+class TrainingArguments(Model):
+    """The arguments that the updates depend on. Lengths are in epochs."""
 
-    choices: tuple[str, ...] = ()
-    """What it may be; any text when there are none."""
-    is_required: bool = False
+    lr: float = Field(gt=0)
+    batch_size: int = Field(default=64, ge=2)
+    optimizer: Annotated[str, OneOf(IN_BATCHES), Mark.SHAPES] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    l1: float = Field(default=0.0, ge=0)
+    """The factor of the penalty l1 * |w|_1, applied by proximal steps."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    """Alpha of the Beta distribution that mixing shares are drawn from; 0: samples are not mixed."""
+    clip_percentile: Annotated[float, Mark.SHAPES] = Field(default=NEVER_CLIPS, gt=0, le=NEVER_CLIPS)
+    """Gradients whose norm exceeds this percentile of the latest norms are scaled down to it. The playbook uses 90."""
+    averaging: Annotated[Literal["none", "ema", "swa"], Mark.SHAPES] = "none"
+    """The average of the weights that is evaluated and saved instead of the last weights."""
+    precision: Literal["full", "mixed"] = "full"
+    schedule: Annotated[str, OneOf(NAMES), Mark.SHAPES] = "constant"
+    period: int | None = Field(default=None, ge=1)
+    """`tunefleet.catalogue.schedules.PERIODS` gives its meaning for each schedule."""
+    decay: float = Field(default=0.1, gt=0, lt=1)
+    cycle_growth: int = Field(default=1, ge=1)
+    warmup: float = Field(default=0.0, ge=0)
+    """Epochs in which the rate rises linearly."""
 
 
-@dataclass(frozen=True, slots=True)
+class ImageClassificationArguments(TaskArguments, NetworkArguments, TrainingArguments):
+    """The arguments of `image_classification`."""
+
+    dataset: Annotated[str, OneOf(tuple(DATASETS)), Mark.OPTION]
+    folder: Annotated[str | None, Mark.OPTION] = None
+    """The folder of the data set's files, for data sets that are files."""
+    model: Annotated[Architecture, Mark.SHAPES] = "cnn"
+
+
+@dataclass(frozen=True)
 class TaskSignature:
-    """What a task takes and reports."""
+    """The arguments that a task takes, and the metrics that it reports."""
 
     summary: str
-    options: Mapping[str, TaskOption]
-    parameters: Mapping[str, TaskParameter]
+    arguments: type[TaskArguments]
     metrics: tuple[str, ...]
-    smallest_classes: Mapping[str, int]
-    """By data set: how many samples the smallest class has outside of the test part."""
+
+    @cached_property
+    def options(self) -> Mapping[str, TaskOption]:
+        """The keys of `run` other than `task`."""
+        return options_of(self.arguments)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, TaskParameter]:
+        """The parameters that a space may search."""
+        return parameters_of(self.arguments)
 
     def smallest_class(self, options: Mapping[str, Any]) -> int | None:
-        """How many samples its smallest class has that may be trained on; None where that is not known."""
-        return self.smallest_classes.get(str(options.get("dataset")))
+        """Return the number of samples outside the test part in the smallest class; None if it is not known."""
+        dataset = DATASETS.get(str(options.get("dataset")))
+        return None if dataset is None else dataset.smallest_class
 
 
 TASKS: Mapping[str, TaskSignature] = MappingProxyType(
     {
         "image_classification": TaskSignature(
             summary="Train a small network to tell the classes of pictures, signals or measurements apart.",
-            options={
-                "dataset": TaskOption(
-                    choices=("digits", "mnist1d", "fashion_mnist", "wine", "breast_cancer"), is_required=True
-                ),
-                "folder": TaskOption(),
-            },
-            parameters={
-                "lr": TaskParameter("float", above=0.0),
-                "batch_size": TaskParameter("int", 64, low=2),
-                "optimizer": TaskParameter("choice", "adamw", choices=IN_BATCHES, shapes=True),
-                "momentum": TaskParameter("float", 0.9, low=0.0, below=1.0),
-                "nesterov": TaskParameter("flag", False),
-                "weight_decay": TaskParameter("float", 0.0, low=0.0),
-                "l1": TaskParameter("float", 0.0, low=0.0),
-                "label_smoothing": TaskParameter("float", 0.0, low=0.0, below=1.0),
-                "mixup": TaskParameter("float", 0.0, low=0.0),
-                "clip_percentile": TaskParameter("float", 100.0, above=0.0, high=100.0, shapes=True),
-                "averaging": TaskParameter("choice", "none", choices=("none", "ema", "swa"), shapes=True),
-                "precision": TaskParameter("choice", "full", choices=("full", "mixed")),
-                "schedule": TaskParameter("choice", "constant", choices=NAMES, shapes=True),
-                "period": TaskParameter("int", low=1, optional=True),
-                "decay": TaskParameter("float", 0.1, above=0.0, below=1.0),
-                "cycle_growth": TaskParameter("int", 1, low=1),
-                "warmup": TaskParameter("float", 0.0, low=0.0),
-                "model": TaskParameter("choice", "cnn", choices=("mlp", "cnn"), shapes=True),
-                "depth": TaskParameter("int", 3, low=1, high=64, shapes=True),
-                "width": TaskParameter("int", 32, low=1, high=16_384, shapes=True),
-                "activation": TaskParameter("choice", "relu", choices=("relu", "gelu", "silu", "tanh")),
-                "dropout": TaskParameter("float", 0.0, low=0.0, below=1.0),
-                "normalization": TaskParameter("choice", "batch", choices=("none", "batch", "layer"), shapes=True),
-                "residual": TaskParameter("flag", False, shapes=True),
-            },
+            arguments=ImageClassificationArguments,
             metrics=("train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-            smallest_classes={
-                "digits": 139,
-                "mnist1d": 394,
-                "fashion_mnist": 6_000,
-                "wine": 38,
-                "breast_cancer": 170,
-            },
         )
     }
 )
-"""The built-in tasks by name."""
+"""By the names that studies use. The function NAME in `tunefleet_worker/tasks/NAME.py` runs the task NAME."""

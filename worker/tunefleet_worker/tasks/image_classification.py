@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from tunefleet.catalogue.tasks import ImageClassificationArguments, NetworkArguments, TrainingArguments
 from tunefleet.errors import InvalidInput, Problem
-from tunefleet.model import Model
 from tunefleet.trial.seeding import seed_everything
 from tunefleet.trial.trial import Trial
-from tunefleet_worker.looking.predictions import keep_predictions
-from tunefleet_worker.looking.probe import Probe
+from tunefleet_worker.model_analysis.held_out import HeldOutSamples
+from tunefleet_worker.model_analysis.predictions import keep_predictions
 from tunefleet_worker.tasks.datasets.parts import DataChoice, TrainingParts, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.saved_model import SavedModel
@@ -23,58 +20,32 @@ SAMPLES_AGAIN = 2  # of training for each of validation, when both are judged in
 JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
 
 
-def image_classification(
-    trial: Trial,
-    *,
-    lr: float,
-    dataset: str | None = None,
-    folder: str | None = None,
-    batch_size: int = 64,
-    optimizer: str = "adamw",
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    l1: float = 0.0,
-    label_smoothing: float = 0.0,
-    mixup: float = 0.0,
-    clip_percentile: float = 100.0,
-    averaging: str = "none",
-    precision: str = "full",
-    schedule: str = "constant",
-    period: int | None = None,
-    decay: float = 0.1,
-    cycle_growth: int = 1,
-    warmup: float = 0.0,
-    model: str = "cnn",
-    depth: int = 3,
-    width: int = 32,
-    activation: str = "relu",
-    dropout: float = 0.0,
-    normalization: str = "batch",
-    residual: bool = False,
-) -> None:
+def image_classification(trial: Trial, **arguments: object) -> None:
     """Train a network; after each epoch, report train_loss, train_accuracy, val_loss and val_accuracy.
 
-    From the fifth epoch on, where it is a power of two or the last one, `train_eval_loss` is the loss on samples of
-    training as validation is measured, without dropout: what tells a leak from a regulariser.
-    Training ends early when the loss is no longer a number, after reporting it. The artifact `model.json` rebuilds the
-    network for the weights that `trial.epochs` keeps. `dataset` and `folder` are options of the study's `run`; given
-    here, they go before these. The other arguments are fields of ModelConfig and TrainingConfig.
+    At a few epochs `train_eval_loss` is the loss on training samples, computed without dropout like the validation
+    loss. It tells a leak from a regulariser. Training ends after a report of a loss that is not a number. The artifact
+    `model.json` rebuilds the network for the weights that `trial.epochs` saves.
+
+    Args:
+        trial: its options give the data set, unless the arguments name one.
+        arguments: fields of `tunefleet.catalogue.tasks.ImageClassificationArguments`.
 
     Raises:
-        InvalidInput: no data set is named, or a parameter is out of its range.
-        DataUnavailable: the data set is not here.
+        InvalidInput: no data set is named, or an argument is unknown or out of its range.
+        DataUnavailable: the data set is not available on this machine.
     """
-    given = dict(locals())
+    given = ImageClassificationArguments.of(trial.options, arguments)
+    training_config = _training_config(trial, given)
     seed_everything(trial.seed)
-    choice = _choice(trial, dataset, folder)
+    choice = _choice(trial, given)
     parts = load_training_parts(choice)
     config = _model_config(parts, given)
     _describe(trial, config, choice, parts)
     train, held_out = (parts.standardisation.apply(part).to(trial.device) for part in (parts.train, parts.validation))
     if trial.limit_data is not None:
         train, held_out = train.first(trial.limit_data), held_out.first(JUDGED_OF_LIMITED * trial.limit_data)
-    training = Training(build_model(config).to(trial.device), _training_config(trial, given), n_samples=len(train))
+    training = Training(build_model(config).to(trial.device), training_config, n_samples=len(train))
     trial.watch(training.network, training.optimizer)
     for epoch in trial.epochs(**training.stateful):
         trained = training.run_epoch(epoch, train)
@@ -93,7 +64,7 @@ def image_classification(
         if not (trained.is_finite and judged.is_finite):
             break
     if trial.limit_data is None:
-        probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
+        probe = HeldOutSamples(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
         keep_predictions(trial, training.judged, held_out=probe, classes=parts.classes)
 
 
@@ -103,28 +74,20 @@ def _is_judged_again(trial: Trial, epoch: int) -> bool:
     return trial.limit_data is None and n >= MIN_EPOCHS_AGAIN and (n == trial.steps or n.bit_count() == 1)
 
 
-def _choice(trial: Trial, dataset: str | None, folder: str | None) -> DataChoice:
-    name = dataset if dataset is not None else trial.options.get("dataset")
-    if name is None:
-        raise InvalidInput([Problem("run.dataset", f"is required by the task {NAME}")])
-    place = folder if folder is not None else trial.options.get("folder")
-    return DataChoice.parse({"dataset": name, "folder": place, "spec": trial.data, "fold": trial.fold}, field="run")
+def _choice(trial: Trial, given: ImageClassificationArguments) -> DataChoice:
+    plain = {"dataset": given.dataset, "folder": given.folder, "spec": trial.data, "fold": trial.fold}
+    return DataChoice.parse(plain, field="run")
 
 
-def _model_config(parts: TrainingParts, given: Mapping[str, Any]) -> ModelConfig:
+def _model_config(parts: TrainingParts, given: ImageClassificationArguments) -> ModelConfig:
     shape = {"input_shape": tuple(parts.train.inputs.shape[1:]), "classes": len(parts.classes)}
-    return ModelConfig.parse({"kind": given["model"], **shape, **_fields(ModelConfig, given)})
+    return ModelConfig.parse({"kind": given.model, **shape, **given.part(NetworkArguments)})
 
 
-def _training_config(trial: Trial, given: Mapping[str, Any]) -> TrainingConfig:
+def _training_config(trial: Trial, given: ImageClassificationArguments) -> TrainingConfig:
     if trial.steps is None:
         raise InvalidInput([Problem("steps", f"is required by the task {NAME}: how many epochs a trial trains")])
-    return TrainingConfig.parse({"epochs": trial.steps, **_fields(TrainingConfig, given)})
-
-
-def _fields(model: type[Model], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the task's arguments that are fields of a model."""
-    return {name: value for name, value in given.items() if name in model.model_fields}
+    return TrainingConfig.parse({"epochs": trial.steps, **given.part(TrainingArguments)})
 
 
 def _describe(trial: Trial, config: ModelConfig, choice: DataChoice, parts: TrainingParts) -> None:

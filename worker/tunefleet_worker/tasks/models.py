@@ -9,15 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from tunefleet.model import Model
-
-Activation = Literal["relu", "gelu", "silu", "tanh"]
-Normalization = Literal["none", "batch", "layer"]
+from tunefleet.catalogue.tasks import Activation, Architecture, NetworkArguments
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
     {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -27,22 +23,13 @@ MIN_POOLED = 4  # a side shorter than this is not halved again
 HEAD_GAIN = 0.1  # of the last layer's initial weights, against keeping the variance
 
 
-class ModelConfig(Model):
-    """Everything that the network's shape depends on."""
+class ModelConfig(NetworkArguments):
+    """Everything that the shape of the network depends on."""
 
-    kind: Literal["mlp", "cnn"]
+    kind: Architecture
     input_shape: tuple[int, ...] = Field(min_length=2, max_length=3)
     """(channels, length) or (channels, height, width)."""
     classes: int = Field(ge=2)
-    depth: int = Field(default=2, ge=1, le=64)
-    """Hidden layers of an mlp, convolutions of a cnn."""
-    width: int = Field(default=32, ge=1, le=16_384)
-    """Units of each hidden layer; channels of the first convolution."""
-    activation: Activation = "relu"
-    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    normalization: Normalization = "batch"
-    residual: bool = False
-    """Whether every hidden layer but the first adds to what it is given."""
 
 
 class Residual(nn.Module):

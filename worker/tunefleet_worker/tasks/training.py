@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 from torch import nn
 
-from tunefleet.model import Model
+from tunefleet.catalogue.tasks import NEVER_CLIPS, TrainingArguments
 from tunefleet_worker.training.averaging import Average, swa_begin
 from tunefleet_worker.training.batch_growth import BatchPlan
 from tunefleet_worker.training.clipping import PercentileClip
@@ -19,36 +19,11 @@ from tunefleet_worker.training.samples import Samples
 from tunefleet_worker.training.schedules import Plateau, Schedule, Shape, build_schedule
 from tunefleet_worker.training.sparsity import ProximalL1
 
-NEVER_CLIPS = 100.0  # percent
 
-
-class TrainingConfig(Model):
-    """Everything that the updates depend on; lengths are in epochs, of which a training has `epochs`."""
+class TrainingConfig(TrainingArguments):
+    """Everything that the updates depend on. Lengths are in epochs."""
 
     epochs: int = Field(ge=1)
-    lr: float = Field(gt=0)
-    batch_size: int = Field(default=64, ge=2)
-    optimizer: str = "adamw"
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0)
-    l1: float = Field(default=0.0, ge=0)
-    """Of the penalty l1 * |w|_1, by proximal steps."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    mixup: float = Field(default=0.0, ge=0)
-    """Alpha of the Beta distribution that shares are drawn from; 0: samples as they are."""
-    clip_percentile: float = Field(default=NEVER_CLIPS, gt=0, le=100)
-    """Gradients whose norm is above this percentile of the newest norms are scaled down to it; 90 is the playbook's."""
-    averaging: Literal["none", "ema", "swa"] = "none"
-    """Which average of the weights is judged and kept instead of the last ones."""
-    precision: Literal["full", "mixed"] = "full"
-    schedule: str = "constant"
-    period: int | None = None
-    """What `tunefleet.catalogue.schedules.PERIODS` says."""
-    decay: float = Field(default=0.1, gt=0, lt=1)
-    cycle_growth: int = Field(default=1, ge=1)
-    warmup: float = Field(default=0.0, ge=0)
-    """Epochs in which the rate rises in a straight line."""
 
 
 class Training:
