@@ -63,7 +63,7 @@ def test_the_demo_ends_with_a_model_that_gives_its_test_accuracy_again(tmp_path:
     assert result["clinic"]["findings"]
     assert result["clinic"]["looked_at"] == 256
     assert "preflight passed" in ran.stderr
-    assert "samples are wrong" in ran.stderr
+    assert "step is wrong about" in ran.stderr
     assert (out / "look.svg").read_text(encoding="utf-8").startswith("<svg")
 
     again = subprocess.run(
@@ -94,7 +94,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, scratch: Path
     demo.send_signal(signal.SIGINT)
     _, rest = demo.communicate(timeout=90)
     assert demo.returncode == 130
-    assert "nothing is left running" in rest
+    assert "No process is left running" in rest
     assert left_running(scratch) == []
     assert list(scratch.glob("tunefleet-*")) == []
 

@@ -72,7 +72,7 @@ def up(file: Path) -> subprocess.CompletedProcess[str]:
 def test_a_worker_passes_a_sound_study_and_its_budget_is_spent(sound: Path) -> None:
     ran = up(sound)
     assert ran.returncode == 0, ran.stderr
-    assert "its preflight comes first" in ran.stderr
+    assert "waiting for its preflight" in ran.stderr
     assert "checked: 2/2 trials, complete" in ran.stderr
 
 

@@ -82,7 +82,7 @@ def finish(study: Study) -> None:
 def test_submitting_says_where_the_study_is_and_what_to_do_next(cli: Cli, file: Path, study_name: str) -> None:
     ran = cli("submit", file)
     assert ran.code == 0
-    assert f"Study {study_name} is on http://" in ran.err
+    assert f"Submitted study {study_name} to http://" in ran.err
     assert f"tunefleet watch {study_name}" in ran.err
     assert cli("submit", file, "--json").json["name"] == study_name
 
@@ -155,7 +155,7 @@ def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
     assert refused.code == 1
     assert "tunefleet stop" in refused.err
     assert "0/9 trials, stopped" in cli("stop", study.name).err
-    assert "is gone" in cli("rm", study.name, "--yes").err
+    assert "Deleted study" in cli("rm", study.name, "--yes").err
     assert cli("show", study.name).code == 2
 
 
@@ -188,7 +188,7 @@ def test_removing_asks_a_person_and_no_program(cli: Cli, study: Study, monkeypat
     assert refused.code == 1
     assert f"Delete {study.name} with all its trials and models?" in refused.err
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
-    assert "is gone" in cli("rm", study.name).err
+    assert "Deleted study" in cli("rm", study.name).err
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(cli: Cli, study: Study) -> None:
@@ -275,7 +275,7 @@ def test_an_export_can_be_read_back(cli: Cli, study: Study, tmp_path: Path) -> N
 
 
 def test_the_log_of_a_failed_trial_is_its_tail(cli: Cli, study: Study) -> None:
-    assert "printed nothing that has arrived here yet" in cli("logs", study.name, 0).err
+    assert "printed nothing that the master has received yet" in cli("logs", study.name, 0).err
     with pytest.raises(ZeroDivisionError), study.claim():
         _ = 1 / 0
     assert "ZeroDivisionError" in cli("logs", study.name, 0).out
@@ -305,7 +305,7 @@ def test_failed_trials_are_run_again(cli: Cli, study: Study) -> None:
     for _ in range(2):  # `retry.error` is 1: the second failure is the last
         with pytest.raises(ZeroDivisionError), study.claim():
             _ = 1 / 0
-    assert "say which ones" in cli("retry", study.name).err
+    assert "choose the trials" in cli("retry", study.name).err
     assert "did you mean 'error'?" in cli("retry", study.name, "--failure", "eror").err
     failed = [trial.number for trial in study.trials("failed")]
     assert cli("retry", study.name, "--failed", "--json").json == {"numbers": failed}

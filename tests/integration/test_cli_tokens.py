@@ -25,7 +25,7 @@ def done(url: str, *arguments: str, token: str = "") -> str:
 
 def test_an_admin_makes_lists_and_revokes_tokens(start_master: Any) -> None:
     url = start_master().url
-    assert "No token was made yet" in tunefleet(url, "token", "ls").stderr
+    assert "There are no tokens yet" in tunefleet(url, "token", "ls").stderr
 
     admin = done(url, "token", "create", "me", "--scope", "admin").strip()
     reader = done(url, "token", "create", "board", "--scope", "read", "--expires", "90d", token=admin).strip()

@@ -89,7 +89,7 @@ def test_a_signal_ends_the_whole_tree(up: Up, number: signal.Signals) -> None:
     running.process.send_signal(number)
     assert running.process.wait(PATIENCE_S) == 0
     assert all_gone(family)
-    assert running.text.endswith("Ended.\n")
+    assert running.text.endswith("Stopped.\n")
 
 
 def test_nothing_outlives_an_up_that_was_killed(up: Up) -> None:
@@ -107,7 +107,7 @@ def test_a_port_that_a_master_has_is_told(up: Up) -> None:
         [sys.executable, "-m", "tunefleet", "up", "--port", port], capture_output=True, text=True, check=False
     )
     assert second.returncode == 2
-    assert f"error: Port {port} of 127.0.0.1 cannot be used: a Tunefleet master runs there already" in second.stderr
+    assert f"error: Port {port} of 127.0.0.1 cannot be used: a Tunefleet master already uses it" in second.stderr
     assert "--port 0 for any free one" in second.stderr
 
 
@@ -118,7 +118,7 @@ def test_a_port_that_another_program_has_is_told() -> None:
             [sys.executable, "-m", "tunefleet", "up", "--port", str(port)], capture_output=True, text=True, check=False
         )
     assert ran.returncode == 2
-    assert "another program has it (address already in use), which is no Tunefleet master" in ran.stderr
+    assert "another program, not a Tunefleet master, uses it (address already in use)" in ran.stderr
     assert "hint: Use another port" in ran.stderr
 
 
@@ -145,7 +145,7 @@ def test_a_port_that_another_web_server_has_is_not_taken_for_a_master() -> None:
         )
         other.shutdown()
     assert ran.returncode == 2
-    assert "which is no Tunefleet master" in ran.stderr
+    assert "not a Tunefleet master" in ran.stderr
 
 
 def test_a_second_up_in_the_same_folder_is_refused_and_leaves_the_firsts_logs_alone(up: Up, tmp_path: Path) -> None:

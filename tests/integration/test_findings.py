@@ -141,9 +141,9 @@ def test_the_command_prints_findings_with_what_to_do_importance_and_gain(client:
     assert f"After {N_TRIALS} trials:" in ran.stderr
     for text in ("warning: ", "upper edge of lr", "  do:       Widen the range", "  evidence: edge=0.001", "source:"):
         assert text in ran.stdout
-    assert "gain: The 40 trials to come are expected to gain" in ran.stdout
+    assert "gain: The 40 trials to come are expected to improve" in ran.stdout
     assert any(line.split()[:1] == ["lr"] and line.count("%") == 3 for line in ran.stdout.splitlines())
-    assert "all the rest" in ran.stdout
+    assert "noise and other interactions" in ran.stdout
     as_json = tunefleet(client, "findings", study.name, "--json")
     assert study.findings().model_validate_json(as_json.stdout) == study.findings()
 

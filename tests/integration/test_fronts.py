@@ -104,7 +104,7 @@ def test_an_empty_front_says_so(cli: Cli, client: Client, study_name: str) -> No
     client.submit(StudySpec.parse(several(name=study_name)))
     code, out, err = cli("front", study_name)
     assert (code, out) == (0, "")
-    assert "keeps within the outcomes yet" in err
+    assert "satisfies all outcomes yet" in err
     assert json.loads(cli("front", study_name, "--json")[1]) == []
 
 
@@ -150,7 +150,7 @@ def test_the_pages_show_the_front_and_what_an_outcome_leaves_out(api: Any) -> No
 
 
 def test_what_a_study_shows_is_said_of_the_first_objective(client: Client, study: Study) -> None:
-    assert "What is said here is of accuracy, the first of the objectives" in " ".join(study.findings().unknown)
+    assert "These findings concern accuracy, the first objective" in " ".join(study.findings().unknown)
 
 
 def test_of_three_objectives_the_page_has_the_table_alone(api: Any) -> None:

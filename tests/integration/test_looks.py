@@ -174,7 +174,7 @@ def test_the_command_prints_tables_and_saves_pictures(client: Client, tmp_path: 
     study = client.study("told")
     one = tunefleet(client, tmp_path, "told", "0")
     assert one.returncode == 0, one.stderr
-    assert "2 of 6 samples are wrong" in one.stdout
+    assert "is wrong about 2 of 6 samples" in one.stdout
     assert any(line.split()[:5] == ["confidently", "wrong", "10", "cat", "dog"] for line in one.stdout.splitlines())
     assert (tmp_path / "look-told-0.svg").read_text().startswith("<svg ")
     across = tunefleet(client, tmp_path, "told", "--out", "across.svg")
@@ -191,6 +191,6 @@ def test_the_command_explains_what_it_cannot_do(client: Client, tmp_path: Path) 
     waiting = client.submit(Api.study_of(name="empty")).add(lr=0.1, optimizer="sgd")
     with pytest.raises(NotFound, match="has no predictions"):
         client.study("empty").look_at(waiting.number)
-    assert "leave the trial out" in tunefleet(client, tmp_path, "empty", "0", "--labels").stderr
+    assert "leave TRIAL out" in tunefleet(client, tmp_path, "empty", "0", "--labels").stderr
     nothing = tunefleet(client, tmp_path, "empty")
     assert (nothing.returncode, "hint: Built-in tasks store them" in nothing.stderr) == (2, True)

@@ -80,7 +80,7 @@ def test_ls_show_and_watch_tell_the_finding_and_what_to_do(cli, blocked):
     shown = cli("show", blocked.name).output
     assert "preflight blocked: no gradient reaches body.weight (lr=0.01)" in shown
     assert "accuracy 0.4" not in shown  # it follows
-    assert "preflight doubt: the loss begins at 9.1 (lr=0.01)" in shown
+    assert "preflight warning: the loss begins at 9.1 (lr=0.01)" in shown
     watched = cli("watch", blocked.name)
     assert watched.exit_code == 1
     assert f"tunefleet resume {blocked.name} --anyway" in watched.output
@@ -97,7 +97,7 @@ def test_the_page_tells_what_was_seen_and_what_is_likely(client, blocked):
 
 
 def test_resume_looks_again_and_resume_anyway_goes_on(client, cli, blocked):
-    assert "its preflight comes first" in cli("resume", blocked.name).output
+    assert "waiting for its preflight" in cli("resume", blocked.name).output
     settle(client, blocked, BUG)
     assert "0 running" in cli("resume", blocked.name, "--anyway").output
     assert take(client, blocked).number == 0
@@ -106,10 +106,10 @@ def test_resume_looks_again_and_resume_anyway_goes_on(client, cli, blocked):
 
 def test_a_preflight_that_passes_is_shown_with_its_doubts(client, cli, file):
     study = client.submit(file)
-    assert "its preflight comes first" in cli("resume", study.name).output
+    assert "waiting for its preflight" in cli("resume", study.name).output
     settle(client, study, DOUBT, FITTED)
     shown = cli("show", study.name).output
-    assert "passed (1 architecture looked at in 1.2 s)" in shown
+    assert "passed (1 architecture checked in 1.2 s)" in shown
     assert "preflight passed: accuracy 1 on 64 samples after 20 updates (lr=0.01)" in shown
 
 

@@ -30,7 +30,7 @@ SEEN: dict[str, Any] = {
     "layers": [
         {"name": "0.relu", "kind": "relu", "mean": [0.1] * 5, "std": [1.0] * 5, "idle": [0.0, 0.0, 0.25, 0.25, 0.5]}
     ],
-    "notes": ["of 301 layers every 4. is watched."],
+    "notes": ["the model has 301 layers; one in 4 is observed."],
 }
 
 
@@ -119,5 +119,5 @@ def test_the_client_and_the_command_line_show_it(live: Api) -> None:
     assert ["2.weight", "3×8", "0.2", "above", "0.03"] in lines
     assert ["2.bias", "3", "0.3"] in lines
     assert ["0.relu", "0.1", "1", "25"] in lines
-    assert "5 of 5 updates watched" in shown.stderr
+    assert "Recorded 5 of 5 updates" in shown.stderr
     assert json.loads(plain.stdout)["tensors"][0]["name"] == "0.weight"

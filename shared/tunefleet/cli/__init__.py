@@ -1,1 +1,1 @@
-"""The `tunefleet` command; nothing heavy is imported before a command needs it, so that `--help` answers at once."""
+"""The `tunefleet` command. Modules import large packages inside functions, so that `--help` is fast."""

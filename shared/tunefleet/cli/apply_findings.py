@@ -1,4 +1,4 @@
-"""What `tunefleet doctor STUDY` does: print findings, and make the edits that they propose."""
+"""`tunefleet doctor STUDY`: print a study's findings, and apply the edits that they propose."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 def show_or_apply(study: Study, *, apply: str | None, trial: int | None, wait_s: float, as_json: bool) -> None:
-    """Show what a study or a trial shows, or apply what findings of a code propose.
+    """Print the findings on a study or a trial, or apply the edits of the findings with the code `apply`.
 
     Raises:
-        InvalidInput: no finding has the code, or those that have it propose no edit; or both are asked for.
-        NotFound: no such trial. Conflict: the study cannot be edited so now.
+        InvalidInput: no finding has the code, or its findings propose no edit; or both options are given.
+        NotFound: there is no such trial.
+        Conflict: the study cannot be edited in this way now.
     """
     if trial is not None and apply is not None:
         from tunefleet.errors import InvalidInput, Problem
 
-        raise InvalidInput([Problem("--apply", "is for what the study shows; leave --trial out")])
+        raise InvalidInput([Problem("--apply", "applies to the findings on the study; leave --trial out")])
     if trial is not None:
         show_trial_findings(study, trial, as_json=as_json)
     elif apply is not None:
@@ -36,7 +37,7 @@ def show_or_apply(study: Study, *, apply: str | None, trial: int | None, wait_s:
 
 
 def show_trial_findings(study: Study, number: int, *, as_json: bool = False) -> None:
-    """Print what the curves of a trial show."""
+    """Print the findings on a trial's curves."""
     found = study.trial_findings(number)
     if as_json:
         output.print_json(found)
@@ -46,13 +47,13 @@ def show_trial_findings(study: Study, number: int, *, as_json: bool = False) -> 
         for line in finding_lines(finding):
             out.print(line, markup=False)
     if not found.findings and not found.unknown:
-        out.print("Nothing is found to be wrong.")
+        out.print("No problem found.")
     for sentence in found.unknown:
         out.print(f"unknown: {sentence}", markup=False)
 
 
 def apply_edits(study: Study, code: str, *, wait_s: float, as_json: bool) -> None:
-    """Make the edits that the findings of a code propose, in one change of the space."""
+    """Apply the edits of the findings with a code, in one change of the space."""
     from tunefleet.cli.progress import line
     from tunefleet.protocol import StudyState
 
@@ -64,17 +65,21 @@ def apply_edits(study: Study, code: str, *, wait_s: float, as_json: bool) -> Non
     for name, parameter in edit.items():
         output.print_message(f"{name} is now {yaml_on_one_line(parameter)}")
     for name in skipped:
-        output.print_message(f"Another edit of {name} is left; look again when trials of the new space have ended.")
+        output.print_message(
+            f"A further edit of {name} was not applied; repeat the command once trials of the new space have ended."
+        )
     output.print_message(line(view))
     if view.state is StudyState.COMPLETE:
-        output.print_message(f"It is complete; give it trials for the new space: tunefleet edit {view.name} --trials N")
+        output.print_message(
+            f"The study is complete. Add trials for the new space: tunefleet edit {view.name} --trials N"
+        )
 
 
 def proposed_edits(findings: Sequence[FindingView], code: str) -> tuple[dict[str, JsonValue], list[str]]:
-    """The edits of all findings with a code, and the parameters for which there is another one; the first one counts.
+    """Return the edits of all findings with a code, and the parameters with a further edit, which is left out.
 
     Raises:
-        InvalidInput: no finding has the code, or those that have it propose no edit.
+        InvalidInput: no finding has the code, or its findings propose no edit.
     """
     from tunefleet.errors import InvalidInput, Problem
     from tunefleet.model import did_you_mean
@@ -82,11 +87,11 @@ def proposed_edits(findings: Sequence[FindingView], code: str) -> tuple[dict[str
     having = [finding for finding in findings if finding.code == code]
     if not having:
         codes = list(dict.fromkeys(finding.code for finding in findings if finding.edit is not None))
-        can = f"Those that can be applied: {', '.join(codes)}." if codes else "None of its findings proposes an edit."
+        hint = f"Findings with an edit: {', '.join(codes)}." if codes else "No finding of the study proposes an edit."
         problem = Problem(
             "--apply", f"the study has no such finding{did_you_mean(code, codes) if codes else ''}", repr(code)
         )
-        raise InvalidInput([problem], hint=can)
+        raise InvalidInput([problem], hint=hint)
     edit: dict[str, JsonValue] = {}
     skipped: list[str] = []
     for finding in having:
@@ -96,6 +101,6 @@ def proposed_edits(findings: Sequence[FindingView], code: str) -> tuple[dict[str
             else:
                 edit[name] = parameter
     if not edit:
-        problem = Problem("--apply", "no edit of the space mends this finding", repr(code))
+        problem = Problem("--apply", "this finding proposes no edit of the space", repr(code))
         raise InvalidInput([problem], hint=f"{having[0].sentence} {having[0].remedy}")
     return edit, list(dict.fromkeys(skipped))

@@ -1,4 +1,4 @@
-"""`tunefleet check`: everything that can be said about a study's file without a master."""
+"""`tunefleet check`: every check of a study's file that needs no master."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "tunefleet check study.yaml",
-        "tunefleet check --run study.yaml     and see whether it can overfit 64 samples",
+        "tunefleet check --run study.yaml     also check that it can overfit 64 samples",
     )
 )
 def check(
     file: StudyFile,
     data: Annotated[
-        bool, typer.Option("--data", help="Audit the split of a built-in task's data too, which is read for it here.")
+        bool, typer.Option("--data", help="Also audit the data split of a built-in task; this reads the data.")
     ] = False,
     run: Annotated[
-        bool, typer.Option("--run", help="Run its preflight here, too: whether its function can learn at all.")
+        bool, typer.Option("--run", help="Also run the preflight here: check that the function can learn at all.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a study's file before it is submitted.
+    """Check a study's file before you submit it.
 
-    Tells every rule that it breaks, its space and the size of its grid, and whether its function fits the space.
-    No master is needed, and nothing of your code is run without --run. The exit code is 2 when the study could not be
+    The command prints every broken rule, the space and the size of its grid, and checks that the function fits the
+    space. It needs no master, and runs your code only with --run. The exit code is 2 when the study cannot be
     submitted, and 1 when its preflight would block it.
     """
     from tunefleet.errors import InvalidInput
@@ -83,7 +83,7 @@ def _report(file: StudyFile) -> dict[str, Any]:
 
 
 def _audit(file: Path) -> list[dict[str, Any]]:
-    """What the worker's program, which has the data, says of the split."""
+    """Return the findings of the worker's program, which reads the data, on the split."""
     import json
     import subprocess
     import sys
@@ -126,7 +126,8 @@ def _print(report: dict[str, Any]) -> None:
         rows = [[name, facts["range"], facts["when"] or "", facts["grid"]] for name, facts in report["space"].items()]
         out.print(output.table(["parameter", "range", "when", "grid points"], rows), markup=False)
         configurations = report["configurations"]
-        out.print(f"configurations: {'not countable' if configurations is None else f'{configurations:,} at most'}")
+        size = "unlimited (a parameter is continuous)" if configurations is None else f"{configurations:,} at most"
+        out.print(f"configurations: {size}")
         out.print(f"full grid: {report['grid_points']:,} points")
         for i, stage in enumerate(report["stages"], start=1):
             trials, steps = counted(stage["trials"], "trial"), counted(stage["steps"], "step")
@@ -142,4 +143,4 @@ def _print(report: dict[str, Any]) -> None:
     for text in preflight_report.report_lines(report["preflight"]) if "preflight" in report else ():
         out.print(text, markup=False)
     if report["ok"]:
-        out.print(f"{report['study']}: sound")
+        out.print(f"{report['study']}: no problem found")

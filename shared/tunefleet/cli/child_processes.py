@@ -1,4 +1,4 @@
-"""Children of one command: started together, stopped in order, gone when the command is gone, however it ended."""
+"""Child processes of one command, which stop in order and never outlive the command."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from types import FrameType
 
 from tunefleet.errors import TunefleetError
 
-DRAIN_S = 30.0  # a worker is gone 25 s after it was asked
+DRAIN_S = 30.0  # a worker exits within 25 s after SIGTERM
 POLL_S = 0.05
 TAIL_LINES = 15
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -27,18 +27,18 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ChildFailed(TunefleetError):
-    """A process of ours ended when it should not have."""
+    """A child process ended unexpectedly."""
 
     code = "child_failed"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody asked this command to end."""
+    """The command received SIGINT, SIGTERM or SIGHUP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running process, leader of its own process group, with its output in a file."""
+    """A process that leads its own process group and writes its output to a file."""
 
     name: str
     process: subprocess.Popen[bytes]
@@ -46,20 +46,20 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """True when the process has ended."""
         return self.process.poll() is not None
 
     def tail(self) -> str:
-        """The last lines of its output."""
+        """Return the last lines of the output."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join(lines[-TAIL_LINES:])
 
 
 @dataclass
 class ProcessTree:
-    """Children in the order of their start; `stop` ends them in the opposite one.
+    """Child processes in the order of their start; `stop` ends them in reverse order.
 
-    On Linux the kernel sends each child SIGTERM when this process dies, even by `kill -9`.
+    On Linux the kernel sends SIGTERM to each child when this process dies, even by `kill -9`.
     """
 
     log_folder: Path
@@ -67,10 +67,10 @@ class ProcessTree:
     children: list[Child] = field(default_factory=list)
 
     def start(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Child:
-        """Start `python -m arguments` in a process group of its own, deaf to the terminal's Ctrl-C."""
+        """Start `python -m arguments` in its own session, so that the terminal's Ctrl-C does not reach it."""
         self.log_folder.mkdir(parents=True, exist_ok=True)
         log = self.log_folder / f"{name}.log"
-        with contextlib.suppress(FileNotFoundError):  # the last run's stays for whoever asks what happened
+        with contextlib.suppress(FileNotFoundError):  # keep the log of the previous run
             log.replace(log.with_suffix(".log.1"))
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -87,13 +87,13 @@ class ProcessTree:
         return child
 
     def check(self) -> None:
-        """Raise ChildFailed when a child has ended by itself."""
+        """Raise ChildFailed when a child has ended."""
         for child in self.children:
             if child.has_ended:
                 raise ChildFailed(f"{child.name} ended with status {child.process.returncode}.\n{child.tail()}")
 
     def stop(self) -> None:
-        """End the children, the last one first: ask, wait up to DRAIN_S for each, then kill."""
+        """End the children, the last one first: send SIGTERM, wait up to DRAIN_S, then send SIGKILL."""
         while self.children:
             child = self.children[-1]
             _send_signal(child, signal.SIGTERM)
@@ -103,16 +103,16 @@ class ProcessTree:
             self.children.pop()
 
     def kill(self) -> None:
-        """End everything now."""
+        """Kill all children at once."""
         for child in self.children:
             _kill_group(child)
 
 
 @contextlib.contextmanager
 def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[ProcessTree]:
-    """A tree that is stopped at the end of the block; without an environment, its processes inherit this one's.
+    """Open a process tree that stops at the end of the block; by default, children inherit this environment.
 
-    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in the block; one more, while children end, kills them.
+    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in the block. A second one kills the remaining children.
     """
     tree = ProcessTree(log_folder, os.environ if environment is None else environment)
     is_stopping = False
@@ -138,17 +138,17 @@ def process_tree(log_folder: Path, environment: Mapping[str, str] | None = None)
 
 
 def lock_folder(folder: Path) -> None:
-    """Keep every other command out of a folder, whose logs it would overwrite, until this process ends.
+    """Lock a folder until this process ends, so that no other command overwrites its logs.
 
     Raises:
-        TunefleetError: another one is in it, or the folder cannot be used.
+        TunefleetError: another command has locked the folder, or the folder is unusable.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise TunefleetError(
-            f"The folder {folder} cannot be used: {error.strerror}.", hint="Choose another one: --data DIR."
+            f"The folder {folder} cannot be used: {error.strerror}.", hint="Choose another folder: --data DIR."
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,17 +156,17 @@ def lock_folder(folder: Path) -> None:
         owner = os.pread(file, 20, 0).decode(errors="replace")
         raise TunefleetError(
             f"Another `tunefleet up` (process {owner}) runs with the data in {folder}.",
-            hint="Submit to that one with `tunefleet submit`, or choose another folder: --data DIR.",
+            hint="Submit to that master with `tunefleet submit`, or choose another folder: --data DIR.",
         ) from error
     os.truncate(file, 0)
     os.pwrite(file, str(os.getpid()).encode(), 0)
 
 
 def wait_for_file(path: Path, tree: ProcessTree, *, timeout_s: float) -> str:
-    """The content of a file that a child writes when it is ready.
+    """Return the content of a file that a child writes when it is ready.
 
     Raises:
-        ChildFailed: a child ended first, or the time is over.
+        ChildFailed: a child ended first, or the time limit has passed.
     """
     deadline = time.monotonic() + timeout_s
     while not path.exists():
@@ -180,7 +180,7 @@ def wait_for_file(path: Path, tree: ProcessTree, *, timeout_s: float) -> str:
 
 
 def require_component(package: str, extra: str) -> None:
-    """Raise when a component of Tunefleet cannot run here, and say how to install it."""
+    """Raise TunefleetError, with the install command, when a component of Tunefleet is not installed here."""
     probes = {"master": "sqlalchemy", "worker": "torch"}
     if importlib.util.find_spec(package) is None or importlib.util.find_spec(probes[extra]) is None:
         raise TunefleetError(
@@ -189,7 +189,7 @@ def require_component(package: str, extra: str) -> None:
 
 
 def run_master(*arguments: str, data: Path | None, database: str | None, as_json: bool) -> int:
-    """Let the master's own program do what needs its tables or its samplers; its exit code.
+    """Run a command of the master's program, which has the tables and the samplers; return its exit code.
 
     Raises:
         TunefleetError: the master is not installed here.
@@ -202,7 +202,7 @@ def run_master(*arguments: str, data: Path | None, database: str | None, as_json
 
 
 def run_worker(*arguments: str) -> int:
-    """Let the worker's own program do what needs torch or the data; its exit code.
+    """Run a command of the worker's program, which has torch and the data; return its exit code.
 
     Raises:
         TunefleetError: the worker is not installed here.
@@ -215,7 +215,7 @@ def _terminate_with_parent(parent: int) -> Callable[[], None]:
     def prepare() -> None:
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before we asked to hear of it
+            if os.getppid() != parent:  # the parent died before the call of prctl
                 os.kill(os.getpid(), signal.SIGTERM)
 
     return prepare
@@ -227,7 +227,7 @@ def _send_signal(child: Child, number: signal.Signals) -> None:
 
 
 def _kill_group(child: Child) -> None:
-    """Kill what is left of the child and everything that it started."""
+    """Kill the child and all processes that it started."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.process.pid, signal.SIGKILL)
     child.process.wait()

@@ -1,4 +1,4 @@
-"""`tunefleet demo`: from nothing to a scored model, with one command."""
+"""`tunefleet demo`: a complete small study with one command."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 MAX_SLOTS = 4
-WORKERS_START_S = 30.0  # on whatever laptop this is tried first
+WORKERS_START_S = 30.0  # enough for a slow laptop
 STUDY_FILE = Path(__file__).with_name("demo.yaml")
 
 
 @app.command(epilog=examples("tunefleet demo --out my-first-model"))
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the best model goes.")] = Path("tunefleet-demo"),
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the master's data, and say where it is.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The last line of stdout is one JSON object.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the best model.")] = Path("tunefleet-demo"),
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the master's data and print its folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")] = False,
 ) -> None:
-    """See it work on this machine, in under a minute.
+    """Run a small study on this machine, in under a minute.
 
-    A master and a worker are started; it is checked that the networks can learn at all; twelve of them are trained
-    on handwritten digits; what they show and get wrong is told; the best one is scored on pictures that no trial has
-    diagnosis. Nothing keeps running, and no network is needed.
+    The demo starts a master and a worker, checks that the networks can learn at all, and trains twelve of them on
+    handwritten digits. It prints findings and wrong predictions, and scores the best model on images that no trial
+    has used. It needs no network access and leaves no process running.
     """
     from tunefleet.cli.child_processes import Interrupted
 
@@ -50,7 +50,7 @@ def demo(
         with _data_folder(keep) as data:
             result = _run(data, out, as_json)
     except Interrupted as error:
-        output.print_message("Interrupted; nothing is left running.")
+        output.print_message("Interrupted. No process is left running.")
         raise typer.Exit(130) from error
     result["elapsed_s"] = round(time.monotonic() - begun, 2)
     if as_json:
@@ -64,11 +64,11 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
     output.print_message("Starting a master and a worker ...")
     slots = max(1, min(MAX_SLOTS, os.cpu_count() or 1))
-    # A database, a port or a token of somebody's settings is none of the demo's.
+    # The demo ignores the user's settings, such as a database, a port or a token.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNEFLEET_")}
     with process_tree(data / "logs", environment) as tree:
         fleet = start_fleet(tree, data=data, port=0, n_workers=1, slots=slots, token=None)
-        output.print_message(f"The dashboard, while this runs: {fleet.url}")
+        output.print_message(f"The dashboard, until the demo ends: {fleet.url}")
         with connected(fleet.url, None, retry_for_s=LONG_RETRY_S) as client:
             study = client.submit(STUDY_FILE)
             watch_study(study, workers_start_s=WORKERS_START_S)
@@ -76,7 +76,7 @@ def _run(data: Path, out: Path, as_json: bool) -> dict[str, Any]:
 
 
 def _print_results(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
-    """The table, the best trial's model, and its score on the test part, which is read here and nowhere else."""
+    """Print the trials, the best trial's model, and its score on the test part, which only this function reads."""
     from tunefleet.cli.diagnosis_summary import show_diagnosis
     from tunefleet.errors import TunefleetError
 
@@ -86,7 +86,9 @@ def _print_results(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     screen.print(output.trial_table(trials, title="All trials, the best first"))
     best = view.best
     if best is None or best.value is None:
-        raise TunefleetError("No trial of the demo came to its end.", hint="Run it with --keep and look into the logs.")
+        raise TunefleetError(
+            "No trial of the demo completed.", hint="Run the demo again with --keep, and read the logs in its folder."
+        )
     files = _download_best(study, best, out)
     diagnosis = show_diagnosis(study, best.number, out=out, screen=screen)
     score = _test_score(out)
@@ -94,9 +96,9 @@ def _print_results(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
     facts = [
         ["best configuration", output.params_text(best.params)],
         ["validation accuracy", f"{best.value:.4f}"],
-        ["test accuracy", f"{score:.4f}  (the test part, read once, now)"],
+        ["test accuracy", f"{score:.4f}  (on the test part, which no trial has used)"],
         ["model", str(model)],
-        ["score it again", f"{output.command_for('tunefleet-worker')} test {shlex.quote(str(out))}"],
+        ["to score it again", f"{output.command_for('tunefleet-worker')} test {shlex.quote(str(out))}"],
     ]
     screen.print(output.table(["", ""], facts), markup=False)
     return {
@@ -114,7 +116,7 @@ def _print_results(study: Study, out: Path, as_json: bool) -> dict[str, Any]:
 
 
 def _download_best(study: Study, best: TrialView, out: Path) -> list[Path]:
-    """The best trial's files, in a folder that holds nothing of an earlier run."""
+    """Download the best trial's files into the folder `out`, over those of an earlier run."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-demo-") as folder:
         names = [path.name for path in study.download(best.number, folder)]
         out.mkdir(parents=True, exist_ok=True)
@@ -124,7 +126,7 @@ def _download_best(study: Study, best: TrialView, out: Path) -> list[Path]:
 
 
 def _test_score(folder: Path) -> float:
-    """The model's accuracy on the sealed test part, measured in a process of its own."""
+    """Return the model's accuracy on the test part, measured in a separate process."""
     from tunefleet.errors import TunefleetError
 
     ran = subprocess.run(
@@ -146,7 +148,7 @@ def _data_folder(keep: bool) -> Iterator[Path]:
     finally:
         if keep:
             output.print_message(
-                f"The master's data is in {folder}; go on with: {output.command_for('tunefleet')} up --data {folder}"
+                f"The master's data is in {folder}; continue with: {output.command_for('tunefleet')} up --data {folder}"
             )
         else:
             shutil.rmtree(folder, ignore_errors=True)

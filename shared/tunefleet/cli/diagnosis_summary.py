@@ -1,4 +1,4 @@
-"""What the clinic has to say of a study that has ended, as `tunefleet demo` shows it."""
+"""The diagnosis of a finished study, as `tunefleet demo` prints it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from tunefleet.client.study import Study
 
-FINDINGS_S = 60.0  # a process that works them out has to start first
+FINDINGS_S = 60.0  # the process that computes them has to start first
 PICTURE = "look.svg"
 
 
 def show_diagnosis(study: Study, number: int, *, out: Path, screen: Console) -> dict[str, Any]:
-    """Print the preflight, what is found about the study and trial `number`, and what the trial's model gets wrong.
+    """Print the preflight, the findings on the study and on trial `number`, and the trial's wrong predictions.
 
-    The picture of these samples is written into the folder `out`. Returns the same as plain data.
+    Write a picture of these samples into the folder `out`. Return a summary as plain data.
     """
     from tunefleet.figures.contact_sheets import trial_sheet
 
@@ -37,7 +37,7 @@ def show_diagnosis(study: Study, number: int, *, out: Path, screen: Console) -> 
         screen.print(table, markup=False)
     picture = out / PICTURE
     picture.write_text(trial_sheet(look), encoding="utf-8")
-    screen.print(f"The samples with their pictures: {picture}", markup=False, soft_wrap=True)
+    screen.print(f"Pictures of these samples: {picture}", markup=False, soft_wrap=True)
     return {
         "preflight_passed": report is not None and report.passed,
         "findings": [finding.code for finding in found],

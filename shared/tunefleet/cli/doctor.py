@@ -1,4 +1,4 @@
-"""`tunefleet doctor`: what a study shows, and its edits; without a study, how this machine and its master get on."""
+"""`tunefleet doctor`: diagnose a study, or check this installation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import AsJson, Token, Url, connected, examples
+from tunefleet.cli.options import (
+    AsJson,
+    MasterDatabase,
+    MasterFolder,
+    Token,
+    Url,
+    WaitForFindings,
+    connected,
+    examples,
+)
 
 if TYPE_CHECKING:
     from tunefleet.client.client import Client
@@ -19,43 +28,50 @@ app = typer.Typer()
 
 @app.command(
     epilog=examples(
-        "tunefleet doctor digits                       what the study and its trials show",
-        "tunefleet doctor digits --trial 7             what the curves of a trial show",
-        "tunefleet doctor digits --apply edge          make the edits that the findings `edge` propose",
-        "tunefleet doctor                              whether the master can be reached",
+        "tunefleet doctor digits                       findings on the study",
+        "tunefleet doctor digits --trial 7             findings on the curves of a trial",
+        "tunefleet doctor digits --apply edge          apply the edits that findings `edge` propose",
+        "tunefleet doctor                              check the connection to the master",
         "tunefleet doctor --verify --data ~/.local/share/tunefleet       on the master's machine",
     )
 )
 def doctor(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="STUDY", help="The study; without it, this machine.", show_default=False),
+        typer.Argument(metavar="STUDY", help="The study's name; without it, check this machine.", show_default=False),
     ] = None,
     apply: Annotated[
         str | None,
         typer.Option(
-            "--apply", metavar="CODE", help="Make the edits that findings of a code propose.", show_default=False
+            "--apply", metavar="CODE", help="Apply the edits that findings with this code propose.", show_default=False
         ),
     ] = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="Read the curves of this trial.", show_default=False)] = None,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the newest answer.")] = 120.0,
+    trial: Annotated[
+        int | None,
+        typer.Option(metavar="TRIAL", min=0, help="Print the findings on this trial's curves.", show_default=False),
+    ] = None,
+    wait: WaitForFindings = 120.0,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check everything that the master has stored; on the master's machine.")
+        bool, typer.Option("--verify", help="Check all data that the master has stored; on the master's machine.")
     ] = False,
     journal: Annotated[
         list[Path] | None,
-        typer.Option(help="What clients were promised (TUNEFLEET_JOURNAL); may be given again.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="With --verify: a client's journal of acknowledged writes (TUNEFLEET_JOURNAL); repeatable.",
+            show_default=False,
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The master's folder.", show_default=False)] = None,
-    database: Annotated[str | None, typer.Option(help="The master's database.", show_default=False)] = None,
+    data: MasterFolder = None,
+    database: MasterDatabase = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Read a study, or one of its trials, and mend its space; without a study, look at the installation.
+    """Diagnose a study or a trial, or check this installation.
 
-    Without a study: whether the master can be reached and fits this version; with --verify, whether its promises are
-    kept.
+    With STUDY, the command prints its findings; --apply edits its space as they propose. Without STUDY, it checks the
+    connection to the master and prints both versions; --verify checks the master's stored data.
     """
     if study is not None:
         from tunefleet.cli.apply_findings import show_or_apply
@@ -71,7 +87,7 @@ def doctor(
     if as_json:
         output.print_json(found)
         return
-    output.console().print(output.table(["what", "found"], list(found.items())))
+    output.console().print(output.table(["fact", "value"], list(found.items())))
 
 
 def _refuse_without_study(*, apply: str | None, trial: int | None) -> None:
@@ -79,11 +95,11 @@ def _refuse_without_study(*, apply: str | None, trial: int | None) -> None:
 
     named = "--apply" if apply is not None else "--trial" if trial is not None else None
     if named is not None:
-        raise InvalidInput([Problem(named, "is of a study; name it: tunefleet doctor STUDY")])
+        raise InvalidInput([Problem(named, "needs a study; name it: tunefleet doctor STUDY")])
 
 
 def _verify(journals: list[Path], *, data: Path | None, database: str | None, as_json: bool) -> int:
-    """Let the master's own program do it, which knows the tables; its exit code."""
+    """Run the checks in the master's program, which knows the tables; return its exit code."""
     from tunefleet.cli.child_processes import run_master
 
     arguments = ["doctor", "--verify", *(f"--journal={file}" for file in journals)]

@@ -1,15 +1,15 @@
-"""`tunefleet findings`: what a study shows, and what to do about it."""
+"""`tunefleet findings`: a study's findings, with a remedy for each."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, examples
+from tunefleet.cli.options import AsJson, StudyName, Token, Url, WaitForFindings, connected, examples
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -20,24 +20,27 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SILENT_S = 3.0  # that nobody wonders what is going on
+SILENT_S = 3.0  # a longer wait is announced
 
 
 @app.command(epilog=examples("tunefleet findings digits"))
 def findings(
     study: StudyName,
-    wait: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Wait so long for the newest answer.")] = 120.0,
+    wait: WaitForFindings = 120.0,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show what a study has found out: what is wrong with it, which parameters matter, whether it is worth going on."""
+    """Show a study's findings, parameter importance and gain.
+
+    Each finding names a problem, a remedy and its evidence. The gain is the improvement that further trials promise.
+    """
     with connected(url, token) as client:
         show_findings(client.study(study), wait_s=wait, as_json=as_json)
 
 
 def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
-    """Print what a study shows."""
+    """Print the findings on a study."""
     found = fetch_findings(study, wait_s=wait_s)
     if as_json:
         output.print_json(found)
@@ -54,16 +57,16 @@ def show_findings(study: Study, *, wait_s: float, as_json: bool) -> None:
 
 
 def fetch_findings(study: Study, *, wait_s: float) -> StudyFindings:
-    """What a study shows; says that it takes a while when it does."""
+    """Return the findings on a study; print a message when the wait exceeds SILENT_S."""
     found = study.findings(timeout_s=min(SILENT_S, wait_s))
     if not found.renewing or wait_s <= SILENT_S:
         return found
-    output.print_message(f"The newest trials are being looked at; waiting for at most {wait_s:g} s (--wait) ...")
+    output.print_message(f"Analysing the newest trials; waiting for at most {wait_s:g} s (--wait) ...")
     return study.findings(timeout_s=wait_s - SILENT_S)
 
 
 def finding_lines(finding: FindingView, *, edit: str | None = None) -> Iterator[str]:
-    """A finding with what to do, its numbers and its source; `edit` is the command that makes its edit."""
+    """Yield a finding with its remedy, numbers and source; `edit` is the command that applies its edit."""
     yield f"{finding.severity}: {finding.sentence} ({finding.code})"
     yield f"  do:       {finding.remedy}"
     if edit is not None:
@@ -74,9 +77,9 @@ def finding_lines(finding: FindingView, *, edit: str | None = None) -> Iterator[
 
 
 def _basis(found: StudyFindings) -> str:
-    """Which trials the answer is about."""
+    """Return the number of trials that the findings use."""
     newer = f"; {found.n_newer} more have ended since" if found.n_newer else ""
-    renewing = "; a newer answer is being worked out" if found.renewing else ""
+    renewing = "; newer findings are being computed" if found.renewing else ""
     return f"After {found.n_ended} trials{newer}{renewing}:"
 
 
@@ -85,14 +88,14 @@ def _lines(found: StudyFindings, state: StudyState) -> Iterator[str]:
         edit = None if finding.edit is None else _edit(found.study, finding.edit, state)
         yield from finding_lines(finding, edit=edit)
     if not found.findings and found.n_ended:
-        yield "Nothing is found to be wrong."
+        yield "No problem found."
     if found.gain is not None:
         yield f"gain: {found.gain.sentence} The best value so far is {output.cell_text(found.gain.best)}."
     yield from (f"unknown: {sentence}" for sentence in found.unknown)
 
 
 def _numbers(evidence: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
-    """Each number by its name; those of one parameter each by both names."""
+    """Yield each number with its name; for numbers of one parameter, the name is `NAME.PARAMETER`."""
     for name, value in evidence.items():
         if isinstance(value, dict):
             yield from ((f"{name}.{parameter}", each) for parameter, each in value.items())
@@ -101,25 +104,25 @@ def _numbers(evidence: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue
 
 
 def _edit(study: str, edit: Mapping[str, JsonValue], state: StudyState) -> str:
-    """The command that makes the edit; what to write into the next study's file where this one was stopped."""
+    """Return the command that applies the edit; for a stopped study, the text for the next study's file."""
     from tunefleet.protocol import StudyState
 
     changes = {name: yaml_on_one_line(parameter) for name, parameter in edit.items()}
     if state is StudyState.STOPPED:
-        return "in the next study's space, " + ", ".join(f"{name}: {written}" for name, written in changes.items())
+        return "in the space of the next study, " + ", ".join(f"{name}: {written}" for name, written in changes.items())
     options = " ".join(f"--set {shlex.quote(f'{name}={written}')}" for name, written in changes.items())
     return f"tunefleet edit {study} {options}"
 
 
 def yaml_on_one_line(parameter: JsonValue) -> str:
-    """A parameter as YAML on one line."""
+    """Return a parameter as YAML on one line."""
     import yaml
 
     return str(yaml.safe_dump(parameter, default_flow_style=True, sort_keys=False, width=float("inf"))).strip()
 
 
 def _importance_table(importance: ImportanceView) -> object:
-    """Shares as percentages."""
+    """Return the importance of parameters and pairs as a table of percentages."""
     rows: list[list[object]] = [
         [effect.parameter, _percent(effect.share), f"± {_percent(effect.spread)}", _percent(effect.total)]
         for effect in importance.effects
@@ -129,9 +132,9 @@ def _importance_table(importance: ImportanceView) -> object:
         for pair in importance.pairs
         if round(pair.share, 3) > 0
     ]
-    rows.append(["all the rest", _percent(importance.rest), "", ""])
-    title = f"What {importance.n_trials} trials differ by"
-    return output.table(["parameter", "alone", "spread", "with others"], rows, title=title)
+    rows.append(["noise and other interactions", _percent(importance.rest), "", ""])
+    title = f"Importance: shares of the variance of {importance.n_trials} trials' results"
+    return output.table(["parameter", "alone", "spread", "with interactions"], rows, title=title)
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""Commands that run a fleet on this machine, and the one that lists a fleet's workers."""
+"""`tunefleet up`, which runs a fleet on this machine, and `tunefleet workers`, which lists a fleet's workers."""
 
 from __future__ import annotations
 
@@ -21,53 +21,55 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 POLL_S = 0.5
-WORKERS_START_S = 10.0  # they have just been started; silence for longer means that something is wrong
+WORKERS_START_S = 10.0  # until then, missing workers are no reason for a warning
 DEFAULT_PORT = 8765
 
 
 @app.command(
     epilog=examples(
-        "tunefleet up                         then, elsewhere: tunefleet submit study.yaml",
+        "tunefleet up                         then, in another terminal: tunefleet submit study.yaml",
         "tunefleet up study.yaml --once       run one study, then end",
     )
 )
 def up(
     studies: Annotated[
-        list[Path] | None, typer.Argument(metavar="[STUDY.yaml...]", help="Studies to run at once.", show_default=False)
+        list[Path] | None,
+        typer.Argument(metavar="STUDY.yaml", help="Studies to submit at the start.", show_default=False),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The master's port; 0 for any free one.")] = DEFAULT_PORT,
-    workers: Annotated[int, typer.Option(min=0, max=64, help="How many workers.")] = 1,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65_535, help="The master's port; 0: any free port.")
+    ] = DEFAULT_PORT,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, max=64, help="The number of workers.")] = 1,
     slots: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials at once for each worker; one for each GPU if not given.", show_default=False),
+        typer.Option(
+            metavar="N", min=1, help="Parallel trials on each worker.  [default: one for each GPU]", show_default=False
+        ),
     ] = None,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Where the master keeps what it knows.")] = Path(
-        ".tunefleet"
-    ),
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the master's data.")] = Path(".tunefleet"),
     once: Annotated[bool, typer.Option("--once", help="End when the studies are over.")] = False,
     token: Token = None,
 ) -> None:
     """Run a master and workers on this machine.
 
-    They run until Ctrl-C, and nothing is left running behind it.
-
-    Ctrl-C (or SIGTERM) lets trials save their state and be taken up again at the next start; a second one kills.
+    Ctrl-C (or SIGTERM) stops all of them: running trials save their state, and continue at the next start. A second
+    Ctrl-C kills them.
     """
     from tunefleet.cli.child_processes import Interrupted, process_tree
     from tunefleet.cli.local_fleet import default_data_folder, start_fleet
     from tunefleet.client.study_file import load_checked_study
 
-    specs = [load_checked_study(path) for path in studies or []]  # a mistake in a file should not start anything
+    specs = [load_checked_study(path) for path in studies or []]  # before any process starts
     folder = (data or default_data_folder()).expanduser().absolute()
     try:
         with process_tree(folder / "logs") as tree:
             fleet = start_fleet(tree, data=folder, port=port, n_workers=workers, slots=slots, token=token)
-            output.print_message(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C ends it.")
+            output.print_message(f"The dashboard: {fleet.url}\nLogs: {tree.log_folder}/    Ctrl-C stops everything.")
             all_succeeded = _run_studies(fleet.url, token, specs) if specs else True
             if not (once and specs):
                 _wait(tree)
     except Interrupted:
-        output.print_message("Ended.")
+        output.print_message("Stopped.")
         return
     if not all_succeeded:
         raise typer.Exit(1)
@@ -75,7 +77,7 @@ def up(
 
 @app.command("workers", epilog=examples("tunefleet workers"))
 def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the workers: device, slots, last beat, what they run."""
+    """List the workers: device, slots, last heartbeat, trials."""
     from tunefleet.cli.progress import unclaimed_text
 
     with connected(url, token) as client:
@@ -85,11 +87,11 @@ def list_workers(as_json: AsJson = False, url: Url = None, token: Token = None) 
         return
     if status.workers:
         rows = [_worker_row(worker, status.now) for worker in status.workers]
-        columns = ["worker", "state", "device", "slots", "last beat", "runs", "note"]
+        columns = ["worker", "state", "device", "slots", "last heartbeat", "trials", "note"]
         output.console().print(output.table(columns, rows))
     else:
         output.print_message(
-            f"No worker has come yet. Start one: {output.command_for('tunefleet-worker')} run {client.url}"
+            f"No worker has connected yet. Start one: {output.command_for('tunefleet-worker')} run {client.url}"
         )
     for view in status.studies:
         if view.unclaimed:
@@ -101,7 +103,7 @@ def _worker_row(worker: WorkerView, now: datetime) -> list[object]:
 
     note = worker.facts.status
     if worker.rests_until is not None:
-        note += f"; for {spoken((worker.rests_until - now).total_seconds())} more"
+        note += f"; {spoken((worker.rests_until - now).total_seconds())} left"
     return [
         worker.name,
         _state_of(worker),
@@ -115,14 +117,14 @@ def _worker_row(worker: WorkerView, now: datetime) -> list[object]:
 
 def _state_of(worker: WorkerView) -> str:
     if worker.facts.is_leaving:
-        return "leaving" if worker.alive and worker.trials else "gone"
+        return "leaving" if worker.alive and worker.trials else "disconnected"
     if not worker.alive:
-        return "gone"
+        return "disconnected"
     return "alive" if worker.rests_until is None else "resting"
 
 
 def _run_studies(url: str, token: str | None, specs: list[StudySpec]) -> bool:
-    """Submit the studies and watch one after the other; whether all of them did well."""
+    """Submit the studies and watch one after the other; return True when all of them succeed."""
     from tunefleet.cli.live_progress import watch_study
     from tunefleet.cli.studies import has_succeeded
 

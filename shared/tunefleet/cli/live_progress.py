@@ -1,4 +1,4 @@
-"""Watch a study: a live picture on a terminal, a line for each change elsewhere."""
+"""A study's progress on stderr: a live view on a terminal, or a line for each change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tunefleet.client.study import Study
 
-N_SHOWN = 8  # trials that run, in the live picture
+N_SHOWN = 8  # running trials in the live view
 Show = Callable[[StudyDetail], None]
 
 
@@ -26,8 +26,8 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
     """Show the study's progress on stderr until it is over.
 
     Args:
-        study: to watch.
-        workers_start_s: nothing is said for so long about workers that are not there yet.
+        study: the study.
+        workers_start_s: the time in which missing workers cause no warning.
     """
     quiet_until = time.monotonic() + workers_start_s
     with live_display(study) as show:
@@ -45,7 +45,7 @@ def watch_study(study: Study, *, workers_start_s: float = 0.0) -> StudyDetail:
 
 
 def _print_failures(study: Study, view: StudyDetail) -> None:
-    """What ended one of the trials of a study that came to nothing, or the preflight before them."""
+    """Print why a study has no result: its failed preflight checks and one of its failed trials."""
     for text in (
         preflight_report.report_lines(view.preflight_report) if view.preflight_report and is_blocked(view) else ()
     ):
@@ -57,7 +57,7 @@ def _print_failures(study: Study, view: StudyDetail) -> None:
 
 @contextmanager
 def live_display(study: Study) -> Iterator[Show]:
-    """A function that shows each view it is given, in the way that fits where stderr leads."""
+    """Open a live view, or without a terminal print lines; the block gets a function that shows a study's view."""
     console = output.console(stderr=True)
     if not console.is_terminal:
         yield _LinePrinter()
@@ -74,7 +74,7 @@ def live_display(study: Study) -> Iterator[Show]:
 
 
 class _LinePrinter:
-    """A line whenever a trial has ended, the study's state has changed, or workers have gone or come."""
+    """A printer of one line whenever a trial ends, the study's state changes, or workers become (un)available."""
 
     def __init__(self) -> None:
         self._last: tuple[object, ...] = ()

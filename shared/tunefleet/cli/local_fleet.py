@@ -1,4 +1,4 @@
-"""A master and workers on this machine, as children of one command."""
+"""A master and workers on this machine, as child processes of one command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What runs: where the master is, and its workers."""
+    """A running master's address, and its workers."""
 
     url: str
     workers: tuple[Child, ...]
@@ -26,12 +26,12 @@ class Fleet:
 def start_fleet(
     tree: ProcessTree, *, data: Path, port: int, n_workers: int, slots: int | None, token: str | None
 ) -> Fleet:
-    """Start a master on `port` (0: any free one) and the workers, and wait until the master answers.
+    """Start a master on `port` (0: any free port) and the workers, and wait until the master answers.
 
-    The workers run submitted code, since it is the code of whoever started this command.
+    The workers may run submitted code, because it comes from the user who starts this command.
 
     Raises:
-        TunefleetError: a component is not installed, the port or the folder is in use, or a process does not come up.
+        TunefleetError: a component is not installed, the port or the folder is in use, or a process does not start.
     """
     require_component("tunefleet_master", "master")
     if n_workers:
@@ -42,7 +42,7 @@ def start_fleet(
     url = _start_master(tree, data=data, port=port, environment=environment)
     workers = []
     for index in range(n_workers):
-        # The same name and folder as at the last start, so that what a worker had not delivered then is delivered now.
+        # The name and folder of the last start, so that the worker sends the reports that it could not send then.
         name = f"{_host()}-up-{index + 1}"
         arguments = ["run", url, "--allow-code", "--name", name, "--folder", str(data / "workers" / name)]
         arguments += ["--slots", str(slots)] if slots is not None else []
@@ -51,12 +51,12 @@ def start_fleet(
 
 
 def default_data_folder() -> Path:
-    """Where a master keeps its data unless it is told otherwise."""
+    """Return the default folder of a master's data."""
     return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "tunefleet"
 
 
 def check_port(port: int) -> None:
-    """Raise when somebody has the port already; says who that may be."""
+    """Raise TunefleetError when another program uses the port; the message names what it may be."""
     if port == 0:
         return
     with socket.socket() as probe:
@@ -82,16 +82,16 @@ def _start_master(tree: ProcessTree, *, data: Path, port: int, environment: dict
 def _port_taken(port: int, error: OSError) -> TunefleetError:
     other = f"--port {port + 1}, or --port 0 for any free one"
     if _is_master(port):
-        user, hint = f"a Tunefleet master runs there already, at http://{HOST}:{port}", f"Use that one, or {other}."
+        user, hint = f"a Tunefleet master already uses it, at http://{HOST}:{port}", f"Use that master, or {other}."
     else:
         reason = (error.strerror or str(error)).lower()
-        user = f"another program has it ({reason}), which is no Tunefleet master"
-        hint = f"Use another port: {other}. `ss -ltnp` tells who listens."
+        user = f"another program, not a Tunefleet master, uses it ({reason})"
+        hint = f"Use another port: {other}. `ss -ltnp` shows the program that uses a port."
     return TunefleetError(f"Port {port} of {HOST} cannot be used: {user}.", hint=hint)
 
 
 def _is_master(port: int) -> bool:
-    """Whether a Tunefleet master answers there, also if it only asks for a token."""
+    """Return True when a Tunefleet master answers, even if it only asks for a token."""
     from tunefleet.client.transport import Transport
     from tunefleet.errors import MasterUnreachable
     from tunefleet.protocol import StatusView
@@ -102,7 +102,7 @@ def _is_master(port: int) -> bool:
             transport.get("/status", StatusView)
         except MasterUnreachable:
             return False
-        except TunefleetError:  # it speaks our language: a token is asked for, or its database is broken
+        except TunefleetError:  # a master's problem document: it needs a token, or its database is unusable
             pass
     return True
 

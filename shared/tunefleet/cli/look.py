@@ -1,4 +1,4 @@
-"""`tunefleet look`: what models get right and wrong, sample by sample."""
+"""`tunefleet look`: samples that models predict right and wrong."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ app = typer.Typer()
 def look(
     study: StudyName,
     number: Annotated[
-        int | None, typer.Argument(metavar="TRIAL", min=0, help="Of this trial alone.", show_default=False)
+        int | None, typer.Argument(metavar="TRIAL", min=0, help="Only this trial's model.", show_default=False)
     ] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Samples whose labels may be wrong.")] = False,
-    count: Annotated[int, typer.Option(min=1, max=500, help="So many suspicious labels.")] = 50,
+    labels: Annotated[bool, typer.Option("--labels", help="Show samples with suspicious labels instead.")] = False,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, max=500, help="The largest number of suspicious labels.")
+    ] = 50,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Save the picture here, as SVG.", show_default="look-STUDY.svg"),
+        typer.Option(metavar="FILE", help="File for the picture, as SVG.", show_default="look-STUDY.svg"),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Look at what a trial's model is right and wrong about, or at the same samples across a study's best trials.
+    """Show samples that models predict right and wrong.
 
-    The samples with their pictures are saved as an SVG file, which any browser shows; with --json only when --out says
-    where to.
+    With TRIAL, the command shows one trial's predictions; without it, it compares the study's best trials. It saves
+    the samples' pictures as an SVG file, which any browser shows; with --json only if --out is given.
     """
     from tunefleet.errors import InvalidInput, Problem
     from tunefleet.figures.contact_sheets import label_sheet, study_sheet, trial_sheet
 
     if labels and number is not None:
-        raise InvalidInput([Problem("--labels", "is about a study; leave the trial out")])
+        raise InvalidInput([Problem("--labels", "applies to a whole study; leave TRIAL out")])
     with connected(url, token) as client:
         chosen = client.study(study)
         found: LabelLook | TrialLook | StudyLook
@@ -68,7 +70,7 @@ def look(
 def _print(tables: Sequence[object]) -> None:
     console = output.console()
     for each in tables:
-        console.print(each, markup=False)  # what a worker has named is no markup
+        console.print(each, markup=False)  # names from a worker may look like markup
 
 
 def _save_picture(svg: str, path: Path) -> None:
@@ -78,18 +80,20 @@ def _save_picture(svg: str, path: Path) -> None:
         path.write_text(svg, encoding="utf-8")
     except OSError as error:
         raise InvalidInput([Problem("--out", f"cannot be written: {error.strerror}", str(path))]) from error
-    output.print_message(f"The picture is in {path}")
+    output.print_message(f"Saved the picture to {path}")
 
 
 def trial_tables(found: TrialLook) -> list[object]:
-    """What a trial's model gets wrong, as the terminal shows it."""
-    summary = f"{found.n_wrong} of {found.n_samples} samples are wrong, by the model of the trial's {found.model} step."
+    """Return a summary and a table of the samples that a trial's model predicts right and wrong."""
+    summary = (
+        f"The model of the trial's {found.model} step is wrong about {found.n_wrong} of {found.n_samples} samples."
+    )
     rows = [
         *_example_rows("confidently wrong", found.confidently_wrong),
         *_example_rows("worst", found.worst),
         *_example_rows("best", found.best),
     ]
-    return [summary, output.table(["", "sample", "label", "predicted", "confidence", "of the label"], rows)]
+    return [summary, output.table(["", "sample", "label", "predicted", "confidence", "P(label)"], rows)]
 
 
 def _example_rows(kind: str, examples: Sequence[Example]) -> list[list[object]]:
@@ -98,18 +102,18 @@ def _example_rows(kind: str, examples: Sequence[Example]) -> list[list[object]]:
 
 def _study_tables(found: StudyLook) -> list[object]:
     if len(found.trials) < 2:
-        summary = f"Only trial {found.trials[0]} has predictions that can be compared; there is nothing to compare."
+        summary = f"Only trial {found.trials[0]} has comparable predictions, so there is nothing to compare."
         return [summary, *found.left_out]
     numbers = ", ".join(map(str, found.trials))
-    summary = f"{found.n_samples} samples across the trials {numbers}, the best one first."
+    summary = f"Comparison of {found.n_samples} samples across the trials {numbers}, the best first."
     columns = ["", "sample", "label", *(f"#{number}" for number in found.trials)]
     rows = [
         *_disagreement_rows("best is wrong", found.best_wrong),
         *_disagreement_rows("best is right", found.best_right),
         *_disagreement_rows("all are wrong", found.all_wrong),
     ]
-    nothing = "No sample stands out." if not rows else ""
-    return [summary, *found.left_out, nothing or output.table(columns, rows)]
+    nothing = "No sample that the best trial predicts unlike the others, or that all predict wrong."
+    return [summary, *found.left_out, output.table(columns, rows) if rows else nothing]
 
 
 def _disagreement_rows(kind: str, disagreements: Sequence[Disagreement]) -> list[list[object]]:
@@ -126,12 +130,12 @@ def _disagreement_rows(kind: str, disagreements: Sequence[Disagreement]) -> list
 
 def _label_tables(found: LabelLook) -> list[object]:
     summary = (
-        f"{found.n_suspected} of {found.n_samples} labels are suspected, by {len(found.trials)} trials that were not "
-        f"trained on them; {found.rate:.1%} are estimated to be wrong."
+        f"{found.n_suspected} of {found.n_samples} labels are suspicious, judged by {len(found.trials)} trials that "
+        f"were not trained on them. An estimated {found.rate:.1%} of the labels are wrong."
     )
     if found.issues and not found.n_suspected:
-        summary += " Those that come nearest:"
-    columns = ["sample", "label", "rather", "margin", "suspected", "asked"]
+        summary += " The least certain labels:"
+    columns = ["sample", "label", "suggested", "margin", "suspicious", "trials"]
     rows = [
         [str(it.id), it.label, it.suggested, it.margin, "yes" if it.is_suspected else "", it.n_opinions]
         for it in found.issues

@@ -1,4 +1,4 @@
-"""`tunefleet`: wires the commands, and turns errors into messages and exit codes."""
+"""The entry point of `tunefleet`, which collects the commands and translates errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from tunefleet.errors import Conflict, TunefleetError
 
 EXIT_CODES = """\b
 Exit codes:
-  0    done
-  1    the study or trial did not do what was asked: failed, stopped, timed out, or a conflict
-  2    bad input, no such study, or the master cannot be reached
+  0    success
+  1    the study or trial failed, stopped or timed out, or its state does not allow the request
+  2    invalid input, no such study, or the master cannot be reached
   130  interrupted"""
 
 app = typer.Typer(
     name="tunefleet",
-    help="Tune neural networks: one master chooses configurations, a fleet of workers trains them.\n\n"
-    "\b\nBegin with\n  tunefleet demo                  see it work, in under a minute\n"
+    help="Tune neural networks: a master chooses configurations, and a fleet of workers trains them.\n\n"
+    "\b\nStart with\n  tunefleet demo                  a complete small study, in under a minute\n"
     "  tunefleet up study.yaml         a master, workers and your study, all on this machine",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -82,7 +82,7 @@ def _options(
 
 
 def run() -> None:
-    """The command's entry point: never a traceback for what we can explain."""
+    """Run the command; print a message instead of a traceback for every TunefleetError."""
     try:
         app()
     except TunefleetError as error:

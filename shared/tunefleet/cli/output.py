@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, everything else on stderr."""
+"""Output of the commands: results on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tunefleet.errors import TunefleetError
     from tunefleet.protocol import StudyView, TrialView
 
-PIPE_WIDTH = 100_000  # columns; a file has no edge at which a table would have to be folded
-NOTE_WIDTH = 80  # columns on a terminal, where a longer note would bury the table
+PIPE_WIDTH = 100_000  # columns; tables in files and pipes are not folded
+NOTE_WIDTH = 80  # columns on a terminal, so that a long note does not dominate the table
 EMPTY = "–"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that cuts nothing off where there is no terminal."""
+    """Return a console that does not fold lines without a terminal."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -27,42 +27,42 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_message(text: str) -> None:
-    """A line for the person at the terminal, which no program reads."""
+    """Print a line on stderr, for the user and not for programs."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def print_json(data: object) -> None:
-    """Data, messages or lists of messages as one JSON document."""
+    """Print data, messages or lists of messages as one JSON document."""
     import json
 
     sys.stdout.write(json.dumps(plain(data), indent=2, ensure_ascii=False) + "\n")
 
 
 def plain(data: object) -> Any:
-    """The data with messages as dictionaries, numbers that JSON does not have as text, times as ISO 8601."""
+    """Return the data as JSON types: messages as dictionaries, infinity and NaN as texts, times in ISO 8601."""
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(data, by_alias=True, inf_nan_mode="strings")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table; numbers stand on the right."""
+    """Return a plain table with right-aligned columns of numbers."""
     from rich import box
     from rich.table import Table
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    kept = [list(row) for row in rows]
+    cells = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        is_number = bool(kept) and all(isinstance(row[index], int | float | None) for row in kept)
+        is_number = bool(cells) and all(isinstance(row[index], int | float | None) for row in cells)
         made.add_column(column, justify="right" if is_number else "left", overflow="fold")
-    for row in kept:
+    for row in cells:
         made.add_row(*(cell_text(value) for value in row))
     return made
 
 
 def best_text(view: StudyView) -> str:
-    """The best value and whose it is, where there is one: `0.981 (trial 3)`, `0.978 ± 0.011 (trials 35 to 39)`."""
+    """Return the best value and its trials: `0.981 (trial 3)`, `0.978 ± 0.011 (trials 35 to 39)`, or `–`."""
     if view.best is None:
         return EMPTY
     first, last = view.best.number, view.best.number + view.folds - 1
@@ -72,12 +72,12 @@ def best_text(view: StudyView) -> str:
 
 
 def mean_text(mean: float | None, standard_error: float | None) -> str:
-    """`0.978 ± 0.011`."""
+    """Return a text such as `0.978 ± 0.011`."""
     return cell_text(mean) if standard_error is None else f"{cell_text(mean)} ± {standard_error:.2g}"
 
 
 def cell_text(value: object) -> str:
-    """A value as it stands in a table."""
+    """Return a value as the text of a table's cell."""
     if value is None:
         return EMPTY
     if isinstance(value, bool):
@@ -86,13 +86,13 @@ def cell_text(value: object) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message as it stands in a table: one line, cut on a terminal and whole for programs."""
+    """Return a message as one line, shortened on a terminal only."""
     line = " ".join(text.split())
     return f"{line[: NOTE_WIDTH - 1]}…" if len(line) > NOTE_WIDTH and sys.stdout.isatty() else line
 
 
 def command_for(name: str) -> str:
-    """How to call one of our programs from the shell that this one runs in: it may not be on its PATH."""
+    """Return the shell command for a program of Tunefleet, also if the program is not on PATH."""
     import shlex
     import shutil
     from pathlib import Path
@@ -105,14 +105,14 @@ def command_for(name: str) -> str:
 
 
 def params_text(params: Mapping[str, object]) -> str:
-    """`lr=0.003 optimizer=sgd`."""
+    """Return a text such as `lr=0.003 optimizer=sgd`."""
     return " ".join(f"{name}={cell_text(value)}" for name, value in params.items())
 
 
 def trial_table(trials: Sequence[TrialView], *, title: str | None = None, metrics: Sequence[str] = ()) -> Table:
-    """Trials with one column for each parameter, the best one marked by its place only.
+    """Return a table of trials with a column for each parameter, in the order of `trials`.
 
-    `metrics` are those of several objectives, each of which has a column in the place of the value's.
+    With several objectives, `metrics` names them, and the table has a column for each instead of `value`.
     """
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     columns = ["trial", "state", *(metrics or ["value"]), "step", *names, "took", "note"]
@@ -120,7 +120,7 @@ def trial_table(trials: Sequence[TrialView], *, title: str | None = None, metric
 
 
 def error_lines(error: TunefleetError) -> list[str]:
-    """`error: …` for each thing that is wrong, then `hint: …`."""
+    """Return `error: …` for each problem, then `hint: …`."""
     problems = [str(problem) for problem in getattr(error, "problems", ())] or [error.message]
     return [*(f"error: {problem}" for problem in problems), *([f"hint: {error.hint}"] if error.hint else [])]
 

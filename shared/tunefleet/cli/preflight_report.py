@@ -1,4 +1,4 @@
-"""What a preflight found, as the commands print it."""
+"""A preflight's report, as the commands print it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
 
 def report_lines(report: PreflightReport) -> Iterator[str]:
-    """A line for each architecture that passed, and all that is wrong with one that did not."""
+    """Yield a line for each architecture that passed, and the failed checks of each that did not."""
     for branch in report.branches:
         yield from _branch_lines(branch)
 
 
 def state_text(state: PreflightState | None, report: PreflightReport | None) -> str:
-    """The state of a study's preflight in some words; empty where it has none."""
+    """Describe the state of a study's preflight; empty when the study has none."""
     if state is None:
         return ""
     if report is None:
         return state.value
     n = len(report.branches)
-    return f"{state.value} ({n} architecture{'s' if n != 1 else ''} looked at in {report.took_s:.1f} s)"
+    return f"{state.value} ({n} architecture{'s' if n != 1 else ''} checked in {report.took_s:.1f} s)"
 
 
 def run_preflight_here(file: Path) -> PreflightReport:
-    """Let the worker's own program look at the study of a file, which runs its code.
+    """Run the preflight of a study file in the worker's program, which runs the study's code.
 
     Raises:
-        ChildFailed: it could not be looked at; the program has said why. TunefleetError: no worker is installed here.
+        ChildFailed: the preflight could not run; the program has printed the reason.
+        TunefleetError: the worker is not installed here.
     """
     import subprocess
     import sys
@@ -46,7 +47,7 @@ def run_preflight_here(file: Path) -> PreflightReport:
     command = [sys.executable, "-m", "tunefleet_worker", "preflight", str(file), "--json"]
     ran = subprocess.run(command, stdout=subprocess.PIPE)
     if ran.returncode not in (0, 1) or not ran.stdout:
-        raise ChildFailed("the preflight could not be carried out; what it said stands above.")
+        raise ChildFailed("the preflight could not run; its output above names the reason.")
     return PreflightReport.model_validate_json(ran.stdout)
 
 
@@ -58,9 +59,9 @@ def _branch_lines(branch: BranchReport) -> Iterator[str]:
     for check in branch.reasons:
         yield from _check_lines("preflight blocked", check, name)
     for check in branch.warnings:
-        yield from _check_lines("preflight doubt", check, name)
+        yield from _check_lines("preflight warning", check, name)
 
 
-def _check_lines(what: str, check: Check, name: str) -> Iterator[str]:
-    yield f"{what}: {check.saw} ({name})"
-    yield f"  likely: {check.likely}"
+def _check_lines(heading: str, check: Check, name: str) -> Iterator[str]:
+    yield f"{heading}: {check.saw} ({name})"
+    yield f"  likely cause: {check.likely}"

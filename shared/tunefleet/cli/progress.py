@@ -1,4 +1,4 @@
-"""A study's progress in numbers, in one line and as a live picture."""
+"""A study's progress as numbers, as one line and as a live view."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ BAR_WIDTH = 40
 
 
 def n_done(view: StudyView) -> int:
-    """Trials that have run to an end; those that a stop cancelled have not."""
+    """Return the number of finished trials, without cancelled ones."""
     return sum(count for state, count in view.trials.items() if state in DONE)
 
 
 def n_running(view: StudyView) -> int:
-    """Trials that run now."""
+    """Return the number of running trials."""
     return view.trials.get(TrialState.RUNNING, 0)
 
 
 def is_blocked(view: StudyView) -> bool:
-    """Whether its preflight keeps the study from running."""
+    """Return True when a failed preflight blocks the study."""
     return view.state is StudyState.BLOCKED
 
 
 def remaining_s(view: StudyView) -> float | None:
-    """How long the study still takes at its pace so far; None when no trial has ended yet, or nothing bounds it."""
+    """Estimate the remaining seconds from the pace so far; None before the first finished trial or without a limit."""
     bounds: list[float] = []
     done = n_done(view)
     if view.most_trials is not None and done:
@@ -44,12 +44,12 @@ def remaining_s(view: StudyView) -> float | None:
 
 
 def line(view: StudyView) -> str:
-    """`digits: 5/12 trials, 2 running, best val_accuracy 0.981 (trial 3), 12 s left`."""
+    """Return `digits: 5/12 trials, 2 running, best val_accuracy 0.981 (trial 3), about 12 s left`."""
     of = f"/{view.most_trials}" if view.most_trials else ""
     parts = [f"{view.name}: {n_done(view)}{of} trials"]
     if view.state is StudyState.RUNNING:
         is_early = view.preflight is PreflightState.PENDING
-        parts.append("its preflight comes first" if is_early else f"{n_running(view)} running")
+        parts.append("waiting for its preflight" if is_early else f"{n_running(view)} running")
     else:
         parts.append(view.state.value + (f" ({view.message})" if view.message else ""))
     if paused := view.trials.get(TrialState.PAUSED, 0):
@@ -57,7 +57,7 @@ def line(view: StudyView) -> str:
     if cancelled := view.trials.get(TrialState.CANCELLED, 0):
         parts.append(f"{cancelled} cancelled")
     failed = view.trials.get(TrialState.FAILED, 0)
-    if failed and view.state is not StudyState.COMPLETE:  # the message of a complete one tells it
+    if failed and view.state is not StudyState.COMPLETE:  # the message of a complete study has the number
         parts.append(f"{failed} failed")
     if view.best is not None:
         parts.append(f"best {view.metric} {best_text(view)}")
@@ -68,14 +68,14 @@ def line(view: StudyView) -> str:
 
 
 def unclaimed_text(view: StudyView) -> str:
-    """What to say of a study whose trials nobody takes."""
+    """Return the reason why no worker takes the study's trials."""
     return f"no worker takes trials of {view.name}: {view.unclaimed}"
 
 
 def progress_view(
     view: StudyView, running: Sequence[TrialView], *, steps: Callable[[int], int | None]
 ) -> RenderableType:
-    """The line, a bar, the best configuration and what runs now."""
+    """Return the progress line, a bar, the best configuration and the running trials."""
     parts: list[RenderableType] = [Text(line(view))]
     if view.most_trials is not None:
         bar = Table.grid()  # a bar alone would not end its line

@@ -1,4 +1,4 @@
-"""`tunefleet recipes`: published ways to train, to begin a study with."""
+"""`tunefleet recipes`: published training recipes as first configurations of a study."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ app = typer.Typer()
 
 @app.command(epilog=examples("tunefleet recipes", "tunefleet recipes resnet-imagenet"))
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Show this one.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="RECIPE", help="Show this recipe.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List published ways to train, with their sources; a study runs them first with `search: {start_from: [NAME]}`."""
+    """List published training recipes with their sources.
+
+    A study with `search: {start_from: [NAME]}` runs the recipe first.
+    """
     from tunefleet.catalogue.recipes import RECIPES, find
 
     if name is not None:
@@ -47,5 +50,5 @@ def _show(recipe: Recipe, as_json: bool) -> None:
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:
-    # A mapping that cannot be changed is none that asdict copies.
+    # asdict cannot copy a read-only mapping.
     return {**asdict(recipe), "params": dict(recipe.params)}

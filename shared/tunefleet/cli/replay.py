@@ -1,13 +1,10 @@
-"""`tunefleet replay`: every configuration of a study, derived again."""
+"""`tunefleet replay`: check that a study's configurations are reproducible."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from tunefleet.cli.options import AsJson, StudyName, examples
+from tunefleet.cli.options import AsJson, MasterDatabase, MasterFolder, StudyName, examples
 
 app = typer.Typer()
 
@@ -20,14 +17,15 @@ app = typer.Typer()
 )
 def replay(
     study: StudyName,
-    data: Annotated[Path | None, typer.Option(help="The master's folder.", show_default=False)] = None,
-    database: Annotated[str | None, typer.Option(help="The master's database.", show_default=False)] = None,
+    data: MasterFolder = None,
+    database: MasterDatabase = None,
     as_json: AsJson = False,
 ) -> None:
-    """Derive every configuration of a study again from its seed and from what its sampler knew then.
+    """Derive a study's configurations again, and compare them.
 
-    It says so if one comes out otherwise; the exit code is 1 then. How many workers there were does not matter. It
-    reads the master's database, beside a master that may be running.
+    The command derives each configuration from the study's seed and the results that its sampler knew at the time;
+    the number of workers does not matter. It prints every difference; the exit code is 1 if there is one. It reads the
+    master's database, also while a master runs.
     """
     from tunefleet.cli.child_processes import run_master
 

@@ -1,4 +1,4 @@
-"""`tunefleet simulate`: which sampler and pruner would have found a study's best trial sooner."""
+"""`tunefleet simulate`: compare samplers and pruners on the finished trials of a study."""
 
 from __future__ import annotations
 
@@ -22,28 +22,35 @@ app = typer.Typer()
 def simulate(
     file: StudyFile,
     table: Annotated[
-        Path, typer.Option(metavar="FILE", help="The study's trials, as export writes them.", show_default=False)
+        Path, typer.Option(metavar="FILE", help="The study's trials, from `tunefleet export`.", show_default=False)
     ],
-    workers: Annotated[int, typer.Option(min=1, max=10_000, help="How many workers there would be.")] = 8,
-    seeds: Annotated[int, typer.Option(min=1, max=1_000, help="How many runs of each.")] = 5,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="The number of simulated workers.")] = 8,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1_000, help="The number of runs for each sampler and pruner.")
+    ] = 5,
     sampler: Annotated[
         list[str] | None,
-        typer.Option(help="May be given again.  [default: the study's own, and random]", show_default=False),
+        typer.Option(
+            metavar="NAME", help="A sampler; repeatable.  [default: the study's own, and random]", show_default=False
+        ),
     ] = None,
     pruner: Annotated[
         list[str] | None,
-        typer.Option(help="May be given again.  [default: the study's own, and none]", show_default=False),
+        typer.Option(
+            metavar="NAME", help="A pruner; repeatable.  [default: the study's own, and none]", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a study again in virtual time, on a table of its finished trials: nothing is trained.
+    """Compare samplers and pruners on a study's finished trials.
 
-    A proposed configuration does what the nearest trial of the table did. A pruner needs learning curves, which export
-    writes with --curves. No master has to run, but it must be installed here.
+    The simulation runs in virtual time and trains nothing: a proposed configuration has the results of the nearest
+    trial in the table. A pruner needs learning curves, which `tunefleet export --curves` writes. The master must be
+    installed here, but need not run.
     """
     from tunefleet.cli.child_processes import run_master
 
-    # Absolute, so that no file's name reads as an option.
+    # An absolute path cannot be mistaken for an option.
     arguments = ["simulate", str(file.absolute()), f"--table={table}", f"--workers={workers}", f"--seeds={seeds}"]
     arguments += [f"--sampler={name}" for name in sampler or ()]
     arguments += [f"--pruner={name}" for name in pruner or ()]

@@ -1,4 +1,4 @@
-"""Commands that hand in, list, show and watch studies."""
+"""Commands that submit, list, show and watch studies."""
 
 from __future__ import annotations
 
@@ -16,39 +16,41 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study, YAML or JSON.", show_default=False)]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY.yaml", help="The study's file, YAML or JSON.", show_default=False)
+]
 
 
 @app.command(epilog=examples("tunefleet submit study.yaml --watch"))
 def submit(
     file: StudyFile,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show how it goes.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the progress until the study is over.")] = False,
     preflight: Annotated[
         bool | None,
-        typer.Option(help="Check first whether its function can learn at all, or do not.  [default: as its file says]"),
+        typer.Option(help="Check first that the function can learn at all, or skip it.  [default: as in the file]"),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Hand a study in, with its code.
+    """Submit a study, with its code.
 
-    The folder that `code` names is packed and sent along. The same file again is harmless. With --watch the exit code
-    is 1 when the study does not complete.
+    The command packs and sends the folder that `code` names. Submitting the same file again changes nothing. With
+    --watch, the exit code is 1 when the study does not complete.
     """
     from tunefleet.cli.live_progress import watch_study
     from tunefleet.cli.progress import unclaimed_text
 
     with connected(url, token, retry_for_s=LONG_RETRY_S if watch else 10.0) as client:
         study = client.submit(file, preflight=preflight)
-        output.print_message(f"Study {study.name} is on {client.url}")
+        output.print_message(f"Submitted study {study.name} to {client.url}")
         view = watch_study(study) if watch else study.view()
         if as_json:
             output.print_json(view)
         elif not watch:
             if view.unclaimed:
                 output.print_message(f"warning: {unclaimed_text(view)}")
-            output.print_message(f"See how it goes: tunefleet watch {study.name}")
+            output.print_message(f"See its progress: tunefleet watch {study.name}")
         if watch and not has_succeeded(view):
             raise typer.Exit(1)
 
@@ -62,7 +64,7 @@ def list_studies(as_json: AsJson = False, url: Url = None, token: Token = None) 
         output.print_json(views)
         return
     if not views:
-        output.print_message("There are no studies yet. Hand one in: tunefleet submit study.yaml")
+        output.print_message("There are no studies yet. Submit one: tunefleet submit study.yaml")
         return
     output.console().print(
         output.table(["study", "state", "done", "running", "best", "metric", "sampler", "note"], map(_row, views))
@@ -79,7 +81,7 @@ def show(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show one study: state, trials, best trial, spec; or one trial, and what its curves show."""
+    """Show a study with its spec, or one of its trials with findings."""
     if number is not None:
         with connected(url, token) as client:
             _show_trial(client.study(study), number, as_json=as_json)
@@ -100,7 +102,7 @@ def show(
 def watch(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Show a study's progress until it is over.
 
-    The exit code is 1 when it did not complete.
+    The exit code is 1 when the study does not complete.
     """
     from tunefleet.cli.live_progress import watch_study
 
@@ -128,7 +130,7 @@ def _show_trial(study: Study, number: int, *, as_json: bool) -> None:
 
 
 def has_succeeded(view: StudyDetail) -> bool:
-    """Whether the study completed with at least one trial that has a value."""
+    """Return True when the study is complete and at least one trial has a value."""
     from tunefleet.client.study import has_result
     from tunefleet.protocol import StudyState
 
@@ -156,7 +158,7 @@ def _facts(view: StudyDetail) -> list[list[object]]:
     from tunefleet.study.durations import spoken
 
     goals = [f"{objective.goal} {objective.metric}" for objective in view.objectives]
-    lack: list[list[object]] = [["workers", f"none takes its trials: {view.unclaimed}"]] if view.unclaimed else []
+    workers: list[list[object]] = [["workers", f"none takes its trials: {view.unclaimed}"]] if view.unclaimed else []
     return [
         ["study", view.name],
         ["state", f"{view.state.value}{f': {view.message}' if view.message else ''}"],
@@ -167,12 +169,12 @@ def _facts(view: StudyDetail) -> list[list[object]]:
         ["time", spoken(view.elapsed_s)],
         *_preflight(view),
         *_stages(view),
-        *lack,
+        *workers,
     ]
 
 
 def _preflight(view: StudyDetail) -> list[list[object]]:
-    """Rows of what the preflight found; none where there is none."""
+    """Return rows on the study's preflight, if it has one."""
     if view.preflight is None:
         return []
     rows: list[list[object]] = [["preflight", preflight_report.state_text(view.preflight, view.preflight_report)]]
@@ -183,21 +185,21 @@ def _preflight(view: StudyDetail) -> list[list[object]]:
 
 def _best(view: StudyDetail) -> str:
     if view.objectives:
-        return f"several objectives have a front: tunefleet front {view.name}"
+        return f"see the Pareto front: tunefleet front {view.name}"
     if view.best is None:
         return output.EMPTY
     return f"{output.best_text(view)}: {output.params_text(view.best.params)}"
 
 
 def _stages(view: StudyDetail) -> list[list[object]]:
-    """A row for each stage of a coarse-to-fine plan: how many trials of how many steps, and where."""
+    """Return a row for each stage of a coarse-to-fine plan, with its trials, steps and part of the space."""
     from tunefleet.model import counted
     from tunefleet.study.stages import planned
 
     begun = {edit.stage: edit for edit in view.edits if edit.stage is not None}
     rows: list[list[object]] = []
     for i, stage in enumerate(planned(view.spec)):
-        where = "the whole space" if i == 0 else "not begun"
+        where = "the whole space" if i == 0 else "not started"
         if i in begun:
             where = "; ".join(begun[i].evidence)
         size = f"{counted(stage.trials, 'trial')} of {counted(stage.steps, 'step')}"

@@ -18,7 +18,7 @@ app = typer.Typer()
 
 @app.command(epilog=examples("tunefleet pause digits"))
 def pause(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Start no more trials of a study; those that run go on."""
+    """Start no more trials of a study; running trials continue."""
     with connected(url, token) as client:
         _print_view(client.study(study).pause(), as_json)
 
@@ -27,15 +27,15 @@ def pause(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
 def resume(
     study: StudyName,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Do without the preflight, whatever it has found or may find.")
+        bool, typer.Option("--anyway", help="Run without the preflight, or in spite of its result.")
     ] = False,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Let a paused study go on; run the preflight of a blocked one once more.
+    """Continue a paused study, or repeat a blocked one's preflight.
 
-    With --anyway a study that its preflight has blocked runs all the same.
+    With --anyway, a blocked study runs in spite of its preflight.
     """
     from tunefleet.cli.progress import n_done
     from tunefleet.protocol import StudyState
@@ -46,13 +46,13 @@ def resume(
     if view.state is StudyState.COMPLETE and not as_json:
         more = 2 * max(view.most_trials or 0, n_done(view), 5)
         output.print_message(
-            f"It is over, so that nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`."
+            f"The study is complete, so nothing was resumed. More trials: `tunefleet edit {study} --trials {more}`."
         )
 
 
 @app.command(epilog=examples("tunefleet stop digits"))
 def stop(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """End a study now; its results stay."""
+    """End a study now, and keep its results."""
     with connected(url, token) as client:
         _print_view(client.study(study).stop(), as_json)
 
@@ -66,15 +66,22 @@ def stop(study: StudyName, as_json: AsJson = False, url: Url = None, token: Toke
 )
 def edit(
     study: StudyName,
-    trials: Annotated[int | None, typer.Option(min=1, help="The new budget of trials.", show_default=False)] = None,
-    hours: Annotated[float | None, typer.Option(help="The new budget of hours.", show_default=False)] = None,
-    priority: Annotated[int | None, typer.Option(help="Higher ones go first.", show_default=False)] = None,
+    trials: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The new budget of trials.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="The new budget of hours.", show_default=False)
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The new priority; trials of higher priority run first.", show_default=False),
+    ] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=PARAMETER",
-            help="Another range, other choices or a fixed value for a parameter; may be given again.",
+            help="A new range, new choices or a fixed value for a parameter; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -82,9 +89,10 @@ def edit(
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Change a study's budget, priority or space while it runs; what is not named stays.
+    """Change a study's budget, priority or space while it runs.
 
-    A changed space is a new version: finished trials stay, and samplers learn from those that lie in it.
+    Options left out change nothing. A changed space is a new version: finished trials stay, and samplers learn from
+    those inside the new space.
     """
     from tunefleet.errors import InvalidInput, Problem
 
@@ -98,10 +106,12 @@ def edit(
 @app.command(epilog=examples("tunefleet retry digits --failed", "tunefleet retry digits --failure out_of_memory"))
 def retry(
     study: StudyName,
-    failed: Annotated[bool, typer.Option("--failed", help="All failed trials.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run all failed trials again.")] = False,
     failure: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="Only those that failed so: lost, error, …", show_default=False),
+        typer.Option(
+            metavar="KIND", help="Run trials with this failure again: lost, error, …; repeatable.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -116,15 +126,15 @@ def retry(
     if wrong := [kind for kind in failure or [] if kind not in known]:
         raise InvalidInput([Problem("--failure", f"there is no such failure{did_you_mean(wrong[0], known)}", wrong[0])])
     if not failed and not failure:
-        raise InvalidInput([Problem("retry", "say which ones: --failed for all of them, or --failure KIND")])
+        raise InvalidInput([Problem("retry", "choose the trials: --failed for all of them, or --failure KIND")])
     with connected(url, token) as client:
         numbers = client.study(study).retry(*(failure or []))
     if as_json:
         output.print_json({"numbers": numbers})
     elif numbers:
-        output.print_message(f"Trials {', '.join(map(str, numbers))} run again.")
+        output.print_message(f"Trials {', '.join(map(str, numbers))} will run again.")
     else:
-        output.print_message("No trial of the study failed like this.")
+        output.print_message("No trial of the study has failed in this way.")
 
 
 @app.command(epilog=examples("tunefleet add digits lr=0.1 optimizer=sgd"))
@@ -132,26 +142,26 @@ def add(
     study: StudyName,
     params: Annotated[
         list[str],
-        typer.Argument(metavar="NAME=VALUE...", help="Every parameter of the configuration.", show_default=False),
+        typer.Argument(metavar="NAME=VALUE", help="Each parameter of the configuration.", show_default=False),
     ],
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Queue a configuration of your own; it runs before the sampler's."""
+    """Queue a configuration of your own, before the sampler's."""
     configuration = dict(_assignment(text) for text in params)
     with connected(url, token) as client:
         trial = client.study(study).add(**configuration)
     if as_json:
         output.print_json(trial)
     else:
-        output.print_message(f"Trial {trial.number} waits: {output.params_text(trial.params)}")
+        output.print_message(f"Queued trial {trial.number}: {output.params_text(trial.params)}")
 
 
 @app.command("rm", epilog=examples("tunefleet stop digits && tunefleet rm digits --yes"))
 def remove(
     study: StudyName,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
@@ -161,7 +171,7 @@ def remove(
         if not yes and sys.stdin.isatty():
             typer.confirm(f"Delete {study} with all its trials and models?", abort=True, err=True)
         found.delete()
-    output.print_message(f"Study {study} is gone.")
+    output.print_message(f"Deleted study {study}.")
 
 
 def _print_view(view: StudyDetail, as_json: bool) -> None:
@@ -174,7 +184,7 @@ def _print_view(view: StudyDetail, as_json: bool) -> None:
 
 
 def _assignment(text: str) -> tuple[str, Any]:
-    """`lr=1e-3` as a name and the value that it would have in a study's file."""
+    """Split `lr=1e-3` into a name and a value in the syntax of a study's file."""
     import yaml
 
     from tunefleet.errors import InvalidInput, Problem
@@ -186,4 +196,4 @@ def _assignment(text: str) -> tuple[str, Any]:
     try:
         return name, load(value)[0]
     except yaml.YAMLError as error:
-        raise InvalidInput([Problem(name, "has a value that cannot be read; put text into quotes", value)]) from error
+        raise InvalidInput([Problem(name, "has a value that is not valid YAML; put texts in quotes", value)]) from error

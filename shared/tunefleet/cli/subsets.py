@@ -1,4 +1,4 @@
-"""`tunefleet subsets`: whether a part of the data puts configurations in the same order as all of it."""
+"""`tunefleet subsets`: test how well subsets of the data rank configurations."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ app = typer.Typer()
 @app.command(epilog=examples("tunefleet subsets study.yaml --configs 12 --subset 0.1 --subset 0.25"))
 def subsets(
     file: StudyFile,
-    configs: Annotated[int, typer.Option(min=4, max=1_000, help="How many random configurations are trained.")] = 12,
+    configs: Annotated[
+        int, typer.Option(metavar="N", min=4, max=1_000, help="The number of random configurations.")
+    ] = 12,
     subset: Annotated[
         list[float] | None,
         typer.Option(
-            help="A share of the training part; may be given again.  [default: 0.1, 0.25]", show_default=False
+            metavar="SHARE", help="A share of the training part; repeatable.  [default: 0.1, 0.25]", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure whether a subset of the data may be searched on, before `data.subset` is trusted.
+    """Test how well subsets of the data rank configurations.
 
-    Random configurations are trained on each subset and on the whole, on this machine. Below a rank correlation of 0.6
-    a subset chooses other configurations than the whole would. No master is needed; the worker must be installed here.
+    Use the result to choose `data.subset`. The command trains random configurations on each subset and on all data, on
+    this machine. A subset with a rank correlation below 0.6 selects other configurations than all data would. No master
+    is needed; the worker must be installed here.
     """
     from tunefleet.cli.child_processes import run_worker
 
-    # Absolute, so that no file's name reads as an option.
+    # An absolute path cannot be mistaken for an option.
     arguments = [
         "subsets",
         str(file.absolute()),

@@ -1,13 +1,13 @@
-"""The command that shows how a training went inside."""
+"""`tunefleet telemetry`: a trial's training telemetry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import AsJson, StudyName, Token, Url, connected, examples
+from tunefleet.cli.options import AsJson, StudyName, Token, TrialNumber, Url, connected, examples
 
 if TYPE_CHECKING:
     from tunefleet.protocol.telemetry import Telemetry
@@ -18,15 +18,15 @@ app = typer.Typer()
 @app.command(epilog=examples("tunefleet telemetry digits 3", "tunefleet telemetry digits 3 --json"))
 def telemetry(
     study: StudyName,
-    number: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="The trial's number.", show_default=False)],
+    number: TrialNumber,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show how a trial's training went inside: update ratios, gradients, dead and saturated units.
+    """Show a trial's update ratios, gradients and idle units.
 
-    Numbers are medians over the second and third epoch. Ratios of weights are judged; biases begin at zero, so that
-    theirs say little.
+    Numbers are medians over the second and third epoch. Idle units are dead or saturated. Only the update ratios of
+    weights are compared with limits: biases start at zero, so their ratios mean little.
     """
     with connected(url, token) as client:
         found = client.study(study).telemetry(number)
@@ -39,7 +39,7 @@ def telemetry(
         console.print(output.table(["output of", "mean", "std", "idle units, %"], _layer_rows(found)))
     norm = output.cell_text(found.typical(found.grad_norm))
     output.print_message(
-        f"{len(found.step)} of {found.updates} updates watched; the gradients' norm before clipping is {norm}"
+        f"Recorded {len(found.step)} of {found.updates} updates. Gradient norm before clipping: {norm}"
     )
     for note in found.notes:
         output.print_message(f"note: {note}")

@@ -1,4 +1,4 @@
-"""Commands on tokens, for admins."""
+"""`tunefleet token`: commands on tokens, for admins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tunefleet.protocol.tokens import TokenView
 
 app = typer.Typer(
-    help="Make, list and revoke tokens.",
+    help="Create, list and revoke tokens.",
     epilog=examples("tunefleet token create ci --scope submit", "tunefleet token ls", "tunefleet token revoke ci"),
     no_args_is_help=True,
 )
@@ -25,38 +25,42 @@ TokenName = Annotated[str, typer.Argument(metavar="NAME", help="The token's name
 def create(
     name: TokenName,
     scope: Annotated[
-        list[str], typer.Option(help="admin, submit, work or read; may be given again.", show_default=False)
+        list[str],
+        typer.Option(metavar="SCOPE", help="admin, submit, work or read; repeatable.", show_default=False),
     ],
     expires: Annotated[
-        str | None, typer.Option(help="After which it opens nothing, such as 12h or 90d.", show_default="never")
+        str | None,
+        typer.Option(metavar="TIME", help="The token's lifetime, such as 12h or 90d.", show_default="unlimited"),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Make a token and print it, this once.
+    """Create a token, and print it once.
 
-    The first token of a master must be an admin's; from then on everybody needs one.
+    The first token of a master must have the scope admin. From then on, every client needs a token.
     """
     with connected(url, token) as client:
         made = client.create_token(name, scope, expires_in_s=expires)
     if as_json:
         output.print_json(made)
         return
-    output.print_message(f"{made.name} is good for {', '.join(made.scopes)}{_until(made)}. It is not shown again:")
+    output.print_message(
+        f"Created token {made.name} with scope {', '.join(made.scopes)}{_until(made)}. It is shown only once:"
+    )
     print(made.token)
 
 
 @app.command("ls", epilog=examples("tunefleet token ls"))
 def list_tokens(as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the tokens, by name."""
+    """List the tokens by name."""
     with connected(url, token) as client:
         tokens = client.tokens()
     if as_json:
         output.print_json(tokens)
         return
     if not tokens:
-        output.print_message("No token was made yet. Make an admin's first: tunefleet token create NAME --scope admin")
+        output.print_message("There are no tokens yet. Start with: tunefleet token create NAME --scope admin")
         return
     rows = [
         [made.name, ", ".join(made.scopes), made.state, f"{made.created_at:%Y-%m-%d}", _day(made)] for made in tokens
@@ -66,14 +70,17 @@ def list_tokens(as_json: AsJson = False, url: Url = None, token: Token = None) -
 
 @app.command(epilog=examples("tunefleet token revoke ci"))
 def revoke(name: TokenName, url: Url = None, token: Token = None) -> None:
-    """Let a token open nothing any more, within seconds; browsers that logged in with it are logged out."""
+    """Revoke a token within seconds.
+
+    Browsers that logged in with it are logged out.
+    """
     with connected(url, token) as client:
         client.revoke_token(name)
-    output.print_message(f"{name} is revoked.")
+    output.print_message(f"Revoked token {name}.")
 
 
 def _until(token: TokenView) -> str:
-    return "" if token.expires_at is None else f", until {token.expires_at:%Y-%m-%d %H:%M} UTC"
+    return "" if token.expires_at is None else f", valid until {token.expires_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _day(token: TokenView) -> str | None:

@@ -1,4 +1,4 @@
-"""Commands that read trials: list, best, lineage, logs, export."""
+"""Commands that read trials: trials, best, lineage, front, folds, logs, export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from tunefleet.cli import output
-from tunefleet.cli.options import LONG_RETRY_S, AsJson, StudyName, Token, Url, connected, examples
+from tunefleet.cli.options import LONG_RETRY_S, AsJson, StudyName, Token, TrialNumber, Url, connected, examples
 
 if TYPE_CHECKING:
     from tunefleet.protocol import StudyDetail, TrialView
@@ -19,7 +19,7 @@ app = typer.Typer()
 
 
 class ExportFormat(StrEnum):
-    """What `export` writes."""
+    """The formats of `tunefleet export`."""
 
     CSV = "csv"
     JSON = "json"
@@ -31,12 +31,18 @@ class ExportFormat(StrEnum):
 def trials(
     study: StudyName,
     sort: Annotated[
-        str, typer.Option(help="number, value, duration, started or a parameter; with a - before it, largest first.")
+        str,
+        typer.Option(
+            metavar="KEY", help="number, value, duration, started or a parameter; a leading - puts the largest first."
+        ),
     ] = "number",
     state: Annotated[
-        str | None, typer.Option(help="Only waiting, running, complete, pruned, failed or cancelled.")
+        str | None,
+        typer.Option(
+            metavar="STATE", help="Only trials in this state: waiting, running, complete, pruned, failed or cancelled."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="The largest number of trials.")] = 50,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
@@ -59,13 +65,13 @@ def trials(
 def best(
     study: StudyName,
     download: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fetch the trial's model into this folder.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="Download the model into this folder.", show_default=False)
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show the best trial so far, and fetch its model."""
+    """Show the best trial so far, and download its model."""
     from tunefleet.client.study import no_best_error
 
     with connected(url, token) as client:
@@ -86,19 +92,23 @@ def best(
 @app.command(epilog=examples("tunefleet lineage digits 57"))
 def lineage(
     study: StudyName,
-    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
+    number: TrialNumber,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Show the trials from whose checkpoints a trial of a population went on, and the schedule that they make."""
+    """Show the ancestors of a population's trial.
+
+    Each trial of a population continues from the checkpoint of its parent. The settings along the lineage are a
+    schedule.
+    """
     with connected(url, token) as client:
         segments = client.study(study).trial(number).lineage
     if as_json:
         output.print_json(segments)
         return
     if not segments:
-        output.print_message(f"Trial {number} went on from no other: study {study} trains no population.")
+        output.print_message(f"Trial {number} has no lineage, because study {study} does not train a population.")
         return
     typer.echo(" <- ".join(str(segment.number) for segment in segments))
     names = list(dict.fromkeys(name for segment in segments for name in segment.params))
@@ -122,9 +132,9 @@ def lineage(
 
 @app.command(epilog=examples("tunefleet front digits", "tunefleet front digits --json"))
 def front(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show the trials that no other one betters in all of several objectives.
+    """Show the Pareto front of a study with several objectives.
 
-    Trials that break one of the study's outcomes are left out.
+    No other trial beats these trials in every objective. Trials that violate an outcome of the study are left out.
     """
     with connected(url, token) as client:
         chosen = client.study(study)
@@ -134,16 +144,16 @@ def front(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
         output.print_json(found)
         return
     if not found:
-        output.print_message(f"No trial of {study} has a value of each objective and keeps within the outcomes yet.")
+        output.print_message(f"No trial of {study} has a value of each objective and satisfies all outcomes yet.")
         return
     output.console().print(output.trial_table(found, metrics=metrics))
 
 
 @app.command(epilog=examples("tunefleet folds wine", "tunefleet folds wine --json"))
 def folds(study: StudyName, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show the configurations of a cross-validation with their folds.
+    """Show each configuration of a cross-validation with its folds.
 
-    Each has the mean of its complete folds and the standard error of the mean; the best come first.
+    Each row has the mean over the complete folds and its standard error; the best configurations come first.
     """
     with connected(url, token) as client:
         found = client.study(study).configurations()
@@ -168,14 +178,14 @@ def folds(study: StudyName, as_json: AsJson = False, url: Url = None, token: Tok
 @app.command(epilog=examples("tunefleet logs digits 3 -f"))
 def logs(
     study: StudyName,
-    number: Annotated[int, typer.Argument(min=0, help="The trial's number.", show_default=False)],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
+    number: TrialNumber,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the trial ends.")] = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Print what a trial has printed.
+    """Print a trial's output.
 
-    With --follow, also its metrics step by step while it runs.
+    With --follow, also print its metrics step by step while it runs.
     """
     from tunefleet.cli.trial_log import TrialLog
 
@@ -183,7 +193,7 @@ def logs(
         log = TrialLog(client.study(study), number, out=sys.stdout)
         has_printed = log.follow() if follow else log.print()
     if not has_printed:
-        end = "." if log.is_over else " that has arrived here yet."
+        end = "." if log.is_over else " that the master has received yet."
         output.print_message(f"Trial {number} has printed nothing{end}")
 
 
@@ -196,13 +206,13 @@ def export(
     study: StudyName,
     form: Annotated[str, typer.Argument(metavar="csv|json", help="The format.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write here instead of to stdout.", show_default=False)
+        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.", show_default=False)
     ] = None,
-    curves: Annotated[bool, typer.Option("--curves", help="With every trial's learning curve.")] = False,
+    curves: Annotated[bool, typer.Option("--curves", help="Include every trial's learning curve.")] = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Write all trials of a study, one row for each."""
+    """Write all trials of a study, one row per trial."""
     chosen = ExportFormat(_chosen("format", form, among=ExportFormat))
     with connected(url, token) as client:
         exported = client.study(study)
@@ -238,7 +248,7 @@ def _write(found: list[TrialView], form: ExportFormat, file: TextIO) -> None:
 
 
 def _csv_cell(value: object) -> object:
-    """Structured values as JSON, so that a cell can be read back; the others as JSON has them, too."""
+    """Return a value as a cell: lists, mappings and booleans as JSON text, so that a reader can parse them."""
     import json
 
     plain = output.plain(value)
@@ -256,7 +266,7 @@ def _state_of(text: str | None) -> str | None:
 
 
 def _chosen(option: str, text: str, *, among: type[StrEnum]) -> str:
-    """The text, when it is one of these."""
+    """Return the text when `among` has it. Raises InvalidInput otherwise."""
     from tunefleet.errors import InvalidInput, Problem
     from tunefleet.model import did_you_mean
 

@@ -16,10 +16,10 @@ POLL_S = 1.0
 
 
 class TrialLog:
-    """Prints a trial's log and, while it runs, its metrics; what was printed once is not printed again.
+    """A printer of a trial's log and, while the trial runs, of its metrics; it prints each line once.
 
     Attributes:
-        is_over: whether the trial had ended at the last look.
+        is_over: True when the trial had ended at the last request.
     """
 
     def __init__(self, study: Study, number: int, *, out: TextIO) -> None:
@@ -32,12 +32,12 @@ class TrialLog:
         self._last_step = -1
 
     def print(self) -> bool:
-        """Print the log as it is; False when there is none."""
+        """Print the current log; return False when there is none."""
         trial = self._fetch()
         return self._print_log(trial) or self._print_tail(trial)
 
     def follow(self) -> bool:
-        """Print until the trial has ended; False when there was nothing."""
+        """Print new output until the trial ends; return False when there is none."""
         has_printed = False
         while True:
             trial = self._fetch()
@@ -65,7 +65,7 @@ class TrialLog:
         return True
 
     def _print_tail(self, trial: TrialDetail) -> bool:
-        """What the last failed attempt sent of its log, for a trial whose log is not stored."""
+        """Print the log tail of the last failed attempt, for a trial without a stored log."""
         tail = next((attempt.log_tail for attempt in reversed(trial.attempts) if attempt.log_tail), "")
         self._write(tail)
         return bool(tail)

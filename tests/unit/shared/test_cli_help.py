@@ -53,3 +53,8 @@ def test_every_command_teaches_with_an_example(command: str) -> None:
 
 def test_exit_codes_are_documented() -> None:
     assert "130  interrupted" in help_of()
+
+
+def test_the_list_of_commands_shows_every_summary_in_full() -> None:
+    _, _, commands = help_of().partition("Commands:")
+    assert "..." not in commands
