@@ -72,8 +72,8 @@ def test_a_study_that_no_worker_takes_says_why_on_its_page_and_on_the_first_one(
     api.claim("small-one", wait_s=0, facts={"gpus_per_slot": 1})
     reason = "it needs a worker that has 2 GPUs in a slot; the one that is alive does not"
 
-    assert f"No worker takes its trials: {reason}" in page(api, "/")
-    assert f"No worker takes trials of this study: {reason}" in page(api, "/studies/large")
+    assert f"No worker can run its trials: {reason}" in page(api, "/")
+    assert f"No worker can run trials of this study: {reason}" in page(api, "/studies/large")
 
 
 def test_a_worker_that_rests_says_why_and_for_how_long(api) -> None:

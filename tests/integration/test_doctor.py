@@ -71,7 +71,7 @@ def test_a_trial_without_reports_says_what_it_takes(api: Api) -> None:
 def test_the_study_says_what_its_best_trials_share_and_one_command_makes_the_edit(study: Study) -> None:
     shown = tunefleet(study, "doctor", study.name)
     assert shown.returncode == 0, shown.stderr
-    assert "warning: 4 of the 4 best trials overfit from step 3 on, in the median." in shown.stdout
+    assert "warning: 4 of the 4 best trials overfit from step 3 on (median)." in shown.stdout
     assert "(overfit)" in tunefleet(study, "doctor", study.name).stdout
     applied = tunefleet(study, "doctor", study.name, "--apply", "overfit")
     assert applied.returncode == 0, applied.stderr
@@ -106,5 +106,5 @@ def test_show_and_doctor_print_what_a_trials_curves_show(study: Study) -> None:
 def test_the_trials_page_shows_what_its_curves_show(study: Study) -> None:
     trial = study.trial(0)
     page = httpx.get(f"{study._transport.url}/trials/{trial.id}").text
-    assert "What its curves show" in page
+    assert '<h2 id="insight">Findings</h2>' in page
     assert "the model overfits from there on" in page

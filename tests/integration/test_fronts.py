@@ -136,17 +136,17 @@ def test_the_pages_show_the_front_and_what_an_outcome_leaves_out(api: Any) -> No
         return str(answer.text)
 
     api.post("/studies", several())
-    assert "No trial has a value of each objective and keeps within the outcomes yet." in page("/studies/several")
+    assert "No trial has a value for each objective and respects the outcomes yet." in page("/studies/several")
     leases = api.claim(slots=4, facts={"allow_code": True})
     for lease, (accuracy, latency, params) in zip(leases, RESULTS, strict=True):
         api.complete(lease, accuracy=accuracy, latency=latency, params=params)
     shown = page("/studies/several")
-    assert "2 trials that no other one betters in all objectives." in shown
+    assert "2 trials; no other trial is better in all objectives." in shown
     assert shown.count("<circle") == 2
     assert "<code>params &lt;= 100</code>" in shown
     assert "The best trial" not in shown
     assert "front</a>" in page("/")
-    assert "It is not on the front, since it breaks" in page(f"/trials/{leases[3]['trial_id']}")
+    assert "It is not on the front because it violates" in page(f"/trials/{leases[3]['trial_id']}")
 
 
 def test_what_a_study_shows_is_said_of_the_first_objective(client: Client, study: Study) -> None:
@@ -158,5 +158,5 @@ def test_of_three_objectives_the_page_has_the_table_alone(api: Any) -> None:
     [lease] = api.claim(facts={"allow_code": True})
     api.complete(lease, accuracy=0.5, latency=1.0, params=3.0)
     text = api.http.get("/studies/several", headers={"Accept": "text/html"}).text
-    assert "1 trial that no other one betters in all objectives." in text
+    assert "1 trial; no other trial is better in all objectives." in text
     assert "<circle" not in text

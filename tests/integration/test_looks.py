@@ -155,7 +155,7 @@ def test_pages_draw_samples_from_the_data_and_escape_what_they_are_called(api: A
         assert "style=" not in page.text
         assert "img-src 'self' data:" in page.headers["content-security-policy"]
     assert "Confidently wrong" in trial.text
-    assert "The best is wrong, most others are right" in across.text
+    assert "The best trial is wrong, most others are right" in across.text
     assert "Labels that may be wrong" in across.text
     assert 'href="/studies/pages/look"' in api.http.get("/studies/pages", headers={"Accept": "text/html"}).text
 

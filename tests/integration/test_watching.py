@@ -87,7 +87,7 @@ def test_the_page_of_a_trial_draws_what_was_seen(api: Api, lease: dict[str, Any]
     store(api, lease, json.dumps(SEEN).encode())
     api.report(lease, 0, val_accuracy=0.5, **{"watch.update_ratio": 0.004})
     text = api.http.get(f"/trials/{lease['trial_id']}", headers={"Accept": "text/html"}).text
-    assert "Inside the training" in text
+    assert "<h2>Telemetry</h2>" in text
     titles = re.findall(r"<figcaption><strong>([^<]*)</strong>", text)
     assert titles == [
         "accuracy",

@@ -1,1 +1,1 @@
-"""The pages for people: rendered here, without a build step, readable without JavaScript."""
+"""Pages for users: rendered on the server, without a build step, readable without JavaScript."""

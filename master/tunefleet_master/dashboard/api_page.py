@@ -1,4 +1,4 @@
-"""The OpenAPI document, made ready for a page that a person reads."""
+"""The OpenAPI document, prepared for the API page."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ METHODS = ("get", "put", "post", "patch", "delete", "head")
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A parameter of a call: its name, where it goes, its type, and what it means."""
+    """A parameter of a call: its name, location, type and meaning."""
 
     name: str
-    place: str
+    location: str
     kind: str
     is_required: bool
     description: str
@@ -41,7 +41,7 @@ class Call:
     arguments: tuple[Argument, ...]
     body: str
     fields: tuple[Field, ...]
-    answers: tuple[tuple[str, str], ...]
+    responses: tuple[tuple[str, str], ...]
 
 
 def sections_of(document: Mapping[str, Any]) -> dict[str, list[Call]]:
@@ -64,7 +64,7 @@ def _call(document: Mapping[str, Any], method: str, path: str, operation: Mappin
         arguments=tuple(_arguments(operation)),
         body=kind_of(body) if body else "",
         fields=tuple(_fields(document, body)),
-        answers=tuple((status, _answer(answer)) for status, answer in operation["responses"].items()),
+        responses=tuple((status, _response(response)) for status, response in operation["responses"].items()),
     )
 
 
@@ -92,10 +92,10 @@ def _body(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
-def _answer(answer: Mapping[str, Any]) -> str:
-    schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+def _response(response: Mapping[str, Any]) -> str:
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
     kind = kind_of(schema) if schema else ""
-    return kind if kind not in ("", "ProblemDocument") else str(answer["description"])
+    return kind if kind not in ("", "ProblemDocument") else str(response["description"])
 
 
 def kind_of(schema: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Learning curves as geometry for SVG: which lines, where, with which axes. Pure; the template draws it."""
+"""Learning curves as SVG geometry: lines, positions and axes. Pure; the template draws it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tunefleet_master.dashboard.formats import number
 WIDTH, HEIGHT = 640.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 56.0, 16.0, 12.0, 32.0
 N_TICKS = 5
-MAX_LINES = 6  # more cannot be told apart
-LOG_FROM_RATIO = 50.0  # values that span more than this hide their end on a linear axis
+MAX_LINES = 6  # more lines cannot be told apart
+LOG_FROM_RATIO = 50.0  # above this ratio, a linear axis hides the small values
 
-# Which part of the data a metric is about, in its name's first or last word.
+# Words for a part of the data, as the first or last word of a metric's name.
 PARTS = ("train", "val", "valid", "validation", "test", "eval", "dev")
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: where in the drawing, and what it says."""
+    """A mark on an axis: its position and its label."""
 
     at: float
     text: str
@@ -31,7 +31,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One metric: its path, its last value, and which of the styles it has."""
+    """One metric: its path, its last value and its style."""
 
     name: str
     path: str
@@ -63,13 +63,13 @@ class Axis:
     is_log: bool = False
 
     def at(self, value: float) -> float:
-        """Where the value is drawn."""
+        """The position of a value in the drawing."""
         low, high, value = (math.log10(v) if self.is_log else v for v in (self.low, self.high, value))
         return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
 
 def charts_of(curve: Sequence[Point], *, leave_out: Collection[str] = ()) -> list[Chart]:
-    """A chart for each family of metrics, in the order in which they were first reported."""
+    """One chart per family of metrics, in the order of their first reports."""
     families: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for point in curve for name in point.metrics if name not in leave_out):
         families.setdefault(family_of(name), []).append(name)
@@ -78,7 +78,7 @@ def charts_of(curve: Sequence[Point], *, leave_out: Collection[str] = ()) -> lis
 
 
 def family_of(metric: str) -> str:
-    """What the metric measures, whichever data it is about: `val_loss` and `train/loss` are both `loss`."""
+    """The quantity that a metric measures on any part of the data: `loss` for `val_loss` and `train/loss`."""
     words = [word for word in metric.replace("/", "_").split("_") if word]
     while len(words) > 1 and words[0].lower() in PARTS:
         words = words[1:]
@@ -103,13 +103,13 @@ def _chart(title: str, names: Sequence[str], curve: Sequence[Point]) -> Chart | 
 
 @dataclass(frozen=True, slots=True)
 class FrontChart:
-    """The trials of a front by their first two objectives.
+    """The trials on a Pareto front by their first two objectives.
 
     Attributes:
         axes: the metrics along x and y.
-        dots: where each trial is drawn, and its id and number.
-        x_ticks: of the first metric.
-        y_ticks: of the second.
+        dots: position, id and number of each trial.
+        x_ticks: ticks of the first metric.
+        y_ticks: ticks of the second metric.
     """
 
     axes: tuple[str, str]
@@ -119,7 +119,7 @@ class FrontChart:
 
 
 def front_chart(objectives: Sequence[Objective], trials: Sequence[TrialView]) -> FrontChart | None:
-    """The picture of a front; None where there are more than two objectives, or no trials."""
+    """The chart of a front with two objectives; None for more objectives, or without trials."""
     placed = [(*trial.values, trial) for trial in trials if trial.values is not None and len(trial.values) == 2]
     if not placed:
         return None
@@ -158,7 +158,7 @@ def _value_axis(values: Sequence[float], begin: float, end: float) -> Axis:
     if is_log:
         return Axis(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), begin, end, True)
     margin = (high - low) * 0.06 or abs(high) * 0.05 or 0.5
-    ceiling = 1.0 if low >= 0 and high <= 1 < high + margin else high + margin  # a share has no room above 1
+    ceiling = 1.0 if low >= 0 and high <= 1 < high + margin else high + margin  # a share is at most 1
     return Axis(low - margin if low < 0 or low > margin else 0.0, ceiling, begin, end)
 
 
@@ -188,19 +188,19 @@ def _line(name: str, points: Sequence[tuple[int, float]], x: Axis, y: Axis, styl
 
 
 def shares(counts: Mapping[str, int], total: int) -> list[tuple[str, float, float]]:
-    """The services of a bar of width 100: (name, begin, width), in the order given; a total of 0 gives an empty bar."""
-    services, begin = [], 0.0
+    """The segments of a bar of width 100: (name, begin, width), in the given order; a total of 0 gives none."""
+    segments, begin = [], 0.0
     for name, count in counts.items():
         width = 100.0 * count / total if total else 0.0
         if width:
-            services.append((name, round(begin, 3), round(width, 3)))
+            segments.append((name, round(begin, 3), round(width, 3)))
         begin += width
-    return services
+    return segments
 
 
 def importance_bar(effect: EffectView) -> list[tuple[str, float, float]]:
-    """The services of a bar of width 100: what a parameter explains alone, and what only together with others."""
+    """The segments of a bar of width 100: what a parameter explains alone, and only together with others."""
     alone = min(1.0, max(0.0, effect.share))
     together = min(1.0, max(alone, effect.total)) - alone
-    services = [("alone", 0.0, 100 * alone), ("together", 100 * alone, 100 * together)]
-    return [(name, round(begin, 3), round(width, 3)) for name, begin, width in services if width > 0]
+    segments = [("alone", 0.0, 100 * alone), ("together", 100 * alone, 100 * together)]
+    return [(name, round(begin, 3), round(width, 3)) for name, begin, width in segments if width > 0]

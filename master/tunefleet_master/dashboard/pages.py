@@ -1,4 +1,4 @@
-"""The pages: each reads what it shows in one go, a page of trials at a time, and renders a template."""
+"""Pages: each reads its data in one transaction, trials page by page, and renders a template."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 PAGE_SIZE = 50
-MAX_EFFECTS = 20  # parameters whose importance is shown; those behind them explain next to nothing
-N_SUSPECTS = 24  # samples whose labels may be wrong
-MAX_POINTS = 400  # a chart of 640 units shows no more
+MAX_EFFECTS = 20  # parameters whose importance is shown; the others explain next to nothing
+N_SUSPECTS = 24  # samples shown with labels that may be wrong
+MAX_POINTS = 400  # a chart of 640 units cannot show more
 
 router = APIRouter(include_in_schema=False)
 
 
 class Table(Model):
-    """What the query of a study's page chooses: which trials, in which order, which page."""
+    """The query of a study's page: filter, sort order and page of its trials."""
 
     state: TrialState | None = None
     sort: str = Field(default="number", max_length=200)
@@ -50,39 +50,39 @@ class Table(Model):
     page: int = Field(default=1, ge=1, le=1_000_000)
 
     def link(self, **changes: object) -> str:
-        """The same table with something changed, as the query of a link."""
+        """The query of a link to the same table with some fields changed."""
         chosen = self.model_copy(update=changes)
         return "?" + urlencode(chosen.model_dump(mode="json", exclude_defaults=True))
 
     def sorted_by(self, sort: str, *, descending: bool = False) -> str:
-        """The link of a column's head: sort by it, or turn the order when it is sorted by it already."""
-        turned = not self.descending if sort == self.sort else descending
-        return self.link(sort=sort, descending=turned, page=1)
+        """The query of a column header's link: sort by the column, or reverse the order if already sorted by it."""
+        new_order = not self.descending if sort == self.sort else descending
+        return self.link(sort=sort, descending=new_order, page=1)
 
     def as_query(self) -> TrialQuery:
-        """The same for the service."""
+        """Convert it for the service."""
         cursor = str((self.page - 1) * PAGE_SIZE)
         return TrialQuery(self.state, self.sort, self.descending, cursor, PAGE_SIZE)
 
 
 def install(app: FastAPI) -> None:
-    """Put the pages, and the two files that they need, into the application."""
+    """Add the pages and their static files to the application."""
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.router.routes.extend([*router.routes, *login.router.routes])
 
 
 def problem_page(request: Request, problem: ProblemDocument) -> Response:
-    """An error, for a person who looks with a browser; who has shown no token is led to the login."""
+    """Render an error for a browser; without a token, redirect to the login."""
     if problem.status == 401:
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
+        requested = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return RedirectResponse(f"/login?next={quote(requested, safe='')}", 303)
     return render("problem.html", status=problem.status, problem=problem)
 
 
 @router.get("/")
 @needs(Access.READ)
 async def home(services: ServicesOf) -> HTMLResponse:
-    """Studies and workers at a glance."""
+    """Render studies and workers at a glance."""
     view = await services.database.aread(status.read)
     return render("home.html", view=view, now=view.now, tiles=_tiles(view))
 
@@ -90,7 +90,7 @@ async def home(services: ServicesOf) -> HTMLResponse:
 @router.get("/workers")
 @needs(Access.READ)
 async def fleet(services: ServicesOf) -> HTMLResponse:
-    """The workers with all that they say of themselves."""
+    """Render the workers with all their facts."""
     found, now = await services.database.aread(lambda uow: (workers.page(uow), uow.now))
     return render("workers.html", workers=found, now=now)
 
@@ -98,9 +98,9 @@ async def fleet(services: ServicesOf) -> HTMLResponse:
 @router.get("/studies/{name}")
 @needs(Access.READ)
 async def study(services: ServicesOf, name: Name, table: Annotated[Table, Query()]) -> HTMLResponse:
-    """A study's facts, what is known of what it shows, and a page of its trials.
+    """Render a study's facts, its current insight, and a page of its trials.
 
-    What is not known yet is being worked out; the page shows it when it comes again.
+    An insight that is not available yet is being computed; the page shows it after a refresh.
     """
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
@@ -119,22 +119,22 @@ async def study(services: ServicesOf, name: Name, table: Annotated[Table, Query(
 @router.get("/trials/{trial_id}")
 @needs(Access.READ)
 async def trial(services: ServicesOf, trial_id: Annotated[TrialId, InPath(ge=0, le=MAX_ID)]) -> HTMLResponse:
-    """A trial's configuration, what its curves show, curves, attempts and files."""
+    """Render a trial's configuration, findings, curves, attempts and files."""
 
     def read(uow: UnitOfWork) -> dict[str, Any]:
         found = trials.read(uow, trial_id, max_points=MAX_POINTS)
         return {"trial": found, "study": studies.read(uow, found.study), "now": uow.now}
 
     found = await services.database.aread(read)
-    look, watched = await _look_at(services, found["trial"]), await _telemetry(services, found["trial"])
+    look, watched = await _predictions_of(services, found["trial"]), await _telemetry(services, found["trial"])
     diagnosis = await services.database.aread(lambda uow: diagnoses.of_trial(uow, trial_id, watched=watched))
     drawn = charts.charts_of(found["trial"].curve, leave_out=SUMMARIES)
     inside = [] if watched is None else telemetry_charts(watched)
     return render("trial.html", charts_drawn=drawn, inside_drawn=inside, look=look, diagnosis=diagnosis, **found)
 
 
-async def _look_at(services: Services, trial: TrialDetail) -> TrialLook | None:
-    """What is to be seen of its predictions, where it has some that can be read."""
+async def _predictions_of(services: Services, trial: TrialDetail) -> TrialLook | None:
+    """Samples of its predictions; None if it has none that can be read."""
     if all(file.name != PREDICTIONS for file in trial.artifacts):
         return None
     with suppress(NotFound):
@@ -146,7 +146,7 @@ async def _look_at(services: Services, trial: TrialDetail) -> TrialLook | None:
 @router.get("/studies/{name}/look")
 @needs(Access.READ)
 async def look(services: ServicesOf, name: Name) -> HTMLResponse:
-    """The same samples across a study's best trials, and labels that may be wrong."""
+    """Render the same samples across a study's best trials, and labels that may be wrong."""
     found = await services.database.aread(lambda uow: studies.read(uow, name))
     try:
         sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
@@ -161,16 +161,16 @@ async def look(services: ServicesOf, name: Name) -> HTMLResponse:
 @router.get("/docs")
 @needs(Access.READ)
 async def api(request: Request) -> HTMLResponse:
-    """The API, from its own OpenAPI document; it needs nothing from elsewhere."""
+    """Render the API from its own OpenAPI document, without external resources."""
     return render("api.html", sections=sections_of(request.app.openapi()), description=request.app.description)
 
 
 async def _telemetry(services: Services, found: TrialDetail) -> Telemetry | None:
-    """What a trial's watch saw; None where there was none."""
+    """The telemetry of a trial; None if it has none."""
     ref = next((each for each in found.artifacts if each.name == TELEMETRY), None)
     if ref is None:
         return None
-    with suppress(NotFound):  # a file of the user's own that has the name
+    with suppress(NotFound):  # a user's own file with the same name
         return await asyncio.to_thread(telemetry.parsed, services.blobs, ref)
     return None
 

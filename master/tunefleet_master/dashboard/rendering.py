@@ -1,4 +1,4 @@
-"""How a page is made from its template."""
+"""Rendering of pages from templates."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tunefleet_master.dashboard import charts, formats
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A study's progress: how far, and of what it is made."""
+    """A study's progress bar: finished trials, the total, and a segment for each state."""
 
     done: int
     total: int | None
-    services: list[tuple[str, float, float]]
+    segments: list[tuple[str, float, float]]
     text: str
 
 
 def render(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
-    """A page; every name that its template uses must be given."""
+    """Render a page; `values` must contain every name that its template uses."""
     return HTMLResponse(_pages.get_template(template).render(values), status_code=status)
 
 
@@ -52,7 +52,7 @@ def _bar(study: StudyView) -> Bar:
     numbers = {state.value: counts.get(state, 0) for state in shown}
     done = (
         sum(numbers.values()) - numbers["running"] - numbers["paused"] - numbers["cancelled"]
-    )  # what a stop cancelled did not run
+    )  # trials that a stop cancelled never ran
     total = max(most or 0, sum(numbers.values()))
     text = ", ".join(f"{count} {state}" for state, count in numbers.items() if count) or "nothing yet"
     return Bar(done, most, charts.shares(numbers, total), text)

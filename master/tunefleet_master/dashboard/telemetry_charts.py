@@ -1,4 +1,4 @@
-"""A trial's telemetry as charts over the watched updates. Pure; the template draws them."""
+"""Charts of a trial's telemetry over the watched updates. Pure; the template draws them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tunefleet_master.dashboard.charts import Chart, charts_of
 
 
 def telemetry_charts(telemetry: Telemetry) -> list[Chart]:
-    """Three small charts, as far as there is something to draw: update ratios, gradient norm, idle units."""
+    """Up to three charts: update ratios, gradient norm, idle units; one without data is left out."""
     points = [Point(step=step, metrics=_metrics(telemetry, at)) for at, step in enumerate(telemetry.step)]
     return charts_of(points)
 
 
 def _metrics(telemetry: Telemetry, at: int) -> dict[str, float]:
-    """What is drawn of one update; each has a chart of its own."""
+    """The plotted values of one update, one per chart."""
     ratios = sorted(
         ratio for tensor in telemetry.weights if (ratio := tensor.update_ratio[at]) is not None and math.isfinite(ratio)
     )

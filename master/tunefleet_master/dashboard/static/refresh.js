@@ -1,4 +1,4 @@
-// Fetches the page again every few seconds and puts its new <main> in place of the old one. The page works without this.
+// Fetches the page every few seconds and replaces its <main>. The page works without this script.
 "use strict";
 
 (() => {
@@ -12,7 +12,7 @@
     return selection && !selection.isCollapsed && main.contains(selection.anchorNode);
   }
 
-  function keep(main) {
+  function stateOf(main) {
     const scrolls = [...main.querySelectorAll("[id]")]
       .filter((element) => element.scrollLeft || element.scrollTop)
       .map((element) => [element.id, element.scrollLeft, element.scrollTop]);
@@ -38,12 +38,12 @@
     const fresh = new DOMParser().parseFromString(html, "text/html").getElementById("main");
     const main = document.getElementById("main");
     if (!fresh || fresh.innerHTML === main.innerHTML) return;
-    const restore = keep(main);
+    const restore = stateOf(main);
     main.replaceWith(fresh);
     restore();
   }
 
-  function say(text, state) {
+  function show(text, state) {
     if (live.textContent !== text) live.textContent = text;
     live.className = `live ${state}`;
   }
@@ -55,9 +55,9 @@
       const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
       if (!response.ok) throw new Error(String(response.status));
       replace(await response.text());
-      say("live", "good");
+      show("live", "good");
     } catch {
-      say("no answer from the master", "bad");
+      show("no response from the master", "bad");
     } finally {
       busy = false;
     }
@@ -66,13 +66,13 @@
   function loop() {
     const wait = seconds();
     if (!wait) {
-      say("", "");
+      show("", "");
       return;
     }
     setTimeout(() => refresh().then(loop), wait * 1000);
   }
 
-  if (seconds()) say("live", "good");
+  if (seconds()) show("live", "good");
   document.addEventListener("visibilitychange", () => { if (seconds()) refresh(); });
   loop();
 })();
