@@ -84,7 +84,7 @@ def test_ls_show_and_watch_tell_the_finding_and_what_to_do(cli, blocked):
     watched = cli("watch", blocked.name)
     assert watched.exit_code == 1
     assert f"tunefleet resume {blocked.name} --anyway" in watched.output
-    assert "likely: a tensor is detached" in watched.output
+    assert "likely cause: a tensor is detached" in watched.output
 
 
 def test_the_page_tells_what_was_seen_and_what_is_likely(client, blocked):
