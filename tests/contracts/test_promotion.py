@@ -18,7 +18,7 @@ from tunefleet.protocol import (
 )
 from tunefleet_master.services.audit.replay import replay
 from tunefleet_master.services.execution import completion
-from tunefleet_master.services.planning import promotion
+from tunefleet_master.services.planning import promotion, study_control
 from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
@@ -72,7 +72,7 @@ def test_a_trial_pauses_at_a_rung_and_says_why(master: Any) -> None:
     [lease] = master.claim()
     answer = master.report(lease, 0, loss=1.0)
     assert (answer.directive, answer.reason) == ("pause", StopReason.PAUSED)
-    assert "none goes on before 3 trials are here" in answer.message
+    assert "none continues before 3 trials have reached this step" in answer.message
     assert master.complete(lease).state is TrialState.PAUSED
     paused = listed(master)[0]
     assert (paused.state, paused.value, paused.finished_at) == (TrialState.PAUSED, 1.0, None)
@@ -173,7 +173,7 @@ def test_a_worker_that_is_lost_under_the_order_leaves_the_trial_paused(master: A
 def test_stopping_the_study_cancels_what_is_paused(master: Any) -> None:
     submit(master)
     train(master, master.claim()[0])
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     assert set(states(master)) == {"cancelled"}
 
 

@@ -9,7 +9,7 @@ import pytest
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, Lease, StudyDetail, StudyPatch, StudyState
 from tunefleet_master.services.audit.replay import replay
-from tunefleet_master.services.planning import stages
+from tunefleet_master.services.planning import manual_trials, stages, study_control
 from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
@@ -96,14 +96,14 @@ def test_a_stage_of_failures_narrows_nothing(master: Any) -> None:
     master.plan()
     [edit] = study_of(master).edits
     assert edit.changed == {}
-    assert edit.evidence == ["0 trials of the stage have a result: too few"]
+    assert edit.evidence == ["only 0 trials of the stage have a result"]
 
 
 def test_a_configuration_by_hand_runs_as_long_as_the_stage_that_its_number_falls_into(master: Any) -> None:
     submit(master)
     run(master, 5)
     request = EnqueueRequest(params=[{"x": 0.01, "kind": "a"}])
-    master.call(trials.enqueue, "study", request)
+    master.call(manual_trials.enqueue, "study", request)
     [lease] = master.claim()
     assert (lease.params["x"], lease.steps) == (0.01, 9)  # the queue of the first stage stood already
     finish(master, [lease])
@@ -113,14 +113,14 @@ def test_a_configuration_by_hand_runs_as_long_as_the_stage_that_its_number_falls
 def test_a_raised_budget_goes_on_in_the_last_stage(master: Any) -> None:
     submit(master)
     run(master, 30)
-    master.call(studies.patch, "study", StudyPatch(budget={"trials": 20}))  # type: ignore[arg-type]
+    master.call(study_control.change, "study", StudyPatch(budget={"trials": 20}))  # type: ignore[arg-type]
     assert [lease.steps for lease in run(master, 5)] == [9, 9]
 
 
 def test_an_edit_counts_for_more_than_the_box(master: Any) -> None:
     submit(master)
     run(master, 13)
-    master.call(studies.patch, "study", StudyPatch(space={"x": {"float": [0, 2]}}))
+    master.call(study_control.change, "study", StudyPatch(space={"x": {"float": [0, 2]}}))
     study = master.look(lambda uow: stored.get(uow.connection, "study"))
     assert study.searched.space["x"].bounds == (0, 2)
     assert [edit.stage for edit in study_of(master).edits] == [1, None]

@@ -1,1 +1,1 @@
-"""What an expert would say of a study and its trials. Pure: no database, no web, no clock."""
+"""Diagnosis: findings on studies and their trials. Pure: no database, no network, no clock."""

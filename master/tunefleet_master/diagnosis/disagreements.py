@@ -1,4 +1,4 @@
-"""The same samples across trials: where the best is wrong and others are right, and where nobody is."""
+"""Comparison of trials' predictions on the same samples: those the best trial gets wrong, and those all trials do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tunefleet.protocol.looks import Disagreement, Opinion, StudyLook
 from tunefleet.protocol.predictions import SampleId
 from tunefleet_master.diagnosis.trial_predictions import TrialPredictions, contradiction, picture_of
 
-MIN_SHARED = 0.5  # of the best trial's samples; a trial with fewer holds out another fold
+MIN_SHARED = 0.5  # of the best trial's samples; a trial that shares fewer holds out another fold
 
 
 def compare(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> StudyLook:
-    """What the trials, the best one first, say of the samples that they all hold out; at most `count` of each kind.
+    """Compare trials, the best first, on the samples that all hold out; return at most `count` samples of each kind.
 
     A trial that shares too few samples with the best one, or contradicts it, is left out with a sentence.
     """
@@ -45,7 +45,7 @@ def _strange(best: TrialPredictions, other: TrialPredictions) -> str | None:
     n_shared = len(best.places.keys() & other.places.keys())
     if n_shared > MIN_SHARED * len(best.places):
         return None
-    return f"trial {other.trial} shares {n_shared} of the {len(best.places)} samples of trial {best.trial}."
+    return f"trial {other.trial} shares only {n_shared} of the {len(best.places)} samples of trial {best.trial}."
 
 
 def _contest(sample: SampleId, compared: Sequence[TrialPredictions]) -> Disagreement:
@@ -73,5 +73,5 @@ def _n_right(contest: Disagreement) -> int:
 
 
 def _of_label(contest: Disagreement) -> float:
-    """The mean probability of the label."""
+    """Return the mean probability of the label."""
     return sum(opinion.of_label for opinion in contest.opinions) / len(contest.opinions)

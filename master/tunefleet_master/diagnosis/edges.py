@@ -1,4 +1,4 @@
-"""The best trials stand at the edge of a range."""
+"""A finding on ranges: the best trials lie at an edge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tunefleet_master.diagnosis.study_view import StudyView, shown, with_bounds
 OUTER = 0.1  # of a range, on its own scale
 TOP, MIN_IN_TOP = 5, 2
 MIN_TRIALS = 10
-FALSE_ALARMS = 0.05  # of studies whose best values lie inside, for all their ranges together
-FACTOR = 10.0  # by which a log range is widened
-SHARE = 0.5  # of its width, by which a linear range is widened
+FALSE_ALARMS = 0.05  # of studies without an optimum at an edge, over all ranges together
+FACTOR = 10.0  # the factor by which a log range is widened
+SHARE = 0.5  # the share of its width by which a linear range is widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class _Crowd:
 
 
 def edges(view: StudyView) -> Iterator[Finding]:
-    """The best trial, or two of the best five, in the outer tenth of a range towards which the objective falls.
+    """Find ranges with the best trial, or two of the best five, in an outer tenth towards which the objective falls.
 
-    The last condition is ours. By chance alone the best trial stands near an edge of one in five parameters that do
-    nothing: without it, a rule that asked for three of five was false in half of 60 simulated studies with six
-    parameters. With it two of five are enough, and find 37 of 40 optima that lie a decade beyond the range where
-    three find 35, with a false alarm in one of 40.
+    The condition on the fall is ours. The best trial lies near an edge of one in five parameters without effect, by
+    chance alone. Without the condition, a rule that required three of the best five gave a false alarm in half of 60
+    simulated studies with six parameters. With it, two of five suffice: they find 37 of 40 optima that lie a decade
+    beyond the range, where three find 35, with a false alarm in one of 40 studies.
     """
     if len(view.evidence.scores) < MIN_TRIALS:
         return
@@ -54,13 +54,13 @@ def edges(view: StudyView) -> Iterator[Finding]:
 
 
 def _at_edge(view: StudyView, j: int, *, upper: bool) -> _Crowd | None:
-    """The crowd at one end of axis j among the trials in which it is active; None with too few of these."""
+    """Return the trials at one end of axis j, among those in which it is active; None if there are too few of these."""
     axes = view.history.axes
     column = view.evidence.points[view.order, j]
     column = column[~np.isnan(column)]
     if len(column) < MIN_TRIALS:
         return None
-    # An integer's last value is its edge, however wide its cell is.
+    # The last value of an integer is its edge, however wide its cell.
     end = axes.rounded(np.full((1, axes.d), float(upper)))[0, j]
     from_end = np.abs(column - float(upper))
     at_edge = from_end <= max(OUTER, abs(end - float(upper)) + 1e-9)
@@ -68,7 +68,7 @@ def _at_edge(view: StudyView, j: int, *, upper: bool) -> _Crowd | None:
 
 
 def widened(parameter: RealRange | IntRange, *, upper: bool) -> tuple[float, float] | None:
-    """The bounds with one side farther out, as a user would write them; None where the range cannot go on."""
+    """Return the bounds with one side farther out, as a user would write them; None if the range cannot be widened."""
     low, high = parameter.bounds
     is_log = parameter.log if isinstance(parameter, IntRange) else parameter.is_log
     new = _raised(parameter, is_log=is_log) if upper else _lowered(parameter, is_log=is_log)
@@ -82,7 +82,7 @@ def widened(parameter: RealRange | IntRange, *, upper: bool) -> tuple[float, flo
 
 
 def _raised(parameter: RealRange | IntRange, *, is_log: bool) -> float:
-    """A new upper bound; real numbers from 0 to 1 stay below 1, as a share, a momentum or a dropout must."""
+    """Return a new upper bound; a real range within [0, 1] stays below 1, as a share, a momentum or a dropout must."""
     low, high = parameter.bounds
     if is_log:
         return high * FACTOR
@@ -92,7 +92,7 @@ def _raised(parameter: RealRange | IntRange, *, is_log: bool) -> float:
 
 
 def _lowered(parameter: RealRange | IntRange, *, is_log: bool) -> float:
-    """A new lower bound; what was positive stays positive, and what was not negative does not become it."""
+    """Return a new lower bound; a positive one stays positive, and one that is not negative does not become so."""
     low, high = parameter.bounds
     new = low - SHARE * (high - low)
     if is_log or new <= 0 < low:
@@ -112,9 +112,9 @@ def _finding(
     return Finding(
         code="edge",
         severity=Severity.WARNING,
-        sentence=f"{crowd.n_of_top} of the best {trials}{best} stand at the {'upper' if is_upper else 'lower'} "
-        f"edge of {name}, {shown(edge)}, and the objective gets better towards it.",
-        remedy=f"Widen the range to {shown(new)}; the trials that there are stay evidence.",
+        sentence=f"{crowd.n_of_top} of the best {trials}{best} lie at the {'upper' if is_upper else 'lower'} "
+        f"edge of {name}, {shown(edge)}, and the objective improves towards this edge.",
+        remedy=f"Widen the range to {shown(new)}; existing trials remain valid.",
         source="Google tuning playbook, on bad search space boundaries; the test against chance is ours.",
         evidence={"edge": edge, "n_at_edge": crowd.n, "n_of_top": crowd.n_of_top, "top": TOP, "p_value": chance},
         edit={name: with_bounds(parameter, wider)},

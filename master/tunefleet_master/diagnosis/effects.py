@@ -1,4 +1,4 @@
-"""Parameters that make no difference."""
+"""A finding on parameters that have no effect."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pydantic import JsonValue
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView
 
-NEGLIGIBLE = 0.05  # of the variance, alone and with others; in 150 trials, trees see .02 to .04 in what does nothing
+NEGLIGIBLE = 0.05  # of the variance, with interactions; with 150 trials, .02 to .04 may be noise
 
 
 def idle_parameters(view: StudyView) -> Iterator[Finding]:
-    """Those that explain next to nothing, neither alone nor together with others; one finding for all of them.
+    """Find parameters that explain almost none of the variance, alone or in interactions; one finding for all of them.
 
-    A conditional parameter is never meant: where it is rarely active it explains little, and may still matter there.
+    Conditional parameters are exempt: a rarely active one explains little in total, and may still matter where active.
     """
     found = view.importance
     if found is None:
@@ -29,12 +29,12 @@ def idle_parameters(view: StudyView) -> Iterator[Finding]:
     }
     if not idle:
         return
-    said = ", ".join(f"{totals[name]:.1%} is due to {name}" for name in idle)
+    said = ", ".join(f"{name} explains {totals[name]:.1%}" for name in idle)
     yield Finding(
         code="no_effect",
         severity=Severity.NOTE,
-        sentence=f"Of what {found.n_trials} trials differ in, {said}, alone and together with others.",
-        remedy="Fix what does so little at the value of the best trial, and spend the trials on the rest.",
+        sentence=f"Over {found.n_trials} trials, {said} of the variance of the objective, including interactions.",
+        remedy="Fix these parameters at the values of the best trial, and spend the trials on the others.",
         source="Hutter, Hoos and Leyton-Brown 2014; 5 % is our threshold.",
         evidence={"n_trials": found.n_trials, "total_shares": {name: totals[name] for name in idle}},
         edit={name: {"fixed": value} for name, value in idle.items()},

@@ -1,21 +1,21 @@
-"""Is it worth going on: what the rest of the budget is expected to gain.
+"""The expected gain of the remaining budget.
 
 References:
     Dodge, Gururangan, Card, Schwartz and Smith 2019, Show your work, https://arxiv.org/abs/1909.03004
     Tang, Lee, Xin, Liu, Yu and Lin 2020, Showing your work doesn't always work, https://arxiv.org/abs/2004.13705
     Renyi 1953, On the theory of order statistics, https://doi.org/10.1007/BF02127580
-    Nevzorov 1985, Record and interrecord times for sequences of nonidentically distributed random variables: a
-    sampler that learns is as if each trial were the best of several, more and more of them.
+    Nevzorov 1985, Record and interrecord times for sequences of nonidentically distributed random variables: with a
+    sampler that learns, each trial is like the best of several draws, of a number that grows.
 
-Dodge's curve says what the best of k of the trials at hand is; it ends at the best of all, so that it cannot say what
-more trials bring. For that, the best values are continued beyond the best of all.
+Dodge's curve gives the expected best of k of the existing trials. It ends at the best of all, so it does not predict
+the gain of further trials. For that, the best values are extrapolated beyond the best trial.
 
 Notation; values are minimised:
     F            the share of all draws that are better than a value
     v_i          the i-th best value; i times the gap to the next is D_i
-    gamma        how fast the gaps grow away from the optimum: D_i is about scale * i^gamma. 0 for a tail that does not
-                 end, 2 / d at a smooth minimum in d dimensions
-    growth       by what factor the number of draws grows until the end of the budget
+    gamma        the growth of the gaps away from the optimum: D_i is about scale * i^gamma. It is 0 for an unbounded
+                 tail, and 2 / d at a smooth minimum in d dimensions
+    growth       the factor by which the number of draws grows until the end of the budget
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, shown
 from tunefleet_master.search.history import History, Indices, Outcome, Values
 
-MIN_TRIALS = 20  # ten gaps between the best values, and as many trials again behind them
-TAIL_SHARE, MIN_TAIL = 0.25, 10  # of the values, from which gaps are taken
-GAMMA_MEAN, MAX_GAMMA = 0.2, 2.0  # of the exponential prior; calibrated, see `worth`
-RECORDS_PRIOR = 0.5  # how many records the belief that a sampler is as good as random search weighs
-N_FUTURES = 4_000  # simulated ends of the study: quantiles are then known to a percent
+MIN_TRIALS = 20  # ten gaps between the best values, and as many trials again beyond them
+TAIL_SHARE, MIN_TAIL = 0.25, 10  # of the values: the share, and the least number, from which gaps are taken
+GAMMA_MEAN, MAX_GAMMA = 0.2, 2.0  # of the exponential prior; calibrated, see `expected_gain`
+RECORDS_PRIOR = 0.5  # the weight, in records, of the prior that a sampler is as good as random search
+N_FUTURES = 4_000  # simulated ends of the study: quantiles are then accurate to a percent
 COVERAGE = 0.8
 
-SMALL = 0.01  # of what the best trial has on the median: a gain that nobody would wait for
+SMALL = 0.01  # relative to the gain of the best trial over the median: a negligible gain
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedGain:
-    """What the rest of the budget is expected to gain.
+    """The expected gain of the remaining budget.
 
     Attributes:
-        n_trials: how many trials it is judged by.
-        n_more: how many there are still to come.
+        n_trials: the number of trials that it is estimated from.
+        n_more: the number of trials to come.
         best: the best value so far, in the user's own sense.
-        gain: by how much it is expected to get better, 0 or more, in the objective's unit.
-        low, high: the gain lies between them with a probability of .8. Where no gain at all is likely, the average
-            may be higher than both.
+        gain: the expected improvement of the best value, 0 or more, in the objective's unit.
+        low, high: an interval that contains the gain with a probability of .8. If no gain is likely, the mean may lie
+            above both.
         chance: the probability of any gain.
-        sentence: the same in words.
+        sentence: the same as a sentence.
     """
 
     n_trials: int
@@ -68,12 +68,12 @@ class ExpectedGain:
 
 @dataclass(frozen=True, slots=True)
 class BestCurve:
-    """What the best of so many of a study's trials is, whatever their order; values in the user's own sense.
+    """The best of k of a study's trials, in random order, for growing k; values in the user's own sense.
 
     Attributes:
-        sizes: (g,) how many trials.
+        sizes: (g,) the values of k.
         mean: (g,) the expected best value.
-        low, high: (g,) the quantiles .1 and .9 of it in the minimised sense: high is the worse one.
+        low, high: (g,) its quantiles .1 and .9 in the minimised sense: high is worse.
     """
 
     sizes: Indices
@@ -83,14 +83,14 @@ class BestCurve:
 
 
 def expected_gain(history: History, spec: StudySpec, *, n_more: int | None = None) -> ExpectedGain | None:
-    """The expected gain of `n_more` trials; of the rest of the budget when not given.
+    """Return the expected gain of `n_more` trials; by default, of the remaining budget.
 
-    None where nothing can be said: with fewer than 20 trials, or when no trials are left or their number is unknown.
+    None with fewer than 20 trials, if no trials are left, or if their number is unknown.
 
-    It is the gain in the best value that is seen, which with noisy values is in part luck. On bowls in 1, 3 and 6
-    dimensions, with and without noise, from 20 to 100 trials on, the interval held the gain in 86 % of the studies for
-    random search and in 85 % for a sampler that learns. It is too wide, up to 100 %, in one dimension without noise,
-    and too narrow, down to 67 %, where a sampler still gets nearer in six.
+    The gain is that of the best observed value, which with noise is partly luck. In experiments on quadratics in 1, 3
+    and 6 dimensions, with and without noise, from 20 to 100 trials on, the interval contained the gain in 86 % of the
+    studies for random search and in 85 % for a sampler that learns. It is too wide in one dimension without noise (up
+    to 100 %), and too narrow if a sampler still converges in six dimensions (down to 67 %).
     """
     n_more = _to_come(history, spec) if n_more is None else n_more
     if n_more is None or n_more <= 0 or lacking(history, spec, n_more=n_more) is not None:
@@ -102,31 +102,31 @@ def expected_gain(history: History, spec: StudySpec, *, n_more: int | None = Non
     gain, chance = float(gains.mean()), float((gains > 0).mean())
     low, high = _interval(gains)
     sentence = (
-        f"The {n_more} trials to come are expected to gain {shown(gain)} in {spec.objective.metric} on average, "
-        f"with a probability of {COVERAGE:.0%} between {shown(low)} and {shown(high)}; with one of {1 - chance:.0%} "
-        "they gain nothing."
+        f"The {n_more} trials to come are expected to improve {spec.objective.metric} by {shown(gain)} on average, "
+        f"and by {shown(low)} to {shown(high)} with a probability of {COVERAGE:.0%}. The probability of no improvement "
+        f"is {1 - chance:.0%}."
     )
     return ExpectedGain(len(values), n_more, sign * float(values.min()), gain, low, high, chance, sentence)
 
 
 def lacking(history: History, spec: StudySpec, *, n_more: int | None = None) -> str | None:
-    """What it takes until `worth` says something, in a sentence; None: it does, or there is nothing to say."""
+    """Return a sentence on what `expected_gain` still lacks; None if it has enough data or nothing to predict."""
     n_more = _to_come(history, spec) if n_more is None else n_more
     if n_more is None:
-        return "What more trials would gain is not known, since no budget.trials says how many there will be."
+        return "The gain of more trials is unknown: budget.trials does not limit their number."
     values = _draws(history)
     n_trained = int(np.isfinite(values).sum())
     if n_more <= 0 or (len(values) >= MIN_TRIALS and n_trained > MIN_TAIL):
         return None
     trials = "trials" if history.n_stages == 1 else "trials of the last stage"
     return (
-        f"What the {n_more} trials to come would gain is known from {MIN_TRIALS} {trials} on, of which more than "
-        f"{MIN_TAIL} have a result; so far there are {len(values)}, and {n_trained} have one."
+        f"The gain of the {n_more} trials to come is unknown until there are {MIN_TRIALS} {trials}, more than "
+        f"{MIN_TAIL} of them with a result; so far there are {len(values)}, {n_trained} of them with a result."
     )
 
 
 def not_worth_going_on(view: StudyView) -> Iterator[Finding]:
-    """What is left to gain is next to nothing of what the search has gained so far."""
+    """Find studies whose expected gain is negligible compared with what the search has gained so far."""
     found = expected_gain(view.history, view.spec, n_more=view.n_more)
     if found is None:
         return
@@ -138,16 +138,16 @@ def not_worth_going_on(view: StudyView) -> Iterator[Finding]:
         code="not_worth_going_on",
         severity=Severity.NOTE,
         sentence=f"{found.sentence} The best trial is {shown(won)} better than the median.",
-        remedy="End the study here and spend the time on the finalists, unless so little matters.",
-        source="Dodge et al. 2019, continued beyond the best trial; 1 % is our threshold.",
+        remedy="End the study and spend the time on the finalists, unless such a small gain matters.",
+        source="Dodge et al. 2019, extrapolated beyond the best trial; 1 % is our threshold.",
         evidence={"gain": found.gain, "high": found.high, "won": won, "n_more": found.n_more},
     )
 
 
 def best_curve(history: History, spec: StudySpec, *, n_sizes: int = 60) -> BestCurve | None:
-    """The expected best of k trials, k from 1 to all in at most `n_sizes` steps; None without any result.
+    """Return the expected best of k trials, k from 1 to all in at most `n_sizes` steps; None without any result.
 
-    Dodge et al. draw with replacement, which is biased; we draw without, as Tang et al. 2020 do: the best of k is no
+    Dodge et al. draw with replacement, which is biased. We draw without, as Tang et al. 2020 do: the best of k is no
     better than the i-th of n values if all k are among the n - i others.
     """
     values = np.sort(_draws(history))
@@ -163,7 +163,7 @@ def best_curve(history: History, spec: StudySpec, *, n_sizes: int = 60) -> BestC
 
 
 def _chance_of_none(n: int, k: int) -> Values:
-    """(n,): the probability that k of n trials have none of the best i, for i = 1 to n."""
+    """Return the probability (n,) that k of n trials contain none of the best i, for i = 1 to n."""
     from scipy.special import gammaln
 
     i = np.arange(1, n - k + 1)
@@ -172,19 +172,20 @@ def _chance_of_none(n: int, k: int) -> Values:
 
 
 def _to_come(history: History, spec: StudySpec) -> int | None:
-    """How many trials the budget has left, those that run included; None without a limit."""
+    """Return the number of trials that the budget has left, including running ones; None without a limit."""
     return None if spec.budget.trials is None else spec.budget.trials - history.n_ended
 
 
 def _draws(history: History) -> Values:
-    """(n,): one value for each trial that was judged, minimised, in the order in which they ended.
+    """Return one minimised value (n,) for each trial with an outcome, in the order in which they ended.
 
-    Infinity for one that could not be trained. One that was stopped early does not count as better than the best of
-    those that ran to their end. Of a study with stages only the last one counts: the others ran fewer steps, elsewhere.
+    An infeasible trial has infinity. A trial that was stopped early counts as no better than the best complete one.
+    With
+    stages only the last one counts: the others ran fewer steps in another box.
     """
     indices = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED, Outcome.INFEASIBLE)
     indices = indices[history.stages[indices] == history.n_stages - 1]
-    # A trial that breaks one of the study's bounds has a value, and gains nothing.
+    # A trial that violates one of the study's bounds has a value, but gains nothing.
     is_result = np.isfinite(history.values[indices, 0]) & (history.outcomes[indices] != Outcome.INFEASIBLE)
     values = np.where(is_result, history.values[indices, 0], np.inf)
     is_complete = history.outcomes[indices] == Outcome.COMPLETE
@@ -194,11 +195,11 @@ def _draws(history: History) -> Values:
 
 
 def _gains(values: Values, n_more: int, *, learns: bool) -> Values:
-    """(futures,): by how much the best value gets better in simulated ends of the study.
+    """Return the gain (futures,) of the best value in simulated ends of the study.
 
-    With T the number of draws times F of the best, T is exponential with mean 1, now as well as at the end, and the
-    value at T is scale / gamma * T^gamma above the optimum. The best of the draws to come has a T of its own, growth
-    - 1 times more of them having been made.
+    Let T be the number of draws times F of the best value. T is exponential with mean 1, now as well as at the end, and
+    the value at T is scale / gamma * T^gamma above the optimum. The best of the draws to come has its own T, scaled by
+    the growth - 1 times as many draws.
     """
     generator = np.random.default_rng(0)
     gamma, scale = _tail(values, generator)
@@ -209,10 +210,10 @@ def _gains(values: Values, n_more: int, *, learns: bool) -> Values:
 
 
 def _tail(values: Values, generator: np.random.Generator) -> tuple[Values, Values]:
-    """Draws (futures,) of gamma and scale from what the gaps between the best values say of them.
+    """Draw gamma and scale (futures,) from their posterior, given the gaps between the best values.
 
-    The D_i are independent and exponential (Renyi 1953). The scale, with a flat prior on its logarithm, is integrated
-    out; gamma is looked at on a grid.
+    The D_i are independent and exponential (Renyi 1953). The scale has a flat prior on its logarithm and is integrated
+    out; gamma is on a grid.
     """
     finite = np.sort(values[np.isfinite(values)])
     k = min(len(finite) - 1, max(MIN_TAIL, int(TAIL_SHARE * len(values))))
@@ -230,11 +231,11 @@ def _tail(values: Values, generator: np.random.Generator) -> tuple[Values, Value
 
 
 def _growth(values: Values, n_more: int, *, learns: bool, generator: np.random.Generator) -> Values:
-    """(futures,): by what factor the number of draws grows.
+    """Return the factor (futures,) by which the number of draws grows.
 
-    In independent draws the chance that the t-th is a record is 1 / t; with a sampler that learns it is rate / t, and
-    the rate, at least 1, is told by the records in the last half of the trials. Whether it goes on falling as 1 / t, or
-    stays what it is now, is not known: futures lie anywhere between.
+    In independent draws the t-th is a record with probability 1 / t. With a sampler that learns it is rate / t, with a
+    rate of at least 1 that is estimated from the records in the last half of the trials. It is unknown whether this
+    probability keeps falling as 1 / t or stays constant: futures lie anywhere in between.
     """
     n = len(values)
     falling, constant = np.log1p(n_more / n), n_more / n
@@ -247,11 +248,11 @@ def _growth(values: Values, n_more: int, *, learns: bool, generator: np.random.G
     rate = generator.gamma(RECORDS_PRIOR + n_records, 1 / (RECORDS_PRIOR + expected), size=N_FUTURES)
     between = generator.random(N_FUTURES)
     exponent = np.maximum(rate, 1.0) * (between * constant + (1 - between) * falling)
-    return np.asarray(np.exp(np.minimum(exponent, 50.0)))  # beyond it the optimum is reached for sure
+    return np.asarray(np.exp(np.minimum(exponent, 50.0)))  # beyond it the optimum is certainly reached
 
 
 def _interval(gains: Values) -> tuple[float, float]:
-    """The interval that holds 80 %: from 0 where no gain at all is as likely as its lower end would be."""
+    """Return an interval that contains 80 %; it starts at 0 if no gain is at least as likely as its lower tail."""
     tail = (1 - COVERAGE) / 2
     if (gains <= 0).mean() >= tail:
         return 0.0, float(np.quantile(gains, COVERAGE))

@@ -1,4 +1,4 @@
-"""Configurations that cannot be trained: how many, where they lie, and how near the best trial is to them."""
+"""Findings on infeasible configurations: their number, their region, and their distance from the best trial."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
 
 MIN_TRIALS = 8
 MAX_FAILING = 0.25
-MIN_FAILED, MIN_PURITY = 3, 0.75  # what makes a region one that fails: three trials, and three of four in it
+MIN_FAILED, MIN_PURITY = 3, 0.75  # the definition of a failing region: three failures, and three of four trials in it
 MAX_CUTS = 100  # of a number's axis; with thousands of trials the bound is then known to a percent of them
-CHANCE = 0.01  # that one of all the regions that are looked at fails so often by luck
+CHANCE = 0.01  # the probability that any of the tested regions fails this often by chance
 
-EDGE_FACTOR = 3.0  # so far below the first rate that fails, the best one is at the edge of stability
+EDGE_FACTOR = 3.0  # a best rate within this factor of the lowest failing rate is at the edge of stability
 
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 
@@ -30,10 +30,10 @@ class Region:
 
     Attributes:
         axis: of the parameter.
-        outer, inner: the last coordinate outside, and the first one inside; of a choice, both are that of the value.
-        is_upper: whether the values above fail, and not those below; None for a choice.
-        n: how many trials lie in it.
-        n_failed: how many of these failed.
+        outer, inner: the last coordinate outside and the first one inside; for a choice, both are the value's.
+        is_upper: True if the values above the bound fail, False if those below; None for a choice.
+        n: the number of trials in the region.
+        n_failed: the number of failed trials in the region.
     """
 
     axis: int
@@ -45,12 +45,12 @@ class Region:
 
 
 def failing_region(view: StudyView, axes: Iterable[int]) -> tuple[Region, float] | None:
-    """Of all regions along these axes, the one that is least likely by chance, and how likely that is.
+    """Return the region along these axes that is least likely by chance, and its p-value; None if chance explains all.
 
-    None where chance would do. A region's chance is that so many of the failures, or more, fall into it (Fisher's
-    exact test, one-sided), times the number of regions that are looked at (Bonferroni).
+    The p-value is that of Fisher's exact test, one-sided: the probability that at least as many of the failures fall
+    into the region. It is multiplied by the number of regions tested (Bonferroni).
     """
-    from scipy.stats import hypergeom  # takes two seconds to import, which a master that starts need not wait for
+    from scipy.stats import hypergeom  # takes two seconds, which delay no start of a master
 
     _, failed = view.tried
     regions = [region for j in axes for region in _regions(view, j)]
@@ -64,9 +64,9 @@ def failing_region(view: StudyView, axes: Iterable[int]) -> tuple[Region, float]
 
 
 def _regions(view: StudyView, j: int) -> Iterator[Region]:
-    """Every value of a choice, and both sides of the gaps between the values of a number."""
+    """Yield every value of a choice, or both sides of the gaps between the values of a number."""
     points, failed = view.tried
-    # A parameter that is not active is in none of its regions.
+    # A trial in which the parameter is inactive lies in none of its regions.
     active = ~np.isnan(points[:, j])
     values, place, n = np.unique(points[active, j], return_inverse=True, return_counts=True)
     n_failed = np.bincount(place, weights=failed[active], minlength=len(values)).astype(np.int64)
@@ -82,7 +82,7 @@ def _regions(view: StudyView, j: int) -> Iterator[Region]:
 
 
 def failing_regions(view: StudyView) -> Iterator[Finding]:
-    """One parameter says where trials fail."""
+    """Find a region of one parameter in which trials fail."""
     found = failing_region(view, [j for j, _, _ in view.tuned()])
     if found is None:
         return
@@ -97,8 +97,8 @@ def failing_regions(view: StudyView) -> Iterator[Finding]:
         f"the {n_others} others.",
         remedy="Leave this region out of the space."
         if edit
-        else "The best trial lies in this region, so that it is "
-        "not to be left out: look at what its trials fail of, and search for what prevents it.",
+        else "The best trial lies in this region, so it cannot be left out: find out why its trials fail, and "
+        "search a parameter that prevents this.",
         source=f"{PLAYBOOK}; the thresholds are ours.",
         evidence={
             "n_inside": region.n,
@@ -112,24 +112,24 @@ def failing_regions(view: StudyView) -> Iterator[Finding]:
 
 
 def many_failures(view: StudyView) -> Iterator[Finding]:
-    """More than a quarter of all configurations cannot be trained."""
+    """Find studies in which more than a quarter of all configurations are infeasible."""
     _, failed = view.tried
     if len(failed) < MIN_TRIALS or failed.mean() <= MAX_FAILING:
         return
     yield Finding(
         code="many_failures",
         severity=Severity.WARNING,
-        sentence=f"{failed.sum()} of {len(failed)} trials, {failed.mean():.0%}, diverged, ran out of memory or were "
+        sentence=f"{failed.sum()} of {len(failed)} trials ({failed.mean():.0%}) diverged, ran out of memory or were "
         "infeasible.",
-        remedy="Make the space smaller where trials fail, or search for another form of the parameters, such as the "
-        "learning rate for each sample instead of batch size and learning rate.",
+        remedy="Reduce the space where trials fail, or use other parameters, such as the learning rate per sample "
+        "instead of batch size and learning rate.",
         source=f"{PLAYBOOK}; a quarter is our threshold.",
         evidence={"n_failed": int(failed.sum()), "n_trials": len(failed), "share": float(failed.mean())},
     )
 
 
 def rates_at_the_edge(view: StudyView) -> Iterator[Finding]:
-    """The best learning rate is within a factor of three of those that cannot be trained."""
+    """Find best learning rates that lie within a factor of three of infeasible ones."""
     for j, name, parameter in view.tuned():
         if not LEARNING_RATE.search(name) or not isinstance(parameter, RealRange) or not len(view.order):
             continue
@@ -149,18 +149,18 @@ def _at_the_edge(name: str, rate: float, unstable: float) -> Finding:
     return Finding(
         code="rate_at_the_edge",
         severity=Severity.NOTE,
-        sentence=f"The best {name} is {shown(rate)}, and from {shown(unstable)} on trials fail: training is at the "
+        sentence=f"The best {name} is {shown(rate)}, and trials fail from {shown(unstable)} on: training is at the "
         "edge of stability.",
-        remedy=f"Train 500 steps with {name} = {shown(2 * rate)} and evaluate at each. If the loss jumps, warm up to "
-        f"ten times the rate that is unstable, {shown(10 * unstable)}, over at most a tenth of the steps, or clip "
-        "gradients; if the warm-up takes more than a twentieth of them, train longer by as much.",
+        remedy=f"Train 500 steps with {name} = {shown(2 * rate)} and evaluate after each. If the loss jumps, clip "
+        f"gradients, or warm up to ten times the unstable rate, {shown(10 * unstable)}, over at most a tenth of the "
+        "steps. If the warm-up takes more than a twentieth of the steps, lengthen the training by as much.",
         source=f"{PLAYBOOK}; the factors of the remedy are its own, 3 is our threshold.",
         evidence={"best": rate, "smallest_failed": unstable, "ratio": unstable / rate},
     )
 
 
 def _where(view: StudyView, region: Region) -> str:
-    """The region as a condition on its parameter."""
+    """Return the region as a condition on its parameter."""
     name = view.history.axes.space.names[region.axis]
     parameter = view.parameters[name]
     if region.is_upper is None:
@@ -169,7 +169,7 @@ def _where(view: StudyView, region: Region) -> str:
 
 
 def _bound(parameter: Parameter, region: Region) -> float:
-    """The last value outside, if values are counted; the middle of the gap on the range's own scale otherwise."""
+    """Return the last value outside for integers, and the middle of the gap on the range's own scale for reals."""
     at = region.outer if isinstance(parameter, IntRange) else (region.outer + region.inner) / 2
     value = parameter.from_unit(at)
     assert isinstance(value, int | float)
@@ -177,7 +177,7 @@ def _bound(parameter: Parameter, region: Region) -> float:
 
 
 def _without(view: StudyView, region: Region) -> dict[str, JsonValue] | None:
-    """The space without the region; None where the best trial would be lost, or nothing would be left."""
+    """Return the space without the region; None if this would remove the best trial or leave nothing."""
     name = view.history.axes.space.names[region.axis]
     parameter = view.parameters[name]
     best = view.evidence.points[view.order[0], region.axis] if len(view.order) else np.nan

@@ -1,4 +1,4 @@
-"""One thing that diagnosis says."""
+"""A finding, the unit of diagnosis."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from pydantic import JsonValue
 
 
 class Severity(StrEnum):
-    """How much a finding matters; the gravest first."""
+    """The severity of a finding, the most severe first."""
 
     BLOCKER = "blocker"
-    """What is spent before it is mended is lost."""
+    """Work that runs before this is fixed is wasted."""
     WARNING = "warning"
-    """The study loses by it."""
+    """The study loses quality or time."""
     NOTE = "note"
-    """Something to know, or to gain."""
+    """Information, or a possible improvement."""
 
     @property
     def rank(self) -> int:
-        """0 for the gravest."""
+        """The position in the order of severity, from 0 for the most severe."""
         return list(Severity).index(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is to be said of a study, why it is believed, and what to do.
+    """A statement on a study or trial, with its evidence and a remedy.
 
     Attributes:
-        code: which rule found it; stable, in lower case with underscores.
-        severity: how much it matters.
-        sentence: what was found, with its numbers, in one sentence.
-        remedy: what to do about it.
-        source: who says that this matters, and whose the threshold is.
-        evidence: the numbers behind the sentence; values of the objective are in the user's own sense.
-        edit: parameters as a user would write them, by name, that mend the space; None: no edit does it.
+        code: the rule that found it; stable, in lower case with underscores.
+        severity: its severity.
+        sentence: the statement with its numbers, in one sentence.
+        remedy: the advice to the user.
+        source: the reference for the rule, and the origin of its threshold.
+        evidence: the numbers of the sentence; values of the objective are in the user's own sense.
+        edit: parameters by name, as a user would write them, that fix the space; None: no edit helps.
     """
 
     code: str
@@ -49,5 +49,5 @@ class Finding:
 
 
 def shown(value: float) -> str:
-    """A number as a sentence has it."""
+    """Format a number for a sentence."""
     return f"{value:.3g}"

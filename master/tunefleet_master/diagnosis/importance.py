@@ -1,21 +1,21 @@
-"""Which parameters matter: functional ANOVA on a random forest.
+"""The importance of parameters: functional ANOVA on a random forest.
 
 Reference:
     Hutter, Hoos and Leyton-Brown 2014, An efficient approach for assessing hyperparameter importance,
     https://proceedings.mlr.press/v32/hutter14.html
 
-The objective is a function on the unit cube, whose variance under the uniform distribution is that among
-configurations drawn at random. It splits into a share for each parameter alone, one for each pair, and so on. A tree
-is constant on boxes, so that all integrals are sums over its leaves, and exact.
+The objective is a function on the unit cube. Its variance under the uniform distribution splits into a share for each
+parameter alone, one for each pair, and so on. A tree is constant on boxes, so all integrals are exact sums over its
+leaves.
 
-A parameter that is not active makes no difference: the function is constant along its axis there, as
-`Space.from_unit` is. Trials have no coordinate on such an axis, and each tree is shown another one, drawn at random. So
-a conditional parameter has the share that it has among all configurations, also those that are without it.
+An inactive parameter has no effect: the function is constant along its axis there, as `Space.from_unit` is. Trials
+have no coordinate on such an axis; each tree gets another random one. The share of a conditional parameter is
+therefore that among all configurations, including those without it.
 
 Notation, beside that of `trees`:
     f_0          the mean of a tree over the cube
     a_U          the tree's mean over all axes but those of U, a function of the axes of U
-    V_U          the variance of a_U that is in none of its parts
+    V_U          the variance of a_U without that of its subsets
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.trees import Boxes, ChoiceOrder, Inputs, Tree
 
-MIN_TRIALS = 40  # a forest on fewer says more of chance than of the parameters
-TRIALS_PER_PARAMETER = 8  # the Google tuning playbook's rule of thumb for what a space needs to be seen at all
-MAX_TRIALS = 500  # shares are known to a percent or two by then, and pairs of leaves are compared with each other
+MIN_TRIALS = 40  # a forest on fewer trials fits noise
+TRIALS_PER_PARAMETER = 8  # the Google tuning playbook's rule of thumb for the size of a space
+MAX_TRIALS = 500  # shares are then accurate to a percent or two; the cost is quadratic in the leaves
 
-N_TREES = 64  # the spread between trees is .1 to .2, so that the mean's error is .01 to .03
-MIN_LEAF = 3  # SMAC3's own; with leaves of one trial, trees call noise an interaction of all parameters
-N_PAIRED = 4  # of the parameters with the greatest shares, all pairs are looked at: six
+N_TREES = 64  # the standard deviation between trees is .1 to .2, so that of the mean is .01 to .03
+MIN_LEAF = 3  # SMAC3's value; with leaves of one trial, trees attribute noise to interactions of all parameters
+N_PAIRED = 4  # the number of parameters with the greatest shares whose pairs are computed: six pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a parameter explains.
+    """The effect of a parameter.
 
     Attributes:
         parameter: its name.
         share: of the variance, by this parameter alone; the mean over the trees.
         spread: the standard deviation of the share over the trees.
-        total: of the variance, what would be gone if the parameter were fixed: alone and with any others.
+        total: the share of the variance that vanishes if the parameter is fixed: alone and in interactions.
     """
 
     parameter: str
@@ -60,7 +60,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class PairEffect:
-    """What two parameters explain together, beyond what each explains alone; as in `Effect`."""
+    """The interaction of two parameters, beyond their single effects; attributes as in `Effect`."""
 
     parameters: tuple[str, str]
     share: float
@@ -69,13 +69,13 @@ class PairEffect:
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """What the variance of the objective consists of.
+    """The decomposition of the variance of the objective.
 
     Attributes:
-        effects: of every parameter that has more than one value, the greatest first.
+        effects: of every parameter with more than one value, the greatest first.
         pairs: of the most important parameters, the greatest first.
-        rest: the share that none of these explains: noise, and what more parameters do together.
-        n_trials: how many trials were learnt from.
+        rest: the remaining share: noise, and interactions of more parameters.
+        n_trials: the number of trials that it is estimated from.
     """
 
     effects: tuple[Effect, ...]
@@ -85,18 +85,17 @@ class Importance:
 
 
 def trials_needed(axes: Axes) -> int:
-    """How many trials with a result a study has before importances say something."""
+    """Return the number of trials with a result from which on importances are meaningful."""
     return max(MIN_TRIALS, TRIALS_PER_PARAMETER * int((~axes.is_fixed).sum()))
 
 
 def importance(history: History) -> Importance | None:
-    """The importance of each parameter. A second of CPU with 10 parameters, four with 50, however many trials.
+    """Return the importance of each parameter. Takes a CPU second with 10 parameters and four with 50.
 
-    None with too few trials, and on a master without scikit-learn, which the extra `search` brings.
+    None with too few trials, or without scikit-learn, which the extra `search` installs.
 
-    A departure from the paper: it is the normal quantiles of ranks that are explained. A few trials that nearly
-    diverged would be all of the variance else, and the region of the good ones nothing; and trials that were stopped
-    early can be compared by rank only.
+    A departure from the paper: the variance explained is that of normal quantiles of ranks. Otherwise a few trials that
+    nearly diverged would make up all of the variance. Trials that were stopped early can only be compared by rank.
     """
     known = evidence(history)
     axes = history.axes
@@ -125,7 +124,7 @@ def _mean_and_spread(shares: Values) -> tuple[float, float]:
 
 
 def _grown(known: Observations, axes: Axes) -> list[Tree]:
-    """The trees; the same history gives the same ones."""
+    """Grow the trees; the same history gives the same trees."""
     generator = np.random.default_rng(0)
     kept = np.linspace(0, len(known.scores) - 1, min(len(known.scores), MAX_TRIALS)).astype(np.int64)
     scores = normal_quantiles(known.scores)
@@ -151,17 +150,17 @@ class _Decomposition:
         self._variance = float(self._volumes @ (boxes.means - self._mean) ** 2)
 
     def share(self, *axes: int) -> float:
-        """V_U / V for one or two axes; 0 where the tree is constant."""
+        """Return V_U / V for one or two axes; 0 if the tree is constant."""
         if self._variance <= 0:
             return 0.0
         parts = sum(self._variance_of_mean(j) for j in axes) if len(axes) > 1 else 0.0
         return max(0.0, self._variance_of_mean(*axes) - parts) / self._variance
 
     def _variance_of_mean(self, *axes: int) -> float:
-        """The variance of a_U.
+        """Return the variance of a_U.
 
-        Leaf i adds c_i times its volume over the axes outside of U to a_U on its own box in U (theorem 3). What all
-        leaves add is summed up from the corners of their boxes.
+        Leaf i contributes c_i times its volume over the axes outside of U to a_U on its own box in U (theorem 3). The
+        contributions of all leaves are summed up from the corners of their boxes.
         """
         low, high = self._boxes.low, self._boxes.high
         edges = [np.unique(np.concatenate([low[:, j], high[:, j]])) for j in axes]
@@ -180,10 +179,10 @@ class _Decomposition:
         return float((cells * (inner - self._mean) ** 2).sum())
 
     def totals(self) -> Values:
-        """(d,): of the variance, the share that goes when an axis is averaged out (Sobol's total index).
+        """Return the share (d,) of the variance that vanishes when an axis is averaged out (Sobol's total index).
 
-        The mean over axis j, squared and integrated, is a sum over pairs of leaves: the product of what both say,
-        of their widths on axis j, and of how far they overlap on each other axis.
+        The squared mean over axis j is integrated as a sum over pairs of leaves: the product of their values, of their
+        widths on axis j, and of their overlaps on all other axes.
         """
         low, high, means = self._boxes.low, self._boxes.high, self._boxes.means
         d = low.shape[1]

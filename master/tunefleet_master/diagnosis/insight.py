@@ -1,4 +1,4 @@
-"""All that diagnosis says of a study, and what it cannot say yet."""
+"""The complete diagnosis of a study."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tunefleet_master.diagnosis.study_view import StudyView
 
 @dataclass(frozen=True, slots=True)
 class Insight:
-    """What a study shows.
+    """The diagnosis of a study.
 
     Attributes:
-        findings: the gravest first.
-        importance: of the parameters; None: it is not known, and `unknown` says why.
-        worth: what the trials to come are expected to gain; None: it is not known, or none are to come.
-        unknown: a sentence for each thing that is not known, with what it takes.
+        findings: the most severe first.
+        importance: of the parameters; None: unknown, and `unknown` gives the reason.
+        worth: the expected gain of the trials to come; None: unknown, or there are none.
+        unknown: a sentence for each unknown quantity, with what it requires.
     """
 
     findings: Sequence[Finding]
@@ -31,7 +31,7 @@ class Insight:
 
 
 def insight(view: StudyView) -> Insight:
-    """Everything at once; the costly parts are computed once for all. Takes as long as `importance`."""
+    """Return the complete diagnosis; shared quantities are computed once. Takes as long as `importance`."""
     return Insight(
         findings=findings(view),
         importance=view.importance,
@@ -43,12 +43,14 @@ def insight(view: StudyView) -> Insight:
 def _unknown(view: StudyView) -> Iterator[str]:
     if view.spec.several_objectives:
         first = view.spec.objective.metric
-        yield f"What is said here is of {first}, the first of the objectives; of the others it is not known."
+        yield f"These findings concern {first}, the first objective; the others are not diagnosed."
     needed, n = trials_needed(view.history.axes), len(view.evidence.scores)
     if view.importance is None and n < needed:
-        yield f"Which parameters matter is known from {needed} trials with a result on; so far there are {n}."
+        yield f"The importance of parameters is unknown until {needed} trials have a result; so far {n} have one."
     elif view.importance is None and find_spec("sklearn") is None:
-        yield "Which parameters matter is not known: the master lacks scikit-learn (pip install 'tunefleet[search]')."
+        yield (
+            "The importance of parameters is unknown: the master lacks scikit-learn (pip install 'tunefleet[search]')."
+        )
     lacks = lacking(view.history, view.spec, n_more=view.n_more)
     if lacks is not None:
         yield lacks

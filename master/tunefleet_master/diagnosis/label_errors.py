@@ -1,18 +1,24 @@
-"""Confident learning: which labels are wrong, by what models say that have not seen them (needs numpy, nothing else).
+"""Confident learning: label errors, found with out-of-sample predictions. Requires numpy only.
 
 Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels", J. Artif. Intell. Res.
-70, https://arxiv.org/abs/1911.00068. Notation: n samples, k classes, y the labels as given, p (n, k) probabilities of
-models that were not trained on the sample: of held-out folds, or of a validation part.
+70, https://arxiv.org/abs/1911.00068.
+
+Notation:
+    n   samples
+    k   classes
+    y   (n,) the given labels
+    p   (n, k) predicted probabilities, by models that were not trained on the sample (held-out folds or a
+        validation part)
 
 - The threshold of class j is its mean confidence: t_j = mean of p[i, j] over the samples i with y_i = j (equation 2).
-- Sample i counts as of class j when p[i, j] >= t_j; of several such classes, the likeliest. The counts of given
-  and found are the confident joint (equation 1); those off its diagonal are suspected errors.
-- Rows of the joint are scaled to the counts of the given labels (equation 3); what is off the diagonal then is the
+- Sample i is assigned to class j if p[i, j] >= t_j; to the likeliest of several such classes. The counts of given and
+  assigned class form the confident joint (equation 1); entries off its diagonal are suspected errors.
+- Rows of the joint are scaled to the counts of the given labels (equation 3); the sum off the diagonal is then the
   estimated share of wrong labels.
-- The order is by margin, max_j p[i, j] - p[i, y_i]: the paper's normalised margin, the suspicious first.
+- The order is by margin, max_j p[i, j] - p[i, y_i]: the paper's normalised margin, the most suspicious first.
 
-Departure: in the paper's code the thresholds are of the raw probabilities, as here; it then prunes the estimated number
-of each pair. We rank all and flag by the confident joint, since a person looks before anything is changed.
+Departure: the paper's code then prunes the estimated number of each pair, with the same thresholds of raw
+probabilities. We rank all samples and flag by the confident joint, since a person reviews the labels.
 """
 
 from __future__ import annotations
@@ -29,13 +35,13 @@ SUM_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class LabelErrors:
-    """What is suspected.
+    """Suspected label errors.
 
     Attributes:
-        order: int64 (n,); positions of samples, the most suspicious first; of equal margins the first sample.
+        order: int64 (n,); indices of samples, the most suspicious first; equal margins in the order of the samples.
         margin: float64 (n,), from 0 to 1; 0: the label is the likeliest class.
-        suggested: int64 (n,); the class that the sample counts as of, the likeliest where it counts as of none.
-        is_suspected: bool (n,); the sample counts as of another class than its label.
+        suggested: int64 (n,); the assigned class, or the likeliest if no class is assigned.
+        is_suspected: bool (n,); True if the assigned class differs from the label.
         joint: float64 (k, k), sums to 1; the estimated share of each pair of given and true class.
     """
 
@@ -55,11 +61,11 @@ def find_label_errors(labels: ArrayLike, probabilities: ArrayLike) -> LabelError
     """Rank samples by how suspicious their labels are.
 
     Args:
-        labels: (n,), whole numbers from 0 to k - 1.
-        probabilities: (n, k), each row a distribution, of models that were not trained on the row's sample.
+        labels: (n,), integers from 0 to k - 1.
+        probabilities: (n, k), each row a distribution, by models that were not trained on the row's sample.
 
     Raises:
-        InvalidInput: the shapes do not fit, a label is no class, or a row is no distribution.
+        InvalidInput: the shapes do not match, a label is out of range, or a row is not a distribution.
     """
     given, p = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
     _check(given, p)
@@ -80,14 +86,14 @@ def find_label_errors(labels: ArrayLike, probabilities: ArrayLike) -> LabelError
 
 
 def _thresholds(given: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean confidence (k,) in each class of the samples that have its label; above 1, where there is none."""
+    """Return the mean confidence (k,) in each class over the samples with this label; 2 for a class without samples."""
     sizes = np.bincount(given, minlength=p.shape[1])
     sums = np.bincount(given, weights=p[np.arange(len(p)), given], minlength=p.shape[1])
     return np.asarray(np.where(sizes > 0, sums / np.maximum(sizes, 1), 2.0))
 
 
 def _joint(given: NDArray[np.int64], found: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The calibrated joint (k, k) of given and true classes; a class that nothing counts as of is taken as it is."""
+    """Return the calibrated joint (k, k) of given and true classes; without samples, a class counts as right."""
     joint = np.zeros((len(sizes), len(sizes)))
     np.add.at(joint, (given, found), 1.0)
     empty = joint.sum(axis=1) == 0
@@ -98,12 +104,12 @@ def _joint(given: NDArray[np.int64], found: NDArray[np.int64], sizes: NDArray[np
 
 def _check(given: NDArray[np.generic], p: NDArray[np.float64]) -> None:
     if p.ndim != 2 or p.shape[1] < 2 or len(p) == 0:
-        raise InvalidInput([Problem("probabilities", f"must be (samples, classes), and the shape is {p.shape}")])
+        raise InvalidInput([Problem("probabilities", f"must have the shape (samples, classes); it has {p.shape}")])
     if given.shape != (len(p),):
-        raise InvalidInput([Problem("labels", f"must be ({len(p)},), as many as rows, and the shape is {given.shape}")])
+        raise InvalidInput([Problem("labels", f"must have the shape ({len(p)},); it has {given.shape}")])
     if given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= p.shape[1]:
         raise InvalidInput([Problem("labels", f"must be whole numbers from 0 to {p.shape[1] - 1}")])
     wrong = ~np.isfinite(p).all(axis=1) | (p < 0).any(axis=1) | (np.abs(p.sum(axis=1) - 1) > SUM_TOLERANCE)
     if wrong.any():
-        rule = f"row {int(wrong.argmax())} is no distribution: its values must be at least 0 and sum to 1"
+        rule = f"row {int(wrong.argmax())} is not a distribution: its values must be at least 0 and sum to 1"
         raise InvalidInput([Problem("probabilities", rule)])

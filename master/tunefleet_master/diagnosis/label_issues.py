@@ -1,7 +1,7 @@
-"""Labels that may be wrong, by what the trials of a study say of samples that they were not trained on.
+"""Suspected label errors of a study, from predictions on samples that the models were not trained on.
 
-A sample's probabilities are the mean of what the best trials say that held it out, at most MAX_OPINIONS of them: with
-folds every sample is held out by some, without them those of the validation part are.
+A sample's probabilities are the mean over the best trials that held it out, at most MAX_OPINIONS of them. With folds
+every sample is held out by some trials, without them those of the validation part.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tunefleet.protocol.predictions import SampleId
 from tunefleet_master.diagnosis.label_errors import LabelErrors, find_label_errors
 from tunefleet_master.diagnosis.trial_predictions import TrialPredictions, contradiction, picture_of
 
-MAX_OPINIONS = 5  # of the best trials: more of them are worse ones, and five models agree on little by chance
+MAX_OPINIONS = 5  # of the best trials: more would include worse ones, and five models rarely agree by chance
 
 
 @dataclass(slots=True)
 class _Heard:
-    """What is said of one sample."""
+    """The sum of the predictions on one sample."""
 
     label: int
     sums: NDArray[np.float64]
@@ -36,7 +36,7 @@ class _Court:
     left_out: list[str] = field(default_factory=list)
 
     def hear(self, witness: TrialPredictions) -> bool:
-        """Add what a trial says of samples that not enough have been asked about; whether there was one."""
+        """Add a trial's predictions on samples that still need some, and return True if there were any."""
         said, is_needed = witness.predictions, False
         for place, each in enumerate(said.ids):
             one = self.samples.setdefault(each, _Heard(said.labels[place], np.zeros(len(said.classes))))
@@ -48,7 +48,7 @@ class _Court:
 
 
 def suspect(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> LabelLook:
-    """The `count` most suspicious labels by the trials, the best one first; there is at least one trial."""
+    """Return the `count` most suspicious labels by these trials, at least one, the best first."""
     court = _heard(witnesses)
     heard = list(court.samples.values())
     found = find_label_errors([it.label for it in heard], np.stack([it.sums / it.sums.sum() for it in heard]))

@@ -1,4 +1,4 @@
-"""What cannot be told apart, since validation is noisy; and metrics that do not agree on what is good."""
+"""Findings on validation noise, and on validation metrics that disagree."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tunefleet_master.diagnosis.training.generalising import jitter
 from tunefleet_master.diagnosis.training.series import is_accuracy, lower_is_better, sample_size, side_of
 from tunefleet_master.search.history import Outcome, Values
 
-ERRORS = 2.0  # standard errors within which trials are not told apart
-MIN_TIED = 3  # beside the best
+ERRORS = 2.0  # standard errors within which trials are indistinguishable
+MIN_TIED = 3  # besides the best
 MIN_OF_OPTION = 3  # trials with a value of a choice
-MIN_RANKED = 20  # trials whose metrics are compared: a correlation of .5 is then known to lie between .1 and .8
-AGREEING = 0.7  # rank correlation that the true one is surely below
+MIN_RANKED = 20  # trials whose metrics are compared: the 95 % interval of a correlation of .5 is then .1 to .8
+AGREEING = 0.7  # a rank correlation significantly below this is a disagreement
 Z = 1.96
-NEARLY_ONE = 1 - 1e-9  # where Fisher's transform still is a number
+NEARLY_ONE = 1 - 1e-9  # the largest correlation for which Fisher's transform is finite
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How far a value is off by chance.
+    """The random error of an objective value.
 
     Attributes:
-        error: a standard error, in the objective's unit.
-        samples: of the validation part, where it is known; the error is then that of a share of them.
+        error: the standard error, in the objective's unit.
+        samples: the size of the validation part, if known; the error is then that of a share of it.
     """
 
     error: float
@@ -40,7 +40,7 @@ class Noise:
 
 
 def noise(view: StudyView) -> Noise | None:
-    """Of the objective: the error of a share of samples, or else how the best curves jump; None: neither is known."""
+    """Return the noise of the objective: of a share of samples, or else of the best curves; None if unknown."""
     curves = [curve for curve in view.reported.curves if shaped(curve.objective, least=3) is not None]
     if not curves:
         return None
@@ -63,7 +63,7 @@ def _of_a_share(view: StudyView, best: TrialCurve) -> Noise | None:
 
 
 def ties(view: StudyView) -> Iterator[Finding]:
-    """Trials that are as good as the best one, for all that is known; and choices that make no difference beyond it."""
+    """Find trials that are indistinguishable from the best one, and choices without a distinguishable effect."""
     chance = noise(view)
     values = _complete(view)
     if chance is None or len(values) < 2:
@@ -77,9 +77,9 @@ def ties(view: StudyView) -> Iterator[Finding]:
             code="within_noise",
             severity=Severity.NOTE,
             sentence=f"{len(tied) - 1} trials are within {shown(margin)} of the best one, two standard errors{of}: "
-            "they cannot be told apart.",
-            remedy="Train the best of them again with three fresh seeds, or by five-fold cross-validation, and "
-            "compare the means; a larger validation part tells more.",
+            "they are indistinguishable.",
+            remedy="Train the best of them again with three new seeds, or use five-fold cross-validation, and compare "
+            "the means. A larger validation part also helps.",
             source="Google tuning playbook, on trial variance; two standard errors are our threshold.",
             evidence={"standard_error": chance.error, "samples": chance.samples, "n_within": len(tied) - 1},
         )
@@ -87,7 +87,7 @@ def ties(view: StudyView) -> Iterator[Finding]:
 
 
 def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -> Iterator[Finding]:
-    """Choices of which every value has a trial that is as good as the best one."""
+    """Find choices for which every value has a trial about as good as the best one."""
     points = view.history.points
     for j, name, parameter in view.tuned():
         if not isinstance(parameter, Choice) or parameter.when is not None:
@@ -104,17 +104,17 @@ def _idle_choices(view: StudyView, values: Mapping[int, float], margin: float) -
         yield Finding(
             code="effect_within_noise",
             severity=Severity.NOTE,
-            sentence=f"The best trials with {' and '.join(f'{name} = {option}' for option in best)} differ by "
-            f"{shown(apart)} only, less than the noise of {shown(margin)}.",
-            remedy=f"Take for {name} what is cheapest, and spend the trials on the rest; only fresh seeds can tell "
-            "more.",
+            sentence=f"The best trials with {' and '.join(f'{name} = {option}' for option in best)} differ by only "
+            f"{shown(apart)}, less than the noise of {shown(margin)}.",
+            remedy=f"Choose the cheapest value of {name}, and spend the trials on the other parameters. Only new seeds "
+            "can show a difference.",
             source="Google tuning playbook, on trial variance; two standard errors are our threshold.",
             evidence=evidence,
         )
 
 
 def _complete(view: StudyView) -> dict[int, float]:
-    """The minimised values of the trials of the last stage that ran in full, by number."""
+    """Return the minimised values of the complete trials of the last stage, by number."""
     history = view.history
     chosen = history.with_outcome(Outcome.COMPLETE)
     chosen = chosen[history.stages[chosen] == history.n_stages - 1]
@@ -122,7 +122,7 @@ def _complete(view: StudyView) -> dict[int, float]:
 
 
 def disagreements(view: StudyView) -> Iterator[Finding]:
-    """Another metric of validation ranks the trials otherwise than the objective does."""
+    """Find validation metrics that rank the trials differently from the objective."""
     metric = view.spec.objective.metric
     results = {number: found for number, found in view.reported.results.items() if metric in found}
     names = dict.fromkeys(name for found in results.values() for name in found)
@@ -138,8 +138,8 @@ def disagreements(view: StudyView) -> Iterator[Finding]:
 
 
 def _disagreement(name: str, numbers: list[int], judged: Values, *, other: Values, metric: str) -> Iterator[Finding]:
-    """A finding where the correlation of the ranks is surely low, by Fisher's interval."""
-    from scipy.stats import spearmanr  # takes two seconds to import, which a master that starts need not wait for
+    """Yield a finding if the rank correlation is significantly low, by Fisher's interval."""
+    from scipy.stats import spearmanr  # takes two seconds, which delay no start of a master
 
     correlation = float(np.clip(spearmanr(judged, other).statistic, -NEARLY_ONE, NEARLY_ONE))
     high = math.tanh(math.atanh(correlation) + Z / math.sqrt(len(numbers) - 3))
@@ -152,7 +152,7 @@ def _disagreement(name: str, numbers: list[int], judged: Values, *, other: Value
         severity=Severity.WARNING,
         sentence=f"{metric} and {name} rank {len(numbers)} trials differently (rank correlation {correlation:.2f}): "
         f"trial {numbers[best]}, the best by {name}, is number {place} by {metric}.",
-        remedy="Decide which of the two you mean, or search for the front of both with `objectives`.",
+        remedy="Decide which metric matters, or search the Pareto front of both with `objectives`.",
         source="Google tuning playbook, on choosing the objective; .7 is our threshold, for Fisher's 95 % interval.",
         evidence={"correlation": correlation, "upper": high, "trials": len(numbers), "place": place},
     )

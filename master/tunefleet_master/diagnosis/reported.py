@@ -1,4 +1,4 @@
-"""What the trials of a study reported, beyond the values that a history has."""
+"""The reports of a study's trials, beyond the values in its history."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 
 MAX_CURVES = 12
-"""Of the best trials, whose curves are read; more say the same."""
+"""The number of best trials whose curves are read; more trials rarely add anything."""
 
 MAX_RESULTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What is read for the rules that look at trials.
+    """Reports for the rules on trials.
 
     Attributes:
-        best: curves of the best trials that are complete, by number, the best first.
+        best: curves of the best complete trials, by number, the best first.
         results: the metrics of complete trials, by number, at the step that counts.
     """
 
@@ -27,5 +27,5 @@ class Reported:
 
     @property
     def curves(self) -> Sequence[TrialCurve]:
-        """The best first."""
+        """The curves, the best first."""
         return list(self.best.values())

@@ -1,11 +1,14 @@
-"""Where the objective still falls at the edge of the space: a quadratic through the scores.
+"""A quadratic response surface, which shows where the objective still falls at the edge of the space.
 
 Reference:
     Box and Wilson 1951, On the experimental attainment of optimum conditions,
     https://doi.org/10.1111/j.2517-6161.1951.tb00067.x
 
-A parameter that does nothing seems to do much where trials with one value of it were lucky with the others, as they
-are when a sampler follows what worked. A model of all parameters at once tells the two apart.
+A parameter without effect may seem to have one if trials with one value of it happen to have good values of the
+others, as they do when a sampler exploits. A model of all parameters at once separates the two.
+
+Notation, beside that of `axes`:
+    n   trials with a score
 """
 
 from __future__ import annotations
@@ -18,19 +21,19 @@ from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.history import Values
 from tunefleet_master.search.ranks import normal_quantiles
 
-RIDGE = 1e-3  # of a squared coordinate: only what cannot be told apart at all is held back by it
-SLOPE_AT = 0.8  # of the way to the edge: there a quadratic is still led by trials on both sides
+RIDGE = 1e-3  # of a squared coordinate: it only regularises directions without data
+SLOPE_AT = 0.8  # of the way to the edge: there a quadratic is still determined by trials on both sides
 
 
 class ResponseSurface:
-    """score = constant + slope and curvature of each number + a step for each value of each choice + noise.
+    """score = constant + slope and curvature of each number + an offset for each value of each choice + noise.
 
-    Fitted by least squares to normal quantiles of the scores' ranks, since a few trials that went wrong must not bend
-    it. What is inactive adds nothing.
+    It is fitted by least squares to normal quantiles of the scores' ranks, so that outliers do not distort it. An
+    inactive parameter contributes 0.
     """
 
     def __init__(self, axes: Axes, points: Points, *, scores: Values) -> None:
-        """Through scores (n,) at canonical points (n, d); n is at least 3."""
+        """Fit scores (n,) at canonical points (n, d); n is at least 3."""
         n = len(scores)
         target = normal_quantiles(scores)
         self._slopes: dict[int, int] = {}
@@ -47,7 +50,7 @@ class ResponseSurface:
         self._covariance = (rest @ rest) / self._freedom * inverse @ design.T @ design @ inverse
 
     def chance_of_no_fall(self, j: int, *, upper: bool) -> float:
-        """How likely so steep a fall towards an end of a number's axis is, if there is none: a one-sided t-test."""
+        """Return the p-value of a fall towards an end of a number's axis: a one-sided t-test of the slope."""
         from scipy.stats import t
 
         towards = 1.0 if upper else -1.0
@@ -60,7 +63,7 @@ class ResponseSurface:
 
 
 def _columns(coordinates: Values, axes: Axes, j: int) -> Iterator[Values]:
-    """What axis j adds to the design: its coordinate about the middle and the square of it, or a 1 for each value."""
+    """Yield the columns of axis j in the design: the centred coordinate and its square, or an indicator per value."""
     known = ~np.isnan(coordinates)
     if axes.is_choice[j]:
         size = int(axes.n_levels[j])

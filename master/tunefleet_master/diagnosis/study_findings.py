@@ -1,43 +1,60 @@
-"""Everything that is to be said of a study's space and of its budget."""
+"""Findings on a study, and the table of their rules: one row for each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.diagnosis.edges import edges
 from tunefleet_master.diagnosis.effects import idle_parameters
 from tunefleet_master.diagnosis.expected_gain import not_worth_going_on
 from tunefleet_master.diagnosis.failures import failing_regions, many_failures, rates_at_the_edge
-from tunefleet_master.diagnosis.finding import Finding
+from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.noise import disagreements, ties
 from tunefleet_master.diagnosis.scales import adam_extras, few_trials, linear_scales
 from tunefleet_master.diagnosis.shared_findings import shared_findings
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.search.history import History
 
-Rule = Callable[[StudyView], Iterator[Finding]]
-"""Yields what it finds, and nothing where all is well or too little is known. Pure, as everything here."""
+StudyRule = Callable[[StudyView], Iterator[Finding]]
+"""Yields findings; none if all is well, or if too little is known. Pure."""
 
-RULES: tuple[Rule, ...] = (
-    many_failures,
-    failing_regions,
-    shared_findings,
-    disagreements,
-    edges,
-    few_trials,
-    linear_scales,
-    rates_at_the_edge,
-    adam_extras,
-    idle_parameters,
-    ties,
-    not_worth_going_on,
+
+@dataclass(frozen=True, slots=True)
+class StudyRuleRow:
+    """A rule on a study.
+
+    Attributes:
+        rule: reads a view of the study.
+        codes: of its findings. Empty: it repeats findings of trials.
+        severity: the gravest that its findings have.
+    """
+
+    rule: StudyRule
+    codes: tuple[str, ...]
+    severity: Severity = Severity.WARNING
+
+
+STUDY_RULES: tuple[StudyRuleRow, ...] = (
+    StudyRuleRow(many_failures, ("many_failures",)),
+    StudyRuleRow(failing_regions, ("failing_region",)),
+    StudyRuleRow(shared_findings, ()),
+    StudyRuleRow(disagreements, ("metrics_disagree",)),
+    StudyRuleRow(edges, ("edge",)),
+    StudyRuleRow(few_trials, ("few_trials",)),
+    StudyRuleRow(linear_scales, ("linear_scale",)),
+    StudyRuleRow(rates_at_the_edge, ("rate_at_the_edge",), Severity.NOTE),
+    StudyRuleRow(adam_extras, ("adam_extras",), Severity.NOTE),
+    StudyRuleRow(idle_parameters, ("no_effect",), Severity.NOTE),
+    StudyRuleRow(ties, ("within_noise", "effect_within_noise"), Severity.NOTE),
+    StudyRuleRow(not_worth_going_on, ("not_worth_going_on",), Severity.NOTE),
 )
-"""What costs a study most comes first."""
+"""The problems that cost a study most come first."""
 
 
 def study_findings(history: History, spec: StudySpec) -> list[Finding]:
-    """What all rules find, the gravest first, and of equal ones in the order of `RULES`.
+    """What all rules find, the gravest first, and of equal ones in the order of `STUDY_RULES`.
 
     Works from an empty history on. From 40 trials on nearly all of the time goes to the importance of parameters: a
     second of CPU with 10 parameters, four with 50, however many trials there are.
@@ -47,5 +64,5 @@ def study_findings(history: History, spec: StudySpec) -> list[Finding]:
 
 def findings(view: StudyView) -> list[Finding]:
     """The same of a view, whose costly parts stay computed."""
-    found = [finding for rule in RULES for finding in rule(view)]
+    found = [finding for row in STUDY_RULES for finding in row.rule(view)]
     return sorted(found, key=lambda finding: finding.severity.rank)

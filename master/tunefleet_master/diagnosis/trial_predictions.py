@@ -1,4 +1,4 @@
-"""A trial and what its model says of held-out samples, which no model of it was trained on."""
+"""A trial's predictions on held-out samples, which its models were not trained on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tunefleet.protocol.predictions import Picture, Predictions, SampleId
 
 @dataclass(frozen=True)
 class TrialPredictions:
-    """A trial by its number, with its predictions."""
+    """A trial's number and its predictions."""
 
     trial: int
     predictions: Predictions
 
     @cached_property
     def places(self) -> Mapping[SampleId, int]:
-        """Where each sample stands among its predictions."""
+        """The index of each sample in the predictions."""
         return {each: place for place, each in enumerate(self.predictions.ids)}
 
 
 def contradiction(witness: TrialPredictions, classes: Sequence[str], *, labels: Mapping[SampleId, int]) -> str | None:
-    """Why a trial cannot be looked at beside better ones, of which classes and labels are known; None: it can."""
+    """Return why a trial cannot be compared with better ones of known classes and labels; None if it can."""
     said = witness.predictions
     if said.classes != classes:
         return f"trial {witness.trial} has other classes than better trials."
@@ -34,6 +34,6 @@ def contradiction(witness: TrialPredictions, classes: Sequence[str], *, labels: 
 
 
 def picture_of(sample: SampleId, witnesses: Sequence[TrialPredictions]) -> Picture | None:
-    """The picture of a sample that one of them has kept."""
+    """Return the picture of a sample that any of the trials has stored."""
     kept = (it.predictions.pictures.get(it.places[sample]) for it in witnesses if sample in it.places)
     return next((picture for picture in kept if picture is not None), None)

@@ -1,1 +1,1 @@
-"""Which trials are worth going on with. Pure: no database, no web, no clock."""
+"""Pruners: the early stopping of trials. Pure: no database, no network, no clock."""

@@ -5,7 +5,7 @@ Hyperparameter Tuning, https://arxiv.org/abs/1810.05934, algorithm 2. Its names 
 
 Notation:
     r_k = min * eta^k    the rungs, as long as they do not exceed `max`
-    n                    how many trials have reached a rung so far, those included that went on from there
+    n                    the number of trials that have reached a rung so far, including those that continued
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from tunefleet_master.pruning.rungs import Rung, RungTable
 
 
 class AshaPruner(Pruner):
-    """A trial goes on from a rung when it is among the best 1/eta of those that have reached it so far.
+    """A pruner that continues a trial if it is among the best 1/eta of those that have reached its rung so far.
 
-    With `mode: promote` this is the paper's algorithm: at each rung a trial is paused, and promoted as soon as it is
-    among the best floor(n/eta); while fewer than eta have reached the rung, all of them wait. A trial that is among
-    them when it arrives goes on at once: the worker that has just become free would be given the same trial, since no
-    other can have become promotable by this arrival. When no more trials come, the best of each rung goes on even if
-    it is alone there: else a study of fewer than eta trials would end without a trained model.
+    With `mode: promote` this is the paper's algorithm. Each trial is paused at each rung, and promoted as soon as it is
+    among the best floor(n/eta); until eta trials have reached the rung, all of them wait. A trial that is among the
+    best
+    on arrival continues at once: its worker would be given the same trial, since no other trial can have become
+        promotable. When no more trials come, the best of each rung continues even if it is alone there. Otherwise a
+        study of fewer than eta trials would end without a trained model.
 
-    With `mode: stop`, as in Syne Tune, Ray Tune and Optuna, a trial that is not among the best when it arrives ends,
-    and needs no checkpoint. As it cannot come back, the best so far always goes on: of n trials max(1, floor(n/eta)).
+    With `mode: stop`, as in Syne Tune, Ray Tune and Optuna, a trial that is not among the best on arrival ends and
+    needs no checkpoint. Since it cannot come back, the best so far always continues: max(1, floor(n/eta)) of n trials.
 
-    Departures from the paper: a trial that goes on from the last rung runs all its steps, where `max` is less than
-    that; and the last step is recorded as a rung too, where nothing is decided.
+    Departures from the paper: a trial that continues from the last rung runs all its steps, even beyond `max`. The last
+    step is also recorded as a rung, but decides nothing.
     """
 
     name: ClassVar[str] = "asha"
@@ -44,7 +45,7 @@ class AshaPruner(Pruner):
         self._rungs = rungs(pruning, steps=steps)
 
     def promotable(self, table: RungTable, *, is_final: bool = False) -> Iterator[int]:
-        """The paused trials among the best of their rungs: from the highest rung down, at each the best first."""
+        """Yield the paused trials among the best of their rungs, from the highest rung down, the best first."""
         for rung in table.with_paused():
             n_best = self._n_best(rung, at_least=1 if is_final else 0)
             for value, trial in rung.paused:
@@ -73,14 +74,14 @@ class AshaPruner(Pruner):
     def _who_goes_on(self, n_best: int) -> str:
         match n_best:
             case 0:
-                return f"none goes on before {self._eta} trials are here"
+                return f"none continues before {self._eta} trials have reached this step"
             case 1:
-                return "the best one goes on"
-        return f"the best {n_best} go on"
+                return "the best one continues"
+        return f"the best {n_best} continue"
 
 
 def rungs(pruning: Pruning, *, steps: int | None) -> tuple[int, ...]:
-    """The rungs r_k up to `max` and `steps`, one of which must be given; at least the first."""
+    """Return the rungs r_k up to `max` and `steps`, at least one of which must be given; always at least one rung."""
     highest = min(bound for bound in (pruning.max, steps) if bound is not None)
     found = [pruning.min]
     while found[-1] * pruning.eta <= highest:

@@ -1,14 +1,14 @@
-"""Hyperband, asynchronously.
+"""Asynchronous Hyperband.
 
 Li, Jamieson, DeSalvo, Rostamizadeh, Talwalkar (2018), Hyperband: A Novel Bandit-Based Approach to Hyperparameter
-Optimization, https://jmlr.org/papers/v18/16-558.html, algorithm 1; run asynchronously as Li et al. (2020, section 3)
-propose, with a run of ASHA in the place of each run of successive halving.
+Optimization, https://jmlr.org/papers/v18/16-558.html, algorithm 1. It runs asynchronously, as Li et al. (2020,
+section 3) propose: each run of successive halving is replaced by a run of ASHA.
 
 Notation:
     s_max           floor(log_eta(max / min)); there are s_max + 1 brackets
-    s               the paper's number of a bracket, s_max for the one that stops earliest
-    b = s_max - s   ours: bracket b has its first rung at min * eta^b
-    n_s             ceil((s_max + 1) * eta^s / (s + 1)), the trials that the paper begins with in bracket s
+    s               the paper's number of a bracket; s_max stops trials earliest
+    b = s_max - s   our number of a bracket; its first rung is at min * eta^b
+    n_s             ceil((s_max + 1) * eta^s / (s + 1)), the number of trials that start in bracket s in the paper
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class HyperbandPruner(AshaPruner):
-    """Several runs of ASHA beside each other, each with another first rung: a hedge against early steps that mislead.
+    """Several concurrent runs of ASHA with different first rungs: a hedge against misleading early steps.
 
-    The share of the trials that a bracket gets is the paper's, n_s of the sum of all, which spends about the same work
-    on each. Trials of different brackets are never compared.
+    The share of a bracket is the paper's, n_s out of the sum of all, which spends about the same work on each bracket.
+    Trials of different brackets are never compared.
 
-    Departures from the paper: it fills one bracket after the other, and a budget that ends before has seen only the
-    first; here trial i belongs to the bracket in whose share of [0, 1] the fractional part of i times the golden ratio
-    lies, which gives every stretch of trials the right shares (Kuipers and Niederreiter 1974, Uniform Distribution of
-    Sequences, chapter 2). Rungs are counted up from `min`, as ASHA has them, and not down from `max`, so that they are
-    whole steps; in the last bracket, trials are compared once, at the last rung, where that lies below `steps`.
+    Departures from the paper: it fills the brackets one after the other, so a short budget only reaches the first. Here
+    the fractional part of i times the golden ratio selects the bracket of trial i: the bracket that contains it as its
+        share of [0, 1]. Every stretch of trials then has the right shares (Kuipers and Niederreiter 1974, Uniform
+        Distribution of Sequences, chapter 2). Rungs are counted up from `min`, as in ASHA, instead of down from `max`,
+        so that they are whole steps. In the last bracket, trials are compared once, at the last rung, if it lies below
+        `steps`.
 
-    Where early steps do tell which trial is good, it finds it later than `asha` does: most of its brackets wait.
+    If early steps do predict the final order, `asha` finds a good trial sooner: most brackets of Hyperband wait longer.
     """
 
     name: ClassVar[str] = "hyperband"
@@ -49,7 +50,7 @@ class HyperbandPruner(AshaPruner):
         self._bounds = [end / sum(sizes) for end in accumulate(sizes)][:-1]
 
     def bracket(self, trial: int) -> int:
-        """From 0, the bracket that compares first, up."""
+        """Return the bracket of a trial, from 0; bracket 0 compares first."""
         return bisect_right(self._bounds, trial * _GOLDEN % 1.0)
 
     def _judge(self, table: RungTable, standing: Standing) -> Decision:
@@ -60,5 +61,5 @@ class HyperbandPruner(AshaPruner):
 
 
 def bracket_sizes(n_brackets: int, *, eta: int) -> list[int]:
-    """The paper's n_s for each bracket b, for s = s_max down to 0."""
+    """Return the paper's n_s for each bracket b, for s = s_max down to 0."""
     return [-(-n_brackets * eta**s // (s + 1)) for s in reversed(range(n_brackets))]

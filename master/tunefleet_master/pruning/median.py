@@ -9,9 +9,9 @@ from tunefleet_master.pruning.percentile import PercentilePruner
 
 
 class MedianPruner(PercentilePruner):
-    """Stops a trial that is worse than the median of the complete trials was after as many steps.
+    """A pruner that stops a trial if it is worse than the median of the complete trials at the same step.
 
-    Where `PercentilePruner` keeps a share that the user sets, this keeps one half; all else is said there.
+    It is `PercentilePruner` with a percentile of 50.
     """
 
     name: ClassVar[str] = "median"

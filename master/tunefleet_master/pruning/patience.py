@@ -1,4 +1,4 @@
-"""Early stopping: a trial that no longer improves."""
+"""Early stopping of trials that no longer improve."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from tunefleet_master.pruning.rungs import RungTable
 
 
 class PatiencePruner(Pruner):
-    """Stops a trial whose value has not improved by more than `min_delta` for `patience` steps.
+    """A pruner that stops a trial if its value has not improved by more than `min_delta` for `patience` steps.
 
     Early stopping (Prechelt 1998, Early Stopping - But When?, criterion UP), as in the callbacks of Keras and
-    Lightning: an improvement is measured against the value of the last one, so that many small ones add up to one.
-    Steps are counted, and not reports, so that it does not matter how often a trial reports.
+    Lightning. An improvement is measured against the value at the last improvement, so that many small ones add up. The
+    unit is steps and not reports, so that the frequency of reports does not matter.
 
-    It looks at the trial's own curve only. What it saves is the rest of curves that have become flat; a trial that is
-    bad and still improves runs on. So it finds a better trial with the same work only where trials run much longer
-    than they improve.
+    It reads the trial's own curve only. It saves the flat ends of curves, but a bad trial that still improves runs on.
+    It therefore finds a better trial with the same work only if trials run much longer than they improve.
     """
 
     name: ClassVar[str] = "patience"
@@ -39,7 +38,7 @@ class PatiencePruner(Pruner):
                 best, best_step = value, step
         waited = standing.rung - 1 - best_step
         more = f" by more than {self._min_delta:g}" if self._min_delta else ""
-        evidence = f"{self._shown(best)} after {counted(best_step + 1, 'step')} has not been bettered{more} for "
+        evidence = f"{self._shown(best)} after {counted(best_step + 1, 'step')} has not been improved on{more} for "
         return Decision(
             Action.STOP if waited >= self._patience else Action.CONTINUE, evidence + counted(waited, "step")
         )

@@ -1,4 +1,4 @@
-"""The percentile rule: the median rule with another share than one half."""
+"""The percentile rule, a generalisation of the median stopping rule."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tunefleet_master.pruning.rungs import RungTable
 
 
 class PercentilePruner(Pruner):
-    """Stops a trial that is worse than a share of the complete trials were after as many steps.
+    """A pruner that stops a trial if it is not among the best `percentile` percent of the complete trials at its step.
 
     The median stopping rule of Golovin et al. (2017), Google Vizier, section 3.2,
-    https://doi.org/10.1145/3097983.3098043, for any share, as in Optuna's PercentilePruner. As there, only trials count
-    that ran to their end, so that those that were stopped do not make the rule stricter from step to step; and nothing
-    is stopped before `startup` of them have a value at the rung.
+    https://doi.org/10.1145/3097983.3098043, for any percentile, as in Optuna's PercentilePruner. As there, only trials
+    that ran to their end count, so that stopped trials do not make the rule stricter from step to step. Nothing is
+    stopped before `startup` of them have a value at the rung.
 
-    Departures: the paper compares a trial's best value with the averages of the others' values up to the step. Of a
-    curve that falls, the average lags behind, and lets bad trials pass; here the same is compared on both sides, what
-    each trial would have ended with at that step. Values that are equal to the percentile go on.
+    Departures: the paper compares a trial's best value with the running averages of the others. On a falling curve the
+    average lags behind and lets bad trials pass. Here both sides are the value that a trial would have ended with at
+    this step. A trial whose value equals the percentile continues.
     """
 
     name: ClassVar[str] = "percentile"
@@ -32,7 +32,7 @@ class PercentilePruner(Pruner):
         self._interval = pruning.interval
 
     def new_table(self) -> RungTable:
-        """An empty table, in which complete trials count."""
+        """Return an empty table in which only complete trials count."""
         return RungTable(bracket_of=self.bracket, only_complete=True)
 
     def _last_due(self, n_run: int) -> int:
@@ -42,7 +42,7 @@ class PercentilePruner(Pruner):
         rung = table.at(standing.rung, trial=standing.trial)
         after = f"after {counted(standing.rung, 'step')}"
         if len(rung) < self._startup:
-            evidence = f"{len(rung)} complete trials were seen {after}, and comparing begins with {self._startup}"
+            evidence = f"{len(rung)} complete trials have a value {after}; comparison starts at {self._startup}"
             return Decision(Action.CONTINUE, evidence)
         limit = rung.quantile(self._percentile / 100)
         is_worse = standing.value > limit

@@ -1,7 +1,7 @@
 """The port of all pruners.
 
-Steps are counted in two ways. A report says its number, from 0; a rung says how many steps a trial has run. A trial
-that has reported step s has run s + 1 steps, and stands at rung s + 1. Values are minimised throughout.
+A report has a step number, from 0; a rung is a number of steps run. A trial that has reported step s has run s + 1
+steps and is at rung s + 1. Values are minimised throughout.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tunefleet_master.pruning.rungs import RungTable
 
 
 class Action(StrEnum):
-    """What a trial does next; named as the directives of `tunefleet.protocol`."""
+    """The next action of a trial, named like the directives of `tunefleet.protocol`."""
 
     CONTINUE = "continue"
     STOP = "stop"
-    """It ends here, as pruned."""
+    """The trial ends here, as pruned."""
     PAUSE = "pause"
-    """It gives its slot away and waits; promoted, it goes on from its checkpoint."""
+    """The trial frees its slot and waits; once promoted, it continues from its checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a trial does next, and the evidence for it in words that its user reads."""
+    """The next action of a trial, and the reason for it as a message to the user."""
 
     action: Action
     message: str
@@ -38,16 +38,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A trial that has just reached a rung.
+    """The arrival of a trial at a rung.
 
     Attributes:
         trial: its number.
-        rung: how many steps it has run.
-        value: what it would end with if it ended here: its best value so far or its last one, whichever the objective
-            counts; minimised. NaN is taken for infinity: worse than every number.
-        latest: its value at this very step, minimised.
-        curve: step and minimised value of each of its reports so far, this one included, in the order of steps; may be
-            left empty unless the pruner needs it.
+        rung: the number of steps that it has run.
+        value: the value that it would end with now, minimised: its best or its last one, as the objective says. NaN
+            counts
+            as infinity: worse than every number.
+        latest: its value at this step, minimised.
+        curve: step and minimised value of each of its reports so far, in the order of steps; may be empty unless the
+            pruner needs it.
     """
 
     trial: int
@@ -58,10 +59,10 @@ class Standing:
 
 
 class Pruner(ABC):
-    """Decides at rungs whether a trial goes on.
+    """A pruner decides at rungs whether a trial continues.
 
-    A pruner is pure and remembers nothing: the same table and the same standing give the same decision, in whatever
-    process. What it compares with stands in a table, which is a fold of the study's events. On each report of a trial::
+    It is pure and stateless: the same table and the same arrival give the same decision in any process. The values to
+    compare with are in a table, which is a fold of the study's events. For each report of a trial::
 
         rung = pruner.rung(step, reached=table.reached(trial))
         if rung is not None:
@@ -70,11 +71,10 @@ class Pruner(ABC):
             decision = pruner.decide(table, Standing(trial=trial, rung=rung, value=value, latest=latest))
 
     Attributes:
-        name: as a study names it.
-        compares: whether it compares trials, whose values must then be recorded. The table of one that does not stays
-            empty.
-        needs_curve: whether it reads `Standing.curve`.
-        pauses: whether it pauses trials, to promote some of them later.
+        name: the name in a study file.
+        compares: True if it compares trials, whose values must then be recorded; otherwise the table stays empty.
+        needs_curve: True if it reads `Standing.curve`.
+        pauses: True if it pauses trials, to promote some of them later.
     """
 
     name: ClassVar[str]
@@ -82,12 +82,12 @@ class Pruner(ABC):
     needs_curve: ClassVar[bool] = False
 
     def __init__(self, pruning: Pruning, *, steps: int | None, sign: float = 1.0) -> None:
-        """A pruner for trials of one stage.
+        """Create a pruner for trials of one stage.
 
         Args:
-            pruning: what the study says; sound by `tunefleet.rules.pruning.pruning_problems`.
-            steps: how many steps a trial runs that is never stopped; None: the study does not say.
-            sign: -1 where the objective is maximised, 1 elsewhere. Messages show values in the user's own sense.
+            pruning: the study's settings, validated by `tunefleet.rules.pruning.pruning_problems`.
+            steps: the number of steps of a trial that is never stopped; None: the study does not set it.
+            sign: -1 if the objective is maximised, else 1. Messages show values in the user's own sense.
         """
         self.pauses = False
         self._min = pruning.min
@@ -95,28 +95,28 @@ class Pruner(ABC):
         self._sign = sign
 
     def new_table(self) -> RungTable:
-        """An empty table for trials that may be compared: those of one study, one stage and one fold."""
+        """Return an empty table for comparable trials: those of one study, one stage and one fold."""
         return RungTable(bracket_of=self.bracket)
 
     def bracket(self, trial: int) -> int:
-        """The bracket of a trial; only trials of one bracket are compared."""
+        """Return the bracket of a trial; only trials of one bracket are compared."""
         return 0
 
     def rung(self, step: int, *, reached: int) -> int | None:
-        """The rung that a trial reaches with its report of `step`; None: it reaches none, and nothing is decided.
+        """Return the rung that a trial reaches with its report of `step`; None if it reaches none.
 
         `reached` is the last rung that it reached before, by the table; 0 before the first.
 
-        The rung is the number of steps run, also where a report comes later than a rung was due: trials that report
-        every fifth step are compared after 5, 10, 15 steps, and never with one that was seen after 3. A trial that is
-        run again from an earlier step reaches no rung twice that was recorded. The last step is a rung, too, at which
-        nothing is stopped.
+        A rung is the number of steps run, even if the report comes after a rung was due: trials that report every fifth
+        step are compared after 5, 10, 15 steps, and never with one that reported after 3. A trial that runs again from
+        an earlier step does not reach a recorded rung twice. The last step is also a rung, but nothing is stopped
+        there.
         """
         n_run = step + 1
         return n_run if self._due(n_run) > reached else None
 
     def decide(self, table: RungTable, standing: Standing) -> Decision:
-        """What a trial does next that stands at a rung; where the pruner compares, the table has it there already."""
+        """Decide on a trial at a rung. If the pruner compares trials, the table must already contain this one."""
         if self._steps is not None and standing.rung >= self._steps:
             return Decision(Action.CONTINUE, f"it has run all of its {counted(self._steps, 'step')}")
         if math.isnan(standing.value):
@@ -124,23 +124,23 @@ class Pruner(ABC):
         return self._judge(table, standing)
 
     def promotable(self, table: RungTable, *, is_final: bool = False) -> Iterator[int]:
-        """The paused trials that may go on now, in the order in which they should; none where none is paused.
+        """Yield the paused trials that may continue now, in the order in which they should.
 
-        Lazy, so that the first costs the same however many there are; the table may not change meanwhile.
+        The iterator is lazy, so that the first trial costs the same with any number of them. The table must not change
+        while it is in use.
 
         Args:
             table: of the study.
-            is_final: whether no trial waits or runs and none will be added, so that rungs grow no more but by
-                promotion.
+            is_final: True if no trial waits or runs and none will be added, so that rungs grow by promotion only.
         """
         return iter(())
 
     @abstractmethod
     def _judge(self, table: RungTable, standing: Standing) -> Decision:
-        """What a trial does next that stands at a rung before its last step."""
+        """Decide on a trial at a rung before its last step."""
 
     def _last_due(self, n_run: int) -> int:
-        """The last rung that is due after so many steps, 0 before the first; here every step from `min` on is one."""
+        """Return the last rung due after `n_run` steps, 0 before the first; here every step from `min` on is a rung."""
         return n_run if n_run >= self._min else 0
 
     def _due(self, n_run: int) -> int:
@@ -149,5 +149,5 @@ class Pruner(ABC):
         return self._last_due(n_run)
 
     def _shown(self, value: float) -> str:
-        """A minimised value as the user knows it."""
-        return f"{self._sign * value + 0.0:.6g}"  # + 0.0: no "-0"
+        """Format a minimised value in the user's own sense."""
+        return f"{self._sign * value + 0.0:.6g}"  # + 0.0 avoids "-0"

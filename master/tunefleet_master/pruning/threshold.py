@@ -1,4 +1,4 @@
-"""A bound that no worthwhile trial passes."""
+"""Fixed bounds on the value of a trial."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from tunefleet_master.pruning.rungs import RungTable
 
 
 class ThresholdPruner(Pruner):
-    """Stops a trial whose value is below `lower` or above `upper`, bounds in the user's own sense.
+    """A pruner that stops a trial if its value is below `lower` or above `upper`, in the user's own sense.
 
-    For what a user knows beforehand: a loss that has blown up, an accuracy that is still that of guessing. It looks at
-    the newest value only and learns nothing, so it finds a better trial with the same work only as far as the bounds
-    are good ones.
+    It is for limits that a user knows beforehand, such as a diverged loss or the accuracy of guessing. It reads only
+    the newest value and learns nothing.
     """
 
     name: ClassVar[str] = "threshold"

@@ -1,1 +1,1 @@
-"""Who proposes configurations. Pure: no database, no web, no clock."""
+"""Samplers: the proposal of configurations. Pure: no database, no network, no clock."""

@@ -1,10 +1,11 @@
 """A search space as the axes of a unit cube, for code that works on arrays.
 
 Notation, here and in all samplers:
-    d            the number of parameters, active or not; axis j is `space.names[j]`
-    point        (d,) coordinates in [0, 1], NaN where a parameter is not active
+    d            the number of parameters, active or not; axis j belongs to `space.names[j]`
+    point        (d,) coordinates in [0, 1], NaN where a parameter is inactive
     points       (n, d)
-    rounded      a coordinate that stands for a value: the middle of an integer's or a choice's cell
+    rounded      a coordinate at the centre of the interval of its value, for integers and choices
+    canonical    rounded, and NaN exactly where a parameter is inactive
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ Mask = NDArray[np.bool_]
 
 
 class Axes:
-    """Maps between the configurations of a space and the points of its unit cube.
+    """A map between the configurations of a space and the points of its unit cube.
 
     Attributes:
         space: the space.
-        d: how many axes there are.
-        n_levels: (d,) how many values an axis has; 0 for a real one, which has no end of them.
-        is_choice: (d,) whether the axis' values have no order.
-        is_discrete: (d,) whether its values can be counted: integers, choices and fixed values.
-        is_fixed: (d,) whether it has one value only.
-        is_conditional: (d,) whether it has a `when`.
+        d: the number of axes.
+        n_levels: (d,) the number of values on each axis; 0 for a real axis.
+        is_choice: (d,) True where the values are unordered.
+        is_discrete: (d,) True where the values are countable: integers, choices and fixed values.
+        is_fixed: (d,) True where there is only one value.
+        is_conditional: (d,) True where the parameter has a `when`.
     """
 
     def __init__(self, space: Space) -> None:
@@ -54,18 +55,18 @@ class Axes:
 
     @cached_property
     def _read_by_conditions(self) -> list[int]:
-        """The axes whose values some `when` looks at."""
+        """Return the axes that a `when` reads."""
         conditions = [parameter.condition for parameter in self.space.parameters.values()]
         names = {name for condition in conditions if condition is not None for name in condition.names}
         return [j for j, name in enumerate(self.space.names) if name in names]
 
     @cached_property
     def has_conditions(self) -> bool:
-        """Whether some parameter has a `when`."""
+        """True if any parameter has a `when`."""
         return bool(self.is_conditional.any())
 
     def point(self, configuration: Configuration) -> Points:
-        """The point (d,) of a configuration, rounded."""
+        """Return the rounded point (d,) of a configuration."""
         point = np.full(self.d, np.nan)
         for j, (name, parameter) in enumerate(self.space.parameters.items()):
             if name in configuration:
@@ -73,11 +74,11 @@ class Axes:
         return point
 
     def points(self, configurations: Sequence[Configuration]) -> Points:
-        """The points (n, d) of configurations."""
+        """Return the points (n, d) of configurations."""
         return np.array([self.point(configuration) for configuration in configurations]).reshape(-1, self.d)
 
     def holds(self, configuration: Configuration) -> bool:
-        """Whether this is a configuration of the space."""
+        """Return True if this is a configuration of the space."""
         try:
             self.space.check(configuration)
         except InvalidInput:
@@ -85,14 +86,14 @@ class Axes:
         return True
 
     def configuration(self, point: Points) -> Configuration:
-        """The configuration at a point (d,); constraints are not looked at.
+        """Return the configuration at a point (d,). Constraints are not checked.
 
-        Coordinates of inactive parameters are not looked at, and may be NaN.
+        Coordinates of inactive parameters are ignored and may be NaN.
         """
         return self.space.from_unit(dict(zip(self.space.names, np.nan_to_num(point, nan=0.5).tolist(), strict=True)))
 
     def rounded(self, points: Points) -> Points:
-        """The points (n, d), each coordinate moved to the value that it stands for; NaN stays NaN.
+        """Return the points (n, d) with each coordinate moved to its value; NaN stays NaN.
 
         Agrees with `from_unit` and `to_unit` of the parameters.
         """
@@ -106,10 +107,13 @@ class Axes:
         return out
 
     def active(self, points: Points) -> Mask:
-        """(n, d): which parameters are active at these points, whose inactive coordinates may be anything."""
+        """Return a mask (n, d) of the parameters that are active at these points.
+
+        Inactive coordinates may be anything.
+        """
         if not self.has_conditions:
             return np.ones(points.shape, dtype=np.bool_)
-        # Points that agree in all that conditions read have the same active parameters; there are few of these.
+        # Points that agree on all axes that conditions read have the same active parameters; there are few such groups.
         read = self.rounded(np.nan_to_num(points, nan=0.5))[:, self._read_by_conditions]
         _, first, which = np.unique(read, axis=0, return_index=True, return_inverse=True)
         distinct = [self.configuration(points[i]) for i in first]
@@ -117,21 +121,24 @@ class Axes:
         return np.asarray(active.reshape(-1, self.d)[which.reshape(-1)])
 
     def canonical(self, points: Points) -> Points:
-        """The points (n, d), rounded, and NaN where a parameter is not active: equal configurations are equal rows."""
+        """Return the points (n, d), rounded, with NaN where a parameter is inactive.
+
+        Equal configurations have equal rows.
+        """
         out = self.rounded(points)
         if self.has_conditions:
             out[~self.active(out)] = np.nan
         return out
 
     def allowed(self, points: Points) -> Mask:
-        """(n,): which points are configurations that the constraints allow."""
+        """Return a mask (n,) of the points that the constraints allow."""
         if not self.space.constraints:
             return np.ones(len(points), dtype=np.bool_)
         return np.array([self.space.allows(self.configuration(point)) for point in points], dtype=np.bool_)
 
 
 def row_keys(points: Points) -> list[bytes]:
-    """One key for each canonical point (n, d); equal points, and only they, have equal keys."""
-    # A NaN has many patterns of bits, and -0.0 is another pattern than 0.0: one number for each.
+    """Return one key for each canonical point (n, d). Two keys are equal if and only if the points are equal."""
+    # NaN has many bit patterns, and -0.0 differs from 0.0: map each to one number.
     plain = np.where(np.isnan(points), -1.0, points) + 0.0
     return [row.tobytes() for row in np.ascontiguousarray(plain)]

@@ -1,4 +1,4 @@
-"""The box around the best trials of a stage, in which the next one searches: coarse to fine."""
+"""Coarse to fine: the box around the best trials of a stage, in which the next stage searches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tunefleet.study.space import Space, describe
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.observations import best_first
 
-MIN_KEPT = 3  # of which a range can be told; where fewer trials have a result, the box stays as it is
-MAX_SHRINK = 4.0  # of a range in one stage, however close together the best are: a few of them may be so by chance
-NEAR_EDGE = 0.1  # of a range; best trials so near to the box' edge say that the best place may lie outside
-N_TOP, N_AT_EDGE = 5, 3  # so many of the best five must be there, unless the very best one is
-WIDER = 0.5  # of the range, added behind such an edge, up to the user's own bound
-MAX_CHANCE = 0.05  # a choice goes when that none of the kept trials has it is less likely than this by chance
+MIN_KEPT = 3  # trials with a result; with fewer, no range can be estimated and the box stays as it is
+MAX_SHRINK = 4.0  # of a range in one stage: a few best trials may be close together by chance
+NEAR_EDGE = 0.1  # of a range; best trials this near to an edge of the box suggest that the optimum lies outside
+N_TOP, N_AT_EDGE = 5, 3  # this many of the best five must be near the edge, unless the best trial is
+WIDER = 0.5  # of the range, added beyond such an edge, up to the user's own bound
+MAX_CHANCE = 0.05  # a choice is dropped when the best trials all lack it by chance with less than this probability
 
 
 RealRange = LogRange | FloatRange
@@ -28,11 +28,11 @@ Range = RealRange | IntRange
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Where the next stage searches.
+    """The part of the space that the next stage searches.
 
     Attributes:
-        parameters: those that differ from the user's own space.
-        evidence: a sentence for each parameter that was narrowed or widened, and one on whom they were judged by.
+        parameters: the parameters that differ from the user's own space.
+        evidence: a sentence on the trials used, and one for each parameter that was narrowed or widened.
     """
 
     parameters: dict[str, Parameter]
@@ -40,16 +40,16 @@ class Box:
 
 
 def box_around_best(history: History, space: Space, *, stage: int, keep: float) -> Box:
-    """The box around the best trials of a stage.
+    """Return the box around the best trials of a stage.
 
-    Each range becomes the interval of the kept trials' values, in its own scale, a little wider by the mean gap
-    between them: that is the best unbiased guess of the range that they were drawn from. It is never less than a
-    quarter of what it was. Where the best trials stand at an edge of the box that is not the user's own, the range
-    grows again on that side. A choice is dropped where many tried it and none of the best has it.
+    A range becomes the interval of the best trials' values, on its own scale, widened on each side by their mean gap:
+    the best unbiased estimate of the range that they were drawn from. It never shrinks below a quarter. Where the best
+    trials lie at an edge of the box inside the user's own bounds, the range grows again on that side. A choice is
+    dropped if many trials had it and none of the best does.
 
     Args:
-        history: all trials, whose axes are of the box of the stage that ends.
-        space: the user's own, which no box leaves.
+        history: all trials; its axes are those of the box of the stage that ends.
+        space: the user's own space, which every box stays within.
         stage: the stage that ends, from 0.
         keep: the share of its trials that count as the best.
     """
@@ -59,7 +59,7 @@ def box_around_best(history: History, space: Space, *, stage: int, keep: float) 
     current = history.axes.space
     n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_KEPT))
     if len(ranked) < MIN_KEPT:
-        return Box(_changed(space, current.parameters), [f"{len(ranked)} trials of the stage have a result: too few"])
+        return Box(_changed(space, current.parameters), [f"only {len(ranked)} trials of the stage have a result"])
     tried = [history.axes.configuration(history.points[trial]) for trial in ranked]
     evidence = [f"the best {n_kept} of {len(tried)} trials"]
     parameters = dict(current.parameters)
@@ -72,7 +72,7 @@ def box_around_best(history: History, space: Space, *, stage: int, keep: float) 
 
 
 def searched(space: dict[str, Parameter], box: dict[str, Parameter]) -> dict[str, Parameter]:
-    """The user's parameters with those of a box in their places."""
+    """Return the user's parameters, replaced by those of a box where it has them."""
     return {name: box.get(name, parameter) for name, parameter in space.items()}
 
 
@@ -81,12 +81,12 @@ def _changed(space: Space, parameters: dict[str, Parameter]) -> dict[str, Parame
 
 
 def _narrowed(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_kept: int) -> Parameter:
-    """A parameter's part of the box.
+    """Return a parameter's part of the box.
 
     Args:
         parameter: as it is now. own: as the user has it.
-        values: of all trials, the best first; None where it was not active.
-        n_kept: how many of them are the best.
+        values: of all trials, the best first; None where the parameter was inactive.
+        n_kept: the number of the best trials.
     """
     match parameter, own:
         case (Fixed(), _) | (_, Fixed()):
@@ -127,7 +127,7 @@ def _narrower_range(parameter: Range, own: Range, kept: Sequence[Any]) -> Parame
 
 
 def _at_edge(distances: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
-    """Whether the best of these trials, the best first, stand at the edge from which they are so far."""
+    """Return True if the best of these trials, the best first, lie at the edge; `distances` are measured from it."""
     near = distances < NEAR_EDGE
     return bool(near[0] or near[:N_TOP].sum() >= N_AT_EDGE)
 
@@ -139,19 +139,19 @@ def _reals(parameter: RealRange, own: RealRange, low: float, high: float) -> Par
 
 
 def _rounded(value: float) -> float:
-    """With as many digits as somebody would write."""
+    """Round to three significant digits, as a user would write."""
     return float(f"{value:.3g}")
 
 
 def _beyond(parameter: RealRange, u: float) -> float:
-    """The value at u, which may lie outside of [0, 1]: the scale goes on there."""
+    """Return the value at u, which may lie outside of [0, 1]; the scale is continued there."""
     low, high = (math.log(bound) if parameter.is_log else bound for bound in parameter.bounds)
     at = low + u * (high - low)
     return math.exp(at) if parameter.is_log else at
 
 
 def _integers(parameter: IntRange, own: IntRange, low: float, high: float) -> Parameter:
-    """Rounded outwards, so that every integer stays whose cell the interval touches."""
+    """Round outwards: an integer stays if the interval touches its unit-wide cell."""
     edges = [math.log(b) if parameter.log else b for b in (parameter.bounds[0] - 0.5, parameter.bounds[1] + 0.5)]
     ends = [edges[0] + u * (edges[1] - edges[0]) for u in (low, high)]
     values = [math.exp(end) if parameter.log else end for end in ends]

@@ -1,4 +1,4 @@
-"""CMA-ES, for spaces of numbers."""
+"""CMA-ES, for numeric spaces."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 if TYPE_CHECKING:
     from tunefleet_master.search.margin import MarginCma
 
-# Where the first generation is drawn: around the middle, as wide as Optuna has it. On four tasks of HPOBench and two of
-# BBOB, 60 evaluations and 20 seeds, ten points of a Sobol sequence and the best of them as the first mean were no
-# better (regret .093 against .089, with 8 in flight .112 against .101); users set ranges around what they expect.
+# The first generation is drawn around the middle, as wide as in Optuna. On four tasks of HPOBench and two of BBOB, with
+# 60 evaluations and 20 seeds, starting from the best of ten Sobol points was no better (regret .093 against .089, with
+# 8 in flight .112 against .101): users already centre ranges on what they expect.
 FIRST_MEAN, FIRST_SIGMA = 0.5, 1 / 6
 
-MAX_LEVELS = 1_000  # an integer of more values is as good as real: its cells are narrower than any step that matters
+MAX_LEVELS = 1_000  # an integer with more values is treated as real: its cells are narrower than any step that matters
 
 
 def cmaes_problem(space: Space) -> str | None:
-    """Why the sampler cannot work on this space, and what can; None when it can."""
+    """Return why the sampler cannot work on this space and which samplers can; None if it can."""
     for name, parameter in space.parameters.items():
         if parameter.size == 1:
             continue
         if isinstance(parameter, Choice):
-            return f"cmaes follows slopes, and the values of {name!r} have no order; use tpe, forest or evolution"
+            return f"cmaes needs ordered values, and those of {name!r} have no order; use tpe, forest or evolution"
         if parameter.when is not None:
             return f"cmaes needs every parameter in every trial, and {name!r} has a condition; use tpe or forest"
     return None
@@ -41,14 +41,14 @@ def cmaes_problem(space: Space) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Descent:
-    """What CMA-ES has become of the first results: a distribution, and the results that it has taken in."""
+    """The state of a CMA-ES run: a distribution, and the results that it was updated with."""
 
     optimizer: MarginCma
     points: Points
     scores: Values
 
     def has_seen(self, known: Observations) -> bool:
-        """Whether all that it has taken in is the beginning of what is known."""
+        """Return True if the results of this run are the first ones observed."""
         n = len(self.scores)
         return np.array_equal(known.scores[:n], self.scores) and np.array_equal(
             known.points[:n], self.points, equal_nan=True
@@ -58,25 +58,25 @@ class _Descent:
 class CmaesSampler(LearningSampler):
     """Covariance matrix adaptation (Hansen 2016, https://arxiv.org/abs/1604.00772) with margin for integers.
 
-    Nobody waits for a generation: whoever asks gets a draw from the newest distribution, and results are taken in as
-    they end, a generation at a time, from whichever distribution they were drawn. The distribution is a fold over
-    them, so that nothing has to be stored. Points that could not be trained are no part of any generation, which moves
-    the distribution away from them. Where it has come to rest, it begins anew at a random place with generations twice
-    as large (Auger and Hansen 2005, https://doi.org/10.1109/CEC.2005.1554902).
+    The sampler never waits for a generation. Each proposal is drawn from the newest distribution. Results are learnt in
+    the order in which they end, one generation at a time, from whichever distribution they were drawn. The distribution
+    is a fold over them, so no state is stored. Infeasible points are part of no generation, which moves the
+    distribution away from them. After convergence the search restarts at a random mean with twice the generation size
+    (Auger and Hansen 2005, https://doi.org/10.1109/CEC.2005.1554902).
 
-    Of few evaluations it makes less than `tpe`; it is for hundreds of them.
+    `tpe` is better with few evaluations; CMA-ES is for hundreds of them.
     """
 
     name = "cmaes"
 
     def __init__(self, space: Space, *, seed: int) -> None:
-        """Raises InvalidInput where `cmaes_problem` has something to say."""
+        """Raise InvalidInput if `cmaes_problem` finds a problem."""
         problem = cmaes_problem(space)
         if problem is not None:
             raise InvalidInput([Problem("search.sampler", problem)])
         super().__init__(space, seed=seed)
         self._free = np.flatnonzero(~self.axes.is_fixed)
-        self._descent: _Descent | None = None  # to save time: what is known is folded again where this saw another past
+        self._descent: _Descent | None = None  # a cache: computed again when the history differs
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         if not len(self._free):
@@ -91,7 +91,7 @@ class CmaesSampler(LearningSampler):
             yield point[0]
 
     def _drawn(self, optimizer: MarginCma, history: History, proposed: Points) -> Points:
-        """(1, d): the first draw that is new, or else the last."""
+        """Return the first draw (1, d) that is new, or else the last."""
         point = np.full((1, self.axes.d), FIRST_MEAN)
         for _ in range(MAX_REDRAWS):
             point[0, self._free] = optimizer.draw()
@@ -101,7 +101,7 @@ class CmaesSampler(LearningSampler):
         return canonical
 
     def _optimizer(self, known: Observations) -> MarginCma:
-        """The distribution after all whole generations of what is known."""
+        """Return the optimizer updated with all complete generations of the observations."""
         descent = self._descent
         if descent is None or not descent.has_seen(known):
             first = self._new_optimizer(np.full(len(self._free), FIRST_MEAN))
@@ -112,7 +112,7 @@ class CmaesSampler(LearningSampler):
         return descent.optimizer
 
     def _continued(self, descent: _Descent, known: Observations, end: int) -> _Descent:
-        """The descent after one more generation, the results up to `end`."""
+        """Return the run after one more generation, the results up to `end`."""
         optimizer, generation = descent.optimizer, slice(len(descent.scores), end)
         noise = np.random.default_rng([self.seed, end, 2])
         optimizer.learn(known.points[generation][:, self._free], scores=known.scores[generation], generator=noise)
@@ -121,7 +121,7 @@ class CmaesSampler(LearningSampler):
         return _Descent(optimizer, known.points[:end], known.scores[:end])
 
     def _new_optimizer(self, mean: Points, size: int | None = None) -> MarginCma:
-        from tunefleet_master.search.margin import MarginCma  # with it come scipy's distributions
+        from tunefleet_master.search.margin import MarginCma  # imports scipy's distributions
 
         parameters = enumerate(self.space.parameters[self.space.names[j]] for j in self._free)
         integers = {

@@ -1,10 +1,14 @@
-"""Search with a random forest as the model of the objective: SMAC's way.
+"""Bayesian optimisation with a random forest as the surrogate model, as in SMAC.
 
 References:
     Hutter, Hoos and Leyton-Brown 2011, Sequential model-based optimization for general algorithm configuration,
     https://doi.org/10.1007/978-3-642-25566-3_40
     Lindauer et al. 2022, SMAC3, https://jmlr.org/papers/v23/21-0888.html
     Hutter, Xu, Hoos and Leyton-Brown 2014, Algorithm runtime prediction, https://doi.org/10.1016/j.artint.2013.10.003
+
+Notation, beside that of `axes`:
+    n   trials that the forest is fitted to
+    s   neighbours of a point in the local search
 """
 
 from __future__ import annotations
@@ -23,39 +27,38 @@ from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.sampler import LearningSampler
 from tunefleet_master.search.trees import ChoiceOrder, Inputs, Tree
 
-N_COVER = 10  # results before a forest is asked; with fewer, its leaves say what the points are, and nothing more
-RANDOM_SHARE = 0.2  # of proposals, by which no region is forgotten for ever: SMAC3's own share
-MAX_LESSONS = 1_000  # trials that a forest is grown on: beyond it a proposal would cost more without end
+N_COVER = 10  # results before a forest is fitted; with fewer, it only repeats the points
+RANDOM_SHARE = 0.2  # of proposals come from the initial design, so that every region is visited again: SMAC3's value
+MAX_LESSONS = 1_000  # trials that a forest is fitted to: it bounds the cost of a proposal
 
 N_TREES = 10
-FEATURE_SHARE = 5 / 6  # trees that all cut the same axis first would agree too much; this and N_TREES are SMAC3's
-MIN_VARIANCE = 1e-6  # of scores whose variance is about 1: where all trees agree, the mean decides
+FEATURE_SHARE = 5 / 6  # more diverse trees, since not all can cut the same axis first; this and N_TREES are SMAC3's
+MIN_VARIANCE = 1e-6  # of scores with variance of about 1: where all trees agree, the mean decides
 
-N_POOL = 500  # random points among which a search begins
+N_POOL = 500  # random points, from which local searches start
 N_STARTS = 10  # local searches from the best trials, and as many from the best of the pool: SMAC3's number
 MAX_STEPS = 15  # of a local search; most end after five
 NEIGHBOURS, STEP = 4, 0.2  # of a number, and their standard deviation as a share of its range: SMAC's
-MAX_TURNS = 32  # neighbours of a choice; all of its values, unless it has hundreds
-MAX_AROUND = 2_000  # neighbours of all searches in a step: with hundreds of parameters there are fewer searches
-AT_ONCE = 64  # candidates that are looked up at a time, until one is new
+MAX_TURNS = 32  # neighbours of a choice: all of its values, unless it has hundreds
+MAX_AROUND = 2_000  # neighbours of all local searches in a step: with hundreds of parameters there are fewer searches
+AT_ONCE = 64  # candidates checked together for being new
 
-ABSENT = -1.0  # stands for a parameter that is not active, outside of [0, 1], so that one cut sets it apart
+ABSENT = -1.0  # the input of an inactive parameter, outside of [0, 1], so that one cut separates it
 
 Gain = Callable[[Points], Values]
 
 
 class ForestSampler(LearningSampler):
-    """Expected improvement on a random forest, maximised by local search; one proposal in five covers the space.
+    """Expected improvement on a random forest, maximised by local search; one proposal in five is space-filling.
 
     It takes any space, with choices, conditions and constraints. On smooth objectives of real parameters `gp` is
-    better, since a forest is flat between trials.
+    better, since a forest is piecewise constant.
 
-    Departures from SMAC: scores are normal quantiles of ranks, so that neither outliers nor the objective's scale
-    matter, where SMAC takes logarithms of costs; the covering proposals come from one Sobol sequence and not from
-    independent draws; each configuration is run once, since a study's budget counts trials; trials that run count as
-    if they had ended with the mean score, so that workers who ask at once are sent apart (the constant liar of
-    Ginsbourger et al. 2010, https://doi.org/10.1007/978-3-642-10701-6_6; with the value that the forest expects, or
-    with the worst, the same was found within noise).
+    Departures from SMAC: scores are normal quantiles of ranks instead of logarithms of costs, so that outliers and the
+    objective's scale do not matter. Space-filling proposals come from one Sobol sequence instead of independent draws.
+    Each configuration runs once, since a study's budget counts trials. Running trials count as if they had ended with
+    the mean score, so that concurrent proposals differ (the constant liar of Ginsbourger et al. 2010,
+    https://doi.org/10.1007/978-3-642-10701-6_6; the forest's prediction or the worst score were equally good).
     """
 
     name = "forest"
@@ -83,7 +86,7 @@ class ForestSampler(LearningSampler):
         return proposed
 
     def _gain(self, lessons: Lessons, pending: Points, generator: np.random.Generator) -> Gain:
-        """The logarithm of the expected improvement at canonical points."""
+        """Return the logarithm of the expected improvement, as a function of canonical points."""
         lies = np.full(len(pending), lessons.scores.mean())
         told = Lessons(np.vstack([lessons.points, pending]), np.append(lessons.scores, lies))
         forest = Forest(self.axes, told, generator=generator)
@@ -91,9 +94,9 @@ class ForestSampler(LearningSampler):
         return lambda points: log_expected_improvement(*forest.predict(points), best=best)
 
     def _promising(self, gain: Gain, starts: Points, generator: np.random.Generator) -> Points:
-        """Every point that was looked at (n, d), canonical, the one with the greatest gain first."""
+        """Return every point (n, d) that was evaluated, canonical, the one with the greatest gain first."""
         pool = generator.random((N_POOL, self.axes.d))
-        # A parameter that is inactive at a start may become active on the way, and then begins anywhere.
+        # A parameter that is inactive at a start may become active in the search; it then begins at a random value.
         filled = np.where(np.isnan(starts), generator.random(starts.shape), starts)
         seen = [self.axes.canonical(pool), starts]
         gains = [gain(points) for points in seen]
@@ -110,11 +113,11 @@ class ForestSampler(LearningSampler):
             if not len(at):
                 break
         points, heights = np.vstack(seen), np.concatenate(gains)
-        # A forest is flat on boxes: among equal points chance decides, and not who was looked at first.
+        # A forest is piecewise constant: break ties at random instead of by order of evaluation.
         return np.asarray(points[np.lexsort((generator.random(len(heights)), -heights))])
 
     def _first_new(self, candidates: Points, history: History, proposed: Points) -> int:
-        """The index of the first that is new; 0 if none is."""
+        """Return the index of the first candidate that is new; 0 if none is."""
         for start in range(0, len(candidates), AT_ONCE):
             new = np.flatnonzero(self.is_new(candidates[start : start + AT_ONCE], history, proposed=proposed))
             if len(new):
@@ -124,10 +127,10 @@ class ForestSampler(LearningSampler):
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What a forest is grown on.
+    """The data that a forest is fitted to.
 
     Attributes:
-        points: (n, d) canonical; the best one first, as far as they have been observed.
+        points: (n, d) canonical; observed ones first, the best first.
         scores: (n,) normal quantiles of their ranks; lower is better.
     """
 
@@ -136,7 +139,7 @@ class Lessons:
 
 
 def _lessons(known: Observations) -> Lessons:
-    """Ranks of all trials, those that could not be trained as bad as the worst, and the trials that can be held."""
+    """Rank all trials, with infeasible ones as bad as the worst, and keep at most MAX_LESSONS of them."""
     order = np.argsort(known.scores, kind="stable")
     scores = normal_quantiles(known.scores)[order]
     worst = scores[-1:].repeat(len(known.infeasible))
@@ -146,7 +149,7 @@ def _lessons(known: Observations) -> Lessons:
 
 
 def _thinned(n: int) -> Indices:
-    """Of n trials in order of merit: the best ones, where a forest must be fine, and every k-th of the others."""
+    """Return indices of n trials, the best first: the better half of MAX_LESSONS, then every k-th of the others."""
     if n <= MAX_LESSONS:
         return np.arange(n)
     half = MAX_LESSONS // 2
@@ -154,7 +157,7 @@ def _thinned(n: int) -> Indices:
 
 
 class Forest:
-    """A random forest: a mean and a variance of the score anywhere in the space."""
+    """A random forest: the mean and variance of the score anywhere in the space."""
 
     def __init__(self, axes: Axes, lessons: Lessons, *, generator: np.random.Generator) -> None:
         self._order = ChoiceOrder.of(axes, lessons.points, scores=lessons.scores)
@@ -163,8 +166,8 @@ class Forest:
             Tree(
                 inputs,
                 lessons.scores,
-                # Random cuts, as SMAC3 makes them: trees that cut at the same places would agree between the trials,
-                # where nobody knows.
+                # Random cuts, as in SMAC3: trees that cut at the same places would agree between the trials, where
+                # nothing is known.
                 cuts="random",
                 min_leaf=1,
                 feature_share=FEATURE_SHARE,
@@ -174,10 +177,10 @@ class Forest:
         ]
 
     def predict(self, points: Points) -> tuple[Values, Values]:
-        """The mean and the variance, each (n,), at canonical points (n, d).
+        """Return the mean and the variance, each (n,), at canonical points (n, d).
 
-        The variance is that within the trees' leaves and that between the trees together (the law of total variance;
-        Hutter et al. 2014, section 4.3).
+        The variance is that within the leaves plus that between the trees (law of total variance; Hutter et al. 2014,
+        section 4.3).
         """
         inputs = self._inputs(points)
         found = [tree.predict(inputs) for tree in self._trees]
@@ -190,9 +193,9 @@ class Forest:
 
 
 def log_expected_improvement(mean: Values, variance: Values, *, best: float) -> Values:
-    """The logarithm of E[max(best - y, 0)] for y ~ N(mean, variance), each (n,).
+    """Return the logarithm of E[max(best - y, 0)] for y ~ N(mean, variance), each (n,).
 
-    The logarithm, so that points with next to no chance can still be told apart (Ament et al. 2023,
+    The logarithm still distinguishes points with next to no chance (Ament et al. 2023,
     https://arxiv.org/abs/2310.20708).
     """
     from scipy.special import ndtr
@@ -201,19 +204,19 @@ def log_expected_improvement(mean: Values, variance: Values, *, best: float) -> 
     z = (best - mean) / deviation
     near = np.maximum(z, -5.0)
     log_near = np.log(np.exp(-0.5 * near**2) / np.sqrt(2 * np.pi) + near * ndtr(near))
-    # Far out the two terms cancel; phi(z) (1 - 3 / z^2) / z^2 is their difference but for terms in z^-6.
+    # For small z the two terms cancel; their difference is phi(z) (1 - 3 / z^2) / z^2 up to terms in z^-6.
     far = np.minimum(z, -5.0)
     log_far = -0.5 * far**2 - 0.5 * np.log(2 * np.pi) + np.log1p(-3 / far**2) - 2 * np.log(-far)
     return np.asarray(np.log(deviation) + np.where(z > -5.0, log_near, log_far))
 
 
 class Neighbourhood:
-    """The one-exchange moves (Hutter et al. 2011): points that differ in one coordinate.
+    """The one-exchange neighbourhood (Hutter et al. 2011): points that differ in one coordinate.
 
-    A choice becomes each of its other values in turn; a number moves by a Gaussian step, several times.
+    A choice takes each of its other values; a number takes several Gaussian steps.
 
     Attributes:
-        size: how many neighbours a point has.
+        size: the number of neighbours of a point.
     """
 
     def __init__(self, axes: Axes) -> None:
@@ -224,7 +227,7 @@ class Neighbourhood:
         self._n_levels = np.maximum(axes.n_levels, 1)[self._axis]
 
     def around(self, points: Points, generator: np.random.Generator) -> Points:
-        """The neighbours (n, size, d) of points (n, d), which have all their coordinates; nothing is rounded."""
+        """Return the neighbours (n, size, d), not rounded, of points (n, d) without NaN."""
         moves = np.arange(self.size)
         around = np.repeat(points[:, None], self.size, axis=1)
         old = around[:, moves, self._axis]
@@ -237,7 +240,7 @@ class Neighbourhood:
 
 
 def _turns(axes: Axes, j: int) -> list[int]:
-    """One entry for each neighbour on an axis: by how many places a choice turns, and 0 where a number moves."""
+    """Return one entry per neighbour on an axis: the offset to another value of a choice, 0 for a step of a number."""
     n_others = int(axes.n_levels[j]) - 1
     if not axes.is_choice[j]:
         return [0] * NEIGHBOURS

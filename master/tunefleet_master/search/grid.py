@@ -1,4 +1,4 @@
-"""Every combination of each parameter's grid values."""
+"""Grid search: every combination of each parameter's grid values."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tunefleet_master.search.sampler import Sampler
 class GridSampler(Sampler):
     """The full grid, log-spaced where the range is logarithmic.
 
-    Each configuration once, the last parameter varying fastest. Where few of the parameters matter it is worse than
-    random search of the same size, since most of its points repeat the values that do (Bergstra and Bengio 2012,
+    It proposes each configuration once; the last parameter varies fastest. If few of the parameters matter, it is worse
+    than random search of the same size: most of its points repeat the values that matter (Bergstra and Bengio 2012,
     https://jmlr.org/papers/v13/bergstra12a.html).
     """
 
@@ -26,8 +26,8 @@ class GridSampler(Sampler):
         self._rest: Iterator[Configuration] = space.grid()
 
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
-        """Fewer than `n` at the end of the grid."""
-        if position != self._next:  # asked again, or restarted: walk from the beginning
+        """Return fewer than `n` at the end of the grid."""
+        if position != self._next:  # another position than expected: iterate from the start
             self._rest = islice(self.space.grid(), position, None)
         points = list(islice(self._rest, n))
         self._next = position + len(points)

@@ -1,7 +1,7 @@
-"""What a sampler may know of its study: every trial so far, as arrays that grow.
+"""A sampler's view of its study: all trials so far, as growing arrays.
 
-A history is a fold over the study's events, in their order: the same events give the same history, so that whatever
-was proposed can be proposed again by whoever has the events up to the one that the proposal saw.
+A history is a fold over the study's events in their order: the same events give the same history. A proposal can
+therefore be repeated from the events up to the last one that it saw.
 """
 
 from __future__ import annotations
@@ -26,32 +26,31 @@ _FIRST_ROOM = 64
 
 
 class Outcome(IntEnum):
-    """What is known of a trial."""
+    """The outcome of a trial, as far as it is known."""
 
     PENDING = 0
-    """It waits or runs."""
+    """The trial waits or runs."""
     COMPLETE = 1
     PRUNED = 2
-    """It was stopped early; its value is that of `steps` steps."""
+    """The trial was stopped early; its value is that after `steps` steps."""
     INFEASIBLE = 3
-    """Its configuration cannot be trained: it diverged, or ran out of memory, or said so; or it has values, and breaks
-    one of the study's bounds on metrics."""
+    """The configuration is infeasible: it diverged, ran out of memory, reported so, or violates a bound on metrics."""
     UNKNOWN = 4
-    """It failed for a reason that tells nothing of its configuration, or was cancelled."""
+    """The trial was cancelled, or failed for a reason unrelated to its configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One event of a study, as far as samplers care.
+    """One event of a study, as far as it concerns samplers.
 
     Attributes:
         trial: the trial's number.
-        outcome: what is known of it now.
-        params: of a new trial, and of one whose place another configuration has taken; None: as before.
+        outcome: the trial's outcome now.
+        params: of a new trial, or of one that got another configuration; None: unchanged.
         values: one for each objective, in the user's own sense; empty without a result.
-        steps: how many steps it has run.
-        rung: a step at which trials are compared, that it has reached with `values[0]`; None: no rung.
-        segment: of a new trial of a population, its place there.
+        steps: the number of steps run.
+        rung: a step at which trials are compared, and that the trial reached with `values[0]`; None: no rung.
+        segment: the segment of a new trial of a population.
     """
 
     trial: int
@@ -65,18 +64,18 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """The space was changed; trials that do not lie in the new one stay known, and are no evidence any more."""
+    """A change of the space. Trials outside of the new space stay in the history, but are no longer observations."""
 
     space: Space
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What another study has found, in configurations of this one's space.
+    """The results of another study, as configurations of this study's space.
 
     Attributes:
         configurations: the best first.
-        n_infeasible: how many of them, at the end, could not be trained.
+        n_infeasible: the number of them, at the end, that are infeasible.
     """
 
     configurations: Sequence[Configuration]
@@ -86,26 +85,26 @@ class Prior:
 class History:
     """All trials of a study as arrays; row i is trial number i. Values are minimised throughout.
 
-    With folds, what is called a trial here is a configuration, whose value is the mean over its folds.
+    With folds, a row is a configuration instead of a trial, and its value is the mean over its folds.
 
     Attributes:
-        axes: of the space that coordinates are in.
-        n: how many trials there are.
-        n_ended: how many of them have ended.
-        segments: the places of trials in a population, by trial.
-        configurations: what these trials run, to the last digit, which points need not keep.
+        axes: of the space that coordinates belong to.
+        n: the number of trials.
+        n_ended: the number of trials that have ended.
+        segments: the segments of a population's trials, by trial number.
+        configurations: the exact configurations of these trials; points are rounded.
     """
 
     def __init__(
         self, space: Space, *, signs: tuple[float, ...] = (1.0,), stages: Sequence[int] = (), folds: int = 1
     ) -> None:
-        """An empty history.
+        """Create an empty history.
 
         Args:
-            space: that the first trials belong to.
+            space: the space of the first trials.
             signs: -1 for each objective that is maximised and 1 for the others.
             stages: the number of the first trial of each stage but the first.
-            folds: how many trials a configuration is, with consecutive numbers.
+            folds: the number of trials of each configuration, which have consecutive numbers.
         """
         self.axes = Axes(space)
         self.n = 0
@@ -128,62 +127,62 @@ class History:
 
     @property
     def points(self) -> Points:
-        """(n, d): canonical; NaN where a parameter is inactive."""
+        """Points (n, d), canonical; NaN where a parameter is inactive."""
         return self._points[: self.n]
 
     @property
     def outcomes(self) -> NDArray[np.int8]:
-        """(n,): an `Outcome` each."""
+        """Outcomes (n,), each an `Outcome`."""
         return self._outcomes[: self.n]
 
     @property
     def values(self) -> Values:
-        """(n, m): one column for each objective, minimised; NaN where there is no result."""
+        """Values (n, m), minimised, one column for each objective; NaN where there is no result."""
         return self._values[: self.n]
 
     @property
     def steps(self) -> NDArray[np.int64]:
-        """(n,): steps run."""
+        """Steps run (n,)."""
         return self._steps[: self.n]
 
     @property
     def stages(self) -> Indices:
-        """(n,): the stage of each trial, from 0."""
+        """Stages (n,), from 0."""
         return np.searchsorted(self._stages, np.arange(self.n), side="right")
 
     @property
     def ended(self) -> NDArray[np.int64]:
-        """(n,): how many trials had ended before; -1 for one that has not."""
+        """Ranks (n,) in the order in which trials ended, from 0; -1 for a trial that has not ended."""
         return self._ended[: self.n]
 
     @property
     def n_stages(self) -> int:
-        """How many stages the study has; 1 where it has none."""
+        """The number of stages; 1 without stages."""
         return len(self._stages) + 1
 
     @property
     def fits(self) -> Mask:
-        """(n,): which trials lie in the space as it is now; all of them unless it was edited."""
+        """A mask (n,) of the trials that lie in the current space; all of them unless it was edited."""
         return np.asarray(~np.isnan(self.points).all(axis=1))
 
     def with_outcome(self, *outcomes: Outcome) -> Indices:
-        """The trials with one of these outcomes that lie in the space, the first that ended first."""
+        """Return the trials with one of these outcomes that lie in the space, in the order in which they ended."""
         found = np.flatnonzero(np.isin(self.outcomes, outcomes) & self.fits)
         return found[np.argsort(self._ended[found], kind="stable")]
 
     @property
     def pending(self) -> Indices:
-        """The trials that wait or run, in order of their numbers."""
+        """Trials that wait or run, in order of their numbers."""
         return np.flatnonzero((self.outcomes == Outcome.PENDING) & self.fits)
 
     def rungs(self) -> Mapping[int, Mapping[int, float]]:
-        """At each step at which trials are compared: the trials that reached it, and their value there, minimised."""
+        """Return, for each step at which trials are compared, the minimised values of the trials that reached it."""
         return self._rungs
 
     def priors(self) -> list[tuple[Points, Points]]:
-        """What each earlier study has found: points (n, d), the best first, and points that could not be trained.
+        """Return the results of each earlier study: points (n, d), the best first, and infeasible points.
 
-        Those that do not lie in the space as it is now are left out.
+        Points outside of the current space are left out.
         """
         return self._prior_points
 
@@ -194,11 +193,11 @@ class History:
         return self.axes.canonical(self.axes.points(ranked)), self.axes.canonical(self.axes.points(infeasible))
 
     def knows(self, points: Points) -> Mask:
-        """(n,): which of these canonical points (n, d) are trials already."""
+        """Return a mask (n,) of the canonical points (n, d) that are trials."""
         return np.array([key in self._known for key in row_keys(points)], dtype=np.bool_)
 
     def fold(self, changes: Iterable[Change | Edit | Prior]) -> None:
-        """Take in changes, in the order of their events."""
+        """Fold in changes, in the order of their events."""
         for change in changes:
             match change:
                 case Edit(space):
@@ -210,7 +209,7 @@ class History:
                     self._apply(change if self._folds == 1 else self._merged(change))
 
     def _merged(self, change: Change) -> Change:
-        """What a change of a fold makes of its configuration."""
+        """Merge a change of a fold into its configuration."""
         configuration, fold = divmod(change.trial, self._folds)
         of_folds = self._of_folds.setdefault(configuration, {})
         of_folds[fold] = change
@@ -240,7 +239,7 @@ class History:
             self.n_ended += 1
 
     def _edit(self, space: Space) -> None:
-        """Move to the axes of another space; which trials lie in it is looked at anew."""
+        """Move to the axes of another space, and find the trials that lie in it."""
         lie = zip(self.points, self.fits, strict=True)
         old = [self.axes.configuration(point) if fits else None for point, fits in lie]
         self.axes = Axes(space)
@@ -273,11 +272,11 @@ class History:
 
 
 def merged(configuration: int, of_folds: Collection[Change], *, folds: int) -> Change:
-    """The newest changes of a configuration's folds as one.
+    """Merge the newest changes of a configuration's folds into one.
 
-    It is pending until all folds have ended. Then it is complete, with the mean of their values, when they all are; it
-    is infeasible when one is; else nothing is known of it when one failed, and it was pruned, with the mean of those
-    that were complete.
+    The configuration is pending until all folds have ended. It is complete if all folds are, with the mean of their
+    values. It is infeasible if one fold is, and unknown if one failed otherwise. Else it was pruned, with the mean of
+    the complete folds.
     """
     params = next((each.params for each in of_folds if each.params is not None), None)
     outcomes = {each.outcome for each in of_folds}

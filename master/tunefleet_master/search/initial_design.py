@@ -1,4 +1,4 @@
-"""An even cover of the unit cube, point by point, to begin with while there is nothing to learn from."""
+"""The initial design: a low-discrepancy sequence, used until there are enough results to learn from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tunefleet_master.search.axes import Points
 
 
 def covering_point(d: int, position: int, *, seed: int) -> Points:
-    """The point (d,) at a position of the scrambled Sobol sequence that `SobolSampler` walks with this seed."""
-    from scipy.stats import qmc  # takes two seconds to import, which a master that starts need not wait for
+    """Return the point (d,) at a position of the scrambled Sobol sequence of `SobolSampler` with the same seed."""
+    from scipy.stats import qmc  # takes two seconds, which delay no start of a master
 
     engine = qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed))
     if position:  # scipy fails on 0

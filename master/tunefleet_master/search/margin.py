@@ -1,8 +1,8 @@
-"""CMA-ES with margin on the axes of a space. Importing this takes a second: scipy's distributions come with it.
+"""CMA-ES with margin on the axes of a space. Its import takes a second, since it loads scipy's distributions.
 
-The package `cmaes` has the method (Hamano et al. 2022, "CMA-ES with margin", https://arxiv.org/abs/2205.13482) for
-integers at equal distances, and wants to be told the very numbers that it drew. Here integers own cells of any width,
-which a log scale needs, and results come back as rounded points, some of them from an older distribution.
+The package `cmaes` implements the method (Hamano et al. 2022, "CMA-ES with margin", https://arxiv.org/abs/2205.13482)
+for integers at equal distances, and must receive exactly the points that it drew. Here integers have cells of any
+width, as a log scale needs, and results come back as rounded points, some of them from an older distribution.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ EXTREME = 1e-16  # a quantile at 8.2 standard deviations, beyond which 1 - q is 
 class MarginCma(CMAwM):  # type: ignore[misc]
     """An ask-and-tell CMA-ES in the unit cube.
 
-    It overrides how the package looks up values and their limits, and nothing of the method.
+    It overrides how the package looks up values and their limits, but not the method.
     """
 
     def __init__(
         self, mean: Points, *, sigma: float, integers: Mapping[int, IntRange], size: int | None = None
     ) -> None:
-        """From the distribution's start.
+        """Create the initial distribution.
 
         Args:
-            mean: (d,) where it begins.
+            mean: (d,) its mean.
             sigma: its standard deviation on every axis.
             integers: the axes that are integers.
-            size: of a generation; 4 + 3 ln d without it.
+            size: of a generation; None: 4 + 3 ln d.
         """
         spans = [range(parameter.bounds[0], parameter.bounds[1] + 1) for parameter in integers.values()]
         pairs = list(zip(integers.values(), spans, strict=True))
@@ -51,20 +51,20 @@ class MarginCma(CMAwM):  # type: ignore[misc]
         super().__init__(mean=mean.copy(), sigma=sigma, bounds=bounds, steps=steps, population_size=size)
 
     def draw(self) -> Points:
-        """A rounded point (d,)."""
+        """Return a rounded point (d,)."""
         return np.asarray(self.ask()[0])
 
     def learn(self, points: Points, *, scores: Values, generator: np.random.Generator) -> None:
-        """Take in one generation: rounded points (size, d) and their scores (size,), lower being better."""
+        """Learn from one generation: rounded points (size, d) and scores (size,), lower being better."""
         drawn = [self._bounded(self._as_drawn(point, generator)) for point in points]
         self.tell(list(zip(drawn, scores.tolist(), strict=True)))
 
     def _as_drawn(self, point: Points, generator: np.random.Generator) -> Points:
-        """A point that this distribution might have drawn and rounded to `point`.
+        """Return a point that this distribution might have drawn and rounded to `point`.
 
-        On an integer's axis it is drawn anew within the cell, from the distribution's own marginal. The method updates
-        itself with what it drew, and the middles of cells in its place would let an axis shrink on which all of a
-        generation lies in one cell.
+        On an integer's axis it is drawn again within the cell, from the distribution's own marginal. The method learns
+        from
+        unrounded points: with the centres of cells, an axis would collapse if a whole generation lies in one cell.
         """
         point = point.copy()
         axes = self._discrete_idx
@@ -77,16 +77,17 @@ class MarginCma(CMAwM):  # type: ignore[misc]
         low, high = (np.array([edges[i] for edges, i in zip(padded, level + k, strict=True)]) for k in (0, 1))
         below = ndtr((low - mean) / width)
         quantile = below + generator.random(len(axes)) * (ndtr((high - mean) / width) - below)
-        # Of a cell so far out that floats know no quantile of it, the edge that is nearest to the mean.
+        # A cell may be too far out for floating-point quantiles: take its edge nearest to the mean.
         within = np.clip(mean + width * ndtri(np.clip(quantile, EXTREME, 1 - EXTREME)), low, high)
         point[axes] = mean + (within - mean) / stretch
         return point
 
     def _bounded(self, point: Points) -> Points:
-        """The point, no farther from the mean than a draw would be.
+        """Return the point, moved to within the typical distance of a draw from the mean.
 
-        A point of another distribution counts as an injected one, whose steps must be bounded or they blow up the step
-        size (Hansen 2011, https://arxiv.org/abs/1110.4181, with its default); one in fifty own draws lies beyond.
+        A point of another distribution counts as an injected one. Its step must be bounded, or it inflates the step
+        size (Hansen 2011, https://arxiv.org/abs/1110.4181, with its default); one in fifty own draws lies beyond the
+        bound.
         """
         cma = self._cma
         variances, vectors = np.linalg.eigh(cma._C)

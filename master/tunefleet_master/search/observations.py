@@ -1,4 +1,4 @@
-"""What a history says of the objective: points, and one number for each, lower being better."""
+"""Observations: the points of a history with one score each, which samplers learn from."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tunefleet_master.search.history import History, Indices, Outcome, Values
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What may be learnt from.
+    """Data to learn from, for one objective.
 
     Attributes:
-        points: (n, d) canonical points of trials with a result, the first that ended first.
-        scores: (n,) lower is better. Where all trials ran as long they are the objective's values, minimised. Where
-            some were stopped early, or ran in other stages, they are normal quantiles of ranks, since values at
-            different steps cannot be compared.
-        infeasible: (k, d) points that could not be trained.
-        pending: (p, d) points that wait or run, and of which nothing is known yet.
-        are_ranks: whether scores are quantiles of ranks.
+        points: (n, d) canonical points of trials with a result, in the order in which they ended.
+        scores: (n,) lower is better. They are minimised values if all trials ran equally long. If some were stopped
+            early
+            or ran in other stages, they are normal quantiles of ranks: values at different steps are not comparable.
+        infeasible: (k, d) infeasible points.
+        pending: (p, d) points of trials that wait or run without a result.
+        are_ranks: True if scores are quantiles of ranks.
     """
 
     points: Points
@@ -33,15 +33,16 @@ class Observations:
 
 
 def evidence(history: History) -> Observations:
-    """Everything that a history says of its first objective.
+    """Return the observations of a history, for its first objective.
 
-    Where trials are stopped early, a trial that went further is better than all that were left behind, and among
-    those that stopped at the same rung the value there decides: the order in which successive halving keeps them
-    (Jamieson and Talwalkar 2016, algorithm 1). Running trials count as soon as they have reached a rung.
+    If trials are stopped early, a trial that ran further is better, and among trials that stopped at the same rung the
+    value there decides: the order of successive halving (Jamieson and Talwalkar 2016, algorithm 1). Running trials
+        count as soon as they have reached a rung.
 
-    Trials of a stage are compared with those of the same stage only. The ones of earlier stages that lie in the box of
-    the stage as it is now are ranked anew among each other, so that the good ones of each stage pull alike. So are
-    those of each earlier study that this one starts from, whose values may be on another scale.
+    Trials are ranked within their stage only. Trials of earlier stages that lie in the current box get quantiles of
+    their own, so that the good ones of each stage count equally. The same applies to each earlier study that this one
+    starts
+    from: its values may have another scale.
     """
     infeasible = history.points[history.with_outcome(Outcome.INFEASIBLE)]
     chosen = _known(history)
@@ -64,13 +65,13 @@ def evidence(history: History) -> Observations:
 
 @dataclass(frozen=True, slots=True)
 class FrontObservations:
-    """What may be learnt from where there are several objectives.
+    """Data to learn from, for several objectives.
 
     Attributes:
-        points: (n, d) canonical points of trials with a value of each objective, the first that ended first.
+        points: (n, d) canonical points of trials with a value of each objective, in the order in which they ended.
         values: (n, m) these values, minimised.
-        is_feasible: (n,) whether the trial breaks none of the study's bounds on metrics.
-        infeasible: (k, d) points that break one, and points that could not be trained.
+        is_feasible: (n,) True if the trial violates none of the study's bounds on metrics.
+        infeasible: (k, d) points that violate a bound, and points that could not be trained.
         pending: (p, d) points that wait or run.
     """
 
@@ -82,7 +83,7 @@ class FrontObservations:
 
 
 def front_evidence(history: History) -> FrontObservations:
-    """Everything that a history says of several objectives, where no trial is stopped early."""
+    """Return the observations of a history for several objectives, where no trial is stopped early."""
     trials = history.with_outcome(Outcome.COMPLETE, Outcome.INFEASIBLE)
     has_values = np.isfinite(history.values[trials]).all(axis=1)
     is_feasible = history.outcomes[trials] == Outcome.COMPLETE
@@ -97,9 +98,9 @@ def front_evidence(history: History) -> FrontObservations:
 
 
 def best_first(history: History, trials: Indices) -> Indices:
-    """The order (n,) of trials (n,) of one stage: the furthest first, and of those that went as far the best one.
+    """Return the order (n,) of trials (n,) of one stage: by the last rung reached, then by the value there.
 
-    Each must have a value, or have reached a rung.
+    Each trial must have a value, or have reached a rung.
     """
     reached = np.zeros(len(trials))
     values = history.values[trials, 0].copy()
@@ -112,14 +113,14 @@ def best_first(history: History, trials: Indices) -> Indices:
 
 
 def quantiles(n: int) -> Values:
-    """The normal quantiles (n,) of n ranks, from the best one on."""
-    from scipy.special import ndtri  # scipy takes a second to import, which a master that starts need not wait for
+    """Return the normal quantiles (n,) of n ranks, the best first."""
+    from scipy.special import ndtri  # takes a second, which delays no start of a master
 
     return np.asarray(ndtri((np.arange(n) + 0.5) / max(1, n)))
 
 
 def _known(history: History) -> Indices:
-    """The trials of which something is known: in the order in which they ended, or of their numbers where some run."""
+    """Return the trials with a result: in the order in which they ended, or by number where some still run."""
     if not history.rungs():
         ended = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)
         return cast("Indices", ended[np.isfinite(history.values[ended, 0])])

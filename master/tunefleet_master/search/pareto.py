@@ -1,8 +1,8 @@
-"""Several objectives at once: who beats whom, and how much is gained.
+"""Several objectives: dominance, crowding and hypervolume.
 
 Notation:
-    values   (n, m) one row for each point, one column for each objective, minimised, finite
-    a dominates b   a is no worse than b in any objective, and better in one; equal rows do not dominate each other
+    values          (n, m) one row for each point, one column for each objective, minimised, finite
+    a dominates b   a is no worse than b in any objective and better in one; equal rows do not dominate each other
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tunefleet_master.search.history import Indices, Values
 
 
 def front(values: Values) -> Mask:
-    """(n,): which points no other one dominates."""
-    # In the order of the first column, then the second ..., nobody is dominated by one that comes later, so that a
-    # point that has survived all before it is on the front.
+    """Return a mask (n,) of the points that no other point dominates."""
+    # In lexicographic order no point is dominated by a later one, so a point that survives all earlier ones is on the
+    # front.
     candidates = np.lexsort(values.T[::-1])
     on_front = np.zeros(len(values), dtype=np.bool_)
     while len(candidates):
@@ -29,9 +29,9 @@ def front(values: Values) -> Mask:
 
 
 def non_dominated_ranks(values: Values, *, enough: int | None = None) -> Indices:
-    """(n,): 0 on the front, 1 on the front of what is left without it, and so on (Deb et al. 2002, section III-A).
+    """Return ranks (n,): 0 on the front, 1 on the front of the rest, and so on (Deb et al. 2002, section III-A).
 
-    With `enough`, sorting ends as soon as so many points have their rank; all others share the next one.
+    With `enough`, sorting stops as soon as this many points have a rank; all others share the next one.
     """
     ranks = np.empty(len(values), dtype=np.int64)
     left = np.arange(len(values))
@@ -46,11 +46,11 @@ def non_dominated_ranks(values: Values, *, enough: int | None = None) -> Indices
 
 
 def crowding_distances(values: Values) -> NDArray[np.float64]:
-    """(n,): how far apart the neighbours of each point of one front are (Deb et al. 2002, section III-B).
+    """Return the crowding distance (n,) of each point of one front (Deb et al. 2002, section III-B).
 
-    For each objective the distance between the next lower and the next higher point, as a share of the front's range;
-    infinite for the ends, so that they are kept. Points that share a value with an end are no ends themselves, or
-    many equal points would all be kept.
+    For each objective it is the distance between the next lower and the next higher point, as a share of the front's
+    range. It is infinite for the ends of the front, so that they survive. A point that ties with an end is not an end:
+    otherwise many equal points would survive.
     """
     n, _ = values.shape
     distances = np.zeros(n)
@@ -65,9 +65,9 @@ def crowding_distances(values: Values) -> NDArray[np.float64]:
 
 
 def places(values: Values, *, enough: int | None = None) -> Indices:
-    """(n,): each point's place when they are sorted by their front, and within a front by how alone they are.
+    """Return each point's position (n,) when sorted by front, and within a front by crowding distance.
 
-    With `enough`, only so many places are right, the first ones.
+    With `enough`, only the first `enough` positions are exact.
     """
     ranks = non_dominated_ranks(values, enough=enough)
     crowding = np.empty(len(values))
@@ -79,10 +79,10 @@ def places(values: Values, *, enough: int | None = None) -> Indices:
 
 
 def hypervolume_2d(values: Values, reference: tuple[float, float]) -> float:
-    """The area that points (n, 2) dominate and that the reference point bounds; 0 without a point below it."""
+    """Return the area that points (n, 2) dominate below the reference point; 0 without a point below it."""
     inside = values[(values < np.array(reference)).all(axis=1)]
     steps = inside[front(inside)]
     steps = steps[np.argsort(steps[:, 0], kind="stable")]
-    # From left to right each step of the stairs reaches from its own height up to the one before it.
+    # From left to right, each step of the front reaches from its own height up to that of the step before it.
     ceilings = np.concatenate([[reference[1]], steps[:-1, 1]])
     return float(((reference[0] - steps[:, 0]) * (ceilings - steps[:, 1])).sum())

@@ -1,16 +1,17 @@
-"""Parzen estimators over search spaces: densities made of one kernel for each observed point.
+"""Parzen estimators over search spaces: mixtures of one kernel for each observed point.
 
 Notation:
     n   observations
     k   kernels: one for each observation, and the prior as the last; k = n + 1
-    c   points at which a density is asked for
-    d   axes of the space; o of them are ordered: reals and integers of more than one value
+    c   points at which the density is evaluated
+    d   axes of the space
+    o   ordered axes among them: reals and integers of more than one value
 
-A kernel is a product over the axes: on a real axis a Gaussian truncated to [0, 1], on an integer's the mass that this
-Gaussian has within the integer's cell, on a choice's a probability for each value. Where an observation has no value,
-since the axis was not active, its kernel is the prior's. An axis that is not active at the point where the density is
-asked for does not count there. Since activity follows from other coordinates, this is a density over a conditional
-space, in which a parameter stays together with what it depends on, as in the tree of Bergstra et al. 2011.
+A kernel is a product over the axes. On a real axis it is a Gaussian truncated to [0, 1]; on an integer axis, the mass
+of this Gaussian in the integer's cell; on a choice, a probability for each value. Where an observation lacks a value,
+since the axis is inactive, its kernel is the prior's. An axis that is inactive at the evaluated point does not count.
+Since activity follows from other coordinates, this is a density over a conditional space, in which a parameter is
+modelled jointly with those that it depends on, as in the tree of Bergstra et al. 2011.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ Array = NDArray[np.float64]
 PRIOR_CENTRE, PRIOR_WIDTH = 0.5, 1.0  # of the range: nearly flat (Bergstra et al. 2011, section 4)
 FLAT_VARIANCE = 1 / 12  # of a uniform draw from the range
 FINEST = 100  # no kernel is narrower than 1/100 of the range: hyperopt's and Optuna's bound
-SMALLEST = np.finfo(np.float64).tiny  # for the mass of a cell that is too far out for a float
+SMALLEST = np.finfo(np.float64).tiny  # a lower bound on the mass of a cell, against underflow
 
 
 class Grain:
-    """The axes of a space by kind, and the cells of its integers.
+    """The axes of a space by kind, and the cells of its integers. Axes with one value are left out.
 
     Attributes:
-        d: how many axes there are.
-        d_free: how many of them have more than one value.
+        d: the number of axes.
+        d_free: the number of axes with more than one value.
         ordered: (o,) the indices of the reals, then of the integers.
-        n_real: how many of these are reals.
-        choices: how many values each choice has, by its index. Axes of one value are left out everywhere.
+        n_real: the number of reals among these.
+        choices: the number of values of each choice, by its index.
     """
 
     def __init__(self, axes: Axes) -> None:
@@ -55,7 +56,7 @@ class Grain:
         self._integers = [parameters[j] for j in integers]
 
     def cells(self, coordinates: Array) -> tuple[Array, Array]:
-        """The lower and upper edges of the cells that rounded coordinates of integers stand for; all (c, integers)."""
+        """Return the lower and upper edges of the cells of rounded integer coordinates; all (c, integers)."""
         low, high = np.empty((2, *coordinates.shape))
         for i, parameter in enumerate(self._integers):
             assert isinstance(parameter, IntRange)
@@ -77,7 +78,7 @@ class Parzen:
     """A density over the points of a space."""
 
     def __init__(self, grain: Grain, points: Points, *, weights: Array, prior_weight: float) -> None:
-        """From observed points (n, d), canonical, with their weights (n,), and the weight of the prior."""
+        """Take canonical points (n, d), their weights (n,) and the weight of the prior."""
         every = np.append(weights, prior_weight)
         self._grain = grain
         self._weights = every / every.sum()
@@ -87,7 +88,7 @@ class Parzen:
         self._tables = {j: _table(points[:, j], size, prior_weight) for j, size in grain.choices.items()}
 
     def draw(self, generator: np.random.Generator, c: int) -> Points:
-        """Points (c, d) from this density, with a coordinate on every axis, not rounded."""
+        """Draw points (c, d) with a coordinate on every axis, not rounded."""
         from scipy.special import ndtri
 
         kernel = generator.choice(len(self._weights), size=c, p=self._weights)
@@ -102,7 +103,7 @@ class Parzen:
         return points
 
     def log_density(self, points: Points) -> Array:
-        """(c,): the logarithm of the density at canonical points (c, d); of the mass, on integers and choices."""
+        """Return the log-density (c,) at canonical points (c, d); on integers and choices, the log-mass."""
         total = np.log(self._weights) + np.nansum(self._log_ordered(points[:, self._grain.ordered]), axis=2)
         for j, table in self._tables.items():
             is_active = ~np.isnan(points[:, j])
@@ -111,7 +112,7 @@ class Parzen:
         return np.asarray(np.logaddexp.reduce(total, axis=1))
 
     def _log_ordered(self, at: Array) -> Array:
-        """The logarithms of all kernels, (c, k, o), at coordinates (c, o); NaN where these are."""
+        """Return the logarithms (c, k, o) of all kernels at coordinates (c, o); NaN where these are."""
         r = self._grain.n_real
         deviations = (at[:, None, :r] - self._centres[:, :r]) / self._widths[:, :r]
         log_real = -0.5 * deviations**2 - np.log(math.sqrt(2 * math.pi) * self._widths[:, :r])
@@ -123,20 +124,21 @@ class Parzen:
 
 
 def _cdf(standard: Array) -> Array:
-    from scipy.special import ndtr  # scipy takes a while to import, which a master that starts need not wait for
+    from scipy.special import ndtr  # takes a second, which delays no start of a master
 
     return np.asarray(ndtr(standard))
 
 
 def _gaussians(coordinates: Array, d: int) -> tuple[Array, Array]:
-    """The centres and widths (k, o) of the kernels of observations (n, o), NaN where these have no value.
+    """Return the centres and widths (k, o) of the kernels of observations (n, o); NaN stands for a missing value.
 
-    Widths follow Scott's rule for d dimensions (Scott 1992, section 6.3), s n^(-1/(d + 4)), one for each axis. The
-    prior counts as one more observation in the standard deviation s, so that a few equal ones don't make it zero. The
-    lower bound is the "magic clipping" of Bergstra's hyperopt: as wide as if n kernels had to share the range.
+    Widths follow Scott's rule for d dimensions (Scott 1992, section 6.3), s n^(-1/(d + 4)), separately on each axis.
+    The prior counts as one more observation in the standard deviation s, so that equal observations do not make it
+    zero. The lower bound is the "magic clipping" of Bergstra's hyperopt: as wide as if n kernels had to share the
+    range.
 
-    hyperopt and Optuna 5 take the distance to the farther neighbour for a width. That makes the density of the bad
-    points rough, and its gaps are then taken for good places.
+    hyperopt and Optuna 5 use the distance to the farther neighbour as the width. The density of the bad points is then
+    rough, and its gaps are taken for good regions.
     """
     is_known = ~np.isnan(coordinates)
     n_known = is_known.sum(axis=0)
@@ -153,10 +155,10 @@ def _gaussians(coordinates: Array, d: int) -> tuple[Array, Array]:
 
 
 def _table(coordinates: Array, size: int, prior_weight: float) -> Array:
-    """(k, size): the probability that each kernel gives to each value of a choice.
+    """Return the probability (k, size) that each kernel gives to each value of a choice.
 
-    An observation counts one for its own value, and every value gets the kernel's share of the prior's weight besides,
-    as in Optuna: the more observations there are, the more each one means what it says.
+    An observation counts one for its own value. Every value also gets the kernel's share of the prior's weight, as in
+    Optuna: with more observations each kernel becomes sharper.
     """
     n = len(coordinates)
     table = np.full((n + 1, size), prior_weight / (n + 1))

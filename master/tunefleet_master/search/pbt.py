@@ -20,21 +20,21 @@ from tunefleet_master.search.segment import Segment
 
 FACTORS = (0.8, 1.2)  # down and up
 P_RESAMPLE = 0.25  # for each parameter, as in the paper's supplement
-# A number at 0 would stay there for ever, and one near 0 would hardly move: on a linear scale a step is never smaller
-# than that of a number at a tenth of the range.
+# A number at 0 would never move, and one near 0 hardly: on a linear scale the step is at least that of a number at a
+# tenth of the range.
 MIN_STEP = 0.1
 
 
 class PbtSampler(Sampler):
-    """Population-based training without waiting (Jaderberg et al. 2017, https://arxiv.org/abs/1711.09846, algorithm 1).
+    """Asynchronous population-based training (Jaderberg et al. 2017, https://arxiv.org/abs/1711.09846, algorithm 1).
 
-    Each segment of a member's training is a trial. Behind it the member is compared with all that have trained as long:
-    one of the worst fifth goes on from the checkpoint of one of the best fifth (the paper's truncation selection),
-    whose configuration it takes over and perturbs; the others go on as they are.
+    Each segment of a member's training is a trial. After it, the member is compared with all that have trained equally
+    long. A member of the worst fifth continues from the checkpoint of one of the best fifth, with a perturbed copy of
+    its configuration (the paper's truncation selection). The others continue unchanged.
 
-    Departures from the paper. Members are compared after the same number of steps, and not with whatever the others
-    have come to, so that a slow worker's members are not taken for bad ones. One that is ahead of most others is
-    compared where these are. A member whose segment failed copies a good one, too.
+    Departures from the paper: members are compared after equal numbers of steps, so that a slow worker's members do not
+    count as bad. A member ahead of most others is compared at the last generation that enough of them completed. A
+    member whose segment failed also copies a good one.
     """
 
     name = "pbt"
@@ -57,19 +57,19 @@ class PbtSampler(Sampler):
         return type(self)(space, seed=self.seed, plan=self.plan)
 
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
-        """The configurations of `suggest`."""
+        """Return the configurations of `suggest`."""
         found = self.suggest(position, n, history=history).found
         return [None if suggestion is None else suggestion.params for suggestion in found]
 
     def suggest(self, position: int, n: int, *, history: History) -> Suggestions:
-        """The next segments of members that wait, the one that waits longest first; None where none is allowed."""
+        """Return the next segments of waiting members, the longest wait first; None where the space allows none."""
         population = Population.of(self.plan, history)
         turns = enumerate(population.turns()[:n], start=position)
         found = [self._next(member, at, population=population, history=history) for at, member in turns]
         return Suggestions(found, population.is_done)
 
     def _next(self, member: int, position: int, *, population: Population, history: History) -> Suggestion | None:
-        """The member's next segment."""
+        """Return the member's next segment."""
         generator = np.random.default_rng([self.seed, position, 2])
         newest = population.newest(member)
         donors = () if newest is None else self._donors(newest, population)
@@ -90,7 +90,7 @@ class PbtSampler(Sampler):
 
     @staticmethod
     def _donors(newest: Record, population: Population) -> Sequence[Record]:
-        """The trials from one of which a member goes on whose newest trial is this; none: as it is, or anew."""
+        """Return the trials that a member may copy, given its newest trial; none: it continues or restarts."""
         generation = population.generation(newest.number)
         if newest.outcome is Outcome.COMPLETE:
             at = population.compared_at(generation)
@@ -102,7 +102,7 @@ class PbtSampler(Sampler):
         return population.completed(before)[:1] if at is None else best_of(population.completed(at))
 
     def _begun(self, member: int, generator: np.random.Generator, *, is_first: bool) -> Configuration | None:
-        """The configuration of a member that begins anew: the first ones cover the space evenly."""
+        """Return the configuration of a member that starts from scratch; the first ones are space-filling."""
         d = self._axes.d
         if is_first:
             configuration = self._axes.configuration(covering_point(d, member, seed=self.seed))
@@ -112,11 +112,14 @@ class PbtSampler(Sampler):
         return next((configuration for configuration in drawn if self.space.allows(configuration)), None)
 
     def _continued(self, params: Configuration, generator: np.random.Generator) -> Configuration | None:
-        """The configuration as it is; moved where it does not lie in the space any more."""
+        """Return the configuration unchanged, or perturbed if it no longer lies in the space."""
         return params if self._axes.holds(params) else self.perturbed(params, generator)
 
     def perturbed(self, params: Configuration, generator: np.random.Generator) -> Configuration | None:
-        """The configuration with each parameter resampled, or else moved; None where the space allows none of many."""
+        """Return the configuration with each parameter resampled or moved by a step.
+
+        None if the space allows none of MAX_REDRAWS such configurations.
+        """
         for _ in range(MAX_REDRAWS):
             moved = {
                 name: parameter.to_unit(_moved(parameter, params[name], generator))
@@ -131,9 +134,9 @@ class PbtSampler(Sampler):
 
 
 def _moved(parameter: Parameter, value: JsonValue, generator: np.random.Generator) -> JsonValue:
-    """The value one step up or down; the other way at the end of its range.
+    """Return the value one step up or down, in the other direction at the end of its range.
 
-    Choices have no order and stay, unless all of them are numbers: then the next one by size is taken.
+    Choices have no order and stay, unless all of them are numbers: these move to the next larger or smaller number.
     """
     up = bool(generator.integers(2))
     match parameter:
@@ -147,10 +150,10 @@ def _moved(parameter: Parameter, value: JsonValue, generator: np.random.Generato
 
 
 def _scaled(parameter: RealRange | IntRange, value: JsonValue, *, up: bool) -> float | int:
-    """A number times 1.2 or 0.8, within its range.
+    """Return a number times 1.2 or 0.8, within its range.
 
-    On a log scale that is a step of equal length everywhere. On a linear one it is what the paper does, and so are its
-    steps around 0 and below: away from the number by a fifth of its size.
+    On a log scale this is a step of equal length everywhere. On a linear scale it follows the paper; a negative number
+    also moves by a fifth of its size.
     """
     assert isinstance(value, int | float)
     low, high = parameter.bounds
@@ -163,7 +166,7 @@ def _scaled(parameter: RealRange | IntRange, value: JsonValue, *, up: bool) -> f
 
 
 def _neighbour(values: Sequence[JsonValue], value: JsonValue, *, up: bool) -> JsonValue:
-    """The next larger or smaller one of choices that are numbers; the value itself where they are not."""
+    """Return the next larger or smaller of numeric choices; the value itself if not all are numbers."""
     numbers = [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(numbers) < len(values) or len(values) == 1:
         return value

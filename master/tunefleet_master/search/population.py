@@ -1,9 +1,9 @@
-"""How far the members of a population have come, and which checkpoints they may still want.
+"""The progress of a population's members, and the checkpoints that they may still need.
 
 Notation:
-    generation   of a trial: how many checkpoints lie between it and a trial that began anew
-    rank         of a trial: its place among all that completed the same generation, the best first
-    enough       how many trials must have completed a generation before they are compared
+    generation   of a trial: the number of checkpoints between it and a trial that started from scratch
+    rank         of a trial: its position among all that completed the same generation, the best first
+    enough       the number of trials that must complete a generation before they are compared
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from functools import cached_property
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.segment import Segment
 
-SHARE = 0.2  # of the trials that are compared: so many at the bottom are replaced, by so many at the top
-MIN_COMPARED = 3  # with fewer, the best may well be the worst but one
-MAX_FAILURES = 5  # of a member in a row, after which it is given up: nothing near it can be trained
+SHARE = 0.2  # of the compared trials: the share of the worst that is replaced, by copies of an equal share of the best
+MIN_COMPARED = 3  # with fewer, the best may well be the second worst
+MAX_FAILURES = 5  # of a member in a row, after which it is given up: configurations near it cannot be trained
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a population is trained.
+    """The schedule of a population.
 
     Attributes:
-        size: how many members it has.
-        interval: after how many steps members are compared.
-        steps: how many steps each of them runs in all.
+        size: the number of members.
+        interval: the number of steps between comparisons.
+        steps: the number of steps that each member runs in all.
     """
 
     size: int = 8
@@ -38,22 +38,22 @@ class Plan:
 
     @property
     def n_generations(self) -> int:
-        """How many segments a member runs."""
+        """The number of segments of a member."""
         return math.ceil(self.steps / self.interval)
 
     @property
     def n_enough(self) -> int:
-        """How many trials are enough to compare: half of the members."""
+        """The number of trials that are enough to compare: half of the members."""
         return max(MIN_COMPARED, math.ceil(self.size / 2))
 
     def until(self, generation: int) -> int:
-        """How many steps have been run behind a generation."""
+        """Return the number of steps run after a generation."""
         return min((generation + 1) * self.interval, self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A trial as its population sees it; `value` is minimised, and `ended` orders those that ended."""
+    """A trial in its population; `value` is minimised, and `ended` orders trials by their end."""
 
     number: int
     segment: Segment
@@ -72,7 +72,7 @@ class _Member:
 
     @property
     def n_failures(self) -> int:
-        """How many trials in a row have failed, up to the newest."""
+        """The number of failed trials in a row, up to the newest."""
         n = 0
         for trial in reversed(self.trials):
             if trial.outcome in (Outcome.COMPLETE, Outcome.PENDING):
@@ -82,7 +82,7 @@ class _Member:
 
 
 class Population:
-    """The members, made from all trials of a study in the order of their numbers."""
+    """The members, built from all trials of a study in the order of their numbers."""
 
     def __init__(self, plan: Plan, records: Iterable[Record]) -> None:
         self.plan = plan
@@ -97,29 +97,29 @@ class Population:
 
     @classmethod
     def of(cls, plan: Plan, history: History) -> Population:
-        """The population of a history."""
+        """Return the population of a history."""
         return cls(plan, _records(history))
 
     @property
     def is_done(self) -> bool:
-        """Whether no member goes on: each has run all steps, or was given up."""
+        """True if no member continues: each has run all steps or was given up."""
         return all(self._is_over(member) for member in self._members)
 
     def turns(self) -> list[int]:
-        """The members that wait for their next segment, the one that waits longest first."""
+        """Return the members that wait for their next segment, the longest wait first."""
         waiting = [i for i, member in enumerate(self._members) if not self._is_over(member) and _is_free(member)]
         return sorted(waiting, key=lambda i: (-1 if (newest := self._members[i].newest) is None else newest.ended, i))
 
     def newest(self, member: int) -> Record | None:
-        """The member's newest trial; None before its first."""
+        """Return the member's newest trial; None before its first."""
         return self._members[member].newest
 
     def generation(self, trial: int) -> int:
-        """Of a trial, from 0."""
+        """Return the generation of a trial, from 0."""
         return self._generations[trial]
 
     def ancestor(self, trial: int, generation: int) -> int:
-        """The trial of an earlier generation that a trial descends from; itself where it is of this one."""
+        """Return the ancestor of a trial in a generation; the trial itself if it belongs to this generation."""
         while self._generations[trial] > generation:
             parent = self._trials[trial].segment.parent
             assert parent is not None  # only generation 0 has none
@@ -127,19 +127,19 @@ class Population:
         return trial
 
     def completed(self, generation: int) -> Sequence[Record]:
-        """The trials that completed a generation, the best first."""
+        """Return the trials that completed a generation, the best first."""
         return self._completed[generation]
 
     def compared_at(self, generation: int) -> int | None:
-        """The nearest generation, this one or an earlier one, that enough trials have completed; None without any."""
+        """Return the newest generation up to this one that enough trials have completed; None if there is none."""
         place = bisect_right(self._comparable, generation)
         return self._comparable[place - 1] if place else None
 
     def wanted(self) -> set[int]:
-        """The trials whose checkpoints a trial starts from, or may start from when a member has its next turn."""
+        """Return the trials whose checkpoints another trial uses, or may use when a member continues."""
         unfinished = [member for member in self._members if not self._is_over(member)]
         earliest = min((self._earliest(member) for member in unfinished), default=self.plan.n_generations)
-        # A member never starts from the last generation, behind which there is nothing.
+        # No member starts from the last generation.
         later = {trial.number for of in self._completed[earliest : self.plan.n_generations - 1] for trial in of}
         return later | set(self._parents_in_use())
 
@@ -166,18 +166,18 @@ class Population:
         return member.n_failures >= MAX_FAILURES
 
     def _earliest(self, member: _Member) -> int:
-        """The earliest generation whose checkpoints a member may copy at one of its turns to come."""
+        """Return the earliest generation whose checkpoints a member may still copy."""
         newest = member.newest
         if newest is None:
             return 0
         own = self._generations[newest.number]
-        if newest.outcome is not Outcome.COMPLETE:  # it may have to begin again where its parent ended
+        if newest.outcome is not Outcome.COMPLETE:  # it may have to start again from its parent's checkpoint
             own = max(own - 1, 0)
         compared = self.compared_at(own)
         return own if compared is None else compared
 
     def _parents_in_use(self) -> Iterator[int]:
-        """Of trials that wait, run, or may be run again: a failed one, as long as its member has not gone on."""
+        """Yield the parents of trials that wait, run or may run again: of a failed trial until its member continues."""
         for member in self._members:
             newest = member.newest
             if newest is not None and newest.outcome is not Outcome.COMPLETE and newest.segment.parent is not None:
@@ -185,14 +185,14 @@ class Population:
 
 
 def best_of(compared: Sequence[Record]) -> Sequence[Record]:
-    """The best fifth of trials that completed a generation, the best first; of few trials the best one."""
+    """Return the best fifth of trials that completed a generation, the best first; at least one."""
     return compared[: _n_share(compared)]
 
 
 def better_than(trial: int, compared: Sequence[Record]) -> Sequence[Record]:
-    """Those of the best fifth that take the place of a trial among the compared ones; none where it goes on itself.
+    """Return those of the best fifth that may replace a trial among the compared ones; none if it continues.
 
-    A trial of the worst fifth is replaced, unless it is as good as they are.
+    A trial of the worst fifth is replaced, unless it equals them.
     """
     worst = next((record for record in compared[-_n_share(compared) :] if record.number == trial), None)
     return [] if worst is None else [record for record in best_of(compared) if record.value < worst.value]

@@ -1,4 +1,4 @@
-"""Independent uniform draws, on each parameter's own scale."""
+"""Random search: independent uniform draws on each parameter's own scale."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tunefleet_master.search.sampler import Sampler
 class RandomSampler(Sampler):
     """Random search (Bergstra and Bengio 2012, https://jmlr.org/papers/v13/bergstra12a.html).
 
-    Each position has a generator of its own, seeded by (seed, position), so that position 1,000 costs as much as
-    position 0.
+    Each position has its own generator, seeded by (seed, position). The cost of a proposal does not depend on its
+    position.
     """
 
     name = "random"
 
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
-        """Never runs out."""
+        """Return `n` proposals; the sampler never ends."""
         return [self._at(index) for index in range(position, position + n)]
 
     def _at(self, position: int) -> Configuration | None:

@@ -1,4 +1,4 @@
-"""Scores by their order alone."""
+"""Rank transformation of scores."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from tunefleet_master.search.history import Values
 
 
 def normal_quantiles(scores: Values) -> Values:
-    """(n,): the normal quantiles of the ranks of scores (n,); equal scores share the middle of their ranks.
+    """Return the normal quantiles (n,) of the ranks of scores (n,); equal scores share their mean rank.
 
-    Neither the objective's scale nor values that are far out matter to what is learnt from them (the Gaussian copula
-    of Salinas et al. 2020, https://proceedings.mlr.press/v119/salinas20a.html).
+    Neither the objective's scale nor outliers affect a model of them (the Gaussian copula of Salinas et al. 2020,
+    https://proceedings.mlr.press/v119/salinas20a.html).
     """
-    from scipy.special import ndtri  # scipy takes a second to import, which a master that starts need not wait for
+    from scipy.special import ndtri  # takes a second, which delays no start of a master
 
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
     middles = np.cumsum(counts) - counts / 2

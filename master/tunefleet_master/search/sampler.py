@@ -19,13 +19,13 @@ from tunefleet_master.search.axes import Axes, Mask, Points, row_keys
 from tunefleet_master.search.history import History
 from tunefleet_master.search.segment import Segment
 
-MAX_REDRAWS = 64  # random points that are tried in the place of one that is known or forbidden
-MAX_LISTED = 10_000  # configurations of a space that are listed when random points find no new one; a tenth of a second
+MAX_REDRAWS = 64  # random points tried in place of one that is known or forbidden
+MAX_LISTED = 10_000  # the largest space that is enumerated if random points find nothing new; takes 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A configuration, and its place in a population where the sampler trains one."""
+    """A configuration, and its segment if the sampler trains a population."""
 
     params: Configuration
     segment: Segment | None = None
@@ -33,11 +33,11 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Suggestions:
-    """What a sampler suggests now.
+    """The suggestions of a sampler for the next positions.
 
     Attributes:
-        found: one for each position; None stands where it gives no configuration.
-        is_last: whether it will suggest nothing more, whatever happens.
+        found: one for each position; None where the position gives no configuration.
+        is_last: True if the sampler will never suggest anything more.
     """
 
     found: Sequence[Suggestion | None]
@@ -113,9 +113,9 @@ class Sampler(ABC):
         return type(self)(space, seed=self.seed)
 
     def suggest(self, position: int, n: int, *, history: History) -> Suggestions:
-        """What `propose` gives, with the places of segments; at most `n`.
+        """Return the proposals of `propose` with their segments; at most `n`.
 
-        Only a sampler that trains a population may give fewer although more will follow: when its members are busy.
+        A sampler that trains a population may return fewer although more will follow: while its members are busy.
         """
         found = self.propose(position, n, history=history)
         return Suggestions([None if params is None else Suggestion(params) for params in found], len(found) < n)
@@ -125,9 +125,10 @@ class Sampler(ABC):
 
 
 class LearningSampler(Sampler):
-    """A sampler that begins with an even cover of the space, and then proposes what results suggest.
+    """A sampler that starts with a space-filling design and then learns from results.
 
-    Subclasses propose points one after the other; each is new to the study, as long as one that is can be found.
+    Subclasses propose points one after the other. Each becomes a configuration that is new to the study, if there is
+    one.
     """
 
     learns: ClassVar[bool] = True
@@ -138,7 +139,7 @@ class LearningSampler(Sampler):
         self.axes = Axes(space)
 
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
-        """Never runs out; None where no new configuration was found."""
+        """Return `n` proposals; None where no new configuration was found."""
         proposed = np.empty((0, self.axes.d))
         out: list[Configuration | None] = []
         for point in self._points(position, n, history):
@@ -150,26 +151,26 @@ class LearningSampler(Sampler):
 
     @abstractmethod
     def _points(self, position: int, n: int, history: History) -> Iterable[Points]:
-        """`n` points (d,) for a batch that begins at `position`, an array (n, d) or one after the other.
+        """Propose `n` points (d,) for a batch that starts at `position`: an array (n, d) or an iterator.
 
         Inactive coordinates may be anything.
         """
 
     def generator(self, position: int) -> np.random.Generator:
-        """The random numbers of a position; others than those of `RandomSampler` at it."""
+        """Return the generator of a position; it differs from that of `RandomSampler`."""
         return np.random.default_rng([self.seed, position, 1])
 
     def is_new(self, points: Points, history: History, *, proposed: Points) -> Mask:
-        """(n,): which canonical points (n, d) are allowed, no trial yet, and not `proposed` (m, d) in this batch."""
+        """Return a mask (n,) of the canonical points (n, d) that are allowed, no trials and not `proposed` (m, d)."""
         taken = set(row_keys(proposed))
         is_new = ~history.knows(points) & np.array([key not in taken for key in row_keys(points)], dtype=np.bool_)
         is_new[is_new] = self.axes.allowed(points[is_new])  # last, since constraints cost the most
         return is_new
 
     def _fresh(self, point: Points, position: int, history: History, proposed: Points) -> Points | None:
-        """The canonical point, or another one in its place where it cannot be proposed.
+        """Return the canonical point, or another one if it cannot be proposed; None if there is none.
 
-        Random ones are tried first; in a space of few configurations one that is left is found if there is one.
+        Random points are tried first. In a small space, a remaining configuration is found if there is one.
         """
         canonical = self.axes.canonical(point[None])
         if self.is_new(canonical, history, proposed=proposed)[0]:
@@ -184,7 +185,7 @@ class LearningSampler(Sampler):
 
     @cached_property
     def _every_point(self) -> Points:
-        """All canonical points (n, d) of a space of few configurations, none of another."""
+        """All canonical points (n, d) of a space of at most MAX_LISTED configurations; none of a larger one."""
         if self.space.size is None or self.space.size > MAX_LISTED:
             return np.empty((0, self.axes.d))
         values = [_coordinates(parameter) for parameter in self.space.parameters.values()]
@@ -194,7 +195,7 @@ class LearningSampler(Sampler):
 
 
 def _coordinates(parameter: Parameter) -> list[float]:
-    """The coordinates of all values of a parameter whose values can be counted."""
+    """Return the coordinates of all values of a countable parameter."""
     if isinstance(parameter, IntRange):
         low, high = parameter.bounds
         return [parameter.to_unit(value) for value in range(low, high + 1)]

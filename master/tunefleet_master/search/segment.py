@@ -1,4 +1,4 @@
-"""A trial's place in a population: which part of which member's training it is."""
+"""Segments: the trials of a population's members."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of the training of a member of a population; a trial of its own.
+    """A part of the training of one member of a population, run as a trial.
 
     Attributes:
-        member: whose, from 0.
-        parent: the number of the trial from whose checkpoint it goes on; None: it begins anew.
-        until: how many steps have been run when it ends, those of its parent and of the parent's parents included.
+        member: the member's index, from 0.
+        parent: the number of the trial whose checkpoint it continues from; None: it starts from scratch.
+        until: the number of steps run at its end, including those of its ancestors.
     """
 
     member: int

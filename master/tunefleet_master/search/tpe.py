@@ -2,20 +2,20 @@
 
 Notation:
     good   the best results so far; their density is l
-    bad    everything else that is known, and what is being tried; its density is g
-    A proposal is the best by l / g of some candidates drawn from l. Bergstra et al. 2011 show that expected
-    improvement rises with l / g.
+    bad    all other observations and the running trials; their density is g
+    l / g  the criterion: a proposal is the best of some candidates drawn from l. Expected improvement grows with it
+           (Bergstra et al. 2011).
 
-Sources:
+References:
     Bergstra et al. 2011, https://papers.nips.cc/paper/4443-algorithms-for-hyper-parameter-optimization.pdf
     Falkner, Klein and Hutter 2018 (multivariate kernels), https://arxiv.org/abs/1807.01774
-    Watanabe 2023 (each part on its own), https://arxiv.org/abs/2304.11127
+    Watanabe 2023 (an ablation of all components), https://arxiv.org/abs/2304.11127
 
-Constants are the literature's where nothing else is said. Ours were measured on four tasks of HPOBench, two of HPOLib,
+Constants are the literature's unless stated. Ours were measured on four tasks of HPOBench, two of HPOLib,
 NAS-Bench-201 and BBOB's f8 and f21: geometric mean over tasks of the regret after 60 evaluations, 60 seeds, one at a
 time / 8 in flight, with a noise of 4 %. Scott's widths (see `parzen`) gain 8 / 4 % over distances to neighbours,
 weights by rank 3 / 7 %, the light prior 8 / 1 %. Other shares and most numbers of good points, more candidates,
-decaying weights of old points, more weight on those in flight, and 6 or 15 points to begin with are within the noise.
+decaying weights of old points, more weight on those in flight, and 6 or 15 initial points are within the noise.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ from tunefleet_master.search.observations import Observations, evidence
 from tunefleet_master.search.parzen import Array, Grain, Parzen
 from tunefleet_master.search.sampler import LearningSampler
 
-N_STARTUP = 10  # results before there is a good one to learn from: one tenth of them must be one
+N_STARTUP = 10  # results before one of them counts as good
 N_CANDIDATES = 24
 GOOD_SHARE = 0.1
-MAX_GOOD = 25  # so that a long study narrows down, as hyperopt and Optuna do
+MAX_GOOD = 25  # in a long study the search narrows down, as in hyperopt and Optuna
 
-# The prior counts as half an observation, and not as one: with some six good points it would be a seventh of l, and
-# take part of each of few evaluations to where nothing is known.
+# The prior counts as half an observation. As a whole one it would be a seventh of l with six good points, and spend
+# that share of few evaluations in unknown regions.
 PRIOR_WEIGHT = 0.5
 
-# Kernels of g, at the most. A proposal then costs the same after 1,000 trials and after 100,000. A mixture of every
-# k-th observation estimates the same density as that of all; with 60 instead of 175, regret after 200 evaluations was
+# The most kernels of g: a proposal then costs the same after 1,000 trials and after 100,000. A mixture of every k-th
+# observation estimates the same density as that of all: with 60 instead of 175, the regret after 200 evaluations was
 # the same.
 MAX_BAD = 300
 
 
 class TpeSampler(LearningSampler):
-    """Multivariate TPE over mixed and conditional spaces, of the first objective.
+    """Multivariate TPE over mixed and conditional spaces, for the first objective.
 
-    Only the order of results counts. Trials that run are among the bad ones, so that proposals in flight keep their
-    distance; so are those that could not be trained.
+    Only the order of results counts. Running trials count as bad, so that proposals in flight stay apart; so do
+    infeasible ones.
     """
 
     name = "tpe"
@@ -77,7 +77,7 @@ class TpeSampler(LearningSampler):
             yield point
 
     def _best_first(self, good: Points, bad: Points, generator: np.random.Generator) -> Points:
-        """Candidates (c, d), canonical, the most promising first."""
+        """Return candidates (c, d), canonical, the most promising first."""
         likely = Parzen(self._grain, good, weights=weights_by_rank(len(good)), prior_weight=PRIOR_WEIGHT)
         unlikely = Parzen(self._grain, bad, weights=np.ones(len(bad)), prior_weight=PRIOR_WEIGHT)
         candidates = self.axes.canonical(likely.draw(generator, N_CANDIDATES))
@@ -86,7 +86,7 @@ class TpeSampler(LearningSampler):
 
 
 def split(known: Observations) -> tuple[Points, Points]:
-    """The good points (n, d), the best first, and the bad ones; infeasible ones are worse than any result."""
+    """Split into good points (n, d), the best first, and bad points; infeasible ones are worse than any result."""
     n_known = len(known.scores) + len(known.infeasible)
     n_good = min(math.ceil(GOOD_SHARE * n_known), MAX_GOOD, len(known.scores))
     order = np.argsort(known.scores, kind="stable")
@@ -97,10 +97,10 @@ def split(known: Observations) -> tuple[Points, Points]:
 
 
 def weights_by_rank(n: int) -> Array:
-    """The weights (n,) of good points, the best first, with a mean of 1: log(n + 1) - log(rank).
+    """Return weights (n,) of good points, the best first, with a mean of 1: log(n + 1) - log(rank).
 
-    The weights of expected improvement, y* - y (Watanabe 2023, section 3.2), need values on one scale; these are
-    CMA-ES' weights for ranks (Hansen 2016, equation 49), and the best of 25 counts for 3.5 of them.
+    The weights of expected improvement, y* - y (Watanabe 2023, section 3.2), need values on one scale. These are the
+    rank weights of CMA-ES (Hansen 2016, equation 49); the best of 25 points has a weight of 3.5.
     """
     weights = np.log(n + 1) - np.log(np.arange(1, n + 1))
     return np.asarray(weights / weights.mean()) if n else weights

@@ -1,8 +1,9 @@
-"""Regression trees over the unit cube of a space: what the forest and the importance of parameters are made of.
+"""Regression trees over the unit cube of a space, for the forest and the importance of parameters.
 
 Notation, beside that of `axes`:
-    inputs       (n, d) float32, without NaN: what trees are grown on and asked about
-    l            the leaves of a tree
+    inputs       (n, d) float32, without NaN: the points that trees are grown on and evaluated at
+    l            the number of leaves of a tree
+    k            the number of values of a choice
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ Inputs = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ChoiceOrder:
-    """Choices put on axes that a tree can cut: their values in order of the scores that they had.
+    """An order of the values of choices, by their scores, so that a tree can cut the axis.
 
-    Of all ways to part unordered values in two, the one with the least squared error cuts them in order of their
-    means (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479); Breiman et al. 1984 order them so in each
-    node. We order them once for the whole tree, so that a choice stays one axis, however many values it has.
+    Of all splits of unordered values into two groups, the one with the least squared error cuts them in order of their
+    means (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479). Breiman et al. 1984 order them in each node. We
+    order them once for the whole tree, so that a choice stays one axis with any number of values.
 
     Attributes:
         places: for each choice with three values or more, by its axis: (k,) the coordinate of each value.
@@ -36,12 +37,12 @@ class ChoiceOrder:
 
     @classmethod
     def of(cls, axes: Axes, points: Points, *, scores: Values) -> ChoiceOrder:
-        """The order that scores (n,) at canonical points (n, d) give."""
+        """Return the order given by scores (n,) at canonical points (n, d)."""
         choices = np.flatnonzero(axes.is_choice & (axes.n_levels > 2))
         return cls({int(j): _places(points[:, j], scores, size=int(axes.n_levels[j])) for j in choices})
 
     def encode(self, points: Points) -> Points:
-        """Canonical points (n, d) with each choice's coordinate in this order; NaN stays NaN."""
+        """Return canonical points (n, d) with each choice's coordinate in this order; NaN stays NaN."""
         out = points.copy()
         for j, places in self.places.items():
             known = np.flatnonzero(~np.isnan(points[:, j]))
@@ -52,8 +53,8 @@ class ChoiceOrder:
 def _places(coordinates: Values, scores: Values, *, size: int) -> Values:
     known = ~np.isnan(coordinates)
     levels, heard = _levels(coordinates[known], size), scores[known]
-    # One more observation with the mean of all: a value that was never seen stands in the middle, and one that was
-    # seen once is not believed as much as one that was seen often.
+    # Add one observation with the mean of all: a value without scores gets the mean, and one with few scores is shrunk
+    # towards it.
     middle = heard.mean() if len(heard) else 0.0
     means = (np.bincount(levels, weights=heard, minlength=size) + middle) / (np.bincount(levels, minlength=size) + 1)
     places = np.empty(size)
@@ -67,11 +68,11 @@ def _levels(coordinates: Values, size: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """A tree as what it says on each part of the unit cube.
+    """A tree as a function that is constant on boxes.
 
     Attributes:
         low, high: (l, d) the corners of the leaves' boxes, which fill the cube and do not overlap.
-        means: (l,) the tree's prediction in each.
+        means: (l,) the tree's prediction in each box.
     """
 
     low: Points
@@ -92,18 +93,18 @@ class Tree:
         feature_share: float,
         generator: np.random.Generator,
     ) -> None:
-        """Grow it until leaves are pure, or have less than two times `min_leaf` (n,) scores.
+        """Grow the tree until leaves are pure, or have fewer than 2 `min_leaf` scores.
 
         Args:
-            inputs: where the scores were observed.
+            inputs: (n, d) where the scores were observed.
             scores: (n,), at least one.
             cuts: the best cut of all, or the best of one at random on each axis (Geurts et al. 2006,
                 https://doi.org/10.1007/s10994-006-6226-1).
-            min_leaf: how many scores each leaf has at least.
-            feature_share: of the axes, how many are looked at for each cut.
+            min_leaf: the smallest number of scores in a leaf.
+            feature_share: the share of the axes that are considered for each cut.
             generator: draws the sample, the axes and random cuts.
         """
-        from sklearn.tree import DecisionTreeRegressor  # two seconds, which a master that starts need not wait for
+        from sklearn.tree import DecisionTreeRegressor  # takes two seconds, which delay no start of a master
 
         drawn = generator.integers(len(scores), size=len(scores))
         model = DecisionTreeRegressor(
@@ -115,12 +116,12 @@ class Tree:
         self._tree: Any = model.fit(inputs[drawn], scores[drawn]).tree_
 
     def predict(self, inputs: Inputs) -> tuple[Values, Values]:
-        """The mean and the variance, each (n,), of the scores in the leaves that hold the inputs (n, d)."""
+        """Return the mean and the variance, each (n,), of the scores in the leaves that contain the inputs (n, d)."""
         leaves = self._tree.apply(inputs)
         return self._tree.value[leaves, 0, 0], self._tree.impurity[leaves]
 
     def boxes(self) -> Boxes:
-        """The leaves' boxes in the unit cube."""
+        """Return the leaves' boxes in the unit cube."""
         tree = self._tree
         low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
         level = np.array([0])

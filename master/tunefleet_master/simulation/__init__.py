@@ -1,1 +1,4 @@
-"""A fleet in virtual time: what a study would have found, had it been run otherwise. Pure, as the search is."""
+"""Simulation: a fleet in virtual time that shows what a study would have found with other settings.
+
+Pure, like search.
+"""

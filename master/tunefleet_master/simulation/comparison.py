@@ -1,4 +1,4 @@
-"""Which sampler and pruner would have found it sooner: the same study run by each of them, on the same table."""
+"""Comparison of samplers and pruners: each runs the same study on the same table."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from tunefleet_master.simulation.exported import Exported
 from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
 from tunefleet_master.simulation.study import SimulatedStudy
 
-GOOD_SHARE = 0.05  # of the table's complete trials: with 60 random draws one finds one of these with p = .95
+GOOD_SHARE = 0.05  # of the table's complete trials: 60 random draws contain one of these with a probability of .95
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a sampler and a pruner came to, over all seeds.
+    """The result of a sampler and a pruner over all seeds.
 
     Attributes:
         sampler: its name.
         pruner: its name, or `none`.
-        best: the best value at the end, in the median.
-        n_best: with how many seeds that was the best of the table.
-        n_good: with how many seeds one of the table's best 5 % was found.
-        trials_to_good: how many trials had ended by then, in the median; None where half of the seeds found none.
-        s_to_good: how many seconds that took the fleet.
-        work_s: how long workers trained in all, in the median.
+        best: the best value at the end; the median over seeds.
+        n_best: the number of seeds that found the best value of the table.
+        n_good: the number of seeds that found one of the table's best 5 %.
+        trials_to_good: the number of trials that had ended by then, in the median; None if half of the seeds found
+            none.
+        s_to_good: the virtual seconds until then, in the median.
+        work_s: the training time of all workers together, in the median.
     """
 
     sampler: str
@@ -43,7 +44,7 @@ class Finding:
 
 
 def good_value(exported: Exported, spec: StudySpec) -> float:
-    """The worst value among the table's best 5 %, of which there is at least one."""
+    """Return the worst value among the table's best 5 %, at least one value."""
     ordered = sorted(exported.values, reverse=spec.objective.goal == "maximize")
     return ordered[max(1, math.floor(GOOD_SHARE * len(ordered))) - 1]
 
@@ -51,7 +52,7 @@ def good_value(exported: Exported, spec: StudySpec) -> float:
 def found(
     specs: Sequence[StudySpec], exported: Exported, *, n_workers: int, n_seeds: int, n_trials: int
 ) -> Iterator[Finding]:
-    """What each of these studies, which differ in sampler and pruner only, would have found; one after the other."""
+    """Simulate each of these studies, which differ in sampler and pruner only, and yield the results one by one."""
     for spec in specs:
         traces = [
             _trace(spec, exported, seed=spec.search.seed + offset, n_workers=n_workers, n_trials=n_trials)
@@ -91,6 +92,6 @@ def _finding(spec: StudySpec, exported: Exported, traces: Sequence[Sequence[Sigh
 
 
 def _middle(numbers: Sequence[float]) -> float | None:
-    """The median, the lower of two in the middle; None where that is infinite."""
+    """Return the lower median; None if it is infinite."""
     middle = statistics.median_low(numbers)
     return middle if math.isfinite(middle) else None

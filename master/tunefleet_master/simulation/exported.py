@@ -1,7 +1,7 @@
-"""A user's own finished trials as a table, from what `tunefleet export` writes.
+"""A user's own finished trials as a table, from the output of `tunefleet export`.
 
-A trial serves as a training when it is complete, or failed because its configuration cannot be trained. One that was
-stopped early does not, since nobody knows how it would have gone on.
+A trial can be simulated if it is complete, or if it failed because its configuration is infeasible. A trial that was
+stopped early cannot: its end is unknown.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tunefleet_master.simulation.table import Table
 from tunefleet_master.simulation.training import Training
 
 FIELD = "--table"
-MIN_ROWS = 10  # the nearest of fewer says nothing about a configuration
-MIN_S = 1e-3  # a trial that took no measurable time still took some
+MIN_ROWS = 10  # with fewer, the nearest row says nothing about a configuration
+MIN_S = 1e-3  # the shortest duration of a trial
 INFEASIBLE = ("out_of_memory", "diverged", "infeasible")
 
 Row = dict[str, Any]
-"""One trial, as JSON has it: `state`, `value`, `params`, …"""
+"""A trial as in the JSON export: `state`, `value`, `params`, …"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Exported:
     """Trials that can be simulated.
 
     Attributes:
-        table: their configurations and trainings.
+        table: their configurations and training runs.
         values: of the complete ones, in the user's own sense.
-        has_curves: whether every training has its learning curve, on which a pruner could decide.
-        left_out: why other trials were left out, and how many of them.
+        has_curves: True if every run has a learning curve, which a pruner needs.
+        left_out: the number of other trials, by the reason for which they were left out.
     """
 
     table: Table
@@ -53,30 +53,30 @@ class Exported:
 
 
 def rows_of(text: str) -> list[Row]:
-    """The trials of an exported file, whichever of the two formats it has.
+    """Parse the trials of an exported file in either format.
 
-    Raises InvalidInput when it has neither.
+    Raises InvalidInput for any other format.
     """
     if text.lstrip().startswith("["):
         try:
             rows = json.loads(text)
         except ValueError as error:
-            raise InvalidInput([Problem(FIELD, f"is no JSON: {error}")]) from error
+            raise InvalidInput([Problem(FIELD, f"is not valid JSON: {error}")]) from error
         if all(isinstance(row, dict) and isinstance(row.get("params"), dict) for row in rows):
             return list(rows)
     else:
         reader = csv.DictReader(io.StringIO(text))
         if {"state", "value"} <= set(reader.fieldnames or ()):
             return [_nested(row) for row in reader]
-    rule = "is not what `tunefleet export STUDY csv` or `json` writes, one trial for each row"
+    rule = "must be the output of `tunefleet export STUDY csv` or `json`, with one trial per row"
     raise InvalidInput([Problem(FIELD, rule)])
 
 
 def read(text: str, spec: StudySpec) -> Exported:
-    """The table of an exported file for a study.
+    """Read the table of an exported file for a study.
 
     Raises:
-        InvalidInput: it is no exported file, or too few of its trials can be used; the problem says why.
+        InvalidInput: the format is unknown, or too few of the trials can be used; the problem gives the reasons.
     """
     left_out: Counter[str] = Counter()
     kept: list[tuple[Configuration, Training]] = []
@@ -99,7 +99,7 @@ def read(text: str, spec: StudySpec) -> Exported:
 
 
 def _final(training: Training, spec: StudySpec) -> float:
-    """What a training counts with."""
+    """Return the value that a training run counts with."""
     if spec.objective.value == "last":
         return training.values[-1]
     numbers = [value for value in training.values if not math.isnan(value)]
@@ -107,14 +107,14 @@ def _final(training: Training, spec: StudySpec) -> float:
 
 
 def _configuration(params: Mapping[str, Any], spec: StudySpec) -> Configuration:
-    """The configuration in the study's space. Raises InvalidInput when it lies outside."""
+    """Return the configuration in the study's space. Raises InvalidInput if it lies outside."""
     known = spec.space
     values = {name: _value(value, known[name]) if name in known else value for name, value in params.items()}
     return spec.search_space.check(values)
 
 
 def _value(value: JsonValue, parameter: Parameter) -> JsonValue:
-    """A cell of a CSV file as its parameter has it; what JSON has is so already."""
+    """Convert a cell of a CSV file to the type of its parameter; values from JSON are returned unchanged."""
     if not isinstance(value, str) or parameter.contains(value):
         return value
     try:
@@ -125,20 +125,20 @@ def _value(value: JsonValue, parameter: Parameter) -> JsonValue:
 
 
 def _training(row: Row, spec: StudySpec) -> Training:
-    """The trial's training. Raises InvalidInput when it cannot serve as one."""
+    """Return the trial's training run. Raises InvalidInput if it cannot be simulated."""
     took_s = max(_duration_s(row), MIN_S)
     if row.get("state") == "failed" and row.get("failure") in INFEASIBLE:
         return Training((math.nan,), (took_s,))
     if row.get("state") != "complete":
-        raise InvalidInput([Problem("state", f"is {row.get('state')}, and only complete trials show how they end")])
+        raise InvalidInput([Problem("state", f"is {row.get('state')}; only complete trials can be simulated")])
     if curve := sorted(_curve(row, spec.objective.metric)):
         steps = tuple(step + 1 for step, _ in curve)
-        # When each report came is not stored with it; epochs of one trial take about the same time.
+        # The times of reports are not stored; epochs of one trial take about the same time.
         ends_s = tuple(took_s * step / steps[-1] for step in steps)
         return Training(tuple(value for _, value in curve), ends_s, steps)
     value = _float(row.get("value"))
     if value is None:
-        raise InvalidInput([Problem("value", "is no number", shown(row.get("value")))])
+        raise InvalidInput([Problem("value", "is not a number", shown(row.get("value")))])
     return Training((value,), (took_s,), (int(_float(row.get("last_step")) or 0) + 1,))
 
 
@@ -159,7 +159,7 @@ def _duration_s(row: Row) -> float:
 
 
 def _float(value: Any) -> float | None:
-    """A finite number, or text that is one."""
+    """Return a finite number, also from text; None for anything else."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -168,7 +168,7 @@ def _float(value: Any) -> float | None:
 
 
 def _nested(row: Mapping[str, str]) -> Row:
-    """A row of a CSV file as JSON has it; an empty cell is no value."""
+    """Convert a row of a CSV file to the form of the JSON export; an empty cell is a missing value."""
     filled = {name: cell for name, cell in row.items() if cell}
     params = {name.removeprefix("params."): cell for name, cell in filled.items() if name.startswith("params.")}
     curve = json.loads(filled["curve"]) if "curve" in filled else []

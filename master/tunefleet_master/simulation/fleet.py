@@ -1,4 +1,4 @@
-"""The simulation itself: workers that train in virtual time, and the tuner that they ask."""
+"""The simulation loop: workers that train in virtual time, and the tuner that assigns their work."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One value that came to be known.
+    """One value at the time at which it becomes known.
 
     Attributes:
-        at_s: when, in virtual seconds since the study began.
-        work_s: how long workers have trained until then, all together; what they are in the middle of is left out.
-        trial: whose value.
-        step: after how many of its steps.
+        at_s: virtual seconds since the study began.
+        work_s: the training time of all workers until then, without reports in progress.
+        trial: the trial that reported it.
+        step: the number of its steps run.
         value: in the user's own sense.
-        best: the best value so far, this one included; infinite, or minus infinity, while there is none.
-        n_ended: how many trials have ended by then.
+        best: the best value so far, including this one; plus or minus infinity while there is none.
+        n_ended: the number of trials that have ended by then.
     """
 
     at_s: float
@@ -36,7 +36,7 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """When no more is begun: after so many trials, or so many worker-seconds of training."""
+    """The budget: the most trials, or the most worker-seconds of training, after which nothing is started."""
 
     trials: int | None = None
     work_s: float = math.inf
@@ -51,16 +51,16 @@ class _Running:
 
 @dataclass(slots=True)
 class Fleet:
-    """Workers that never rest while the tuner has something for them.
+    """Workers that are never idle while the tuner has work for them.
 
-    A tuner is asked for one trial at a time, each time that a worker is free. It knows by then everything that was
-    reported before, and nothing of what still runs. A paused trial goes on where it stood, on whatever worker.
+    A tuner assigns one trial at a time, whenever a worker is free. It then knows everything that was reported before,
+    and nothing about runs in progress. A paused trial continues from its last report, on any worker.
 
     Attributes:
-        tuner: what chooses.
-        train: what happens to a configuration.
-        n_workers: how many workers there are.
-        sign: -1 where the objective is maximised.
+        tuner: assigns trials.
+        train: returns the training run of a configuration.
+        n_workers: the number of workers.
+        sign: -1 if the objective is maximised.
     """
 
     tuner: Tuner
@@ -77,9 +77,9 @@ class Fleet:
     _paused: dict[int, _Running] = field(default_factory=dict, init=False)
 
     def run(self, limit: Limit) -> Iterator[Sight]:
-        """Every value as it comes to be known, once only; ends when all that was begun within the limit has ended.
+        """Yield every value once, as it becomes known, until everything started within the limit has ended.
 
-        A limit of work also ends trainings at their next report.
+        A limit on work also ends training runs at their next report.
         """
         self._employ(limit)
         while self._busy:
@@ -110,13 +110,13 @@ class Fleet:
         return _Running(assignment.trial, self.train(assignment.configuration))
 
     def _train_on(self, running: _Running) -> None:
-        # Of two that report at the same moment, the one that was begun or went on first comes first.
+        # Of two simultaneous reports, the one whose run was started or continued first comes first.
         self._n_events += 1
         ends_s = self._at_s + running.training.part_s(running.n_reported)
         heapq.heappush(self._busy, (ends_s, self._n_events, running))
 
     def _hand_in(self, running: _Running, value: float) -> bool:
-        """Tell the tuner; whether the trial goes on at once."""
+        """Report to the tuner, and return True if the trial continues at once."""
         step = running.training.steps[running.n_reported - 1]
         if running.n_reported == len(running.training.values):
             self._n_ended += 1

@@ -1,10 +1,13 @@
-"""How far apart two configurations are, as far as it matters for how they end.
+"""A learnt distance between configurations that predicts the similarity of their results.
 
-The distance: along a number it is the difference of the coordinates in the unit cube, each on its parameter's own
-scale; along a choice 0 or 1; between active and inactive 1; all of them squared, weighed and added up.
+The distance is a weighted sum over the axes of squared differences. On a number, the difference is that of the
+coordinates in the unit cube, on the parameter's own scale. On a choice it is 0 or 1; between active and inactive, 1.
 
-With equal weights a learning rate a thousand times too high is as near as another batch size is, and the nearest row
-says little. So the weights are learnt: those with which each row is best predicted by the nearest of the others.
+With equal weights a learning rate a thousand times too high would be as near as another batch size. The weights are
+therefore learnt: they minimise the error of predicting each row by the nearest other row.
+
+Notation, beside that of `axes`:
+    n   rows: configurations with a known result
 """
 
 from __future__ import annotations
@@ -16,26 +19,26 @@ from tunefleet_master.search.axes import Axes, Mask, Points
 
 Array = NDArray[np.float64]
 
-WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # tried for each axis; none is 0, so that rows stay apart
-FEWEST = 50  # rows from which weights are learnt; fewer fit whatever weights by luck
-MOST = 400  # rows that they are learnt from
-MAX_SWEEPS = 3  # over all axes; mostly the third changes nothing any more
+WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # for each axis; never 0, so that rows stay apart
+FEWEST = 50  # rows from which weights are learnt; with fewer, any weights may fit by chance
+MOST = 400  # rows that weights are learnt from
+MAX_SWEEPS = 3  # over all axes; mostly the third changes nothing
 
 
 def squared_distances(axes: Axes, point: Points, *, points: Points) -> Array:
-    """(n, d): along each axis, from a point (d,) to each of the points (n, d); not weighed yet."""
+    """Return the unweighted squared distance (n, d) along each axis from a point (d,) to each of the points (n, d)."""
     apart = np.abs(points - point)
     apart = np.where(axes.is_choice & (apart > 0), 1.0, apart)
-    # A NaN is an inactive parameter: no distance where it is inactive in both.
+    # NaN is an inactive parameter: the distance is 0 where it is inactive in both.
     one_inactive = np.isnan(points) != np.isnan(point)
     return np.asarray(np.where(np.isnan(apart), one_inactive.astype(np.float64), apart) ** 2)
 
 
 def learnt_weights(axes: Axes, points: Points, *, ends: Array) -> Array:
-    """(d,): the weights with which the nearest of the other points (n, d) is most like each in its end (n,).
+    """Return the weights (d,) with which the nearest other point best predicts the result (n,) of each point (n, d).
 
-    Ends are compared by rank, NaN last, so that one that diverged counts no more than any bad one. The weights are
-    found by coordinate descent on the mean error of the nearest neighbour, leaving one out; all are 1 for few points.
+    Results are compared by rank, with NaN last, so that a diverged one counts no more than any bad one. The weights are
+    found by coordinate descent on the leave-one-out error of the nearest neighbour. They are all 1 for few points.
     """
     weights = np.ones(axes.d)
     if len(points) < FEWEST:
@@ -59,6 +62,6 @@ def learnt_weights(axes: Axes, points: Points, *, ends: Array) -> Array:
 
 
 def _error(distances: Array, itself: Mask, ranks: Array) -> float:
-    """The mean difference in rank between each point and the nearest of the others."""
+    """Return the mean difference in rank between each point and its nearest other point."""
     nearest = np.where(itself, np.inf, distances).argmin(axis=1)
     return float(np.abs(ranks[nearest] - ranks).mean())

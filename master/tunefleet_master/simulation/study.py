@@ -1,4 +1,4 @@
-"""The master's part in a simulation: a history, the sampler that reads it, and the pruner that stops trials early."""
+"""The master's side of a simulation: a history, a sampler that reads it, and a pruner that stops trials early."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunefleet_master.search.history import Change, History, Outcome
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
-MAX_BARREN = 1_000  # positions in a row without a configuration, after which a sampler is taken to have no more
+MAX_BARREN = 1_000  # positions in a row without a configuration, after which the sampler counts as exhausted
 
 _DIRECTIVES = {
     Action.CONTINUE: Directive.CONTINUE,
@@ -28,22 +28,22 @@ class _Trial:
 
 
 class SimulatedStudy(Tuner):
-    """A study whose events are folded as the master folds them; one proposal is asked for at a time.
+    """A study that folds its events as the master does, with one proposal at a time.
 
     Attributes:
-        history: all trials so far; a trial is pending from the moment that it is proposed.
+        history: all trials so far; a trial is pending from its proposal on.
     """
 
     def __init__(
         self, sampler: Sampler, *, pruner: Pruner | None = None, sign: float = 1.0, counts_best: bool = True
     ) -> None:
-        """A study without trials.
+        """Create a study without trials.
 
         Args:
-            sampler: what proposes.
-            pruner: what stops trials early; None: nothing does.
-            sign: -1 where the objective is maximised.
-            counts_best: whether a trial's value is the best of its reports, and not the last.
+            sampler: proposes configurations.
+            pruner: stops trials early; None: no trial is stopped.
+            sign: -1 if the objective is maximised.
+            counts_best: True if a trial's value is the best of its reports, False if the last.
         """
         self.history = History(sampler.space, signs=(sign,))
         self._sampler = sampler
@@ -56,7 +56,7 @@ class SimulatedStudy(Tuner):
         self._running: set[int] = set()
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """A promoted trial, or else a new one; None also when the sampler has no more."""
+        """Return a promoted trial, or else a new one; None also if the sampler has no more."""
         trial = self._promoted(is_final=False)
         if trial is None and may_begin:
             trial = self._begun()
@@ -68,7 +68,7 @@ class SimulatedStudy(Tuner):
         return Assignment(trial, self._trials[trial].configuration)
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
-        """What the pruner says."""
+        """Return the pruner's decision."""
         decision = self._decided(trial, step, value)
         if decision is None or decision.action is Action.CONTINUE:
             return Directive.CONTINUE
@@ -80,7 +80,7 @@ class SimulatedStudy(Tuner):
         return _DIRECTIVES[decision.action]
 
     def end(self, trial: int, step: int, *, value: float) -> None:
-        """The trial is complete, or infeasible when its value is not finite."""
+        """End the trial as complete, or as infeasible if its value is not finite."""
         self._decided(trial, step, value)
         self._running.remove(trial)
         is_finite = math.isfinite(self._value(trial))
@@ -108,7 +108,7 @@ class SimulatedStudy(Tuner):
         return trial
 
     def _decided(self, trial: int, step: int, value: float) -> Decision | None:
-        """Take a report in; what the pruner decides at a rung."""
+        """Record a report, and return the pruner's decision at a rung; None between rungs."""
         curve = self._trials[trial].curve
         curve.append((step - 1, self._sign * value))
         if self._pruner is None or self._table is None:
@@ -125,7 +125,7 @@ class SimulatedStudy(Tuner):
         return self._pruner.decide(self._table, standing)
 
     def _value(self, trial: int) -> float:
-        """What it would end with if it ended now, minimised; NaN where it has no number."""
+        """Return the minimised value that the trial would end with now; NaN if it has no number."""
         values = [value for _, value in self._trials[trial].curve]
         numbers = [value for value in values if not math.isnan(value)]
         return values[-1] if not self._counts_best or not numbers else min(numbers)

@@ -1,9 +1,9 @@
-"""A space that is known at some configurations only: what any other one would do is taken from the nearest.
+"""A lookup table of training runs: any configuration gets the run of the nearest known one.
 
-So samplers that choose from a continuum can be compared on trainings that have been run. The nearest row in the
-encoded space is also what Syne Tune takes for its tables (Salinas et al. 2022, https://arxiv.org/abs/2210.06422, with
-k = 1). All contestants see the same rows, and one that proposes the neighbourhood of a row twice sees it twice. What is
-near is learnt from the rows, see `tunefleet_master.simulation.metric`.
+It allows a comparison on real training runs of samplers that choose from a continuum. Syne Tune's tables also use the
+nearest row in the encoded space (Salinas et al. 2022, https://arxiv.org/abs/2210.06422, with k = 1). All compared
+samplers see the same rows; two proposals near one row get the same result. The distance is learnt from the rows, see
+`tunefleet_master.simulation.metric`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from tunefleet_master.simulation.training import Training
 
 
 class Table:
-    """Trainings by configuration.
+    """Training runs by configuration.
 
     Attributes:
         configurations: of the rows.
         trainings: of the rows, in the same order.
-        weights: (d,) how much each parameter counts for what is near.
+        weights: (d,) the weight of each parameter in the distance.
     """
 
     def __init__(self, space: Space, configurations: Sequence[Configuration], *, trainings: Sequence[Training]) -> None:
-        """A table with one training for each configuration of the space; at least one.
+        """Create a table with one training run for each configuration of the space; at least one.
 
-        Raises ValueError when there is no row, or not one training for each.
+        Raises ValueError if there is no row, or not one run for each.
         """
         if not configurations or len(configurations) != len(trainings):
-            raise ValueError(f"{len(configurations)} configurations and {len(trainings)} trainings")
+            raise ValueError(f"the table has {len(configurations)} configurations and {len(trainings)} training runs")
         self.configurations = list(configurations)
         self.trainings = list(trainings)
         self._axes = Axes(space)
@@ -42,10 +42,10 @@ class Table:
         self.weights = learnt_weights(self._axes, self._points, ends=ends)
 
     def train(self, configuration: Configuration) -> Training:
-        """The training of the nearest row; of several as near, that of the first."""
+        """Return the training run of the nearest row; of equally near ones, the first."""
         return self.trainings[self.nearest(configuration)]
 
     def nearest(self, configuration: Configuration) -> int:
-        """The index of the nearest row."""
+        """Return the index of the nearest row."""
         apart = squared_distances(self._axes, self._axes.point(configuration), points=self._points)
         return int((apart @ self.weights).argmin())

@@ -1,4 +1,4 @@
-"""What a training would do, known beforehand: its curve, and how long each part of it takes."""
+"""A training run that is known beforehand: its curve, and the duration of each part of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tunefleet.study.space import Configuration
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One training from its first report to its last.
+    """One training run, from its first report to its last.
 
     Attributes:
-        values: the objective's metric in each report, in the user's own sense; NaN where it is no number. A training
-            that is measured at its end only has one.
-        ends_s: when each report comes, in seconds of training since it began; rising.
-        steps: how many steps have been run by each report; rising. Not given: a report after each step.
+        values: the objective's metric in each report, in the user's own sense; NaN where it is not a number. A run that
+            reports at its end only has one.
+        ends_s: the time of each report, in seconds of training since the start; rising.
+        steps: the number of steps run by each report; rising. If empty, there is a report after each step.
 
-    Raises ValueError when there is no report, when the three have different lengths, or when one does not rise.
+    Raises ValueError if there is no report, if the lengths differ, or if times or steps do not rise.
     """
 
     values: tuple[float, ...]
@@ -35,12 +35,12 @@ class Training:
             raise ValueError("times and steps must rise, from above zero")
 
     def part_s(self, index: int) -> float:
-        """How long it takes from the report before to report number `index`, counted from 0."""
+        """Return the seconds between report `index`, counted from 0, and the report before it."""
         return self.ends_s[index] - (self.ends_s[index - 1] if index else 0.0)
 
 
 Trainer = Callable[[Configuration], Training]
-"""What would happen to a configuration."""
+"""A function from a configuration to its training run."""
 
 
 def _rises(numbers: tuple[float, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""The port of whoever decides in a simulation what a free worker trains."""
+"""The port of tuners, which assign trials to free workers in a simulation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Directive(Enum):
     STOP = "stop"
     """The trial has ended here."""
     PAUSE = "pause"
-    """The worker is free; the trial may be taken up again where it stands."""
+    """The worker is free; the trial may continue later from this step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,20 @@ class Assignment:
 
 
 class Tuner(ABC):
-    """Chooses configurations and learns from their results, one call after the other."""
+    """A tuner chooses configurations and learns from their results, one call after the other."""
 
     @abstractmethod
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """What a free worker trains next: a new trial, if one may be begun, or one that was paused.
+        """Return the next trial for a free worker: a new one if one may be started, or one that was paused.
 
-        New trials are numbered from 0 without a gap. None: nothing now; the worker asks again as soon as another one
-        has reported.
+        New trials are numbered from 0 without a gap. None: no trial now; the worker asks again as soon as another
+        worker has reported.
         """
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
-        """Take in a running trial's value after so many steps, which are not all."""
+        """Record a running trial's value after `step` steps, which are not its last."""
         return Directive.CONTINUE
 
     @abstractmethod
     def end(self, trial: int, step: int, *, value: float) -> None:
-        """Take in a trial's value after its last step; NaN where it is no number."""
+        """Record a trial's value after its last step; NaN if it is not a number."""

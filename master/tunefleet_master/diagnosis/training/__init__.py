@@ -1,1 +1,1 @@
-"""What an expert reads in the curves of one training. Pure: no database, no web, no clock."""
+"""Findings on the curves of one trial. Pure: no database, no network, no clock."""

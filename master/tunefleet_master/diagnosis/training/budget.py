@@ -1,4 +1,4 @@
-"""Whether a trial ran as long as it should."""
+"""Rules on the number of steps of a trial."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.generalising import jitter
 
 SOURCE = "Google tuning playbook, on choosing the number of steps: the best checkpoint {}, its own numbers."
-LEAST = 10  # evaluations, of which one is a tenth
+LEAST = 10  # evaluations: one of them is then a tenth
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetTooShort:
-    """The objective is best in the last quarter, and still gets better there."""
+    """The objective is best in the last quarter and still improves there."""
 
     share: float = 0.75  # of the steps
-    gain: float = 0.02  # of all that was gained, in the last quarter
-    noises: float = 2.0  # standard deviations of its jumps
+    gain: float = 0.02  # of the total gain, in the last quarter
+    noises: float = 2.0  # standard deviations of its noise
 
     code: ClassVar[str] = "budget_too_short"
     source: ClassVar[str] = SOURCE.format("is in the last 25 % of the steps")
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of a trial that ran to its end."""
+        """Check a trial that ran to its end."""
         judged = shaped(curve.judged, least=LEAST)
         if judged is None or not curve.is_whole:
             return None
@@ -41,9 +41,9 @@ class BudgetTooShort:
             code=self.code,
             severity=Severity.NOTE,
             sentence=f"{judged.name} is best at step {int(judged.steps[best])} of {int(judged.steps[-1])}, and "
-            f"{gained / whole:.0%} of all that it gained came in the last quarter: more steps would gain more.",
-            remedy="Train longer, with the decay of the rate stretched likewise; never tune the number of steps "
-            "itself.",
+            f"{gained / whole:.0%} of its total gain came in the last quarter: more steps would gain more.",
+            remedy="Train longer, and stretch the decay of the learning rate accordingly. Do not tune the number of "
+            "steps itself.",
             source=self.source,
             evidence={"best_step": int(judged.steps[best]), "last_step": int(judged.steps[-1]), "gained": gained},
         )
@@ -59,7 +59,7 @@ class BudgetTooLong:
     source: ClassVar[str] = SOURCE.format("is in the first 10 % of the steps")
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of a trial that ran to its end."""
+        """Check a trial that ran to its end."""
         judged = shaped(curve.judged, least=LEAST)
         if judged is None or not curve.is_whole or np.ptp(judged.values) == 0:
             return None
@@ -69,17 +69,17 @@ class BudgetTooLong:
         return Finding(
             code=self.code,
             severity=Severity.NOTE,
-            sentence=f"{judged.name} is best at step {int(judged.steps[best])} of {int(judged.steps[-1])} already, in "
-            "the first tenth.",
-            remedy="Give trials a fraction of the steps and the study more trials; if it gets worse from there on, "
-            "lower the rate or regularise first.",
+            sentence=f"{judged.name} is best at step {int(judged.steps[best])} of {int(judged.steps[-1])}, in the "
+            "first tenth of the training.",
+            remedy="Give trials a fraction of the steps, and the study more trials. If the metric gets worse after "
+            "that step, lower the learning rate or regularise first.",
             source=self.source,
             evidence={"best_step": int(judged.steps[best]), "last_step": int(judged.steps[-1])},
         )
 
 
 def _fraction(steps: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Where in the training each evaluation is, from above 0 to 1: the first one has training behind it, too."""
+    """Return the position of each evaluation in the training, in (0, 1]."""
     every = np.median(np.diff(steps)) if len(steps) > 1 else 1
     begin = steps[0] - every
     return np.asarray((steps - begin) / max(float(steps[-1] - begin), 1e-12))

@@ -1,4 +1,4 @@
-"""Whether predictions are as sure as they are right."""
+"""Rules on the calibration of predictions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from tunefleet_master.diagnosis.training.series import Values, side_of
 
 GUO = "Guo et al. 2017 (arXiv:1706.04599)"
 MIN_CLASSES, MAX_CLASSES = 10, 1_000
-"""That a classifier is taken to have: as many as a guess that loses what it lost at first, and never fewer or more."""
+"""Bounds on the number of classes that is inferred from the first loss of a classifier."""
 
 
 def fano_bound(accuracy: float, classes: int) -> float:
-    """The highest cross-entropy, in nats, that predictions of this accuracy can have if they are calibrated.
+    """Return the highest cross-entropy, in nats, of calibrated predictions with this accuracy.
 
-    What a calibrated model loses is the entropy of the label given its prediction, and Fano's inequality bounds that
-    by the error e: h(e) + e ln(classes - 1), h being the entropy of a coin (Cover and Thomas 2006, theorem 2.10.1).
+    The loss of a calibrated model is the entropy of the label given its prediction. Fano's inequality bounds that by
+    the
+    error e: h(e) + e ln(classes - 1), where h is the binary entropy (Cover and Thomas 2006, theorem 2.10.1).
     """
     error = min(max(1 - accuracy, 0.0), 1.0)
     coin = -sum(p * math.log(p) for p in (error, 1 - error) if p > 0)
@@ -30,7 +31,7 @@ def fano_bound(accuracy: float, classes: int) -> float:
 
 
 def classes_of(first_loss: float) -> int:
-    """How many classes a model has that began with this loss, as a guess does; from 10 to 1000."""
+    """Return the number of classes for which guessing has this loss, from 10 to 1000."""
     return round(math.exp(min(max(first_loss, math.log(MIN_CLASSES)), math.log(MAX_CLASSES))))
 
 
@@ -39,14 +40,14 @@ class LossBesideAccuracy:
     """The training loss is higher than the training accuracy allows."""
 
     margin: float = 0.05  # nats, at the end
-    high: float = 0.5  # of the first loss, that it must still be: a small one may hold a penalty
-    margin_at_first: float = 0.5  # nats, before anything is learnt, and whatever the classes
+    high: float = 0.5  # of the first loss, below which the rule does not apply: a small loss may consist of a penalty
+    margin_at_first: float = 0.5  # nats, at the first evaluation, for any number of classes
 
     code: ClassVar[str] = "loss_beside_accuracy"
     source: ClassVar[str] = f"Fano's inequality, Cover and Thomas 2006; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """The last three evaluations decide, or the first: before anything is learnt, a start that is far off shows."""
+        """Check the last three evaluations, and the first, which shows a bad initialisation."""
         loss, accuracy = shaped(curve.train_loss), shaped(curve.train_accuracy)
         if loss is None or accuracy is None or len(loss) != len(accuracy):
             return None
@@ -63,14 +64,14 @@ class LossBesideAccuracy:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{loss.name} is {shown(value)} {'at the end' if at else 'at first'} with an accuracy of "
-            f"{share:.2f}, for which {shown(bound)} is the most that sound probabilities can lose.",
+            f"{share:.2f}; calibrated probabilities lose at most {shown(bound)}.",
             remedy=self._remedy(at_end=bool(at)),
             source=self.source,
             evidence={"loss": value, "accuracy": share, "bound": bound},
         )
 
     def _place(self, loss: Values, accuracy: Values) -> int | None:
-        """-1 where the last three evaluations are too high, 0 where the first is, None where neither is."""
+        """Return -1 if the last three evaluations are too high, 0 if the first is, None otherwise."""
         classes = classes_of(float(loss[0]))
         over = [float(lost) - fano_bound(float(share), classes) for lost, share in zip(loss, accuracy, strict=True)]
         if float(np.median(over[-3:])) > self.margin and loss[-1] >= self.high * loss[0]:
@@ -81,15 +82,15 @@ class LossBesideAccuracy:
     def _remedy(self, *, at_end: bool) -> str:
         if at_end:
             return (
-                "See that the loss takes logits where it applies softmax itself, and that no large penalty is part of "
-                "it; label smoothing does this, too."
+                "Check that the loss takes logits if it applies softmax itself, and that it contains no large "
+                "penalty. Label smoothing also has this effect."
             )
-        return "Standardise the inputs, and let the last layer begin small: the first loss should be that of a guess."
+        return "Standardise the inputs, and initialise the last layer small: the first loss should be that of guessing."
 
 
 @dataclass(frozen=True, slots=True)
 class Miscalibrated:
-    """Probabilities of validation are off by more than a few percent."""
+    """The probabilities in validation are off by more than a few percent."""
 
     error: float = 0.1  # expected calibration error
     severe: float = 0.2
@@ -98,7 +99,7 @@ class Miscalibrated:
     source: ClassVar[str] = f"{GUO}; the thresholds are ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Where `val_ece`, or `val_confidence` beside an accuracy, is reported."""
+        """Check `val_ece`, or `val_confidence` together with an accuracy, if reported."""
         found = self._reported(curve)
         if found is None or found[1] < self.error:
             return None
@@ -107,8 +108,8 @@ class Miscalibrated:
             code=self.code,
             severity=Severity.NOTE,
             sentence=f"Probabilities are off by {error:.2f} on average ({name}).",
-            remedy="Divide the logits by a temperature that is fitted on validation, and report both; accuracy stays "
-            "what it is. Less training, label smoothing or mixup help as well.",
+            remedy="Divide the logits by a temperature fitted on validation data, and report both; the accuracy does "
+            "not change. Less training, label smoothing or mixup also help.",
             source=self.source,
             evidence={"calibration_error": error, "severe": error >= self.severe},
         )

@@ -1,4 +1,4 @@
-"""A trial as its rules see it: what it reported, what it was asked for, and what `trial.watch` saw inside."""
+"""A trial as the input of rules: its reports, its configuration, and the telemetry of `trial.watch`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tunefleet_master.diagnosis.training.series import (
 LEARNING_RATE = re.compile(r"(^|_)(lr|learning_rate)(_|$)")
 
 TRAIN_EVAL_LOSS = "train_eval_loss"
-"""The loss on samples of training as validation is measured: the same weights, without dropout, smoothing or mixup."""
+"""The loss on training samples, measured like validation: at the same weights, without dropout, smoothing or mixup."""
 
-MIN_EVALUATIONS = 5  # below which a curve has no shape
+MIN_EVALUATIONS = 5  # the shortest curve with a shape
 
 REGULARISERS = frozenset(
     {
@@ -46,16 +46,16 @@ REGULARISERS = frozenset(
 
 @dataclass(frozen=True)
 class TrialCurve:
-    """What rules ask of one trial; what is costly is computed once.
+    """The input of rules over one trial; costly quantities are computed once.
 
     Attributes:
         points: step and metrics of each report, by step.
-        metric: of the study's (first) objective.
-        maximised: whether it is to be large.
-        steps: how many a full trial runs; None: the study does not say.
-        is_whole: whether the trial has run all that it was to run, and was neither stopped early nor still runs.
+        metric: of the study's first objective.
+        maximised: True if the metric is maximised.
+        steps: the steps of a full trial; None: the study does not set them.
+        is_whole: True if the trial ran to its end, neither stopped early nor still running.
         params: its configuration.
-        update_ratios: the typical size of a step as a share of the weights, by weight tensor; empty: nobody watched.
+        update_ratios: the typical size of an update relative to the weights, by weight tensor; empty without telemetry.
     """
 
     points: Sequence[tuple[int, Mapping[str, float]]]
@@ -68,41 +68,41 @@ class TrialCurve:
 
     @cached_property
     def names(self) -> list[str]:
-        """All metrics that were reported, in the order in which they came."""
+        """All reported metrics, in the order in which they first came."""
         return list(dict.fromkeys(name for _, metrics in self.points for name in metrics))
 
     def series(self, name: str) -> Series:
-        """One metric."""
+        """Return one metric."""
         return Series.of(name, self.points)
 
     @cached_property
     def objective(self) -> Series:
-        """The metric that the study is about."""
+        """The study's metric."""
         return self.series(self.metric)
 
     @cached_property
     def train_loss(self) -> Series | None:
-        """What training minimises; None: it is not reported."""
+        """The training loss; None if it is not reported."""
         return self._found(TRAIN, is_loss)
 
     @cached_property
     def val_loss(self) -> Series | None:
-        """The same of validation; of a metric without `train_` or `val_` where it is the objective."""
+        """The validation loss; also a metric without a prefix that is the objective."""
         return self._found(VALIDATION, is_loss)
 
     @cached_property
     def train_accuracy(self) -> Series | None:
-        """The share that is classified right in training."""
+        """The training accuracy."""
         return self._found(TRAIN, is_accuracy)
 
     @cached_property
     def val_accuracy(self) -> Series | None:
-        """The same of validation."""
+        """The validation accuracy."""
         return self._found(VALIDATION, is_accuracy)
 
     @cached_property
     def measured_alike(self) -> tuple[float, float] | None:
-        """The losses of training and of validation at the last step at which both were measured in the same way."""
+        """The training and validation losses at the last step at which both were measured in the same way."""
         if self.val_loss is None:
             return None
         trained, judged = self.series(TRAIN_EVAL_LOSS).finest, self.val_loss.finest
@@ -113,18 +113,18 @@ class TrialCurve:
 
     @property
     def loss(self) -> Series | None:
-        """The training loss, else the validation loss: what says whether anything is learnt."""
+        """The training loss, or else the validation loss."""
         return self.train_loss if self.train_loss is not None else self.val_loss
 
     @cached_property
     def judged(self) -> Series:
-        """The objective, turned so that it is minimised."""
+        """The objective, minimised."""
         sign = -1.0 if self.maximised else 1.0
         return Series(self.metric, self.objective.steps, sign * self.objective.values)
 
     @property
     def rate(self) -> tuple[str, float] | None:
-        """The learning rate: its name and its value; None where the configuration has none."""
+        """The name and value of the learning rate; None if the configuration has none."""
         for name, value in self.params.items():
             if LEARNING_RATE.search(name) and isinstance(value, int | float) and value > 0:
                 return name, float(value)
@@ -132,12 +132,12 @@ class TrialCurve:
 
     @cached_property
     def regularisers(self) -> list[str]:
-        """Parameters that make training harder than validation, and are on."""
+        """Names of parameters that make training harder than validation and are not 0 or off."""
         words = {name: set(name.lower().replace("-", "_").split("_")) for name in self.params}
         return [name for name, said in words.items() if said & REGULARISERS and self.params[name]]
 
     def _found(self, side: str, fits: Callable[[str], bool]) -> Series | None:
-        """Of the metrics of a side that fit, the one with the shortest name; `val_loss` goes before `val_aux_loss`."""
+        """Return the metric of a side that fits, with the shortest name: `val_loss` before `val_aux_loss`."""
         fitting = [name for name in self.names if fits(name) and self._side(name) == side]
         return self.series(min(fitting, key=len)) if fitting else None
 
@@ -147,13 +147,13 @@ class TrialCurve:
             return side
         if name.lower().startswith("test"):
             return "test"
-        # Keras calls what it trains on `loss`, beside `val_loss`; a single `loss` that is the objective is the judge.
+        # Keras names its training loss `loss`, besides `val_loss`; a lone objective `loss` is of validation.
         has_sides = any(side_of(other)[0] == VALIDATION for other in self.names)
         return TRAIN if has_sides or name != self.metric else VALIDATION
 
 
 def shaped(series: Series | None, *, least: int = MIN_EVALUATIONS) -> Series | None:
-    """The numbers of a series, if they are enough to have a shape."""
+    """Return the finite numbers of a series; None if they are too few."""
     if series is None or len(series.numbers) < least:
         return None
     return series.numbers

@@ -1,4 +1,4 @@
-"""Training against validation."""
+"""Rules on generalisation: training against validation."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LAST = 3  # evaluations in a row that must agree
 
 @dataclass(frozen=True, slots=True)
 class Overfit:
-    """The validation loss rises while training goes on getting better, or training is far ahead of validation."""
+    """The validation loss rises while training improves, or training is far better than validation."""
 
     rise: float = 0.05  # of the lowest validation loss
-    of_first: float = 0.02  # of the first one, below which a rise is no matter
+    of_first: float = 0.02  # of the first one; a smaller rise is irrelevant
     ahead: float = 3.0  # times the training loss
     gap: float = 0.15  # of accuracy
 
@@ -33,7 +33,7 @@ class Overfit:
     )
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """With both losses; the last three evaluations decide."""
+        """Check the last three evaluations of both losses."""
         train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
         if train is None or validation is None:
             return None
@@ -50,8 +50,8 @@ class Overfit:
             return None
         step, rise = int(validation.steps[best]), float(behind.mean()) / lowest - 1
         return self._finding(
-            f"{validation.name} has risen by {rise:.0%} since step {step} while training went on getting better: the "
-            "model overfits from there on.",
+            f"{validation.name} has risen by {rise:.0%} since step {step} while training improved: the model overfits "
+            "from there on.",
             {"from_step": step, "lowest": lowest, "rise": rise},
         )
 
@@ -73,7 +73,7 @@ class Overfit:
                 {"train_loss": loss, "val_loss": judged, "gap": gap},
             )
         return self._finding(
-            f"{validation.name} is {shown(judged)} or more where training is at {shown(loss)}{said}: the model "
+            f"{validation.name} is at least {shown(judged)} while training is at {shown(loss)}{said}: the model "
             "overfits.",
             evidence,
         )
@@ -83,8 +83,8 @@ class Overfit:
             code=self.code,
             severity=Severity.WARNING,
             sentence=sentence,
-            remedy="Regularise more (weight decay, dropout, label smoothing, augmentation), take a smaller network or "
-            "more data, or stop earlier; rank trials again after that.",
+            remedy="Regularise more (weight decay, dropout, label smoothing, augmentation), use a smaller network or "
+            "more data, or stop earlier. Then rank the trials again.",
             source=self.source,
             evidence=dict(evidence),
         )
@@ -92,23 +92,23 @@ class Overfit:
 
 @dataclass(frozen=True, slots=True)
 class NoGap:
-    """Validation is as good as training where training, measured like validation, has learnt much.
+    """Validation is as good as training, measured in the same way, after training has learnt much.
 
-    The samples of validation were seen in training then, or copies of them, or the data are easy for a network that is
-    held back: only where training was learnt by heart is it an alarm. `train_eval_loss` is of the weights of the same
-    moment, without dropout and the like, so that these excuse nothing.
+    Then training has seen samples of validation or copies of them, or the data are easy for a network of limited
+    capacity. It is only a warning if training has memorised its samples. `train_eval_loss` is measured at the same
+    weights without dropout and the like, so that these are no excuse.
     """
 
     learnt: float = 0.25  # of the first training loss
     gap: float = 1.02  # times the training loss
-    by_heart: float = 0.03  # of the first training loss: from there on the gap is wide in all that is sound
+    by_heart: float = 0.03  # of the first training loss: below it, the gap is wide in every sound training
     wide: float = 1.2
 
     code: ClassVar[str] = "no_gap"
     source: ClassVar[str] = f"{LECTURE}: leakage; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Where both were measured alike last; from five reports on."""
+        """Check the last step at which both were measured in the same way, from five reports on."""
         train, alike = shaped(curve.train_loss), curve.measured_alike
         if train is None or alike is None or train.values[0] <= 0:
             return None
@@ -118,15 +118,15 @@ class NoGap:
         if share > self.learnt or ratio > (self.wide if is_by_heart else self.gap):
             return None
         look = (
-            "Look for equal and alike samples in both parts (`tunefleet check STUDY.yaml --data`), and for a group, a "
-            "patient or a day, that is in both; `data.group` keeps it in one."
+            "Search for equal and similar samples in both parts (`tunefleet check STUDY.yaml --data`), and for a "
+            "group, such as a patient or a day, that is in both; `data.group` keeps a group in one part."
         )
         return Finding(
             code=self.code,
             severity=Severity.WARNING if is_by_heart else Severity.NOTE,
-            sentence=f"The loss of validation is {shown(ratio)} times that of training where both are measured alike, "
-            f"and training is down to {share:.0%} of its first loss: validation is as good as what was trained on.",
-            remedy=look if is_by_heart else f"Easy data and a network that is held back look like this. Else: {look}",
+            sentence=f"The validation loss is {shown(ratio)} times the training loss, measured in the same way, "
+            f"and the training loss is down to {share:.0%} of its first value: validation is as good as training.",
+            remedy=look if is_by_heart else f"Easy data and a network of limited capacity look like this. Else: {look}",
             source=self.source,
             evidence={"ratio": ratio, "train_eval_loss": trained, "val_loss": judged, "share": share},
         )
@@ -137,19 +137,19 @@ class ValidationBelowTraining:
     """Validation is better than training at the end."""
 
     errors: float = 2.0  # standard errors of the validation accuracy
-    below: float = 0.9  # of the training loss, where nobody knows the standard error
-    memorised: float = 0.1  # of the first loss: so far down training must have left validation behind
+    below: float = 0.9  # of the training loss, if the standard error is unknown
+    memorised: float = 0.1  # of the first loss: below it, training should be better than validation
 
     code: ClassVar[str] = "validation_below_training"
     source: ClassVar[str] = f"{LECTURE}: dropout or leakage; two standard errors are ours; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """With both losses; the last third decides, and at least three evaluations."""
+        """Check the last third of both losses, and at least three evaluations."""
         train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
         if train is None or validation is None or train.values[0] <= 0:
             return None
         if (alike := curve.measured_alike) is not None and alike[0] < alike[1]:
-            return None  # without what makes training harder it is ahead, as it should be
+            return None  # measured in the same way, training is better, as it should be
         trained = between(train, validation)
         n = max(LAST, len(validation) // 3)
         ratios = validation.values[-n:] / np.maximum(trained[-n:], 1e-12)
@@ -158,10 +158,10 @@ class ValidationBelowTraining:
         if not (is_memorised or is_better):
             return None
         ratio = float(np.median(ratios))
-        excused = curve.regularisers  # dropout in several layers may take a third off, and nobody knows how much
+        excused = curve.regularisers  # dropout in several layers may add about a third to the training loss
         return Finding(
             code=self.code,
-            # On easy data a network that has learnt everything is as good on both: then it is something to know.
+            # On easy data a trained network is equally good on both: that is only a note.
             severity=Severity.WARNING if is_better and not excused else Severity.NOTE,
             sentence=f"{validation.name} is {shown(ratio)} times {train.name} at the end: validation is better than "
             "training.",
@@ -171,7 +171,7 @@ class ValidationBelowTraining:
         )
 
     def _is_more_than_chance(self, curve: TrialCurve, ratios: Values, n: int) -> bool:
-        """Whether accuracy is higher by two standard errors; without it, whether the loss is lower by a tenth."""
+        """Return True if accuracy is higher by two standard errors; without it, if the loss is a tenth lower."""
         train, accuracy = shaped(curve.train_accuracy), shaped(curve.val_accuracy)
         size = None if accuracy is None or curve.val_accuracy is None else sample_size(curve.val_accuracy.finest.values)
         if train is None or accuracy is None or size is None:
@@ -182,26 +182,26 @@ class ValidationBelowTraining:
 
     def _remedy(self, excused: Sequence[str]) -> str:
         if excused:
-            return f"This is what {' and '.join(excused)} may do, which is off in validation; nothing is to be mended."
+            return f"{' and '.join(excused)} may have this effect, being off in validation; nothing needs to be fixed."
         return (
-            "See that no sample of validation, nor one like it, is among those of training; if training is only made "
-            "harder than validation, by dropout or augmentation, all is well."
+            "Check that no validation sample, nor one like it, is in the training part. If only dropout or "
+            "augmentation makes training harder than validation, all is well."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class NoisyValidation:
-    """Validation jumps from one evaluation to the next by more than it still moves."""
+    """The validation loss jumps between evaluations by more than it still changes."""
 
     noise: float = 0.2  # of the level, as a standard deviation
     severe: float = 0.35
-    least: int = 6  # evaluations in the last half for a warning; of fewer nobody knows a deviation
+    least: int = 6  # evaluations in the last half for a warning; with fewer the deviation is unknown
 
     code: ClassVar[str] = "noisy_validation"
     source: ClassVar[str] = f"Google tuning playbook, on trial variance; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the validation loss, from 8 evaluations on."""
+        """Check the validation loss, from 8 evaluations on."""
         validation = shaped(curve.val_loss, least=8)
         if validation is None:
             return None
@@ -212,17 +212,17 @@ class NoisyValidation:
         return Finding(
             code=self.code,
             severity=Severity.WARNING if noise >= self.severe * level and len(values) >= self.least else Severity.NOTE,
-            sentence=f"{validation.name} jumps by {noise / level:.0%} of itself from one evaluation to the next in the "
-            "last half of training: which step is the best is luck.",
-            remedy="Let the learning rate fall to 0 at the end, average the weights (EMA), take a larger validation "
-            "part, and see that the model is in evaluation mode.",
+            sentence=f"{validation.name} jumps by {noise / level:.0%} of its value between evaluations in the last "
+            "half of training: the best step is a matter of luck.",
+            remedy="Decay the learning rate to 0, average the weights (EMA), use a larger validation part, and check "
+            "that the model is in evaluation mode.",
             source=self.source,
             evidence={"noise": noise, "level": level},
         )
 
 
 def jitter(values: Values) -> float:
-    """The standard deviation of a series about its own course, from its second differences (Gasser et al. 1986)."""
+    """Return the standard deviation of a series around its trend, from second differences (Gasser et al. 1986)."""
     if len(values) < 4:
         return 0.0
     second = values[:-2] - 2 * values[1:-1] + values[2:]
@@ -231,7 +231,7 @@ def jitter(values: Values) -> float:
 
 @dataclass(frozen=True, slots=True)
 class DropoutInValidation:
-    """Much dropout, and validation is no better than training while both still learn."""
+    """Dropout is high, but validation is no better than training while both still improve."""
 
     least: float = 0.4  # probability
     ratio: float = 0.98  # of validation to training, on average; healthy runs were at .97 and below
@@ -240,7 +240,7 @@ class DropoutInValidation:
     source: ClassVar[str] = f"{LECTURE}: dropout is off in validation; {CALIBRATED}, with few runs."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """The first half decides, before a model may overfit."""
+        """Check the first half, before a model may overfit."""
         train, validation = shaped(curve.train_loss, least=8), shaped(curve.val_loss, least=8)
         shares = [curve.params[name] for name in curve.regularisers if "dropout" in name]
         dropout = max((float(share) for share in shares if isinstance(share, int | float)), default=0.0)
@@ -253,10 +253,10 @@ class DropoutInValidation:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{validation.name} is {shown(ratio)} times {train.name} in the first half, though a dropout of "
-            f"{shown(dropout)} should make training the harder of the two.",
-            remedy="See that the model is in evaluation mode when it is validated (model.eval() in torch), and in "
-            "training mode when it learns.",
+            sentence=f"{validation.name} is {shown(ratio)} times {train.name} in the first half, although a dropout of "
+            f"{shown(dropout)} should make training harder.",
+            remedy="Check that the model is in evaluation mode during validation (model.eval() in torch), and in "
+            "training mode during training.",
             source=self.source,
             evidence={"ratio": ratio, "dropout": dropout},
         )

@@ -1,4 +1,4 @@
-"""What `trial.watch` saw of what a model is given: samples of validation in training, parts prepared unalike."""
+"""Rules on a model's inputs, from the telemetry of `trial.watch`: leaked samples, and scales of the inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LECUN = "LeCun et al. 1998, Efficient BackProp, section 4.3"
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Training has seen samples of validation, equal to the bit."""
+    """Training has seen exact copies of validation samples."""
 
     most: float = 0.05  # of validation
 
@@ -23,18 +23,18 @@ class Leak:
     source: ClassVar[str] = f"{KAUFMAN}; 5 % is ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """The newest comparison decides."""
+        """Check the newest comparison."""
         share = _newest(curve, VAL_SEEN)
         if share is None or share <= self.most:
             return None
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{share:.0%} of what validation is measured on was trained on: validation tells what "
-            "the model remembers.",
-            remedy="Divide the samples before anything else is done with them, without equal ones in both parts "
-            "(`tunefleet check STUDY.yaml --data` finds those of a built-in data set; `data.group` keeps a patient or "
-            "a day in one part).",
+            sentence=f"{share:.0%} of the validation samples were trained on: validation measures what the model "
+            "remembers.",
+            remedy="Split the samples before any other step, without equal ones in both parts. `tunefleet check "
+            "STUDY.yaml --data` finds equal samples of a built-in data set; `data.group` keeps a group, such as a "
+            "patient or a day, in one part.",
             source=self.source,
             evidence={"share": share, "most": self.most},
         )
@@ -42,24 +42,24 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class InputsUnscaled:
-    """What the first layer is given is far larger than networks are made for, and it does not normalise it."""
+    """The inputs of the first layer are far larger than networks are designed for, and it does not normalise them."""
 
-    most: float = 10.0  # root mean square; standardised ones have 1, pictures between 0 and 1 less
+    most: float = 10.0  # root mean square; standardised inputs have 1, images in [0, 1] less
 
     code: ClassVar[str] = "inputs_unscaled"
     source: ClassVar[str] = f"{LECUN}: inputs of mean 0 and deviation 1; a factor of 10 is ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of real numbers alone: names of words are no sizes."""
+        """Check real-valued inputs only: token ids have no scale."""
         scale = _newest(curve, INPUT_SCALE)
         if scale is None or scale <= self.most:
             return None
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"The inputs have a root mean square of {shown(scale)}, where networks are made for about 1.",
-            remedy="Standardise each feature with the mean and the deviation of the training part, or let a "
-            "normalising layer be the first.",
+            sentence=f"The inputs have a root mean square of {shown(scale)}; networks are designed for about 1.",
+            remedy="Standardise each feature with the mean and standard deviation of the training part, or start with "
+            "a normalisation layer.",
             source=self.source,
             evidence={"scale": scale, "most": self.most},
         )
@@ -67,25 +67,26 @@ class InputsUnscaled:
 
 @dataclass(frozen=True, slots=True)
 class InputsShifted:
-    """Inputs of validation are not on the scale of those of training."""
+    """Validation inputs have another scale than training inputs."""
 
-    most: float = 1.0  # deviations between the means, or a factor of 3 between the deviations
+    most: float = 1.0  # standard deviations between the means, or a factor of 3 between the standard deviations
 
     code: ClassVar[str] = "inputs_shifted"
     source: ClassVar[str] = f"{LECUN}; Google tuning playbook, on input pipelines; the thresholds are ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Parts of one data set differ by far less; a part of another time may."""
+        """Check the newest comparison; parts of one data set differ by far less, parts of different times may not."""
         shift = _newest(curve, INPUT_SHIFT)
         if shift is None or shift <= self.most:
             return None
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence="The inputs of validation are on another scale than those of training: the means are apart by "
-            f"more than training's deviation, or the deviations by a factor of more than 3 ({shown(shift)} times as "
-            "much as is usual at most).",
-            remedy="Prepare both parts by the same function, with the mean and the deviation of the training part.",
+            sentence="The validation inputs have another scale than the training inputs: the means differ by more "
+            f"than a standard deviation, or the standard deviations by more than a factor of 3 ({shown(shift)} times "
+            "the usual limit).",
+            remedy="Prepare both parts with the same function, with the mean and standard deviation of the training "
+            "part.",
             source=self.source,
             evidence={"shift": shift, "most": self.most},
         )

@@ -1,4 +1,4 @@
-"""What `trial.watch` saw inside: how far each step moves the weights, and which units are dead."""
+"""Rules on a model's internals, from the telemetry of `trial.watch`: updates of the weights, and dead units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BENGIO = "Bengio 2012, section 3.2 (arXiv:1206.5533)"
 
 @dataclass(frozen=True, slots=True)
 class UpdateRatio:
-    """Steps are too large or too small for the weights that they move."""
+    """Updates are too large or too small for the weights."""
 
     low: float = RATIO_BAND[0]
     high: float = RATIO_BAND[1]
@@ -27,7 +27,7 @@ class UpdateRatio:
     source: ClassVar[str] = f"{LECTURE}; the band is ours, measured."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """In the second and third epoch, of the median over the weight tensors."""
+        """Check the median over the weight tensors, in the second and third epoch."""
         series = shaped(curve.series(UPDATE_RATIO), least=1)
         if series is None:
             return None
@@ -38,7 +38,7 @@ class UpdateRatio:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"A step moves the weights by {shown(ratio)} of their norm, where {shown(self.low)} to "
+            sentence=f"An update changes the weights by {shown(ratio)} of their norm; {shown(self.low)} to "
             f"{shown(self.high)} is usual.",
             remedy="Lower the learning rate, or warm it up." if is_large else "Raise the learning rate.",
             source=self.source,
@@ -48,7 +48,7 @@ class UpdateRatio:
 
 @dataclass(frozen=True, slots=True)
 class LayersApart:
-    """One weight tensor moves a hundred times as fast as another, or not at all."""
+    """One weight tensor changes a hundred times as fast as another, or not at all."""
 
     apart: float = 100.0
 
@@ -56,7 +56,7 @@ class LayersApart:
     source: ClassVar[str] = f"{LECTURE}; a factor of 100 is ours."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of trainable tensors: what is frozen on purpose is not among them."""
+        """Check trainable tensors; deliberately frozen ones are not among them."""
         ratios = curve.update_ratios
         if len(ratios) < 2:
             return None
@@ -70,11 +70,11 @@ class LayersApart:
             severity=Severity.WARNING,
             sentence=f"{len(still)} of {len(ratios)} weight tensors never change: {named}."
             if still
-            else f"A step moves {fast} by {shown(ratios[fast])} of its norm and {slow} by {shown(ratios[slow])}.",
-            remedy="See that the optimizer has these tensors and that no detach stands between them and the loss; mark "
-            "those that are not to be trained with requires_grad=False."
+            else f"An update changes {fast} by {shown(ratios[fast])} of its norm and {slow} by {shown(ratios[slow])}.",
+            remedy="Check that the optimizer has these tensors and that no detach separates them from the loss. Set "
+            "requires_grad=False on tensors that are not to be trained."
             if still
-            else "Look at how these two are initialised and normalised, or give them rates of their own.",
+            else "Check the initialisation and normalisation of these two, or give them separate learning rates.",
             source=self.source,
             evidence={"slowest": ratios[slow], "fastest": ratios[fast], "n_still": len(still)},
         )
@@ -82,7 +82,7 @@ class LayersApart:
 
 @dataclass(frozen=True, slots=True)
 class DeadUnits:
-    """Many hidden units let nothing through, or are at the ends of their range."""
+    """Many hidden units are dead or saturated."""
 
     dead: float = 0.4
     saturated: float = 0.5
@@ -91,7 +91,7 @@ class DeadUnits:
     source: ClassVar[str] = f"{BENGIO}, on saturation; 40 % and 50 % are ours; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """In the last three looks."""
+        """Check the last three measurements."""
         for name, most, are in (
             (DEAD_UNITS, self.dead, "are zero"),
             (SATURATED_UNITS, self.saturated, "are saturated"),
@@ -106,8 +106,8 @@ class DeadUnits:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{share:.0%} of the hidden units {are} for a whole batch; {most:.0%} is much.",
-            remedy="Lower the learning rate, standardise inputs, initialise as He et al. 2015 do, or normalise; a "
+            sentence=f"{share:.0%} of the hidden units {are} for a whole batch; above {most:.0%} is too many.",
+            remedy="Lower the learning rate, standardise inputs, initialise as in He et al. 2015, or normalise. A "
             "leaky activation does not die.",
             source=self.source,
             evidence={"share": share, "most": most},

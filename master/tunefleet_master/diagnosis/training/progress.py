@@ -1,4 +1,4 @@
-"""Whether anything is learnt, how fast, and how far it goes."""
+"""Rules on learning: its amount, its speed and its end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class NothingLearned:
     """The training loss hardly falls."""
 
     fall: float = 0.05  # of the first loss
-    gain: float = 0.05  # of accuracy, from which on something was learnt after all
-    good: float = 0.8  # accuracy of a model that came trained
+    gain: float = 0.05  # of accuracy, above which the model learns
+    good: float = 0.8  # accuracy of a pretrained model
 
     code: ClassVar[str] = "nothing_learned"
     source: ClassVar[str] = f"{KARPATHY}: training must beat an input-independent baseline; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the training loss, or of the only one that there is."""
+        """Check the training loss, or the only loss."""
         loss = shaped(curve.loss)
         if loss is None or loss.values[0] <= 0:
             return None
@@ -39,9 +39,9 @@ class NothingLearned:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"Nothing is learnt: {loss.name} began at {shown(first)} and was never below {shown(best)}.",
-            remedy="See that labels belong to their inputs, that gradients reach every layer and that the optimizer "
-            "has the model's parameters; overfit 64 samples before anything else. Then try a learning rate ten times "
-            "as high, and one a tenth.",
+            remedy="Check that labels match their inputs, that gradients reach every layer and that the optimizer has "
+            "the model's parameters. Overfit 64 samples first. Then try learning rates ten times as high and a tenth "
+            "as high.",
             source=self.source,
             evidence={"first": first, "best": best, "fall": 1 - best / first},
         )
@@ -53,18 +53,18 @@ class NothingLearned:
 
 @dataclass(frozen=True, slots=True)
 class NothingCarriesOver:
-    """Training gets better, and validation is never better than at its first look."""
+    """Training improves, but validation is never better than at its first evaluation."""
 
-    fall: float = 0.05  # of the training loss, from which on something is learnt
-    carried: float = 0.02  # of the validation loss, from which on something carries over
+    fall: float = 0.05  # of the training loss, from which on the model learns
+    carried: float = 0.02  # of the validation loss, from which on learning generalises
     gain: float = 0.05  # of accuracy, the same
-    good: float = 0.5  # accuracy of a model that had learnt most before its first look
+    good: float = 0.5  # accuracy of a model that learnt most before its first evaluation
 
     code: ClassVar[str] = "nothing_carries_over"
     source: ClassVar[str] = f"{KARPATHY}; Zhang et al. 2017 (arXiv:1611.03530) on random labels; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """With both losses."""
+        """Check both losses."""
         train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
         if train is None or validation is None or min(train.values[0], validation.values[0]) <= 0:
             return None
@@ -76,10 +76,10 @@ class NothingCarriesOver:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{train.name} fell by {fall:.0%}, and {validation.name} is never better than at its first "
-            f"evaluation by more than {self.carried:.0%}: what is learnt does not carry over.",
-            remedy="See that labels belong to their inputs in both parts, that validation is prepared as training is, "
-            "and that both are drawn from the same data.",
+            sentence=f"{train.name} fell by {fall:.0%}, but {validation.name} never improved on its first evaluation "
+            f"by more than {self.carried:.0%}: the model does not generalise.",
+            remedy="Check that labels match their inputs in both parts, that validation is prepared like training, and "
+            "that both come from the same data.",
             source=self.source,
             evidence={"training_fall": fall, "validation_fall": carried},
         )
@@ -90,18 +90,18 @@ class NothingCarriesOver:
 
 @dataclass(frozen=True, slots=True)
 class RateTooLow:
-    """The training loss is still high and falls as fast at the end as it did all along."""
+    """The training loss is still high, and falls at the end as fast as before."""
 
     high: float = 0.5  # of the first loss
-    last_quarter: float = 0.15  # of the whole fall; a straight line has a quarter
-    least_fall: float = 0.01  # of the first loss, below which it does not fall at all
+    last_quarter: float = 0.15  # of the total fall; a straight line has a quarter
+    least_fall: float = 0.01  # of the first loss; below it the loss does not fall at all
     most_rises: float = 0.35  # of the steps; a loss that jumps falls slowly for another reason
 
     code: ClassVar[str] = "rate_too_low"
     source: ClassVar[str] = f"Bengio 2012, section 3.1 (arXiv:1206.5533); {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the training loss, or of the only one that there is."""
+        """Check the training loss, or the only loss."""
         loss = shaped(curve.loss)
         if loss is None or loss.values[0] <= 0:
             return None
@@ -118,8 +118,8 @@ class RateTooLow:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{loss.name} fell from {shown(first)} to {shown(last)} only, and {quarter / fall:.0%} of that in "
-            "the last quarter: the learning rate is too low, or training ends long before it is done.",
+            sentence=f"{loss.name} fell only from {shown(first)} to {shown(last)}, and {quarter / fall:.0%} of that in "
+            "the last quarter: the learning rate is too low, or training ends too early.",
             remedy=self._remedy(curve),
             source=self.source,
             evidence={"first": first, "last": last, "share_of_last_quarter": quarter / fall},
@@ -127,24 +127,24 @@ class RateTooLow:
 
     def _remedy(self, curve: TrialCurve) -> str:
         if curve.rate is None:
-            return "Raise the learning rate, first by a factor of ten; if it then jumps, train longer instead."
+            return "Raise the learning rate, first by a factor of ten; if the loss then jumps, train longer instead."
         name, rate = curve.rate
-        return f"Raise {name} from {shown(rate)} to {shown(10 * rate)}; if it then jumps, train longer instead."
+        return f"Raise {name} from {shown(rate)} to {shown(10 * rate)}; if the loss then jumps, train longer instead."
 
 
 @dataclass(frozen=True, slots=True)
 class Underfit:
-    """The training loss comes to rest far from 0, and validation is about as bad."""
+    """The training loss converges far from 0, and validation is about as bad."""
 
     high: float = 0.75  # of the first loss
-    near: float = 0.1  # of the training loss, that validation is above it at most
-    poor: float = 0.75  # training accuracy below which a classifier is one that underfits
+    near: float = 0.1  # of the training loss: the largest gap to validation
+    poor: float = 0.75  # training accuracy below which a classifier underfits
 
     code: ClassVar[str] = "underfit"
     source: ClassVar[str] = f"The lecture, on training against validation loss; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """High in both; without validation nothing is said."""
+        """Check that both losses are high; the rule needs validation."""
         train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
         if train is None or validation is None or train.values[0] <= 0:
             return None
@@ -167,17 +167,17 @@ class Underfit:
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """Half of the training has brought nothing, and the training loss is not down."""
+    """The last half of the training brings nothing, and the training loss is not low."""
 
     share: float = 0.5  # of the evaluations, the last ones
-    small: float = 0.02  # of all that the loss fell by
+    small: float = 0.02  # of the total fall of the loss
     high: float = 0.1  # of the first loss
 
     code: ClassVar[str] = "plateau"
     source: ClassVar[str] = f"The lecture, on lowering the rate at a plateau; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the training loss, or of the only one that there is."""
+        """Check the training loss, or the only loss."""
         loss = shaped(curve.loss, least=8)
         if loss is None or loss.values[0] <= 0:
             return None
@@ -189,8 +189,8 @@ class Plateau:
         return Finding(
             code=self.code,
             severity=Severity.NOTE,
-            sentence=f"From step {int(loss.steps[half])} on {loss.name} stays at {shown(after)}: a plateau.",
-            remedy="Let the learning rate fall there, by a factor of ten or along a cosine, or end the trials earlier.",
+            sentence=f"{loss.name} stays at {shown(after)} from step {int(loss.steps[half])} on: a plateau.",
+            remedy="Lower the learning rate there, by a factor of ten or along a cosine, or end the trials earlier.",
             source=self.source,
             evidence={"from_step": int(loss.steps[half]), "level": after, "fall_before": fall},
         )

@@ -1,4 +1,4 @@
-"""What a rule over one trial is."""
+"""The interface of rules over one trial."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve
 
 
 class TrialRule(Protocol):
-    """Looks at one trial for one thing; its thresholds are its attributes.
+    """A rule checks one trial for one problem; its thresholds are its attributes.
 
     Attributes:
-        code: that its findings have.
-        source: who says that it matters, and whose the thresholds are.
+        code: of its findings.
+        source: the reference for the rule, and the origin of its thresholds.
     """
 
     code: ClassVar[str]
     source: ClassVar[str]
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """What is found; None where all is well, or too little was reported to tell."""
+        """Return a finding; None if all is well, or if too little was reported."""
         ...
 
 
 CALIBRATED = "the thresholds are ours, set on benchmarks/clinic.py"
-"""How the source of a rule ends whose thresholds were chosen on trainings with planted faults."""
+"""The end of the source of a rule with thresholds calibrated on trainings with planted faults."""

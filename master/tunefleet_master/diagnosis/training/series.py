@@ -1,4 +1,4 @@
-"""What a trial reported under one name, as arrays that rules can look at."""
+"""One metric of a trial as arrays."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Values = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
 MAX_WINDOWS = 40
-"""A longer series is averaged in so many windows: a loss that is reported for each batch jumps at every report, and
-what a rule asks is whether it jumps from one part of the training to the next."""
+"""A longer series is averaged in this many windows: a loss reported for each batch jumps at every report, but rules
+ask about jumps from one part of the training to the next."""
 
-MAX_PART = 20_000  # samples that a validation part is looked for to have
-MIN_SHARES = 3  # different ones; two are shares of some number of samples too often by chance
+MAX_PART = 20_000  # the largest size of a validation part that is inferred from shares
+MIN_SHARES = 3  # distinct ones; two often fit some number of samples by chance
 ROUNDING = 1e-7  # of a share that was computed with 32 bits
 
 TRAIN, VALIDATION = "train", "validation"
@@ -53,7 +53,7 @@ _HIGHER = frozenset(
 
 
 def side_of(name: str) -> tuple[str | None, str]:
-    """Whether a metric is one of training or of validation, None for neither, and what it is called beside that."""
+    """Split the name of a metric into its side, None without a prefix, and the rest."""
     for side, prefix in _SIDES:
         if prefix.match(name):
             return side, prefix.sub("", name).lower()
@@ -61,7 +61,7 @@ def side_of(name: str) -> tuple[str | None, str]:
 
 
 def lower_is_better(name: str) -> bool | None:
-    """Whether a metric of this name is one to minimise; None: its name does not say."""
+    """Return True if a metric of this name is minimised, False if maximised; None if its name does not tell."""
     words = _words(name)
     if words & _HIGHER:
         return False
@@ -69,12 +69,12 @@ def lower_is_better(name: str) -> bool | None:
 
 
 def is_loss(name: str) -> bool:
-    """Whether a metric is what training minimises, by its name."""
+    """Return True if the name is that of a loss."""
     return bool(_words(name) & _LOSSES) and not _words(name) & _HIGHER
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether a metric is a share of samples that are classified right, by its name."""
+    """Return True if the name is that of a top-1 accuracy."""
     return bool(_words(name) & {"accuracy", "acc"}) and not any("top" in word for word in _words(name))
 
 
@@ -87,9 +87,9 @@ class Series:
     """One metric over the steps.
 
     Attributes:
-        name: as it was reported.
+        name: as reported.
         steps: (n,) rising.
-        values: (n,) NaN and infinity among them, where they were reported.
+        values: (n,) as reported, including NaN and infinity.
     """
 
     name: str
@@ -98,18 +98,18 @@ class Series:
 
     @classmethod
     def of(cls, name: str, points: Iterable[tuple[int, Mapping[str, float]]]) -> Self:
-        """The values of a metric at the steps at which it was reported."""
+        """Return a metric at the steps at which it was reported."""
         found = [(step, metrics[name]) for step, metrics in points if name in metrics]
         steps, values = zip(*found, strict=True) if found else ((), ())
         return cls(name, np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64))
 
     def __len__(self) -> int:
-        """How many reports have it."""
+        """Return the number of reports that have it."""
         return len(self.values)
 
     @cached_property
     def numbers(self) -> Self:
-        """Without what is no number, in at most 40 windows; the step of a window is its last one."""
+        """The finite values, averaged in at most 40 windows; the step of a window is its last one."""
         finite = np.isfinite(self.values)
         steps, values = self.steps[finite], self.values[finite]
         if len(values) > MAX_WINDOWS:
@@ -120,20 +120,20 @@ class Series:
 
     @cached_property
     def finest(self) -> Self:
-        """Every number, not averaged."""
+        """The finite values, not averaged."""
         finite = np.isfinite(self.values)
         return type(self)(self.name, self.steps[finite], self.values[finite])
 
     def tail(self, share: float, *, least: int = 3) -> Values:
-        """The last values: a share of them, and at least so many if there are."""
+        """Return the last values: a share of them, and at least `least` if there are as many."""
         return self.values[-max(least, round(share * len(self))) :]
 
 
 def between(train: Series, validation: Series) -> Values:
-    """(n,): what training measured about each point of validation, NaN where it did not.
+    """Return what training measured around each point of validation (n,); NaN where it did not.
 
-    A training metric is mostly the mean over an epoch, that is of the weights half an epoch before. So it is the mean
-    of what was reported up to each validation and of what was reported from there to the next.
+    A training metric is usually the mean over an epoch, that is, of weights half an epoch older. The result is
+    therefore the mean of the values up to each validation and of the values from there to the next.
     """
     edges = np.searchsorted(train.steps, validation.steps, side="right")
     starts = np.concatenate([[0], edges[:-1]])
@@ -145,10 +145,10 @@ def between(train: Series, validation: Series) -> Values:
 
 
 def sample_size(shares: Values) -> int | None:
-    """The least number of samples that all these shares can be of: 0.26 and 0.5 are of 50; None: of none up to 20 000.
+    """Return the least sample size that all these shares are possible for: 50 for 0.26 and 0.5; None if above 20 000.
 
-    A share of right answers is a whole number of samples. A mean over batches of unequal size is not, and tells
-    nothing.
+    A share of correct answers is a whole number of samples. A mean over batches of unequal size is not, and gives no
+    result.
     """
     distinct = np.unique(shares[(shares > 0) & (shares < 1)])[:MAX_WINDOWS]
     if len(distinct) < MIN_SHARES:

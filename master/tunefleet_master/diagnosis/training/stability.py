@@ -1,4 +1,4 @@
-"""Whether training holds together: losses that are no numbers, that fall below zero, or that jump."""
+"""Rules on the stability of training: losses that diverge, fall below 0 or jump."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series
 
-MAX_NATS = 7.0  # that a guess loses, among a thousand classes
+MAX_NATS = 7.0  # the loss of guessing among a thousand classes
 
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 
 
 def lower_the_rate(curve: TrialCurve, factor: float = 10.0) -> str:
-    """What to do about a rate that is too high, with the rate where it is known."""
+    """Return the remedy for a learning rate that is too high, with its value if it is known."""
     if curve.rate is None:
         return f"Lower the learning rate, first by a factor of {factor:g}, or warm it up."
     name, rate = curve.rate
@@ -28,15 +28,15 @@ def lower_the_rate(curve: TrialCurve, factor: float = 10.0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """A metric is NaN or infinite, or the training loss ends above where it began."""
+    """A metric is NaN or infinite, or the training loss ends above its first value."""
 
-    rise: float = 1.5  # of the last loss over the first one; a run that learns nothing ends at about 1
+    rise: float = 1.5  # of the last loss to the first one; a run that learns nothing ends at about 1
 
     code: ClassVar[str] = "diverged"
-    source: ClassVar[str] = f"{PLAYBOOK}: a trial is infeasible whose loss ends above its beginning; {CALIBRATED}."
+    source: ClassVar[str] = f"{PLAYBOOK}: a trial is infeasible if its loss ends above its first value; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Any report will do, however few there are."""
+        """Check all reports, even if there are few."""
         for step, metrics in curve.points:
             for name, value in metrics.items():
                 if not math.isfinite(value):
@@ -47,7 +47,7 @@ class Diverged:
         first, last = float(loss.numbers.values[0]), float(np.median(loss.numbers.values[-3:]))
         if first <= 0 or last <= self.rise * first:
             return None
-        said = f"{loss.name} began at {shown(first)} and has come to {shown(last)}"
+        said = f"{loss.name} began at {shown(first)} and ended at {shown(last)}"
         return self._finding(curve, said, {"first": first, "last": last})
 
     def _finding(self, curve: TrialCurve, said: str, evidence: dict[str, float | int]) -> Finding:
@@ -55,8 +55,8 @@ class Diverged:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"Training diverged: {said}.",
-            remedy=f"{lower_the_rate(curve)} If it stays, clip gradients, and look for a division by 0 or the "
-            "logarithm of one in the loss.",
+            remedy=f"{lower_the_rate(curve)} If it still diverges, clip gradients, and check the loss for a division "
+            "by 0 or the logarithm of 0.",
             source=self.source,
             evidence=dict(evidence),
         )
@@ -64,13 +64,13 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class NegativeLoss:
-    """The loss of a classifier, which cannot be below 0, is."""
+    """The loss of a classifier is below 0."""
 
     code: ClassVar[str] = "negative_loss"
     source: ClassVar[str] = "A cross-entropy and a sum of squares are 0 or more."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Only where accuracies are reported: the likelihood of a density may be any number."""
+        """Check trials that report accuracies; the negative log-likelihood of a density may be below 0."""
         if curve.train_accuracy is None and curve.val_accuracy is None:
             return None
         for loss in (curve.train_loss, curve.val_loss):
@@ -83,10 +83,10 @@ class NegativeLoss:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{loss.name} is below 0 from step {step} on, at lowest {shown(lowest)}, though a classifier's "
-            "loss cannot be.",
-            remedy="Look for a penalty with the wrong sign, or a logarithm without its minus; what is minimised has no "
-            "lower end.",
+            sentence=f"{loss.name} is below 0 from step {step} on (minimum {shown(lowest)}), which is impossible for "
+            "the loss of a classifier.",
+            remedy="Check the loss for a penalty with the wrong sign or a logarithm without its minus sign: the "
+            "quantity minimised has no lower bound.",
             source=self.source,
             evidence={"step": step, "lowest": lowest},
         )
@@ -94,19 +94,19 @@ class NegativeLoss:
 
 @dataclass(frozen=True, slots=True)
 class RateTooHigh:
-    """The training loss jumps up again and again, or far above where it began."""
+    """The training loss jumps up repeatedly, or far above its first value."""
 
     jump: float = 0.07  # of the loss before it
-    share: float = 0.1  # of the steps that are such jumps
+    share: float = 0.1  # of the steps: the share of such jumps
     least_jumps: int = 2
     peak: float = 1.5  # times the first loss
-    small: float = 0.3  # of the first loss; where the loss is lower, jumps are measured by it
+    small: float = 0.3  # of the first loss; below it, jumps are measured relative to this value
 
     code: ClassVar[str] = "rate_too_high"
     source: ClassVar[str] = f"{PLAYBOOK}; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the training loss; validation jumps for other reasons, too."""
+        """Check the training loss; validation jumps for other reasons, too."""
         loss = shaped(curve.train_loss)
         if loss is None or loss.values[0] <= 0:
             return None
@@ -126,8 +126,8 @@ class RateTooHigh:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{sentence}: the learning rate is too high.",
-            remedy=f"{lower_the_rate(curve, 3.0)} If a lower rate jumps as well, see that gradients are zeroed in each "
-            "step and that samples are shuffled.",
+            remedy=f"{lower_the_rate(curve, 3.0)} If a lower rate also jumps, check that gradients are set to 0 in "
+            "each step and that samples are shuffled.",
             source=self.source,
             evidence={"n_jumps": n_jumps, "n_steps": n_steps, "peak": peak},
         )
@@ -135,16 +135,16 @@ class RateTooHigh:
 
 @dataclass(frozen=True, slots=True)
 class NotShuffled:
-    """Training accuracy is below that of a guess at first: batches hold what the model has not seen for long."""
+    """The first training accuracy is below that of guessing: batches contain classes not seen for long."""
 
-    share: float = 0.5  # of the accuracy of a guess
-    unlearned: float = 1.5  # nats of the first validation loss, below which it is no more that of a guess
+    share: float = 0.5  # of the accuracy of guessing
+    unlearned: float = 1.5  # nats of the first validation loss, below which it is no longer that of guessing
 
     code: ClassVar[str] = "not_shuffled"
     source: ClassVar[str] = f"Bengio 2012, section 3.1 (arXiv:1206.5533), on the order of samples; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
-        """Of the first evaluation; a guess that loses v nats is right with probability exp(-v)."""
+        """Check the first evaluation; a guess with a loss of v nats is right with probability exp(-v)."""
         accuracy, validation = shaped(curve.train_accuracy), shaped(curve.val_loss)
         if accuracy is None or validation is None:
             return None
@@ -155,9 +155,9 @@ class NotShuffled:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{accuracy.name} is {shown(first)} at first, less than guessing gives, about {shown(guess)}: "
-            "batches are no mix of the classes.",
-            remedy="Shuffle the training samples anew in each epoch; files are often sorted by class.",
+            sentence=f"{accuracy.name} is {shown(first)} at first, below the {shown(guess)} of guessing: batches do "
+            "not mix the classes.",
+            remedy="Shuffle the training samples in each epoch; files are often sorted by class.",
             source=self.source,
             evidence={"first": first, "guess": guess},
         )

@@ -1,5 +1,5 @@
-"""Gaussian processes over search spaces: their fit, what is proposed from them, and how it is found.
+"""Gaussian processes over search spaces: the model, its fit, acquisition functions and their optimizer.
 
-Functions import what they need of scipy by themselves: it takes a second and 60 MB, which a master that starts, and
-whose samplers think in another process, need not spend.
+Functions import scipy lazily. The import takes a second and 60 MB, which a master does not need at its start: its
+samplers run in another process.
 """

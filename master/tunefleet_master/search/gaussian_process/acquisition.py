@@ -1,4 +1,10 @@
-"""How much a point is worth trying."""
+"""Acquisition functions for one objective: expected improvement, weighted by feasibility.
+
+Notation, beside that of `process`:
+    z         the improvement's standardised distance, (incumbent - mean) / deviation
+    h(z)      phi(z) + z Phi(z): the expected improvement is deviation times h
+    k         pending points
+"""
 
 from __future__ import annotations
 
@@ -13,12 +19,12 @@ from tunefleet_master.search.gaussian_process.process import GaussianProcess, Pr
 
 LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
 SAFE = -1.0  # above it, phi(z) + z Phi(z) loses no digits
-LIMIT = -1e3  # below it, 1 - |z| Phi(z) / phi(z) is 1/z^2, up to a millionth of it
-FARTHEST = -1e6  # nothing that is of interest is expected so far from what is to be improved on
+LIMIT = -1e3  # below it, 1 - |z| Phi(z) / phi(z) equals 1/z^2 up to a relative error of 1e-6
+FARTHEST = -1e6  # a bound on z: improvements so unlikely need no further distinction
 
 
 def log_improvement(z: Array) -> tuple[Array, Array]:
-    """The logarithm of h(z) = phi(z) + z Phi(z), and its derivative, exact where h is below the smallest float.
+    """Return log h(z) and its derivative, accurate also where h is below the smallest float.
 
     Ament et al. 2023 (https://arxiv.org/abs/2310.20708), equation 9.
     """
@@ -31,33 +37,33 @@ def log_improvement(z: Array) -> tuple[Array, Array]:
     far = z[~near]
     # h(z) = phi(z) (1 - |z| Phi(z) / phi(z)), and Phi / phi is a scaled erfc.
     ratio = math.sqrt(math.pi / 2.0) * erfcx(-far / math.sqrt(2.0))
-    # Where the difference cancels, it is its limit 1/z^2.
+    # Where the difference cancels, use its limit 1/z^2.
     rest = np.where(far > LIMIT, np.log1p(np.maximum(far, LIMIT) * ratio), -2.0 * np.log(-far))
     out[~near] = -0.5 * far**2 - LOG_ROOT_2PI + rest
     return out, np.exp(log_ndtr(z) - out)
 
 
 class FeasibilityWeightedAcquisition(ABC):
-    """The logarithm of what is expected to be gained at a point, times the probability that it is feasible.
+    """The logarithm of an expected gain at a point, plus the logarithm of the probability that it is feasible.
 
     Attributes:
         features: of the space.
     """
 
     def __init__(self, features: Features, *, feasibility: GaussianProcess | None) -> None:
-        """`feasibility`: of +1 where training was possible and -1 where it was not; None: it always was."""
+        """Take a process over labels, +1 if training succeeded and -1 if not; None if it always succeeded."""
         self.features = features
         self._feasibility = feasibility
 
     def __call__(self, points: Points) -> Array:
-        """(q,) at canonical points (q, d)."""
+        """Return the values (q,) at canonical points (q, d)."""
         total = _log_mean(self._log_gains(points))
         if self._feasibility is not None:
             total += _log_mean(_log_feasible(self._feasibility.predict(points))[0])
         return total
 
     def with_gradient(self, points: Points) -> tuple[Array, Array]:
-        """The same, and the gradient (q, r) along the real axes."""
+        """Return the values (q,) and their gradients (q, r) along the real axes."""
         total, gradient = _log_mean_with_gradient(*self._log_gains_with_gradients(points))
         if self._feasibility is not None:
             log_p, along = _log_feasible(self._feasibility.predict(points, slopes=True))
@@ -67,28 +73,27 @@ class FeasibilityWeightedAcquisition(ABC):
 
     @abstractmethod
     def with_pending(self, points: Points, generator: np.random.Generator) -> FeasibilityWeightedAcquisition:
-        """After each member has drawn what trials at points (k, d) will bring."""
+        """Return the function after each member has drawn the results of pending trials at points (k, d)."""
 
     @abstractmethod
     def _log_gains(self, points: Points) -> Array:
-        """(m, q): by each member."""
+        """Return the logarithm of the gain (m, q) by each member."""
 
     @abstractmethod
     def _log_gains_with_gradients(self, points: Points) -> tuple[Array, Array]:
-        """The same, and the gradients (m, q, r)."""
+        """Return the logarithm of the gain (m, q) and its gradients (m, q, r)."""
 
 
 class LogExpectedImprovement(FeasibilityWeightedAcquisition):
-    """The logarithm of the improvement that is expected over all members, times the probability of being feasible.
+    """The logarithm of the expected improvement, averaged over all members, times the probability of being feasible.
 
-    Members differ in their hyperparameters, and in what they take the results of running trials to be: each has drawn
-    one joint sample of these. So a point next to a running trial is worth only what is left after its result (Snoek
-    et al. 2012, section 3.2). Improvement is over the lowest mean of all points that were tried, since a value that
-    was observed has noise.
+    Members differ in their hyperparameters and in the results that they assume for pending trials: each member draws
+    one joint sample of these (Snoek et al. 2012, section 3.2). A point near a pending trial therefore gains only what
+    that trial leaves. The incumbent is the lowest posterior mean at the observed points, since observations are noisy.
     """
 
     def __init__(self, process: GaussianProcess, incumbents: Array, *, feasibility: GaussianProcess | None) -> None:
-        """Of improvement over the values `incumbents` (m,)."""
+        """Take the incumbents (m,), the values to be improved on."""
         super().__init__(process.features, feasibility=feasibility)
         self.process = process
         self._incumbents = incumbents
@@ -109,7 +114,7 @@ class LogExpectedImprovement(FeasibilityWeightedAcquisition):
         return log_h + np.log(deviation), along
 
     def with_pending(self, points: Points, generator: np.random.Generator) -> LogExpectedImprovement:
-        """After each member has drawn what trials at points (k, d) will bring."""
+        """Return the function after each member has drawn the results of pending trials at points (k, d)."""
         if not len(points):
             return self
         drawn = self.process.sample(points, generator)
@@ -120,10 +125,11 @@ class LogExpectedImprovement(FeasibilityWeightedAcquisition):
 
 
 def _log_feasible(found: Prediction) -> tuple[Array, Array]:
-    """(m, q): the logarithm of the probability that the latent value is above zero, and its gradient (m, q, r).
+    """Return the logarithm (m, q) of the probability that the latent value is positive, and its gradient (m, q, r).
 
-    Constrained expected improvement weighs by it (Gelbart, Snoek and Adams 2014, https://arxiv.org/abs/1403.5607); the
-    labels are regressed on, as least-squares classification does (Rasmussen and Williams 2006, section 6.5).
+    This is the weight of constrained expected improvement (Gelbart, Snoek and Adams 2014,
+    https://arxiv.org/abs/1403.5607). The labels are regressed on, as in least-squares classification (Rasmussen and
+    Williams 2006, section 6.5).
     """
     from scipy.special import log_ndtr
 
@@ -136,12 +142,12 @@ def _log_feasible(found: Prediction) -> tuple[Array, Array]:
 
 
 def _log_mean(values: Array) -> Array:
-    """(q,): the logarithm of the mean over members of what has the logarithms (m, q)."""
+    """Return the logarithm (q,) of the mean over members, given the logarithms (m, q)."""
     return np.asarray(np.logaddexp.reduce(values, axis=0) - math.log(len(values)))
 
 
 def _log_mean_with_gradient(values: Array, gradients: Array) -> tuple[Array, Array]:
-    """The same, and its gradient (q, r), given that of each member (m, q, r)."""
+    """Return the same, and its gradient (q, r), given the members' gradients (m, q, r)."""
     total = _log_mean(values)
     shares = np.exp(values - total) / len(values)
     return total, np.asarray((shares[:, :, None] * gradients).sum(axis=0))

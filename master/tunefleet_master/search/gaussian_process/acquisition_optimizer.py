@@ -1,7 +1,11 @@
-"""The search for the point that is most worth trying, in spaces of reals, integers, choices and conditions.
+"""Maximisation of an acquisition function over reals, integers, choices and conditions.
 
-Random points of the whole space and mutations of the best known ones are judged; from the best of them a local search
-climbs on, over all values of each discrete axis and along the gradient of the real ones in turn.
+It evaluates random points of the space and mutations of the best known points. A local search starts at the best of
+them and alternates between all values of each discrete axis and the gradient of the real axes.
+
+Notation, beside that of `kernel`:
+    k   the best known points
+    n   points of the local search
 """
 
 from __future__ import annotations
@@ -17,15 +21,20 @@ from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
 
 MAX_SWEEPS = 12  # over the discrete axes within a round; mostly three to six
-MIN_GAIN = 1e-6  # of the logarithm, below which a step up is rounding
-CHUNK = 64  # points of which it is looked up together whether they are new
+MIN_GAIN = 1e-6  # of the logarithm; a smaller gain is rounding
+CHUNK = 64  # points checked together against constraints or for being new
 
 
 @dataclass(frozen=True, slots=True)
 class SearchBudget:
-    """How many points are looked at to begin with: `spread` over the space, `mutations` of each known point; and from
-    how many `starts` the local search climbs, in at most so many `rounds` of discrete and real steps in turn, with at
-    most so many `iterations` along the gradient in each.
+    """The effort of one maximisation.
+
+    Attributes:
+        spread: random points of the whole space.
+        mutations: mutations of each known point.
+        starts: points from which the local search starts.
+        rounds: the most rounds, each of discrete steps and then of gradient steps.
+        iterations: the most iterations of L-BFGS in each round.
     """
 
     spread: int
@@ -36,7 +45,7 @@ class SearchBudget:
 
 
 class AcquisitionOptimizer:
-    """One search."""
+    """One maximisation of an acquisition function within a box."""
 
     def __init__(
         self,
@@ -54,9 +63,9 @@ class AcquisitionOptimizer:
         self._values: list[Array] = []
 
     def best(self, known: Points, *, budget: SearchBudget, is_new: Callable[[Points], Mask]) -> Points | None:
-        """The best point (d,) of which `is_new` is true; None if none was found.
+        """Return the best point (d,) that satisfies `is_new`; None if none was found.
 
-        `known` (k, d) are the best points so far, near which the search looks, too.
+        `known` (k, d) are the best points so far; the search also starts from their mutations.
         """
         points, values = self._starts(known, budget)
         for _ in range(budget.rounds):
@@ -73,7 +82,7 @@ class AcquisitionOptimizer:
         return values
 
     def _starts(self, known: Points, budget: SearchBudget) -> tuple[Points, Array]:
-        """Half of them the best spread ones, the others the best of all, since mutations tend to be alike."""
+        """Return starting points and their values; half are random points, since mutations tend to be alike."""
         spread = self._neighbourhood.spread(self._generator, self._box, n=budget.spread)
         near = self._neighbourhood.mutations(self._generator, known, box=self._box, n=budget.mutations)
         points = np.vstack([spread, near])
@@ -84,7 +93,7 @@ class AcquisitionOptimizer:
         return points[chosen], values[chosen]
 
     def _best_allowed(self, points: Points, values: Array, *, n: int) -> Indices:
-        """The n best that the constraints allow, the best first; constraints are slow, and worked out for few."""
+        """Return the indices of the n best allowed points, the best first; constraints are slow, so few are checked."""
         order = np.argsort(-values, kind="stable")
         found: list[Indices] = []
         for begin in range(0, len(order), CHUNK):
@@ -95,7 +104,7 @@ class AcquisitionOptimizer:
         return np.concatenate([*found, np.empty(0, dtype=np.int64)])[:n]
 
     def _swept(self, points: Points, values: Array) -> tuple[Points, Array]:
-        """After the best step along a discrete axis, again and again, from each point by itself."""
+        """Repeat the best step along a discrete axis from each point, until no step improves it."""
         points, values = points.copy(), values.copy()
         climbing = np.arange(len(points))
         for _ in range(MAX_SWEEPS):
@@ -115,7 +124,7 @@ class AcquisitionOptimizer:
         return points, values
 
     def _risen(self, points: Points, values: Array, *, iterations: int) -> tuple[Points, Array]:
-        """After L-BFGS along the real axes, from all points at once: the sum of functions of separate variables."""
+        """Run L-BFGS along the real axes from all points at once: the sum of functions of separate variables."""
         from scipy.optimize import minimize
 
         axes = self._acquisition.features.real_axes

@@ -1,8 +1,8 @@
-"""The part of a space of values that a front leaves to be gained, cut into boxes.
+"""The region that a front does not dominate, decomposed into boxes.
 
 Notation, beside that of `pareto`:
-    reference   (m,) what is worse than it in any objective counts as nothing gained
-    cells       c disjoint boxes; together they are all values below the reference that no point of the front dominates
+    reference   (m,) the reference point; values worse than it in any objective gain nothing
+    boxes       c disjoint boxes; their union is all values below the reference that the front does not dominate
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from tunefleet_master.search.pareto import front
 
 @dataclass(frozen=True, slots=True)
 class BoxDecomposition:
-    """Boxes.
+    """Disjoint boxes.
 
     Attributes:
         low: (c, m) the better corner of each; minus infinity where there is no bound.
-        high: (c, m) the worse one, finite.
+        high: (c, m) the worse corner, finite.
     """
 
     low: Array
     high: Array
 
     def gained(self, values: Array) -> Array:
-        """(n,): by how much each point (n, m), alone, would raise the hypervolume of the front."""
+        """Return the hypervolume (n,) that each point (n, m) would add to the front on its own."""
         sides = np.maximum(self.high - np.maximum(self.low, values[:, None]), 0.0)
         return np.asarray(sides.prod(axis=2).sum(axis=1))
 
 
 def cells_beyond(values: Array, reference: Array) -> BoxDecomposition:
-    """What is left below the reference by points (n, m) of which some may dominate others.
+    """Decompose the region below the reference that points (n, m) do not dominate; some may dominate others.
 
-    The space is cut along the last objective wherever what is dominated in the others changes, and each slab again
-    along the one before it: with two objectives that makes one cell for each step of the stairs. With m it makes at
-    most n^(m - 1), and far fewer, as slabs in which nothing changes stay whole.
+    The space is cut along the last objective wherever the front in the other objectives changes, and each slab
+    recursively along the objective before it. Two objectives give one box for each step of the front. With m objectives
+    there are at most n^(m - 1) boxes, and far fewer in practice, since slabs without a change stay whole.
     """
     inside = values[(values < reference).all(axis=1)]
     low, high = _cut(np.unique(inside[front(inside)], axis=0), reference)
@@ -46,11 +46,11 @@ def cells_beyond(values: Array, reference: Array) -> BoxDecomposition:
 
 
 def _cut(steps: Array, reference: Array) -> tuple[Array, Array]:
-    """The corners of the cells beyond a front (n, m), below the reference (m,)."""
+    """Return the corners of the boxes beyond a front (n, m), below the reference (m,)."""
     m = len(reference)
     if m == 1:
         return np.full((1, 1), -np.inf), steps.min(axis=0, initial=np.inf, keepdims=True).clip(max=reference)
-    edges = [(-np.inf, np.empty((0, m - 1)))]  # where each slab begins, and the front of the others within it
+    edges = [(-np.inf, np.empty((0, m - 1)))]  # where each slab begins, and the front of the other objectives within it
     for level in np.unique(steps[:, -1]):
         below = steps[steps[:, -1] <= level, :-1]
         shadow = np.unique(below[front(below)], axis=0)

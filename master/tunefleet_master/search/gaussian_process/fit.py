@@ -1,9 +1,12 @@
-"""Which hyperparameters a Gaussian process has: the most probable ones, and others that the values allow, too.
+"""Hyperparameters of a Gaussian process: the most probable ones, and samples of their posterior.
 
 The prior is that of Hvarfner, Hellsten and Nardi 2024 (https://arxiv.org/abs/2402.02229): lengthscales grow with the
-root of the dimension, so that a function of many parameters is taken to be no more complex than one of few. The
-kernel's variance is 1, since values are standardised. The constant mean has a normal prior, too, and is integrated
-out: values that were searched for are better than the average, which a mean fixed at zero would take for the prior.
+square root of the dimension, so that the assumed complexity does not grow with the number of parameters. The kernel's
+variance is 1, since values are standardised. The constant mean has a normal prior and is integrated out: a mean fixed
+at zero would mistake the observed values for the prior, and they are better than average, since they were searched for.
+
+Notation, beside that of `kernel`:
+    theta   (g + 1,) the logarithms of the lengthscales and of the noise variance
 """
 
 from __future__ import annotations
@@ -16,25 +19,25 @@ from tunefleet_master.search.gaussian_process.kernel import Array, Indices, mate
 
 LENGTH_MEAN, LENGTH_DEVIATION = math.sqrt(2.0), math.sqrt(3.0)  # of log(lengthscale) - log(g) / 2: Hvarfner et al.
 NOISE_MEAN, NOISE_DEVIATION = -4.0, 1.0  # of log(noise): Hvarfner et al.
-MEAN_VARIANCE = 1.0  # of the constant mean: as far from zero as values are from each other
+MEAN_VARIANCE = 1.0  # of the constant mean: as large as the variance of the values
 
-LENGTH_BOUNDS = (-4.0, 7.0)  # of log(lengthscale): from a fiftieth of the range to "of no influence"
+LENGTH_BOUNDS = (-4.0, 7.0)  # of log(lengthscale): from a fiftieth of the range to no influence
 NOISE_BOUNDS = (math.log(1e-6), 1.0)  # of log(noise): below, matrices cannot be inverted
-FIRST_LENGTH = 0.5  # where the search begins, times the root of g: a function that varies over the range
+FIRST_LENGTH = 0.5  # the initial lengthscale, times the root of g: a function that varies over the range
 MAX_ITERATIONS = 60  # it converges within 15 to 40
-STEP = 1e-3  # for the second derivatives
-WIDEST = LENGTH_DEVIATION**2  # a direction that the values say nothing of is as uncertain as the prior
+STEP = 1e-3  # for the second derivatives, by finite differences
+WIDEST = LENGTH_DEVIATION**2  # the largest variance in a direction: that of the prior
 
 
 class LogPosterior:
-    """The logarithm of the hyperparameters' density, given values; up to a constant.
+    """The logarithm of the posterior density of the hyperparameters, up to a constant.
 
-    It is the density of the lengthscales and the noise themselves, not that of their logarithms, whose maximum would
-    be at longer lengthscales; BoTorch does the same.
+    It is the density of the lengthscales and the noise, not of their logarithms: the mode of the latter has longer
+    lengthscales. BoTorch does the same.
     """
 
     def __init__(self, columns: Array, values: Array, *, groups: Indices, n_groups: int) -> None:
-        """Of values (n,), about standardised, at columns (n, c)."""
+        """Take values (n,), approximately standardised, at columns (n, c)."""
         self._columns = columns
         self._values = values
         self._groups = groups
@@ -42,20 +45,20 @@ class LogPosterior:
         self._in_group = (np.arange(n_groups)[:, None] == groups).astype(np.float64)
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
-        """The value and its gradient (g + 1,) at the logarithms of the hyperparameters."""
+        """Return the value and its gradient (g + 1,) at theta."""
         value, gradient = self.likelihood(theta)
         prior, slope = self.prior(theta)
         return value + prior, gradient + slope
 
     def prior(self, theta: Array) -> tuple[float, Array]:
-        """The prior's part."""
+        """Return the logarithm of the prior and its gradient."""
         middle = np.append(np.full(self._n_groups, LENGTH_MEAN + 0.5 * math.log(max(1, self._n_groups))), NOISE_MEAN)
         deviation = np.append(np.full(self._n_groups, LENGTH_DEVIATION), NOISE_DEVIATION)
         z = (theta - middle) / deviation
         return float(-0.5 * (z @ z) - theta.sum()), -z / deviation - 1.0
 
     def likelihood(self, theta: Array) -> tuple[float, Array]:
-        """The likelihood's part (Rasmussen and Williams 2006, equations 5.8 and 5.9)."""
+        """Return the log marginal likelihood and its gradient (Rasmussen and Williams 2006, equations 5.8 and 5.9)."""
         from scipy.linalg import lapack
 
         n = len(self._values)
@@ -77,7 +80,7 @@ class LogPosterior:
 
 
 def most_probable(posterior: LogPosterior, n_groups: int) -> Array:
-    """The logarithms (g + 1,) of the hyperparameters with the highest density."""
+    """Return the mode (g + 1,) of the posterior."""
     from scipy.optimize import minimize
 
     def loss(theta: Array) -> tuple[float, Array]:
@@ -96,10 +99,10 @@ def most_probable(posterior: LogPosterior, n_groups: int) -> Array:
 
 
 def plausible(posterior: LogPosterior, mode: Array, *, n: int, generator: np.random.Generator) -> Array:
-    """Logarithms of hyperparameters (n, g + 1) drawn from Laplace's approximation around the mode.
+    """Draw hyperparameters (n, g + 1) from the Laplace approximation at the mode.
 
-    With a few dozen values, hyperparameters are far from known, and a proposal that rests on one guess of them is
-    overconfident (Snoek et al. 2012, section 3.2, who sample by slices; a normal costs g + 2 gradients only).
+    With a few dozen values the hyperparameters are uncertain, and a proposal from one estimate of them is overconfident
+    (Snoek et al. 2012, section 3.2, who use slice sampling; a normal costs only g + 2 gradients).
     """
     _, gradient = posterior(mode)
     steps = STEP * np.eye(len(mode))

@@ -1,7 +1,7 @@
-"""How much a point is worth trying where there are several objectives.
+"""The acquisition function for several objectives: the expected hypervolume improvement.
 
-Notation, beside that of `process` and `cells`:
-    o   objectives, each with a process of its own; member s of all of them together is one guess of the whole
+Notation, beside that of `process` and `box_decomposition`:
+    o   objectives, each with its own process; member s of all of them is one joint hypothesis
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.pareto import crowding_distances, front
 
-MARGIN = 0.1  # of a front's range, by which the reference lies behind its worst values (Ishibuchi et al. 2011)
-NO_RANGE = 1.0  # that of a front of one value: a standard deviation of all values
+MARGIN = 0.1  # of a front's range: the distance from its worst values to the reference point (Ishibuchi et al. 2011)
+NO_RANGE = 1.0  # the same for a front with a single value: a standard deviation of all values
 MAX_STEPS = {2: 100, 3: 30, 4: 12}  # points of a front by objectives: with these there are at most 300 cells
-THINNEST = 1e-15  # of a cell's share of what lies below it; a thinner one has no digits left
+THINNEST = 1e-15  # a lower bound on the relative width of a box, against cancellation
 
 
 def reference_of(values: Array) -> Array:
-    """(o,): what counts as nothing gained, somewhat worse than the worst values of a front (n, o)."""
+    """Return the reference point (o,), somewhat worse than the worst values of a front (n, o)."""
     worst = values.max(axis=0)
     reach = worst - values.min(axis=0)
     return np.asarray(worst + np.where(reach > 0, MARGIN * reach, NO_RANGE))
 
 
 class HypervolumeGain(FeasibilityWeightedAcquisition):
-    """The logarithm of the hypervolume that a point is expected to add to the front, over all members.
+    """The logarithm of the expected hypervolume improvement, averaged over all members.
 
     Ament et al. 2023 (https://arxiv.org/abs/2310.20708), section 4.2, with the noise and the pending trials of Daulton
-    et al. 2021 (https://arxiv.org/abs/2105.08195): the front is that of the function and not of noisy observations,
-    and each member has drawn one joint sample of what running trials will bring. Both papers sample the function
-    everywhere and propose batches at once; here a batch is built one point after the other, for which independent
-    objectives have the expectation in closed form. The front is that of the members' means, as `Acquisition` has it.
-    Of a front with more than `MAX_STEPS` points those that are least alone are left out, so that cells stay few.
+    et al. 2021 (https://arxiv.org/abs/2105.08195): the front is that of the members' posterior means and not of noisy
+    observations, and each member draws one joint sample of the results of pending trials. Both papers sample the
+    function and optimise a batch jointly. We build a batch one point at a time, for which independent objectives have
+    the expectation in closed form. A front with more than `MAX_STEPS` points loses its most crowded ones, which bounds
+    the number of boxes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
         reference: Array,
         feasibility: GaussianProcess | None,
     ) -> None:
-        """Beyond each member's values (n, o), of which some may dominate others."""
+        """Take each member's values (n, o) so far; some may dominate others."""
         super().__init__(processes[0].features, feasibility=feasibility)
         self._processes = processes
         self._fronts = [_thinned(values) for values in fronts]
@@ -62,7 +62,7 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
         self._sides = [_sides_of(cells_beyond(values, reference)) for values in self._fronts]
 
     def with_pending(self, points: Points, generator: np.random.Generator) -> HypervolumeGain:
-        """After each member has drawn what trials at points (k, d) will bring."""
+        """Return the function after each member has drawn the results of pending trials at points (k, d)."""
         if not len(points):
             return self
         drawn = [process.sample(points, generator) for process in self._processes]
@@ -100,12 +100,12 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
 
 @dataclass(frozen=True, slots=True)
 class _Lengths:
-    """Of the sides of c cells along one objective, at q points.
+    """The expected gains along one objective, for the sides of c boxes at q points.
 
     Attributes:
-        logs: (q, c) the logarithm of how much of the side is expected to be gained.
-        by_mean: (q, c) its derivative by the prediction's mean.
-        by_variance: (q, c) and by its variance.
+        logs: (q, c) the logarithm of the expected length gained.
+        by_mean: (q, c) its derivative by the mean of the prediction.
+        by_variance: (q, c) its derivative by the variance of the prediction.
     """
 
     logs: Array
@@ -115,12 +115,12 @@ class _Lengths:
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """The sides of c cells along one objective.
+    """The sides of c boxes along one objective.
 
     Attributes:
-        levels: where sides begin and end, each once.
-        low: (c,) the index of where each begins.
-        high: (c,) and ends.
+        levels: the distinct ends of all sides.
+        low: (c,) the index of the lower end of each side.
+        high: (c,) the index of the upper end of each side.
     """
 
     levels: Array
@@ -128,20 +128,20 @@ class _Sides:
     high: Indices
 
     def log_lengths(self, mean: Array, variance: Array) -> Array:
-        """(q, c): of a side from l to u, the logarithm of E[(u - Y)+] - E[(l - Y)+], Y ~ N(mean, variance)."""
+        """Return log(E[(u - Y)+] - E[(l - Y)+]) (q, c) for sides from l to u, with Y ~ N(mean, variance)."""
         deviation = np.sqrt(variance)[:, None]
         log_h, _ = log_improvement((self.levels - mean[:, None]) / deviation)
         ends, shrunk = self._ends(log_h)
         return np.asarray(ends + np.log(-np.expm1(shrunk)) + np.log(deviation))
 
     def with_slopes(self, mean: Array, variance: Array) -> _Lengths:
-        """The same, with derivatives."""
+        """Return the same, with derivatives."""
         deviation = np.sqrt(variance)[:, None]
         z = np.maximum((self.levels - mean[:, None]) / deviation, FARTHEST)
         log_h, slope = log_improvement(z)
         ends, shrunk = self._ends(log_h)
         rest = -np.expm1(shrunk)
-        # The length is a difference; its logarithm's derivative has that of each part, times the part's share of it.
+        # The length is a difference: its log-derivative weighs the derivative of each part by the part's share of it.
         of_end, of_begin = 1.0 / rest, np.exp(shrunk) / rest
         by_mean = -slope / deviation
         by_variance = (1.0 - z * slope) / (2.0 * variance[:, None])
@@ -152,13 +152,13 @@ class _Sides:
         )
 
     def _ends(self, log_h: Array) -> tuple[Array, Array]:
-        """(q, c): log h at the ends, and by how much it is less where the sides begin."""
+        """Return log h (q, c) at the upper ends, and the difference to it at the lower ends."""
         ends = log_h[:, self.high]
         return ends, np.minimum(log_h[:, self.low] - ends, -THINNEST)
 
 
 def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
-    """The sides of the cells along each objective; the same levels come again and again, and are worked out once."""
+    """Return the sides of the boxes along each objective, with each distinct level stored once."""
     out = []
     for low, high in zip(boxes.low.T, boxes.high.T, strict=True):
         levels, index = np.unique(np.concatenate([low, high]), return_inverse=True)
@@ -167,7 +167,7 @@ def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
 
 
 def _thinned(values: Array) -> Array:
-    """The front of values (n, o), without those that are least alone where there are too many."""
+    """Return the front of values (n, o), without its most crowded points where there are too many."""
     values = np.unique(values[front(values)], axis=0)
     most = MAX_STEPS[values.shape[1]]
     return values[np.argsort(-crowding_distances(values), kind="stable")[:most]]

@@ -1,10 +1,11 @@
-"""How alike the values of two configurations are expected to be.
+"""The kernel: the prior correlation between the values of two configurations.
 
 Notation, here and in this package:
-    n   points with a value; q points where something is asked
+    n   points with a value
+    q   points at which a prediction is made
     d   axes of the space
-    c   columns: the coordinates that distances are measured in
-    g   lengthscales: one for each free axis, and one more for whether a conditional axis is active
+    c   columns: the coordinates in which distances are measured
+    g   lengthscales: one for each free axis, and one more for the activity of each conditional axis
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ from tunefleet_master.search.axes import Axes, Points
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-MIDDLE = 0.5  # where an inactive axis' value is taken to be
+MIDDLE = 0.5  # the coordinate assumed for an inactive axis
 
 
 class Features:
-    """Turns points into columns, between which plain Euclidean distances are right.
+    """A map from points to columns, between which plain Euclidean distances are right.
 
-    - A real number or an integer is one column, its coordinate. Points are rounded, so that the kernel is constant
-      over all coordinates that stand for the same integer (Garrido-Merchán and Hernández-Lobato 2020,
+    - A real number or an integer has one column, its coordinate. Points are rounded, so that the kernel is constant
+      over all coordinates of the same integer (Garrido-Merchán and Hernández-Lobato 2020,
       https://doi.org/10.1016/j.neucom.2019.11.004).
-    - A choice is one column for each of its values, such that two different values, whichever, are at distance 1.
-    - A conditional axis has one column more, which says whether it is active. So two points that both lack it do not
-      differ, and one that has it differs from one that lacks it by a distance which is learnt.
+    - A choice has one column for each of its values; any two different values are at distance 1.
+    - A conditional axis has one more column, an indicator of its activity. Two points that both lack the parameter do
+      not differ; a point that has it differs from one that lacks it by a learnt distance.
 
-    As all of this is one Euclidean space, every stationary kernel on it is positive definite.
+    Since all of this is one Euclidean space, every stationary kernel on it is positive definite.
 
     Attributes:
         axes: of the space.
         n_groups: g.
-        groups: (c,) which lengthscale each column belongs to.
-        real_columns: (r,) the columns of real axes, along which a gradient can be followed.
-        real_axes: (r,) the axes that these belong to.
-        axis_groups: (d,) which lengthscale an axis has; -1 for one that is fixed.
+        groups: (c,) the index of each column's lengthscale.
+        real_columns: (r,) the columns of real axes, along which gradients exist.
+        real_axes: (r,) the axes of these columns.
+        axis_groups: (d,) the index of each axis' lengthscale; -1 for a fixed axis.
     """
 
     def __init__(self, axes: Axes) -> None:
@@ -61,7 +62,7 @@ class Features:
         self.axis_groups[self._axis[self._value != _ACTIVE]] = self.groups[self._value != _ACTIVE]
 
     def __call__(self, points: Points) -> Array:
-        """The columns (q, c) of canonical points (q, d)."""
+        """Return the columns (q, c) of canonical points (q, d)."""
         at = points[:, self._axis]
         is_active = ~np.isnan(at)
         out = np.where(is_active, at, MIDDLE)
@@ -77,7 +78,7 @@ _COORDINATE, _ACTIVE = -1, -2
 
 
 def _columns_of(axes: Axes, j: int) -> list[list[int]]:
-    """The columns of an axis, those that share a lengthscale together."""
+    """Return the columns of an axis, in groups that share a lengthscale."""
     groups = []
     if not axes.is_fixed[j]:
         groups.append(list(range(axes.n_levels[j])) if axes.is_choice[j] else [_COORDINATE])
@@ -87,7 +88,7 @@ def _columns_of(axes: Axes, j: int) -> list[list[int]]:
 
 
 def squared_distances(a: Array, b: Array) -> Array:
-    """(..., n, q): between the rows of a (..., n, c) and of b (..., q, c)."""
+    """Return the distances (..., n, q) between the rows of a (..., n, c) and of b (..., q, c)."""
     squared = -2.0 * (a @ np.swapaxes(b, -1, -2))
     squared += (a * a).sum(axis=-1)[..., :, None]
     squared += (b * b).sum(axis=-1)[..., None, :]
@@ -95,9 +96,9 @@ def squared_distances(a: Array, b: Array) -> Array:
 
 
 def matern(squared: Array) -> tuple[Array, Array]:
-    """The Matérn-5/2 correlation at squared scaled distances, and its derivative with respect to these.
+    """Return the Matérn-5/2 correlation at squared scaled distances, and its derivative by these.
 
-    It expects a function that is twice differentiable, rougher than the squared exponential does (Snoek et al. 2012,
+    It assumes a twice differentiable function, rougher than the squared exponential does (Snoek et al. 2012,
     https://arxiv.org/abs/1206.2944, section 3.1).
     """
     root = np.sqrt(5.0 * squared)

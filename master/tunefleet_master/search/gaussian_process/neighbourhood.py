@@ -1,4 +1,8 @@
-"""Where a search may look: all over a space, and near a point of it."""
+"""Candidate points of the acquisition optimizer: random points of a box, mutations and neighbours.
+
+Notation, beside that of `kernel`:
+    k   points that are mutated, or whose neighbours are listed
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,23 @@ from tunefleet.study.parameters import Choice, IntRange, Parameter
 from tunefleet_master.search.axes import Axes, Mask, Points
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 
-MAX_VALUES = 20  # of a discrete axis that are all tried
-N_STEPS = 10  # up and down along a longer one, each longer than the last by the same ratio
+MAX_VALUES = 20  # an axis with at most this many values is enumerated
+N_STEPS = 10  # up and down on a longer axis, in geometric progression
 MAX_STEP = 0.5
-FINEST, COARSEST = 1e-3, 0.3  # how far a mutation moves a coordinate; the logarithm is uniform
-MUTATED = 1.5  # how many coordinates a mutation moves in the mean; never less than MIN_MUTATED of all
+FINEST, COARSEST = 1e-3, 0.3  # the range of a mutation's step size; its logarithm is uniform
+MUTATED = 1.5  # the mean number of coordinates that a mutation moves, at least MIN_MUTATED of all
 MIN_MUTATED = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The part of the unit cube to look in.
+    """The part of the unit cube to search.
 
     Attributes:
-        low: (d,) one corner; choices have no order, and so no corners.
-        high: (d,) the other one.
-        centre: (d,) the point of which coordinates are kept where `share` is less than 1.
-        share: how many of its coordinates are drawn anew, in the mean.
+        low: (d,) the lower corner; it does not apply to choices, which have no order.
+        high: (d,) the upper corner.
+        centre: (d,) the coordinates that are retained where `share` is less than 1.
+        share: the mean share of a point's coordinates that are drawn at random.
     """
 
     low: Array
@@ -37,15 +41,15 @@ class Box:
 
     @classmethod
     def whole(cls, d: int) -> Box:
-        """All of it."""
+        """Return the whole cube."""
         return cls(np.zeros(d), np.ones(d), np.full(d, 0.5), 1.0)
 
 
 class Neighbourhood:
-    """Draws the points that a search looks at. All points that it returns are canonical.
+    """The generator of candidate points. All points that it returns are canonical.
 
     Attributes:
-        has_steps: whether there are discrete axes to step along.
+        has_steps: True if there are discrete axes to step along.
     """
 
     def __init__(self, axes: Axes) -> None:
@@ -60,7 +64,7 @@ class Neighbourhood:
         self._deciding: Indices = np.array([j for j, name in enumerate(names) if name in read], dtype=np.int64)
 
     def canonical(self, points: Points) -> Points:
-        """What `Axes.canonical` gives, but conditions are worked out once for all points where they read the same."""
+        """Return `Axes.canonical`, evaluating conditions once per combination of the values that they read."""
         out = self._axes.rounded(points)
         if self._axes.has_conditions:
             read = np.nan_to_num(out[:, self._deciding], nan=0.5)
@@ -69,11 +73,11 @@ class Neighbourhood:
         return out
 
     def allowed(self, points: Points) -> Mask:
-        """(n,): which of these points the constraints allow."""
+        """Return a mask (n,) of the points that the constraints allow."""
         return self._axes.allowed(points)
 
     def spread(self, generator: np.random.Generator, box: Box, *, n: int) -> Points:
-        """Points (n, d) all over a box."""
+        """Return random points (n, d) of a box."""
         low, high = self._corners(box)
         drawn = low + generator.random((n, self._axes.d)) * (high - low)
         if box.share < 1.0:
@@ -83,7 +87,10 @@ class Neighbourhood:
         return self.canonical(drawn)
 
     def mutations(self, generator: np.random.Generator, points: Points, *, box: Box, n: int) -> Points:
-        """Points (n k, d), n near each of the points (k, d): choices at random, everything else a step away."""
+        """Return points (n k, d), n near each of the points (k, d).
+
+        A mutation redraws a choice at random and moves a number by a Gaussian step.
+        """
         base = np.repeat(np.nan_to_num(points, nan=0.5), n, axis=0)
         scale = np.exp(generator.uniform(np.log(FINEST), np.log(COARSEST), (len(base), 1)))
         stepped = base + scale * generator.standard_normal(base.shape)
@@ -92,7 +99,7 @@ class Neighbourhood:
         return self.canonical(np.clip(np.where(is_moved, anew, base), *self._corners(box)))
 
     def neighbours(self, points: Points, box: Box) -> tuple[Points, Indices]:
-        """What differs from one of the points (k, d) on one discrete axis; and which point each belongs to."""
+        """Return points that differ from one of the points (k, d) on one discrete axis, and the index of each one."""
         low, high = self._corners(box)
         found, owners = [], []
         for i, point in enumerate(points):
@@ -119,12 +126,12 @@ class Neighbourhood:
 
 
 def _is_short(parameter: Parameter) -> bool:
-    # All values of a choice, however many: steps along them mean nothing.
+    # Enumerate all values of a choice: steps along them mean nothing.
     return isinstance(parameter, Choice) or (parameter.size or 0) <= MAX_VALUES
 
 
 def _levels(parameter: Parameter) -> Array:
-    """The coordinates of all values."""
+    """Return the coordinates of all values."""
     values = (
         range(parameter.bounds[0], parameter.bounds[1] + 1) if isinstance(parameter, IntRange) else parameter.grid()
     )

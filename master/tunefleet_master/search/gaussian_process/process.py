@@ -1,7 +1,9 @@
-"""Gaussian processes: what is known of a function from some of its values.
+"""Gaussian process regression with several sets of hyperparameters.
 
-Hyperparameters are not known for certain, so several processes go together: members, each with hyperparameters of its
-own that the values allow, and all with the same values. Notation, beside that of `kernel`:
+Hyperparameters are uncertain. A model therefore consists of members with the same data and different plausible
+hyperparameters.
+
+Notation, beside that of `kernel`:
     m   members
     r   columns of real axes
 """
@@ -17,19 +19,19 @@ from tunefleet_master.search.gaussian_process.fit import MEAN_VARIANCE, LogPoste
 from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
 from tunefleet_master.search.gaussian_process.training_points import spread_over_ranks
 
-SAMPLE_NOISE = 1e-6  # variance of values that were drawn, and so are known without noise: keeps factors stable
-MIN_VARIANCE = 1e-12  # against rounding at points whose value is known
+SAMPLE_NOISE = 1e-6  # variance of sampled values, which have no noise: it keeps factorisations stable
+MIN_VARIANCE = 1e-12  # against rounding at points with a known value
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Of a function at q points, by each member.
+    """Predictions of a function at q points, by each member.
 
     Attributes:
         mean: (m, q).
-        variance: (m, q) of the function, the noise of an observation left out.
-        mean_slope: (m, q, r) the mean's gradient along the real columns; empty unless it was asked for.
-        variance_slope: (m, q, r) the variance's.
+        variance: (m, q) of the function, without observation noise.
+        mean_slope: (m, q, r) the mean's gradient along the real columns; empty unless requested.
+        variance_slope: (m, q, r) the variance's gradient.
     """
 
     mean: Array
@@ -39,9 +41,9 @@ class Prediction:
 
 
 class GaussianProcess:
-    """Values at points of a space, and what follows from them elsewhere. It does not change.
+    """An immutable Gaussian process, conditioned on values at points of a space.
 
-    Values are expected to be about standardised, and points to be canonical.
+    Values should be approximately standardised, and points must be canonical.
 
     Attributes:
         features: of the space.
@@ -50,7 +52,7 @@ class GaussianProcess:
     """
 
     def __init__(self, points: Points, values: Array, *, features: Features, theta: Array) -> None:
-        """Of values (n,) at points (n, d), with the logarithms (m, g + 1) of lengthscales and noise."""
+        """Take values (n,) at points (n, d), and the logarithms (m, g + 1) of lengthscales and noise."""
         self.features = features
         self.lengthscales: Array = np.exp(theta[:, :-1])
         self.noise: Array = np.exp(theta[:, -1])
@@ -71,10 +73,10 @@ class GaussianProcess:
         most: int | None = None,
         generator: np.random.Generator | None = None,
     ) -> GaussianProcess:
-        """Of values (n,) at points (n, d), with the most probable hyperparameters.
+        """Fit values (n,) at points (n, d).
 
-        The first member has these; others, which need a generator, have plausible ones. Hyperparameters are fitted to
-        `most` of the values, spread over their ranks; None: to all.
+        The first member has the most probable hyperparameters; the others have samples of their posterior and need a
+        generator. Hyperparameters are fitted to at most `most` of the values, spread over their ranks; None: to all.
         """
         features = Features(axes)
         used = spread_over_ranks(values, most=most) if most else np.arange(len(values))
@@ -87,12 +89,12 @@ class GaussianProcess:
         return cls(points, values, features=features, theta=theta)
 
     def posterior(self, points: Points) -> tuple[Array, Array]:
-        """Mean and variance, each (m, q), of the function at points (q, d)."""
+        """Return the mean and variance, each (m, q), of the function at points (q, d)."""
         found = self.predict(points)
         return found.mean, found.variance
 
     def predict(self, points: Points, *, slopes: bool = False) -> Prediction:
-        """The same, with gradients when asked for."""
+        """Return the same, with gradients if `slopes`."""
         scaled = self.features(points) * self._inverse_lengths
         correlation, slope = matern(squared_distances(self._scaled, scaled))
         half = self._half_inverse @ (correlation + MEAN_VARIANCE)
@@ -107,23 +109,23 @@ class GaussianProcess:
         return Prediction(mean, variance, along_mean, along_variance)
 
     def lengthscales_of_axes(self) -> Array:
-        """(d,): by the first member; 1 for an axis that is fixed."""
+        """Return the lengthscale (d,) of each axis by the first member; 1 for a fixed axis."""
         return np.append(self.lengthscales[0], 1.0)[self.features.axis_groups]
 
     def covariance(self, points: Points) -> Array:
-        """(m, q, q): of the function's values at points (q, d)."""
+        """Return the posterior covariance (m, q, q) of the function at points (q, d)."""
         scaled = self.features(points) * self._inverse_lengths
         half = self._half_inverse @ _prior(self._scaled, scaled)
         return np.asarray(_prior(scaled, scaled) - half.transpose(0, 2, 1) @ half)
 
     def sample(self, points: Points, generator: np.random.Generator) -> Array:
-        """(m, q): values that the function may have at points (q, d), drawn together, by each member."""
+        """Return a joint sample (m, q) of the function at points (q, d), by each member."""
         covariance = self.covariance(points) + SAMPLE_NOISE * np.eye(len(points))
         drawn = generator.standard_normal((len(covariance), len(points), 1))
         return np.asarray(self.posterior(points)[0] + (np.linalg.cholesky(covariance) @ drawn)[:, :, 0])
 
     def conditioned(self, points: Points, values: Array) -> GaussianProcess:
-        """With the function's values (m, k) at points (k, d), which are taken to be exact; hyperparameters stay.
+        """Return the process conditioned on noiseless values (m, k) at points (k, d), with the same hyperparameters.
 
         The inverse of the Cholesky factor is extended, which costs n^2 k instead of n^3.
         """
@@ -142,9 +144,9 @@ class GaussianProcess:
         return out
 
     def _along_reals(self, weights: Array, scaled: Array) -> Array:
-        """(m, q, r): the gradient of a sum of kernels at n points, each times a weight.
+        """Return the gradient (m, q, r) of a weighted sum of kernels at n points.
 
-        The weights (m, n, q) have the kernel's slope in them already.
+        The weights (m, n, q) already contain the kernel's slope.
         """
         reals = self.features.real_columns
         pull = weights.transpose(0, 2, 1) @ self._scaled[:, :, reals]
@@ -153,19 +155,19 @@ class GaussianProcess:
 
 
 def _prior(a: Array, b: Array) -> Array:
-    """(m, n, q): the covariance between scaled columns (m, n, c) and (m, q, c), before any value is known."""
+    """Return the prior covariance (m, n, q) between scaled columns (m, n, c) and (m, q, c)."""
     return matern(squared_distances(a, b))[0] + MEAN_VARIANCE
 
 
 def _inverse_factors(covariance: Array) -> Array:
-    """The inverses of the Cholesky factors of matrices (m, n, n)."""
+    """Return the inverses of the Cholesky factors of matrices (m, n, n)."""
     from scipy.linalg import lapack
 
     return np.array([lapack.dtrtri(factor, lower=1)[0] for factor in np.linalg.cholesky(covariance)])
 
 
 def _stacked(upper_left: Array, lower_left: Array, lower_right: Array) -> Array:
-    """Lower triangular matrices from their blocks."""
+    """Return lower triangular matrices, assembled from blocks."""
     n = upper_left.shape[1]
     k = lower_right.shape[1]
     out = np.zeros((len(upper_left), n + k, n + k))

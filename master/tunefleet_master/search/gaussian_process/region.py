@@ -1,4 +1,4 @@
-"""The trust region in which a space of many dimensions is searched."""
+"""A trust region for the search of spaces with many dimensions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tunefleet_master.search.gaussian_process.neighbourhood import Box
 FIRST_LENGTH, MIN_LENGTH, MAX_LENGTH = 0.8, 2.0**-7, 1.6
 SUCCESSES = 3
 MIN_FAILURES = 4
-MIN_GAIN = 1e-3  # of the best value's size, for a result to count as a success: the authors' code
-MOVED = 20  # coordinates that a candidate moves in the mean: the authors' code
+MIN_GAIN = 1e-3  # relative to the best value, for a result to count as a success: the authors' code
+MOVED = 20  # the mean number of coordinates that a candidate changes: the authors' code
 
 
 @dataclass(frozen=True, slots=True)
 class TrustRegion:
-    """Where to search, given all results so far; of a batch's size the paper's rules for q = 1 know nothing.
+    """The state of the trust region after all results so far; batches follow the paper's rules for q = 1.
 
     Attributes:
-        length: the side of the box, before it is stretched along the axes that matter less.
-        since: the index of the first result after the last restart; one behind the last result right after it.
+        length: the side of the box, before it is stretched along axes with longer lengthscales.
+        since: the index of the first result after the last restart; the number of results if none came since.
     """
 
     length: float
@@ -33,10 +33,10 @@ class TrustRegion:
 
     @classmethod
     def after(cls, values: Array, *, d: int, n_startup: int) -> TrustRegion:
-        """As it is after results (n,), lower being better, in the order in which they came.
+        """Return the region after results (n,), in the order in which they came; lower is better.
 
-        All of its state follows from these, so that none has to be kept. The first `n_startup` results after a
-        restart cover the space, and count neither as successes nor as failures.
+        Its whole state follows from these results, so none is stored. The first `n_startup` results after a restart are
+        the initial design and count neither as successes nor as failures.
         """
         patience = max(MIN_FAILURES, d)
         length, since, best, successes, failures = FIRST_LENGTH, 0, math.inf, 0, 0
@@ -55,7 +55,7 @@ class TrustRegion:
         return cls(length, since)
 
     def box(self, centre: Points, *, lengthscales: Array, is_free: Array) -> Box:
-        """Around a centre (d,), longer along the axes with longer lengthscales (d,), its volume staying the same."""
+        """Return the box around a centre (d,), stretched by the lengthscales (d,) at constant volume."""
         logs = np.log(lengthscales)
         half = 0.5 * self.length * np.exp(logs - logs[is_free].mean())
         middle = np.nan_to_num(centre, nan=0.5)

@@ -1,4 +1,4 @@
-"""Which results a Gaussian process is made of, when there are more than it can take in the time that it has."""
+"""Selection of the results that a Gaussian process is fitted to, which bounds its cost."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 
 
 def select_training_points(scores: Array, *, most: int) -> Indices:
-    """The indices, rising, of at most `most` of the scores (n,), lower being better, in the order in which they came.
+    """Return ascending indices of at most `most` of the scores (n,), in the order in which they came; lower is better.
 
-    A third are the best, among which the next proposal will lie. A third came last: they are what the model was wrong
-    about. A third are spread over the ranks of all others, so that what is bad is not forgotten and searched again.
+    A third are the best, near which the next proposal will lie. A third are the newest, which correct the model where
+    it was wrong. A third are spread over the ranks of the others, so that bad regions are not searched again.
     """
     n = len(scores)
     if n <= most:
@@ -26,6 +26,6 @@ def select_training_points(scores: Array, *, most: int) -> Indices:
 
 
 def spread_over_ranks(scores: Array, *, most: int) -> Indices:
-    """The indices, rising, of at most `most` of the scores (n,): the best, the worst, and even steps between them."""
+    """Return ascending indices of at most `most` of the scores (n,), in even steps from best to worst."""
     steps = np.linspace(0, len(scores) - 1, min(most, len(scores))).round().astype(np.int64)
     return np.sort(np.argsort(scores, kind="stable")[steps])

@@ -1,4 +1,4 @@
-"""Values as a Gaussian process can take them."""
+"""Warping of values towards a normal distribution."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from tunefleet_master.search.gaussian_process.kernel import Array
 
 
 def warped(values: Array, *, whole_up_to: float = -math.inf) -> Array:
-    """Values (n,), lower being better, standardised after the worse half has been drawn in.
+    """Return values (n,), lower being better, with the worse half warped, standardised.
 
-    With `whole_up_to`, only those that are worse than it, too: with several objectives values that are poor in one are
-    part of the front.
+    A value worse than the median becomes a quantile of a normal distribution. The better half determines the width of
+    that distribution. This is the half-rank warping of the Vizier GP bandit (Song et al. 2024,
+    https://arxiv.org/abs/2408.11527). It retains the order and the distances between good values. A learning rate that
+    diverges to 1e9 neither flattens the other values nor counts as more than the worst.
 
-    A value that is worse than the median becomes a quantile of a normal distribution, of which the better half
-    decides how wide it is: the half-rank warping of the Vizier GP bandit (Song et al. 2024,
-    https://arxiv.org/abs/2408.11527). So the order stays, what is good keeps its distances, and a learning rate that
-    diverges to 1e9 neither flattens everything else nor says more than "worst".
+    Values up to `whole_up_to` are not warped: with several objectives, the front contains values that are poor in one.
     """
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
     size = np.abs(values).max() or 1.0
-    values = values / size  # against overflow in squares
+    values = values / size  # against overflow of squares
     median = np.sort(values)[(len(values) - 1) // 2]
     pivot = max(median, whole_up_to / size)
     good = values <= pivot
-    # Without a spread among the good ones, that of all is as good a unit as any.
+    # If the good values are all equal, use the spread of all values.
     width = np.sqrt(np.mean((values[good] - pivot) ** 2)) or values.std()
     quantiles = ndtri((rankdata(values) - 0.5) / len(values))
-    # A pivot that is worse than the median has a quantile of its own, from which the others go on.
+    # A pivot worse than the median starts at its own quantile.
     begin = ndtri((good.sum() - 0.5) / len(values)) if pivot > median else 0.0
     drawn_in = np.where(good, values, pivot + width * (quantiles - begin))
     return np.asarray((drawn_in - drawn_in.mean()) / (drawn_in.std() or 1.0))

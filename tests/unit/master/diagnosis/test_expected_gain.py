@@ -87,7 +87,7 @@ def test_the_worth_is_in_the_users_own_sense_and_units() -> None:
     assert up.gain == down.gain > 0
     assert scaled.gain == pytest.approx(10 * down.gain)
     assert 0 == down.low < down.high
-    assert down.sentence.startswith("The 20 trials to come are expected to gain ")
+    assert down.sentence.startswith("The 20 trials to come are expected to improve val_loss by ")
     assert "val_loss" in down.sentence
 
 
@@ -138,7 +138,7 @@ def test_a_search_that_stands_still_is_said_not_to_be_worth_going_on() -> None:
     generator = np.random.default_rng(0)
     stood = [*(1 + generator.random(30)), *(0.1 + 1e-5 * generator.random(60))]
     (finding,) = not_worth_going_on(view_of(stood, budget={"trials": 100}))
-    assert "expected to gain" in finding.sentence
+    assert "expected to improve" in finding.sentence
     moving = drawn(generator, 30, d=6, noise=0).tolist()
     assert list(not_worth_going_on(view_of(moving, budget={"trials": 100}))) == []
 

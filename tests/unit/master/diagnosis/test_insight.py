@@ -36,15 +36,15 @@ def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
     found = insight(view(5, budget={"trials": 100}))
     assert (found.importance, found.worth) == (None, None)
     assert found.unknown == [
-        "Which parameters matter is known from 40 trials with a result on; so far there are 5.",
-        "What the 95 trials to come would gain is known from 20 trials on, of which more than 10 have a result; so far "
-        "there are 5, and 5 have one.",
+        "The importance of parameters is unknown until 40 trials have a result; so far 5 have one.",
+        "The gain of the 95 trials to come is unknown until there are 20 trials, more than 10 of them with a result; so "
+        "far there are 5, 5 of them with a result.",
     ]
 
 
 def test_a_study_without_a_number_of_trials_says_that_their_gain_is_not_known() -> None:
     assert insight(view(60)).unknown == [
-        "What more trials would gain is not known, since no budget.trials says how many there will be."
+        "The gain of more trials is unknown: budget.trials does not limit their number."
     ]
 
 

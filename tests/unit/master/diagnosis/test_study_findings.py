@@ -13,7 +13,7 @@ from tests.unit.master.diagnosis.studied import spec_of, studied, told, with_edi
 from tunefleet.study.space import Configuration
 from tunefleet_master.diagnosis.effects import idle_parameters
 from tunefleet_master.diagnosis.finding import Severity
-from tunefleet_master.diagnosis.study_findings import RULES, study_findings
+from tunefleet_master.diagnosis.study_findings import STUDY_RULES, study_findings
 from tunefleet_master.search.history import Change, History, Outcome
 
 GOOD: dict[str, Any] = {"lr": {"log": [1e-5, 1e-1]}, "width": {"int": [8, 512], "log": True}, "act": ["relu", "gelu"]}
@@ -96,5 +96,5 @@ def test_trials_that_are_stopped_at_rungs_are_judged_by_their_ranks() -> None:
 
 
 def test_rules_have_names_and_severities_an_order() -> None:
-    assert len({rule.__name__ for rule in RULES}) == len(RULES)
+    assert len({row.rule for row in STUDY_RULES}) == len(STUDY_RULES)
     assert sorted(Severity, key=lambda severity: severity.rank) == [Severity.BLOCKER, Severity.WARNING, Severity.NOTE]

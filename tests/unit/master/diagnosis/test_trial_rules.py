@@ -13,7 +13,8 @@ from tests.unit.master.diagnosis.curves import N, curve, falling, said
 from tunefleet_master.diagnosis.finding import Severity
 from tunefleet_master.diagnosis.training.confidence import fano_bound
 from tunefleet_master.diagnosis.training.curve import TrialCurve
-from tunefleet_master.diagnosis.training.findings import TRIAL_RULES, is_alarm, lacking, trial_findings
+from tunefleet_master.diagnosis.training.findings import is_alarm, lacking, trial_findings
+from tunefleet_master.diagnosis.training.rules import TRIAL_RULES
 
 
 def with_rise(rise: float, *, last: int) -> list[float]:
@@ -109,7 +110,7 @@ def test_a_healthy_training_has_no_finding() -> None:
 
 
 def test_every_rule_is_tested_and_says_who_says_so_and_what_to_do() -> None:
-    assert {rule.code for rule in TRIAL_RULES} == {*FIRES, "layers_apart"}
+    assert {row.code for row in TRIAL_RULES} == {*FIRES, "layers_apart"}
     for sick, _ in FIRES.values():
         for finding in trial_findings(curve(**sick)):
             assert finding.sentence.endswith(".")

@@ -168,8 +168,8 @@ def test_higher_rungs_are_promoted_from_first() -> None:
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("stop", "0.9 is rank 12 of 12 after 3 steps; the best 4 go on"),
-        ("promote", "0.9 is rank 12 of 12 after 3 steps; the best 4 go on"),
+        ("stop", "0.9 is rank 12 of 12 after 3 steps; the best 4 continue"),
+        ("promote", "0.9 is rank 12 of 12 after 3 steps; the best 4 continue"),
     ],
 )
 def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
@@ -184,8 +184,8 @@ def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("stop", "0.9 is rank 1 of 1 after 1 step; the best one goes on"),
-        ("promote", "0.9 is rank 1 of 1 after 1 step; none goes on before 3 trials are here"),
+        ("stop", "0.9 is rank 1 of 1 after 1 step; the best one continues"),
+        ("promote", "0.9 is rank 1 of 1 after 1 step; none continues before 3 trials have reached this step"),
     ],
 )
 def test_the_first_trial_of_a_rung_is_told_what_it_waits_for(mode: str, message: str) -> None:

@@ -75,8 +75,8 @@ def test_values_that_are_no_numbers_are_no_improvement_and_no_reason_to_stop(val
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({}, "0.5 after 2 steps has not been bettered for 3 steps"),
-        ({"min_delta": 0.1}, "0.5 after 2 steps has not been bettered by more than 0.1 for 3 steps"),
+        ({}, "0.5 after 2 steps has not been improved on for 3 steps"),
+        ({"min_delta": 0.1}, "0.5 after 2 steps has not been improved on by more than 0.1 for 3 steps"),
     ],
 )
 def test_the_evidence_is_the_best_value_and_the_wait(keys: dict[str, float], message: str) -> None:

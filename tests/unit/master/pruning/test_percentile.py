@@ -99,4 +99,4 @@ def test_the_evidence_is_the_limit(name: str, keys: dict[str, Any], message: str
 def test_the_evidence_of_a_start_says_what_is_missing() -> None:
     decision = Played(pruner_of("median", steps=STEPS), STEPS).report(0, 0.9)
     assert decision is not None
-    assert decision.message == "0 complete trials were seen after 1 step, and comparing begins with 5"
+    assert decision.message == "0 complete trials have a value after 1 step; comparison starts at 5"

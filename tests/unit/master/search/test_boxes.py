@@ -113,7 +113,7 @@ def test_the_box_never_leaves_the_users_own_space() -> None:
 def test_too_few_results_narrow_nothing_and_the_evidence_says_so(n: int) -> None:
     box = box_around_best(ended(SPACE, near(1), n), SPACE, stage=0, keep=0.25)
     assert box.parameters == {}
-    assert box.evidence == [f"{n} trials of the stage have a result: too few"]
+    assert box.evidence == [f"only {n} trials of the stage have a result"]
 
 
 def test_the_evidence_names_each_range_as_it_was_and_is() -> None:

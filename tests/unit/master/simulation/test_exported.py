@@ -107,15 +107,15 @@ def test_what_cannot_be_used_is_left_out_and_counted() -> None:
     read = exported.read(json.dumps([*TRIALS, *others]), SPEC)
     assert len(read.table.trainings) == 20
     assert sum(read.left_out.values()) == 5
-    assert read.left_out["state: is pruned, and only complete trials show how they end"] == 2
+    assert read.left_out["state: is pruned; only complete trials can be simulated"] == 2
 
 
 @pytest.mark.parametrize(
     ("text", "rule"),
     [
-        ("lr,loss\n1,2\n", "is not what `tunefleet export STUDY csv` or `json` writes"),
-        ("[1, 2]", "is not what `tunefleet export STUDY csv` or `json` writes"),
-        ("[{", "is no JSON"),
+        ("lr,loss\n1,2\n", "must be the output of `tunefleet export STUDY csv` or `json`"),
+        ("[1, 2]", "must be the output of `tunefleet export STUDY csv` or `json`"),
+        ("[{", "is not valid JSON"),
         (json.dumps(TRIALS[:4]), "needs at least 10 complete trials of the study's space, and has 4"),
     ],
 )
