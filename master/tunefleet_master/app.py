@@ -1,4 +1,4 @@
-"""Builds the services of one master and wires them together."""
+"""The application of one master: its services are built and wired here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,19 @@ from tunefleet_master.prometheus import PrometheusMetrics
 from tunefleet_master.search.plugins import load_plugins
 from tunefleet_master.services.access import tokens
 from tunefleet_master.services.access.token_cache import TokenCache
+from tunefleet_master.services.execution import reports
+from tunefleet_master.services.execution.early_stopping import RungTables
 from tunefleet_master.services.execution.sweeper import Sweeper
 from tunefleet_master.services.insights.insights import Insights
-from tunefleet_master.services.planning.planner import Planner
+from tunefleet_master.services.planning.planner import Observe, Planner, StudyFolds
+from tunefleet_master.services.planning.racing import Races
+from tunefleet_master.services.planning.sampler_process import SamplerProcess
+from tunefleet_master.services.planning.sampling import LearningProposer
 from tunefleet_master.settings import Settings
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database, Timing
+from tunefleet_master.storage.locks import StudyLocks
 from tunefleet_master.storage.observer import CompositeObserver, Observer
 from tunefleet_master.storage.subscriptions import Subscriptions
 
@@ -43,20 +50,20 @@ if TYPE_CHECKING:
 RESTART_AFTER_S = 1.0
 TRACE_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-DESCRIPTION = """A self-hosted tuning service: users submit studies, workers claim trials, report metrics and end them.
+DESCRIPTION = """A self-hosted tuning service: users submit studies; workers claim trials, report metrics and end them.
 
-Times are the master's own clock; lengths of time are seconds.
-Numbers that JSON does not have are the strings `NaN`, `Infinity` and `-Infinity`.
+Times are by the master's clock; durations are in seconds.
+Numbers that JSON cannot express are the strings `NaN`, `Infinity` and `-Infinity`.
 Every error is an RFC 9457 problem document with a stable `code`."""
 
 _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """One master as an ASGI application; its database is opened when the lifespan begins.
+    """Return one master as an ASGI application; its lifespan opens the database.
 
-    The lifespan raises StorageUnusable when the data folder or the database cannot be used. After it,
-    `app.state.first_token` is an admin's token that was made since there was none, or None.
+    The lifespan raises StorageUnusable when the data folder or the database cannot be used. It sets
+    `app.state.first_token` to the admin token that it created because none existed, or to None.
     """
     metrics = PrometheusMetrics(version=version("tunefleet"))
 
@@ -77,7 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # tracing.py and prometheus.py do this
     )
     for router in ROUTERS:
-        app.router.routes.extend(router.routes)  # side by side: an included router is asked twice for each request
+        app.router.routes.extend(router.routes)  # flat: an included router would match each request twice
     describe(app)
     pages.install(app)
     authenticator = protect(app, settings)
@@ -86,14 +93,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Measure, metrics=metrics)
     app.add_middleware(SecurityHeaders)
     traces = _traces(app)
-    if traces is None:  # which would miss what does not pass through their middleware
+    if traces is None:  # traces miss requests that bypass their middleware
         stack = app.build_middleware_stack()
         app.middleware_stack = FastPath(app, stack, authenticator=authenticator, max_body_bytes=settings.max_body_bytes)
     return app
 
 
 def _traces(app: FastAPI) -> Traces | None:
-    """The application's traces when OpenTelemetry's environment says where they go; None when it does not."""
+    """Return the traces if the environment names an OpenTelemetry endpoint for them; None otherwise."""
     if not any(os.environ.get(name) for name in TRACE_ENDPOINTS):
         return None
     try:
@@ -106,7 +113,7 @@ def _traces(app: FastAPI) -> Traces | None:
 
 @asynccontextmanager
 async def _running(settings: Settings, metrics: PrometheusMetrics, traces: Traces | None) -> AsyncIterator[Services]:
-    """The services of a master with its background tasks; all of it ends with the context."""
+    """Yield the services of a master with its background tasks running; all end with the context."""
     async with AsyncExitStack() as stack:
         data_folder.prepare(settings.data)
         stack.enter_context(data_folder.locked(settings.lock_file))
@@ -116,7 +123,7 @@ async def _running(settings: Settings, metrics: PrometheusMetrics, traces: Trace
         stack.callback(services.database.close)
         upgraded = migrations.upgrade(services.database.engine)
         if upgraded.before != upgraded.after:
-            _log.info("the database was brought to revision %s", upgraded.after)
+            _log.info("the database was upgraded to revision %s", upgraded.after)
         services.blobs.remove_stale_partials()
         load_plugins()
         await services.token_cache.load()
@@ -126,7 +133,7 @@ async def _running(settings: Settings, metrics: PrometheusMetrics, traces: Trace
             sweep_s=settings.sweep_s,
             keep_curves_days=settings.keep_curves_days,
         )
-        planner = Planner(services.database, services.subscriptions, observe=metrics.proposed)
+        planner = build_planner(services.database, services.subscriptions, observe=metrics.proposed)
         for name, run in (
             ("sweeper", sweeper.run),
             ("planner", planner.run),
@@ -154,11 +161,24 @@ def _build(settings: Settings, metrics: PrometheusMetrics, observer: Observer) -
         token_cache=TokenCache(database, subscriptions, given=settings.token, is_local=settings.is_local),
         insights=Insights(database, subscriptions),
         metrics=metrics,
+        record_reports=partial(reports.record, tables=RungTables()),
+    )
+
+
+def build_planner(database: Database, subscriptions: Subscriptions, *, observe: Observe) -> Planner:
+    """Return the planner of a master, with a sampler process and study locks of its own."""
+    return Planner(
+        database,
+        subscriptions,
+        locks=StudyLocks(database.engine),
+        proposer=LearningProposer(database, SamplerProcess()),
+        folds=StudyFolds(RungTables(), Races()),
+        observe=observe,
     )
 
 
 async def _first_token(services: Services) -> str | None:
-    """Make an admin's token if strangers can reach the master and nobody has one; the only time that it is known."""
+    """Create an admin token if the master is reachable from outside and no token exists; it is shown once."""
     if services.settings.is_local or services.token_cache.admin_is_given:
         return None
     made = await services.database.awrite(tokens.first, idempotent=False)

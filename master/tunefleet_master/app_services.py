@@ -1,10 +1,9 @@
-"""The objects that one master is made of; `app.py` builds them, endpoints and pages are handed them."""
+"""The services of one master; `app.py` builds them, endpoints and pages receive them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -12,8 +11,6 @@ from fastapi import Depends, Request
 from tunefleet.protocol import Directive
 from tunefleet_master.prometheus import PrometheusMetrics
 from tunefleet_master.services.access.token_cache import TokenCache
-from tunefleet_master.services.execution import reports
-from tunefleet_master.services.execution.early_stopping import RungTables
 from tunefleet_master.services.execution.reports import Reported
 from tunefleet_master.services.insights.insights import Insights
 from tunefleet_master.settings import Settings
@@ -24,7 +21,7 @@ from tunefleet_master.storage.subscriptions import Subscriptions
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a handler may use."""
+    """The objects that endpoints and pages may use."""
 
     settings: Settings
     database: Database
@@ -33,21 +30,19 @@ class Services:
     token_cache: TokenCache
     insights: Insights
     metrics: PrometheusMetrics
-    record_reports: Together[Reported, Directive] = field(
-        default_factory=lambda: partial(reports.record, tables=RungTables())
-    )
-    """Takes in reports, with what pruners compare them with; one for the whole life of the master."""
+    record_reports: Together[Reported, Directive]
+    """`reports.record` with the rung tables of this master."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the master begins to shut down; whoever waits for something ends then."""
+    """Set when the master begins to shut down; long polls and streams then end."""
 
 
 def services_of(request: Request) -> Services:
-    """The services of the master that serves the request."""
+    """Return the services of the master that serves the request."""
     return cast("Services", request.app.state.services)
 
 
 async def _given(request: Request) -> Services:
-    """As a coroutine: what is not one, FastAPI runs on a thread, for every request anew."""
+    """Return the services. A coroutine, since FastAPI runs other dependencies on a thread, for every request."""
     return services_of(request)
 
 

@@ -22,10 +22,9 @@ from tunefleet_master.services.execution import claims, completion, reports, swe
 from tunefleet_master.services.execution.completion import Ended
 from tunefleet_master.services.execution.early_stopping import RungTables
 from tunefleet_master.services.execution.reports import Reported
-from tunefleet_master.services.planning import planner, promotion, racing, stages
+from tunefleet_master.services.planning import pending_work, planner, promotion, racing, stages, submission
 from tunefleet_master.services.planning.promotion import Promotion
 from tunefleet_master.services.planning.stages import NextStage
-from tunefleet_master.services.reading import studies
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -92,24 +91,24 @@ class Master:
     def submit(self, **changes: Any) -> StudySpec:
         """Submit a study and fill its queue."""
         spec = spec_of(**changes)
-        self.call(studies.submit, spec)
+        self.call(submission.submit, spec)
         self.plan()
         return spec
 
     def promotions(self) -> list[Promotion]:
         """What the planner would decide of paused trials."""
-        paused = self.look(planner.agenda).paused
+        paused = self.look(pending_work.pending_work).paused
         return [
             it for study in paused for it in self.look(partial(promotion.decided, study=study, tables=RungTables()))
         ]
 
     def next_stages(self) -> list[NextStage]:
         """The stages that the planner would begin."""
-        return [self.look(partial(stages.plan, study=study)) for study in self.look(planner.agenda).due]
+        return [self.look(partial(stages.plan, study=study)) for study in self.look(pending_work.pending_work).due]
 
     def retire_losers(self) -> None:
         """End what is left of configurations that are worse by their folds so far."""
-        for study in self.look(planner.agenda).racing:
+        for study in self.look(pending_work.pending_work).racing:
             for loser in self.look(partial(racing.Races().losers, study=study)):
                 self.call(racing.retire, study=study, loser=loser)
 
@@ -121,10 +120,10 @@ class Master:
                 self.call(promotion.carry_out, decision)
         for following in self.next_stages():
             self.call(stages.begin, following)
-        while lacking := self.look(planner.needs):
+        while lacking := self.look(pending_work.needs):
             for need in lacking:
                 sampler = registry.build(need.study.sampler, need.study.searched)
-                self.call(planner.enqueue, need.study.id, planner.propose(sampler, need))
+                self.call(planner.add_batch, need.study.id, planner.propose(sampler, need))
 
     def claim(self, worker: str = "w1", **fields: Any) -> list[Lease]:
         """Claim as a worker that may run code."""

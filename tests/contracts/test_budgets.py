@@ -20,7 +20,7 @@ from tunefleet.errors import (
 from tunefleet.protocol import EnqueueRequest, FailRequest, Failure, RetryRequest, StudyPatch, StudyState, TrialState
 from tunefleet.study.spec import Budget
 from tunefleet_master.search import registry
-from tunefleet_master.services.planning import planner
+from tunefleet_master.services.planning import manual_trials, pending_work, planner, study_control, submission
 from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -47,7 +47,7 @@ def listed(master: Any, **query: Any) -> Any:
 
 
 def enqueue(master: Any, *params: dict[str, Any]) -> Any:
-    return master.call(trials.enqueue, "study", EnqueueRequest(params=list(params)))
+    return master.call(manual_trials.enqueue, "study", EnqueueRequest(params=list(params)))
 
 
 @pytest.mark.parametrize("budget", [1, 7, 100])
@@ -86,10 +86,10 @@ def test_two_planners_on_one_study_propose_nothing_twice(master: Any) -> None:
     master.submit(name="study", budget={"trials": 140})
     for _ in range(5):
         master.claim(slots=8)
-    [need] = master.look(planner.needs)
+    [need] = master.look(pending_work.needs)
     batch = planner.propose(registry.build(need.study.sampler, need.study.spec), need)
-    assert master.call(planner.enqueue, need.study.id, batch) == need.n
-    assert master.call(planner.enqueue, need.study.id, batch) == 0
+    assert master.call(planner.add_batch, need.study.id, batch) == need.n
+    assert master.call(planner.add_batch, need.study.id, batch) == 0
 
 
 def test_a_restarted_master_goes_on_with_the_same_configurations(master: Any) -> None:
@@ -115,13 +115,13 @@ def test_a_grid_is_walked_once_and_then_the_study_is_complete(master: Any) -> No
 
 
 def test_a_budget_that_is_lowered_while_a_planner_draws_and_raised_again_loses_no_configuration(master: Any) -> None:
-    master.call(studies.submit, spec_of(space={"n": {"int": [1, 3]}}, search={"sampler": "grid"}))
-    [need] = master.look(planner.needs)
+    master.call(submission.submit, spec_of(space={"n": {"int": [1, 3]}}, search={"sampler": "grid"}))
+    [need] = master.look(pending_work.needs)
     drawn = planner.propose(registry.build(need.study.sampler, need.study.searched), need)
-    master.call(studies.patch, "study", StudyPatch.parse({"budget": {"trials": 1}}))
-    master.call(planner.enqueue, need.study.id, drawn)
+    master.call(study_control.change, "study", StudyPatch.parse({"budget": {"trials": 1}}))
+    master.call(planner.add_batch, need.study.id, drawn)
     assert run_all(master) == 1
-    master.call(studies.patch, "study", StudyPatch.parse({"budget": {"trials": 7}}))
+    master.call(study_control.change, "study", StudyPatch.parse({"budget": {"trials": 7}}))
     assert run_all(master) == 2
     assert sorted(trial.params["n"] for trial in listed(master).items) == [1, 2, 3]
 
@@ -156,8 +156,8 @@ def test_auto_takes_one_that_learns_by_parameters_and_budget_and_says_why(
 
 def test_the_same_spec_again_is_the_same_study_and_another_one_is_refused(master: Any) -> None:
     spec = master.submit()
-    assert master.call(studies.submit, spec)[1] is False
-    with pytest.raises(StudyExists, match="another study named 'study'"):
+    assert master.call(submission.submit, spec)[1] is False
+    with pytest.raises(StudyExists, match="a study named 'study' exists"):
         master.submit(steps=5)
 
 
@@ -208,7 +208,7 @@ def test_failed_trials_run_again_and_the_study_is_complete_again(master: Any) ->
         else:
             master.complete(lease, loss=1.0)
     assert read(master).state is StudyState.COMPLETE
-    assert master.call(trials.retry, "study", RetryRequest()).numbers == [2]
+    assert master.call(manual_trials.retry, "study", RetryRequest()).numbers == [2]
     assert read(master).state is StudyState.RUNNING
     assert run_all(master) == 1
     assert read(master).trials == {TrialState.COMPLETE: 4}
@@ -217,25 +217,25 @@ def test_failed_trials_run_again_and_the_study_is_complete_again(master: Any) ->
 def test_a_raised_budget_lets_a_complete_study_go_on(master: Any) -> None:
     master.submit()
     run_all(master)
-    master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=6)))
+    master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=6)))
     assert run_all(master) == 2
     with pytest.raises(InvalidInput, match="below the 6 trials that the study has"):
-        master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=5)))
+        master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=5)))
 
 
 def test_a_paused_study_hands_out_nothing_until_it_is_resumed(master: Any) -> None:
     master.submit()
-    master.call(studies.patch, "study", StudyPatch(state="paused"))
+    master.call(study_control.change, "study", StudyPatch(state="paused"))
     assert master.claim() == []
-    master.call(studies.patch, "study", StudyPatch(state="running"))
+    master.call(study_control.change, "study", StudyPatch(state="running"))
     assert len(master.claim()) == 1
 
 
 def test_a_stopped_study_cannot_be_resumed(master: Any) -> None:
     master.submit()
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     with pytest.raises(IllegalTransition, match="stopped and cannot become running"):
-        master.call(studies.patch, "study", StudyPatch(state="running"))
+        master.call(study_control.change, "study", StudyPatch(state="running"))
 
 
 def test_hours_end_a_study_after_its_running_trials(master: Any) -> None:
@@ -255,9 +255,9 @@ def test_hours_end_a_study_after_its_running_trials(master: Any) -> None:
 def test_a_study_is_removed_only_when_it_has_ended_and_with_everything_of_it(master: Any) -> None:
     master.submit()
     with pytest.raises(Conflict, match="Stop it first"):
-        master.call(studies.delete, "study")
+        master.call(study_control.delete, "study")
     run_all(master)
-    master.call(studies.delete, "study")
+    master.call(study_control.delete, "study")
     master.submit()
     assert [trial.number for trial in listed(master).items] == [0, 1, 2, 3]
 

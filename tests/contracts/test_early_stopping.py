@@ -9,7 +9,7 @@ import pytest
 
 from tunefleet.protocol import CompleteRequest, Lease, Report, ReportBatch, TrialState
 from tunefleet_master.services.execution import reports
-from tunefleet_master.services.execution.early_stopping import RungTables
+from tunefleet_master.services.execution.early_stopping import RUNG, RungTables
 from tunefleet_master.services.execution.reports import Reported
 from tunefleet_master.services.planning import histories
 from tunefleet_master.storage import events, studies
@@ -29,7 +29,7 @@ def reported(lease: Lease, *losses: float, first: int = 0) -> Reported:
 
 def rungs(master: Any) -> list[tuple[int | None, Any, Any]]:
     study = master.look(lambda uow: studies.get(uow.connection, "study"))
-    found = master.look(lambda uow: events.of_kinds(uow.connection, study.id, [histories.RUNG]))
+    found = master.look(lambda uow: events.of_kinds(uow.connection, study.id, [RUNG]))
     return [(event.trial, event.data["rung"], event.data["value"]) for event in found]
 
 

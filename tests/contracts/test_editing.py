@@ -10,7 +10,7 @@ from tunefleet.errors import Conflict, InvalidInput
 from tunefleet.protocol import Lease, StudyDetail, StudyPatch, StudyState, TrialState
 from tunefleet_master.search import registry
 from tunefleet_master.services.audit.replay import replay
-from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning import histories, pending_work, planner, study_control
 from tunefleet_master.services.planning.planner import propose
 from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import audit
@@ -19,7 +19,8 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 
 def edit(master: Any, **space: Any) -> StudyDetail:
-    view: StudyDetail = master.call(studies.patch, "study", StudyPatch(space=space))
+    master.call(study_control.change, "study", StudyPatch(space=space))
+    view: StudyDetail = master.look(lambda uow: studies.read(uow, "study"))
     return view
 
 
@@ -92,7 +93,7 @@ def test_what_cannot_be_a_space_is_refused_by_field(master: Any, space: dict[str
 
 def test_a_study_that_was_stopped_is_not_edited(master: Any) -> None:
     master.submit()
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     with pytest.raises(Conflict, match="was stopped"):
         edit(master, x={"float": [0, 2]})
 
@@ -113,10 +114,10 @@ def test_a_grid_that_was_walked_goes_on_where_it_has_grown(master: Any) -> None:
 def test_a_batch_that_was_drawn_before_an_edit_is_dropped(master: Any) -> None:
     master.submit(budget={"trials": 200}, search={"sampler": "random"})
     master.claim(slots=40)
-    [need] = master.look(planner.needs)
+    [need] = master.look(pending_work.needs)
     batch = propose(registry.build("random", need.study.spec), need)
     edit(master, x={"float": [0, 9]})
-    assert master.call(planner.enqueue, need.study.id, batch) == 0
+    assert master.call(planner.add_batch, need.study.id, batch) == 0
 
 
 def test_samplers_forget_what_lies_outside_and_keep_what_lies_inside(master: Any) -> None:

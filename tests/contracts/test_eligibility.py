@@ -8,6 +8,7 @@ from typing import Any
 
 from tunefleet.protocol import HeartbeatRequest, StudyPatch, WorkerFacts, WorkerView
 from tunefleet_master.services.execution import heartbeats
+from tunefleet_master.services.planning import study_control
 from tunefleet_master.services.reading import status, studies, workers
 
 TIRED = "rests: 3 different trials failed here in a row (study/0, study/1, study/2)"
@@ -72,7 +73,7 @@ def test_a_study_that_has_nothing_to_give_needs_nobody(master: Any) -> None:
     master.complete(lease, loss=1.0)
     assert unclaimed(master) == ""
     master.submit(name="paused")
-    master.call(studies.patch, "paused", StudyPatch(state="paused"))
+    master.call(study_control.change, "paused", StudyPatch(state="paused"))
     assert unclaimed(master, "paused") == ""
 
 

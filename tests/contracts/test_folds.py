@@ -29,7 +29,7 @@ from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.services.audit.acknowledged_writes import AcknowledgedWrites
 from tunefleet_master.services.audit.doctor import verify
 from tunefleet_master.services.audit.replay import replay
-from tunefleet_master.services.planning import histories, planner, racing
+from tunefleet_master.services.planning import histories, manual_trials, pending_work, planner, racing, study_control
 from tunefleet_master.services.planning.sampling import Batch
 from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage import events
@@ -176,7 +176,7 @@ def test_a_configuration_with_a_failed_fold_has_no_result_until_that_is_run_agai
             master.complete(lease, loss=0.3)
     [whole] = configurations(master)
     assert (whole.state, study_of(master).best, history_of(master).outcomes[0]) == (TrialState.FAILED, None, outcome)
-    assert master.call(trials.retry, "study", RetryRequest()).numbers == [1]
+    assert master.call(manual_trials.retry, "study", RetryRequest()).numbers == [1]
     assert history_of(master).outcomes[0] == Outcome.PENDING
     run_all(master, lambda lease: 0.6)
     assert study_of(master).best.value == fmean([0.3, 0.6, 0.3])  # type: ignore[union-attr]
@@ -209,7 +209,7 @@ def race_of(master: Any, second: Sequence[float], *, folds: int = 5, fewest: int
 def test_a_configuration_that_is_worse_fold_by_fold_gets_no_further_folds(master: Any) -> None:
     rest = race_of(master, [0.10, 1.11, 2.09])
     assert [trial.state for trial in rest] == [TrialState.COMPLETE] * 3 + [TrialState.PRUNED] * 2
-    assert "its configuration is worse than configuration 0 by the 3 folds" in rest[-1].message
+    assert "its configuration is worse than configuration 0 on the 3 folds" in rest[-1].message
     assert rest[-1].attempt == 0
     view = study_of(master)
     assert (view.state, view.best.number) == (StudyState.COMPLETE, 0)  # type: ignore[union-attr]
@@ -251,7 +251,7 @@ def test_two_masters_that_see_a_loser_end_it_once(master: Any) -> None:
     submit(master, folds=5, race=True, budget={"trials": 2})
     for lease in master.claim(slots=8):
         master.complete(lease, loss=(lease.fold or 0) + (0.1 + 0.01 * (lease.fold or 0)) * (lease.number // 5))
-    [study] = master.look(planner.agenda).racing
+    [study] = master.look(pending_work.pending_work).racing
     [loser] = master.look(lambda uow: racing.Races().losers(uow, study))
     assert master.call(racing.retire, study, loser) is True
     assert master.call(racing.retire, study, loser) is False
@@ -266,23 +266,23 @@ def test_without_the_race_every_configuration_gets_all_folds(master: Any) -> Non
 def test_a_configuration_by_hand_has_all_folds_and_goes_first(master: Any) -> None:
     submit(master)
     master.claim()
-    added = master.call(trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
+    added = master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
     assert [trial.number for trial in added] == [9]  # in the place of the last one that nobody has begun
     assert [(it.number, it.fold) for it in master.claim(slots=3)] == [(9, 0), (10, 1), (11, 2)]
     with pytest.raises(DuplicateConfiguration):
-        master.call(trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
+        master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
     claim_all(master)
     with pytest.raises(BudgetTaken, match="no trial left"):
-        master.call(trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.6}]))
-    master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=5)))
-    [trial] = master.call(trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.6}]))
+        master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.6}]))
+    master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=5)))
+    [trial] = master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.6}]))
     assert (trial.number, len(listed(master))) == (12, 15)
 
 
 def test_a_budget_is_not_lowered_below_the_configurations_that_exist(master: Any) -> None:
     submit(master)
     with pytest.raises(InvalidInput, match="below the 4 configurations"):
-        master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=3)))
+        master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=3)))
 
 
 def test_an_edit_of_the_space_moves_waiting_folds_together(master: Any) -> None:
@@ -290,7 +290,7 @@ def test_an_edit_of_the_space_moves_waiting_folds_together(master: Any) -> None:
     begun = master.claim()[0]
     master.complete(begun, loss=0.1)
     narrow: dict[str, Any] = {"x": {"float": [0, 0.001]}}
-    master.call(studies.patch, "study", StudyPatch(space=narrow))
+    master.call(study_control.change, "study", StudyPatch(space=narrow))
     found = configurations(master)
     assert {fold.state for fold in found[0].folds[1:]} == {TrialState.CANCELLED}
     numbers = {
@@ -304,7 +304,7 @@ def test_an_edit_of_the_space_moves_waiting_folds_together(master: Any) -> None:
 def plan_on_results(master: Any) -> None:
     """As the planner does for a sampler that learns, in this process, for a worker that waits."""
     master.retire_losers()
-    for need in master.look(planner.needs):
+    for need in master.look(pending_work.needs):
         study = need.study
         history = history_of(master)
         saw = max(
@@ -314,7 +314,7 @@ def plan_on_results(master: Any) -> None:
         sampler = registry.build(study.sampler, study.spec)
         found = sampler.suggest(study.position, need.n, history=history).found
         batch = Batch(study.position, study.version, found, False, sampler.name, sampler.version, saw)
-        master.call(planner.enqueue, study.id, batch)
+        master.call(planner.add_batch, study.id, batch)
 
 
 @pytest.mark.parametrize(("sampler", "budget"), [("random", 4), ("tpe", 12)])

@@ -9,9 +9,8 @@ import pytest
 from tunefleet.errors import Conflict, InvalidInput, NotFound
 from tunefleet.protocol import CompleteRequest, FailRequest, Failure, Lease, Page, TrialState, TrialView
 from tunefleet_master.search.history import History, Outcome
-from tunefleet_master.services.insights import fronts
 from tunefleet_master.services.planning import histories
-from tunefleet_master.services.reading import studies, trials
+from tunefleet_master.services.reading import fronts, studies, trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 

@@ -22,7 +22,7 @@ from tunefleet_master.services.insights.insights import (
     insight_of,
 )
 from tunefleet_master.services.insights.insights import Subject as Asked
-from tunefleet_master.services.reading import studies
+from tunefleet_master.services.planning import study_control
 from tunefleet_master.storage.subscriptions import Subscriptions
 
 
@@ -146,10 +146,10 @@ def test_another_budget_is_another_answer_and_the_end_of_a_study_is_looked_at_on
 
     async def test(desk: Desk) -> None:
         assert (await desk.of()).unknown == ["2 to come"]
-        master.call(studies.patch, "study", StudyPatch(budget=Budget(trials=20)))
+        master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=20)))
         desk.now_s += MIN_REST_S
         assert (await desk.of()).unknown == ["10 to come"]
-        master.call(studies.patch, "study", StudyPatch(state="stopped"))
+        master.call(study_control.change, "study", StudyPatch(state="stopped"))
         assert (await desk.of()).unknown == ["0 to come"]
         desk.now_s += 10_000
         assert (await desk.of()).unknown == ["0 to come"]
@@ -214,8 +214,8 @@ def test_a_study_that_is_deleted_meanwhile_is_not_found(master: Any) -> None:
         desk.analyst.may_go_on.clear()
         await desk.insights.of("first")
         assert (await desk.insights.of("gone")).renewing
-        master.call(studies.patch, "gone", StudyPatch(state="stopped"))
-        master.call(studies.delete, "gone")
+        master.call(study_control.change, "gone", StudyPatch(state="stopped"))
+        master.call(study_control.delete, "gone")
         desk.analyst.may_go_on.set()
         await desk.of("first")
         with pytest.raises(NotFound):

@@ -27,10 +27,11 @@ from tunefleet.protocol import (
     TrialState,
     WorkerFacts,
 )
+from tunefleet_master.app import build_planner
 from tunefleet_master.services.execution import artifacts, heartbeats, reports
 from tunefleet_master.services.execution.artifacts import Upload
 from tunefleet_master.services.execution.reports import Reported
-from tunefleet_master.services.planning import planner
+from tunefleet_master.services.planning import study_control, submission
 from tunefleet_master.services.reading import studies, trials
 from tunefleet_master.storage.segments import CHECKPOINT
 from tunefleet_master.storage.subscriptions import Subscriptions
@@ -302,14 +303,14 @@ def test_a_resumed_study_forgets_the_exceptions_before_its_pause(master: Any) ->
     for _ in range(3):
         fail(master, master.claim()[0], exception="ValueError at train.py:3")
     master.pass_time(2)
-    master.call(studies.patch, "study", StudyPatch(state="running"))
+    master.call(study_control.change, "study", StudyPatch(state="running"))
     assert fail(master, master.claim()[0], exception="ValueError at train.py:3").study_state is StudyState.RUNNING
 
 
 def test_a_stopped_study_cancels_what_waits_and_stops_what_runs(master: Any) -> None:
     master.submit()
     [lease] = master.claim()
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     [order] = beat(master, lease).stop
     assert order.reason is StopReason.CANCELLED
     assert master.complete(lease, loss=0.3).state is TrialState.CANCELLED
@@ -341,8 +342,8 @@ def test_an_unknown_trial_is_not_found(master: Any) -> None:
 def test_a_worker_of_a_deleted_study_writes_into_no_other_study(master: Any) -> None:
     master.submit(name="old")
     [stale] = master.claim()
-    master.call(studies.patch, "old", StudyPatch(state="stopped"))
-    master.call(studies.delete, "old")
+    master.call(study_control.change, "old", StudyPatch(state="stopped"))
+    master.call(study_control.delete, "old")
     master.submit(name="new")
     [fresh] = master.claim("w2")
     assert fresh.trial_id > stale.trial_id
@@ -353,7 +354,9 @@ def test_a_worker_of_a_deleted_study_writes_into_no_other_study(master: Any) -> 
 
 def test_a_study_that_cannot_be_planned_keeps_no_other_waiting(master: Any) -> None:
     async def plan() -> None:
-        task = asyncio.create_task(planner.Planner(master.database, Subscriptions()).run())
+        task = asyncio.create_task(
+            build_planner(master.database, Subscriptions(), observe=lambda sampler, took_s: None).run()
+        )
         try:
             async with asyncio.timeout(20):
                 while not master.claim(study="second"):
@@ -362,7 +365,7 @@ def test_a_study_that_cannot_be_planned_keeps_no_other_waiting(master: Any) -> N
             task.cancel()
 
     for name in ("first", "second"):
-        master.call(studies.submit, spec_of(name=name, search={"sampler": "random"}))
+        master.call(submission.submit, spec_of(name=name, search={"sampler": "random"}))
     broken = "update studies set sampler = 'no such sampler' where name = 'first'"
     master.call(lambda uow: uow.connection.execute(text(broken)))
     asyncio.run(plan())

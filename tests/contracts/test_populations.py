@@ -24,9 +24,9 @@ from tunefleet_master.search.history import History
 from tunefleet_master.services.audit import replay
 from tunefleet_master.services.execution import artifacts
 from tunefleet_master.services.execution.artifacts import Upload
-from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning import histories, manual_trials, pending_work, planner, study_control
 from tunefleet_master.services.planning.sampling import Batch
-from tunefleet_master.services.reading import studies, trials
+from tunefleet_master.services.reading import trials
 from tunefleet_master.storage import segments
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.segments import CHECKPOINT
@@ -54,13 +54,13 @@ def study_of(uow: UnitOfWork) -> Study:
 
 def plan(master: Any) -> None:
     """Propose what workers wait for, on the newest results; in this process."""
-    for need in master.look(planner.needs):
+    for need in master.look(pending_work.needs):
         study = need.study
         history, saw = master.look(lambda uow, study=study: history_of(uow, study))
         suggested = registry.build("pbt", study.spec).suggest(study.position, need.n, history=history)
         version = registry.sampler_class("pbt").version
         batch = Batch(study.position, study.version, suggested.found, suggested.is_last, "pbt", version, saw)
-        master.call(planner.enqueue, study.id, batch)
+        master.call(planner.add_batch, study.id, batch)
 
 
 def history_of(uow: UnitOfWork, study: Study) -> tuple[History, int]:
@@ -191,7 +191,7 @@ def test_a_segment_that_its_member_has_gone_on_without_is_not_run_again(master: 
     for _ in range(2):
         claim(master)  # the members that have waited longer
     claim(master)  # the first that failed goes on
-    assert master.call(trials.retry, "study", RetryRequest()).numbers == [leases[1].number]
+    assert master.call(manual_trials.retry, "study", RetryRequest()).numbers == [leases[1].number]
     [again] = claim(master)
     assert (again.number, again.attempt, again.resume_from) == (leases[1].number, 2, leases[1].resume_from)
     assert again.resume is not None
@@ -206,9 +206,9 @@ def test_a_proposal_for_a_member_that_is_busy_again_is_dropped(master: Any) -> N
     history, saw = master.look(lambda uow: history_of(uow, study))
     suggested = registry.build("pbt", study.spec).suggest(study.position, 1, history=history)
     assert len(suggested.found) == 1
-    master.call(trials.retry, "study", RetryRequest())
+    master.call(manual_trials.retry, "study", RetryRequest())
     batch = Batch(study.position, study.version, suggested.found, False, "pbt", 1, saw)
-    assert master.call(planner.enqueue, study.id, batch) == 0
+    assert master.call(planner.add_batch, study.id, batch) == 0
     assert claim(master)[0].number == leases[0].number
 
 
@@ -229,14 +229,14 @@ def test_a_study_that_is_stopped_keeps_none(master: Any) -> None:
     submit(master)
     first_generation(master)
     assert with_checkpoints(master) == {0, 1, 2, 3}
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     assert with_checkpoints(master) == set()
 
 
 def test_configurations_by_hand_are_refused(master: Any) -> None:
     submit(master)
     with pytest.raises(Conflict, match="trains a population"):
-        master.call(trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
+        master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
 
 
 def test_hours_that_are_spent_and_raised_again_leave_no_member_waiting_for_ever(master: Any) -> None:
@@ -245,7 +245,7 @@ def test_hours_that_are_spent_and_raised_again_leave_no_member_waiting_for_ever(
     master.pass_time(2)
     assert view(master, 0).state is TrialState.CANCELLED
     assert master.look(study_of).state is StudyState.COMPLETE
-    master.call(studies.patch, "study", StudyPatch.parse({"budget": {"hours": 2}}))
+    master.call(study_control.change, "study", StudyPatch.parse({"budget": {"hours": 2}}))
     members = {view(master, lease.number).member for _ in range(MEMBERS) for lease in claim(master)}
     assert members == {0, 1, 2, 3}
 

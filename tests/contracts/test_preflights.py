@@ -25,7 +25,7 @@ from tunefleet.protocol.preflight import PREFLIGHT_NUMBER, BranchReport, Check, 
 from tunefleet_master.search import registry
 from tunefleet_master.services.audit import doctor
 from tunefleet_master.services.audit.acknowledged_writes import AcknowledgedWrites
-from tunefleet_master.services.planning import histories, planner
+from tunefleet_master.services.planning import histories, manual_trials, pending_work, planner, study_control
 from tunefleet_master.services.planning.sampling import Batch
 from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage.blobs import BlobStore
@@ -75,7 +75,7 @@ def test_nothing_but_the_preflight_is_given_out_before_it_has_passed(master):
 def test_configurations_by_hand_wait_for_the_preflight(master):
     lease = begun(master)
     added = EnqueueRequest(params=[{"x": 0.5, "kind": "a"}])
-    master.call(trials.enqueue, "study", added)
+    master.call(manual_trials.enqueue, "study", added)
     assert master.claim("w2", facts=ABLE) == []
     checked(master, lease, GOOD)
     assert [other.params for other in master.claim("w2", facts=ABLE)] == [{"x": 0.5, "kind": "a"}]
@@ -132,7 +132,8 @@ def test_a_doubt_blocks_nothing_and_stays_in_the_report(master):
 def test_resume_anyway_lets_a_blocked_study_run(master):
     lease = begun(master)
     checked(master, lease, BAD)
-    view = master.call(studies.patch, "study", StudyPatch(state="running", anyway=True))
+    master.call(study_control.change, "study", StudyPatch(state="running", anyway=True))
+    view = state_of(master)
     assert (view.state, view.preflight) == ("running", "overruled")
     assert view.preflight_report == report(BAD)
     master.plan()
@@ -142,7 +143,8 @@ def test_resume_anyway_lets_a_blocked_study_run(master):
 def test_resume_looks_once_more(master):
     lease = begun(master)
     checked(master, lease, BAD)
-    view = master.call(studies.patch, "study", StudyPatch(state="running"))
+    master.call(study_control.change, "study", StudyPatch(state="running"))
+    view = state_of(master)
     assert (view.state, view.preflight, view.preflight_report, view.message) == ("running", "pending", None, "")
     [again] = master.claim(facts=ABLE)
     assert (again.number, again.attempt) == (PREFLIGHT_NUMBER, 2)
@@ -152,7 +154,7 @@ def test_resume_looks_once_more(master):
 
 def test_resume_anyway_calls_off_a_preflight_that_runs(master):
     lease = begun(master)
-    master.call(studies.patch, "study", StudyPatch(state="running", anyway=True))
+    master.call(study_control.change, "study", StudyPatch(state="running", anyway=True))
     master.plan()
     assert [other.number for other in master.claim("w2", facts=ABLE)] == [0]
     assert checked(master, lease, BAD).state == "cancelled"
@@ -215,21 +217,21 @@ def test_a_preflight_needs_a_report_and_a_trial_has_none(master):
 
 def test_a_paused_study_is_blocked_too(master):
     lease = begun(master)
-    master.call(studies.patch, "study", StudyPatch(state="paused"))
+    master.call(study_control.change, "study", StudyPatch(state="paused"))
     assert checked(master, lease, BAD).study_state == "blocked"
 
 
 def test_a_study_that_was_stopped_stays_stopped_whatever_its_preflight_says(master):
     lease = begun(master)
-    master.call(studies.patch, "study", StudyPatch(state="stopped"))
+    master.call(study_control.change, "study", StudyPatch(state="stopped"))
     assert checked(master, lease, BAD).study_state == "stopped"
     with pytest.raises(IllegalTransition):
-        master.call(studies.patch, "study", StudyPatch(state="running", anyway=True))
+        master.call(study_control.change, "study", StudyPatch(state="running", anyway=True))
 
 
 def test_a_blocked_study_can_be_stopped_and_removed(master):
     checked(master, begun(master), BAD)
-    master.call(studies.delete, "study")
+    master.call(study_control.delete, "study")
     master.submit()
     assert [lease.number for lease in master.claim()] == [0]
 
@@ -256,7 +258,7 @@ def test_a_preflight_changes_no_proposal(master, sampler):
         while len(claimed) < 3:
             asked = master.claim(facts=ABLE, study=name, wait_s=5.0)
             claimed += asked
-            for need in master.look(planner.needs) if not asked else ():
+            for need in master.look(pending_work.needs) if not asked else ():
                 propose(master, need)
         params[name] = [other.params for other in claimed]
     assert params["plain"] == params["checked"]
@@ -268,7 +270,7 @@ def propose(master: Any, need: Any) -> None:
     history = master.look(lambda uow: histories.fold(uow.connection, need.study))
     found = sampler.suggest(need.study.position, need.n, history=history)
     at = need.study.position, need.study.version
-    master.call(planner.enqueue, need.study.id, Batch(*at, found.found, found.is_last, sampler.name, sampler.version))
+    master.call(planner.add_batch, need.study.id, Batch(*at, found.found, found.is_last, sampler.name, sampler.version))
 
 
 def test_the_doctor_finds_nothing_wrong_with_preflights(master, tmp_path):

@@ -16,6 +16,7 @@ from tests.postgres import PostgresServer
 from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import CompleteRequest, EnqueueRequest, Event, Lease, StudyState, TrialState
 from tunefleet_master.services.execution import sweeper
+from tunefleet_master.services.planning import manual_trials
 from tunefleet_master.services.reading import events, studies, trials
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
@@ -162,7 +163,7 @@ def test_planning_and_adding_by_hand_at_once_keep_to_the_budget_and_double_nothi
     for _ in range(6):
         masters[0].claim(slots=8)
     by_hand = EnqueueRequest(params=[{"x": 0.125, "kind": "a"}, {"x": 0.25, "kind": "b"}])
-    at_once(*[master.plan for master in masters], lambda: masters[0].call(trials.enqueue, "study", by_hand))
+    at_once(*[master.plan for master in masters], lambda: masters[0].call(manual_trials.enqueue, "study", by_hand))
     found = masters[0].look(lambda uow: trials.page(uow, "study", TrialQuery(limit=1000))).items
     assert sorted(trial.number for trial in found) == list(range(100))
     assert sum(trial.origin == "user" for trial in found) == 2

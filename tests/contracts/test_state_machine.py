@@ -55,9 +55,8 @@ from tunefleet_master.search import registry
 from tunefleet_master.services.execution import claims, completion, heartbeats, reports, sweeper
 from tunefleet_master.services.execution.completion import Ended
 from tunefleet_master.services.execution.reports import Reported
-from tunefleet_master.services.planning import planner
+from tunefleet_master.services.planning import manual_trials, pending_work, planner, study_control, submission
 from tunefleet_master.services.planning.sampling import Batch, Need
-from tunefleet_master.services.reading import studies, trials
 
 T = TypeVar("T")
 
@@ -141,14 +140,14 @@ class MasterMachine(RuleBasedStateMachine):
                 "retry": {"lost": lost, "error": error},
             }
         )
-        assert self.master.call(studies.submit, spec)[1] is True
-        assert self.master.call(studies.submit, spec)[1] is False
+        assert self.master.call(submission.submit, spec)[1] is True
+        assert self.master.call(submission.submit, spec)[1] is False
         self.oracle.submit(spec, size)
         return name
 
     @rule()
     def plan(self) -> None:
-        while lacking := self.master.look(planner.needs):
+        while lacking := self.master.look(pending_work.needs):
             for need in lacking:
                 self.enqueue((need.study.id, need.study.name, need.n, self.propose(need)))
 
@@ -156,7 +155,10 @@ class MasterMachine(RuleBasedStateMachine):
     def draw(self) -> Any:
         """A planner that is slow, or is not alone."""
         return multiple(
-            *((need.study.id, need.study.name, need.n, self.propose(need)) for need in self.master.look(planner.needs))
+            *(
+                (need.study.id, need.study.name, need.n, self.propose(need))
+                for need in self.master.look(pending_work.needs)
+            )
         )
 
     @rule(drawn=batches)
@@ -164,7 +166,7 @@ class MasterMachine(RuleBasedStateMachine):
         study_id, name, n, batch = drawn
         if name in self.oracle.studies:
             wanted = self.oracle.enqueue(name, batch.position, n)
-            assert self.master.call(planner.enqueue, study_id, batch) == wanted
+            assert self.master.call(planner.add_batch, study_id, batch) == wanted
             self.adopt(wanted)
             self.oracle.studies[name].settle()
 
@@ -176,7 +178,7 @@ class MasterMachine(RuleBasedStateMachine):
         self.n_made += 1
         request = EnqueueRequest(params=[{"x": self.n_made / 1_000_000}])
         wanted = outcome(lambda: self.oracle.add(name))
-        answer = outcome(lambda: self.master.call(trials.enqueue, name, request))
+        answer = outcome(lambda: self.master.call(manual_trials.enqueue, name, request))
         if isinstance(wanted, bool):
             assert len(answer) == 1
             self.adopt(int(wanted), is_by_hand=True)
@@ -265,7 +267,9 @@ class MasterMachine(RuleBasedStateMachine):
     def retry(self, name: str, failures: list[Failure] | None) -> None:
         if name in self.oracle.studies:
             wanted = outcome(lambda: self.oracle.retry(name, failures))
-            answer = outcome(lambda: self.master.call(trials.retry, name, RetryRequest(failures=failures)).numbers)
+            answer = outcome(
+                lambda: self.master.call(manual_trials.retry, name, RetryRequest(failures=failures)).numbers
+            )
             assert answer == wanted
 
     @precondition(lambda self: any(study.state in ENDED for study in self.oracle.studies.values()))
@@ -273,7 +277,7 @@ class MasterMachine(RuleBasedStateMachine):
     def remove(self, name: str) -> None:
         if name in self.oracle.studies:
             wanted = outcome(lambda: self.oracle.delete(name))
-            assert outcome(lambda: self.master.call(studies.delete, name)) == wanted
+            assert outcome(lambda: self.master.call(study_control.delete, name)) == wanted
 
     @invariant()
     def the_database_holds_what_the_oracle_holds(self) -> None:
@@ -316,7 +320,7 @@ class MasterMachine(RuleBasedStateMachine):
     def patch(self, name: str, change: StudyPatch) -> None:
         if name in self.oracle.studies:
             wanted = outcome(lambda: self.oracle.patch(name, change))
-            answer = outcome(lambda: self.master.call(studies.patch, name, change))
+            answer = outcome(lambda: self.master.call(study_control.change, name, change))
             assert getattr(answer, "state", answer) == wanted
 
     def adopt(self, n: int, *, is_by_hand: bool = False) -> None:

@@ -11,8 +11,8 @@ from tunefleet.errors import InvalidInput
 from tunefleet.protocol import FailRequest, Failure, Lease
 from tunefleet_master.search.observations import evidence
 from tunefleet_master.services.audit.replay import replay
-from tunefleet_master.services.planning import histories, planner
-from tunefleet_master.services.reading import studies, trials
+from tunefleet_master.services.planning import histories, pending_work, study_control
+from tunefleet_master.services.reading import trials
 from tunefleet_master.storage import studies as stored
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -95,7 +95,7 @@ def test_the_proposals_can_be_derived_again_also_when_the_earlier_study_is_gone(
     submit(master)
     for lease in master.claim(study="study", slots=5):
         master.complete(lease, loss=1.0)
-    master.call(studies.delete, "earlier")
+    master.call(study_control.delete, "earlier")
     found = master.look(lambda uow: replay(uow, stored.get(uow.connection, "study")))
     assert (list(found.differing), found.n_by_hand) == ([], 1)
 
@@ -136,4 +136,4 @@ def test_the_queue_is_planned_behind_the_first_ones(master: Any) -> None:
     finished(master)
     submit(master, budget={"trials": 1})
     assert len(configurations(master, "study")) == 1
-    assert master.look(planner.needs) == []
+    assert master.look(pending_work.needs) == []

@@ -20,8 +20,8 @@ from tunefleet import Client
 from tunefleet.errors import InvalidInput
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import History
-from tunefleet_master.services.planning.history_process import Begin, Tell
-from tunefleet_master.services.planning.sampler_process import Ask, SamplerFailed, SamplerProcess
+from tunefleet_master.services.planning.history_process import Begin, Update
+from tunefleet_master.services.planning.sampler_process import ProposalRequest, SamplerFailed, SamplerProcess
 
 
 def spec_of(name: str, sampler: str, **changes: Any) -> StudySpec:
@@ -149,9 +149,9 @@ def test_a_sampler_that_takes_too_long_is_ended(package: Path) -> None:
     try:
         spec = spec_of("slow", "mylab.slow")
         proposer.begin(Begin(1, "mylab.slow", spec, History(spec.search_space)))
-        proposer.tell(Tell(1, []), up_to=1)
+        proposer.update(Update(1, []), up_to=1)
         with pytest.raises(SamplerFailed, match="longer than 5 s"):
-            proposer.ask(Ask(1, 0, 1))
+            proposer.ask(ProposalRequest(1, 0, 1))
         assert proposer.seen(1) == 0
     finally:
         proposer.close()

@@ -32,7 +32,7 @@ async def claim(services: ServicesOf, request: Request, body: ClaimRequest) -> C
     """
     if body.request_id is None:  # so that the database may retry after a commit with an unknown outcome
         body = body.model_copy(update={"request_id": uuid.uuid4().hex})
-    with services.subscriptions.wait_in_queue(CLAIMS, claims.kind_of(body)) as waiter:
+    with services.subscriptions.wait_in_queue(CLAIMS, claims.offer_of(body)) as waiter:
         leases = await _claim(services, body) or await _claim_later(services, request, body, waiter=waiter)
         if len(leases) == body.slots:
             waiter.mark_served()

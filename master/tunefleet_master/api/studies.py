@@ -12,8 +12,9 @@ from tunefleet.study.spec import StudySpec
 from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.app_services import ServicesOf
-from tunefleet_master.services.insights import fronts
-from tunefleet_master.services.reading import studies, trials
+from tunefleet_master.services.planning import manual_trials, study_control, submission
+from tunefleet_master.services.reading import fronts, studies
+from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 router = APIRouter(prefix=f"{API}/studies", tags=["studies"])
 
@@ -26,7 +27,12 @@ async def submit(services: ServicesOf, spec: StudySpec, response: Response) -> S
     Submitting the same spec again changes nothing and returns 200. A different spec under an existing name returns
     409 `study_exists`.
     """
-    study, is_new = await services.database.awrite(lambda uow: studies.submit(uow, spec))
+
+    def work(uow: UnitOfWork) -> tuple[StudyDetail, bool]:
+        study, is_new = submission.submit(uow, spec)
+        return studies.detail(uow, study), is_new
+
+    study, is_new = await services.database.awrite(work)
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"{API}/studies/{study.name}"
     return study
@@ -68,18 +74,18 @@ async def read_front(
 @needs(Access.SUBMIT)
 async def change(services: ServicesOf, name: Name, patch: StudyPatch) -> StudyDetail:
     """Change the given fields; omitted fields stay as they are."""
-    return await services.database.awrite(lambda uow: studies.patch(uow, name, patch))
+    return await services.database.awrite(lambda uow: studies.detail(uow, study_control.change(uow, name, patch)))
 
 
 @router.delete("/{name}", status_code=204, summary="Delete a study", responses=responses(404, 409))
 @needs(Access.SUBMIT)
 async def delete(services: ServicesOf, name: Name) -> None:
     """Delete the study with its trials and their files; 409 while it runs."""
-    await services.database.awrite(lambda uow: studies.delete(uow, name))
+    await services.database.awrite(lambda uow: study_control.delete(uow, name))
 
 
 @router.post("/{name}/retry", summary="Run failed trials again", responses=responses(404, 409))
 @needs(Access.SUBMIT)
 async def retry(services: ServicesOf, name: Name, body: RetryRequest) -> RetryResponse:
     """Queue failed trials of the study again: all of them, or those with one of the given failures."""
-    return await services.database.awrite(lambda uow: trials.retry(uow, name, body))
+    return await services.database.awrite(lambda uow: manual_trials.retry(uow, name, body))

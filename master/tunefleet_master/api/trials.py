@@ -23,6 +23,7 @@ from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.app_services import ServicesOf
 from tunefleet_master.services.insights import diagnoses
+from tunefleet_master.services.planning import manual_trials
 from tunefleet_master.services.reading import trials
 from tunefleet_master.storage.trial_pages import TrialQuery
 
@@ -57,7 +58,9 @@ class Listing(Model):
 @needs(Access.SUBMIT)
 async def enqueue(services: ServicesOf, name: Name, body: EnqueueRequest) -> list[TrialView]:
     """Queue configurations; they run before the sampler's proposals and count against the budget."""
-    return await services.database.awrite(lambda uow: trials.enqueue(uow, name, body), idempotent=False)
+    return await services.database.awrite(
+        lambda uow: trials.views(uow, manual_trials.enqueue(uow, name, body)), idempotent=False
+    )
 
 
 @router.get("/studies/{name}/trials", summary="List the trials of a study", responses=responses(404))

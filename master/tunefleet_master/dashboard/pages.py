@@ -28,8 +28,8 @@ from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.dashboard.telemetry_charts import telemetry_charts
-from tunefleet_master.services.insights import diagnoses, fronts, looks, telemetry
-from tunefleet_master.services.reading import status, studies, trials, workers
+from tunefleet_master.services.insights import diagnoses, looks, telemetry
+from tunefleet_master.services.reading import fronts, status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 

@@ -39,7 +39,7 @@ _ENDED = select(_A.c.trial_id, _A.c.attempt, _A.c.request, _A.c.answer).where(
 )
 
 
-def endings(connection: Connection, fences: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
+def recorded_ends(connection: Connection, fences: Collection[tuple[TrialId, int]]) -> dict[tuple[TrialId, int], Ending]:
     """The requests with which workers ended these attempts; attempts without one are left out."""
     rows = connection.execute(_ENDED, {"fences": list(fences)})
     return {(TrialId(row.trial_id), row.attempt): Ending(row.request, row.answer) for row in rows}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from tunefleet.protocol import WorkerFacts
 from tunefleet_master.storage.engine import BACKENDS, backend_of
@@ -41,10 +40,10 @@ _DESCRIBE = {backend: _newest_facts(insert_into(backend, _W)) for backend in BAC
 
 
 def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datetime) -> dict[str, datetime | None]:
-    """Record that these workers were heard now, and what they say of themselves.
+    """Record that these workers made contact now, and the facts that they sent.
 
-    Until the transaction ends nobody else can note the same worker: what one worker asks twice at the same time is
-    served one after the other. Returns when each was heard before; None: never.
+    The rows are locked until the transaction ends, so two concurrent requests of one worker are served one after the
+    other. Returns the previous contact of each worker; None: never.
     """
     known = {row.name: row for row in connection.execute(_KNOWN, {"names": list(heard)})}
     facts = {name: it.model_dump(mode="json") for name, it in sorted(heard.items())}
@@ -60,9 +59,9 @@ def note(connection: Connection, heard: Mapping[str, WorkerFacts], *, now: datet
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A worker that waits for trials: on how many slots, of which study (None: of any), and until when.
+    """A worker's request for trials: the number of slots, the study (None: any), and its deadline.
 
-    Nobody waits on 0 slots: whoever got what he asked for waits no more.
+    `slots` is 0 for a worker that got what it asked for and no longer waits.
     """
 
     slots: int
@@ -71,7 +70,7 @@ class Asking:
 
 
 def note_asking(connection: Connection, asking: Mapping[str, Asking]) -> None:
-    """Record who waits; workers that the transaction has noted."""
+    """Record the requests of workers that this transaction has noted."""
     rows = [
         {"name": name, "asks": it.slots, "asks_study": it.study, "asks_until": it.until}
         for name, it in sorted(asking.items())
@@ -81,7 +80,7 @@ def note_asking(connection: Connection, asking: Mapping[str, Asking]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A worker that waits for trials: what it is, on how many slots, and of which study (None: of any)."""
+    """A worker that waits for trials: its facts, the number of slots, and the study (None: any)."""
 
     facts: WorkerFacts
     slots: int
@@ -94,30 +93,48 @@ def asking(connection: Connection, *, now: datetime) -> list[Waiting]:
     return [Waiting(WorkerFacts.model_validate(row.facts), row.asks, row.asks_study) for row in rows]
 
 
-def all_since(connection: Connection, since: datetime, *, limit: int) -> list[Row[*tuple[Any, ...]]]:
-    """Workers heard since a time, by name."""
-    query = select(*WorkerRow.__table__.columns).where(WorkerRow.last_beat_at >= since).order_by(WorkerRow.name)
-    return list(connection.execute(query.limit(limit)))
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A stored worker."""
+
+    name: str
+    facts: WorkerFacts
+    first_seen_at: datetime
+    last_beat_at: datetime
+
+
+def all_since(connection: Connection, since: datetime, *, limit: int) -> list[Worker]:
+    """Return the workers heard since a time, by name."""
+    query = (
+        select(_W.c.name, _W.c.facts, _W.c.first_seen_at, _W.c.last_beat_at)
+        .where(_W.c.last_beat_at >= since)
+        .order_by(_W.c.name)
+        .limit(limit)
+    )
+    return [
+        Worker(row.name, WorkerFacts.model_validate(row.facts), row.first_seen_at, row.last_beat_at)
+        for row in connection.execute(query)
+    ]
 
 
 def n_alive(connection: Connection, since: datetime) -> int:
-    """How many workers were heard since a time."""
+    """The number of workers that made contact since a time."""
     return connection.execute(
         select(func.count()).select_from(WorkerRow).where(WorkerRow.last_beat_at >= since)
     ).scalar_one()
 
 
 def forget(connection: Connection, before: datetime) -> None:
-    """Remove workers that were last heard before a time."""
+    """Delete workers that made no contact since a time."""
     connection.execute(delete(WorkerRow).where(WorkerRow.last_beat_at < before))
 
 
 def last_sweep(connection: Connection) -> datetime | None:
-    """When a master last looked after the leases; until the transaction ends no other master does."""
+    """The time of the last lease sweep by any master; locks it until the transaction ends."""
     return connection.execute(select(MasterRow.last_sweep_at).with_for_update()).scalar_one_or_none()
 
 
 def note_sweep(connection: Connection, now: datetime) -> None:
-    """Record that the master looks after its leases now."""
+    """Record that the master sweeps the leases now."""
     if connection.execute(update(MasterRow).values(last_sweep_at=now)).rowcount == 0:
         connection.execute(insert(MasterRow).values(id=1, last_sweep_at=now))

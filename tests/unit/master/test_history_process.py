@@ -1,4 +1,4 @@
-"""A process that is kept informed: it answers, is told, forgets, fails, hangs and dies."""
+"""A history process answers, gets updates, evicts, fails, hangs and dies."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from tunefleet_master.services.planning.history_process import (
     Begin,
     HistoryProcess,
     RequestHandler,
-    Tell,
+    Update,
 )
 
 SPEC = spec_of({"x": {"float": [0, 1]}})
 
 
-class ThoughtFailed(TunefleetError):
-    """It could not be thought."""
+class CountFailed(TunefleetError):
+    """The count failed."""
 
-    code = "thought_failed"
+    code = "count_failed"
 
 
 class Counting(RequestHandler):
-    """Says how many trials it knows of a study; a text is a wish."""
+    """Answers a study id with the number of its trials, and a text with what the text names."""
 
-    def answer(self, question: object) -> object:
-        match question:
+    def answer(self, request: object) -> object:
+        match request:
             case "hang":
                 time.sleep(60)
             case "die":
                 os._exit(1)
             case "studies":
                 return len(self.histories)
-        assert isinstance(question, int)
-        return self.histories[question].n
+        assert isinstance(request, int)
+        return self.histories[request].n
 
 
 @pytest.fixture
 def process() -> Iterator[HistoryProcess]:
-    made = HistoryProcess(Counting, name="counting", role="The count", error=ThoughtFailed, time_limit_s=20)
+    made = HistoryProcess(Counting, name="counting", role="The count", error=CountFailed, time_limit_s=20)
     yield made
     made.close()
 
@@ -54,62 +54,62 @@ def begin(process: HistoryProcess, study_id: int) -> None:
     process.begin(Begin(study_id, "random", SPEC, History(SPEC.search_space)))
 
 
-def tell(process: HistoryProcess, study_id: int, n: int, *, up_to: int) -> None:
+def update(process: HistoryProcess, study_id: int, n: int, *, up_to: int) -> None:
     changes = [Change(i, Outcome.COMPLETE, params={"x": i / 10}, values=(1.0,)) for i in range(n)]
-    process.tell(Tell(study_id, changes), up_to=up_to)
+    process.update(Update(study_id, changes), up_to=up_to)
 
 
-def test_it_knows_what_it_was_told(process: HistoryProcess) -> None:
+def test_it_holds_the_changes_that_it_was_sent(process: HistoryProcess) -> None:
     assert process.seen(1) == 0
     begin(process, 1)
-    tell(process, 1, 3, up_to=12)
+    update(process, 1, 3, up_to=12)
     assert process.seen(1) == 12
     assert process.call(1) == 3
 
 
-def test_an_error_is_told_with_its_traceback_and_the_process_stays(process: HistoryProcess) -> None:
+def test_an_error_carries_its_traceback_and_the_process_stays_alive(process: HistoryProcess) -> None:
     begin(process, 1)
-    tell(process, 1, 3, up_to=12)
-    with pytest.raises(ThoughtFailed, match="The count failed: KeyError: 2") as failed:
+    update(process, 1, 3, up_to=12)
+    with pytest.raises(CountFailed, match="The count failed: KeyError: 2") as failed:
         process.call(2)
     assert "in answer" in (failed.value.hint or "")
     assert process.call(1) == 3
 
 
-def test_one_that_dies_knows_nothing_and_the_next_one_is_started(process: HistoryProcess) -> None:
+def test_a_process_that_dies_is_started_again_without_histories(process: HistoryProcess) -> None:
     begin(process, 1)
-    tell(process, 1, 3, up_to=12)
-    with pytest.raises(ThoughtFailed, match="The count's process has died"):
+    update(process, 1, 3, up_to=12)
+    with pytest.raises(CountFailed, match="The count's process has died"):
         process.call("die")
     assert process.seen(1) == 0
     begin(process, 1)
-    tell(process, 1, 2, up_to=8)
+    update(process, 1, 2, up_to=8)
     assert process.call(1) == 2
 
 
-def test_one_that_hangs_is_ended() -> None:
-    process = HistoryProcess(Counting, name="counting", role="The count", error=ThoughtFailed, time_limit_s=20)
+def test_a_process_that_exceeds_its_time_limit_is_killed() -> None:
+    process = HistoryProcess(Counting, name="counting", role="The count", error=CountFailed, time_limit_s=20)
     begin(process, 1)
-    tell(process, 1, 1, up_to=3)
+    update(process, 1, 1, up_to=3)
     process.time_limit_s = 0.2
-    with pytest.raises(ThoughtFailed, match=r"The count took longer than 0\.2 s"):
+    with pytest.raises(CountFailed, match=r"The count took longer than 0\.2 s"):
         process.call("hang")
     assert process.seen(1) == 0
 
 
-def test_the_study_that_was_told_of_the_longest_time_ago_is_forgotten(process: HistoryProcess) -> None:
+def test_the_least_recently_updated_study_is_evicted(process: HistoryProcess) -> None:
     for study_id in range(1, MAX_STUDIES + 1):
         begin(process, study_id)
-        tell(process, study_id, 1, up_to=study_id)
-    tell(process, 1, 2, up_to=1_000)
+        update(process, study_id, 1, up_to=study_id)
+    update(process, 1, 2, up_to=1_000)
     begin(process, 500)
-    tell(process, 500, 1, up_to=1_001)
+    update(process, 500, 1, up_to=1_001)
     assert process.call("studies") == MAX_STUDIES
     assert (process.seen(1), process.seen(2)) == (1_000, 0)
 
 
-def test_one_that_was_stopped_is_not_started_again(process: HistoryProcess) -> None:
+def test_a_stopped_process_is_not_started_again(process: HistoryProcess) -> None:
     begin(process, 1)
     process.stop()
-    with pytest.raises(ThoughtFailed, match="The count's process was stopped"):
+    with pytest.raises(CountFailed, match="The count's process was stopped"):
         begin(process, 1)

@@ -56,7 +56,7 @@ class TokenCache:
 
     def __init__(self, database: Database, subscriptions: Subscriptions, *, given: str | None, is_local: bool) -> None:
         self._database = database
-        self._wakeups = subscriptions
+        self._subscriptions = subscriptions
         self._is_local = is_local
         self._given = None if given is None else _given_key(given)
         self._is_given_known = False
@@ -95,7 +95,7 @@ class TokenCache:
 
     async def run(self) -> None:
         """Keep up with the database for ever; while it is away, what was known holds."""
-        with self._wakeups.subscribe(TOKENS) as subscription:
+        with self._subscriptions.subscribe(TOKENS) as subscription:
             while True:
                 await subscription.wait(REFRESH_S)
                 try:

@@ -1,12 +1,13 @@
-"""Ends of attempts: complete, fail, release.
+"""The ends of attempts: complete, fail, release.
 
-The same request again gets the first answer; another one gets AttemptEnded.
+Requests are authorised, judged and applied, one pass each. A repeated request gets the first answer again; a different
+request for an attempt that has ended gets AttemptEnded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from tunefleet.errors import AttemptEnded, InvalidInput, Problem, TunefleetError
@@ -42,20 +43,37 @@ Request = CompleteRequest | FailRequest | ReleaseRequest
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a worker says of the end of a trial's attempt."""
+    """A worker's request to end an attempt of a trial."""
 
     trial_id: TrialId
     request: Request
 
     @property
     def fence(self) -> Fence:
-        """The trial and the attempt that has ended."""
+        """The trial and the attempt that ends."""
         return self.trial_id, self.request.attempt
 
 
 @dataclass(frozen=True, slots=True)
+class _Authorised:
+    """The data of those requests whose attempts hold their trials.
+
+    Attributes:
+        trials: the held trials by fence.
+        studies: the studies of these trials by id.
+        curves: the reports of trials that complete, oldest first.
+        without_checkpoint: the segments that complete, that other segments continue, and that stored no checkpoint.
+    """
+
+    trials: Mapping[Fence, Trial]
+    studies: Mapping[int, Study]
+    curves: Mapping[TrialId, Sequence[Point]]
+    without_checkpoint: Set[TrialId]
+
+
+@dataclass(frozen=True, slots=True)
 class _Result:
-    """What an attempt brought: the verdict on it, its trial as the whole curve shows it, and the final report."""
+    """The result of an attempt: its verdict, its trial as the whole curve shows it, and the final report."""
 
     verdict: Verdict
     trial: Trial
@@ -64,74 +82,118 @@ class _Result:
     report: PreflightReport | None = None
 
 
+_Judgement = _Result | InvalidInput | None
+"""The result of a request, the error in it, or None where its attempt is not open."""
+
+
 def end(uow: UnitOfWork, ended: Sequence[Ended]) -> list[EndResponse | TunefleetError]:
     """End attempts: complete, fail, release.
 
-    A trial that completed under an order to stop ends as ordered; one that failed or was given back is run again where
-    the study's retry rules say so. An answer may be NotFound, LeaseLost, AttemptEnded, or InvalidInput when the
+    A trial that completes under a stop order ends as ordered. A trial that failed or was released runs again where the
+    study's retry rules allow it. An answer may be NotFound, LeaseLost, AttemptEnded, or InvalidInput when the
     objective's metric was never reported.
     """
+    authorised = _authorise(uow, ended)
+    judgements = _judge(ended, authorised)
+    return _apply(uow, ended, judgements, studies_by_id=authorised.studies)
+
+
+def _authorise(uow: UnitOfWork, ended: Sequence[Ended]) -> _Authorised:
+    """Lock the trials that the requests hold, and read what the judgement needs."""
     held = leases.held(uow.connection, {item.fence for item in ended})
-    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()}) if held else {}
-    completed = _completed(ended, held)
-    curves = reports.curves(uow.connection, completed) if held else {}
-    barren = _barren(uow, completed, held.values(), of_trials)
+    if not held:
+        return _Authorised({}, {}, {}, frozenset())
+    of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()})
+    complete = {item.fence for item in ended if item.fence in held and isinstance(item.request, CompleteRequest)}
+    completed = [held[fence] for fence in complete]
+    curves = reports.curves(uow.connection, {trial.id for trial in completed})
+    return _Authorised(held, of_trials, curves, _without_checkpoint(uow, completed, of_trials))
+
+
+def _without_checkpoint(uow: UnitOfWork, completed: Sequence[Trial], of_trials: Mapping[int, Study]) -> Set[TrialId]:
+    segments = [trial for trial in completed if trial.until is not None]
+    continued = {trial.id for trial in segments if trial.until != of_trials[trial.study_id].spec.steps}
+    stored = artifacts.of_trials(uow.connection, list(continued), name=CHECKPOINT) if continued else {}
+    return {trial_id for trial_id in continued if not stored[trial_id]}
+
+
+def _judge(ended: Sequence[Ended], authorised: _Authorised) -> list[_Judgement]:
+    """Judge each request; the first valid request of an attempt ends it, and later ones find it ended. Pure."""
+    open_trials = dict(authorised.trials)
+    judgements: list[_Judgement] = []
+    for item in ended:
+        trial = open_trials.get(item.fence)
+        judgement = None if trial is None else _judge_one(trial, item.request, authorised)
+        if isinstance(judgement, _Result):
+            del open_trials[item.fence]
+        judgements.append(judgement)
+    return judgements
+
+
+def _judge_one(trial: Trial, request: Request, authorised: _Authorised) -> _Result | InvalidInput:
+    study = authorised.studies[trial.study_id]
+    try:
+        result = _result(trial, study, request, curve=authorised.curves.get(trial.id, []))
+    except InvalidInput as error:
+        return error
+    if trial.id in authorised.without_checkpoint and result.verdict.end.state is TrialState.COMPLETE:
+        return _failed_without_checkpoint(trial, study)
+    return result
+
+
+def _apply(
+    uow: UnitOfWork,
+    ended: Sequence[Ended],
+    judgements: Sequence[_Judgement],
+    *,
+    studies_by_id: Mapping[int, Study],
+) -> list[EndResponse | TunefleetError]:
+    """Write the results, and answer every request in order."""
+    newest = dict(studies_by_id)
     answers: dict[int, EndResponse | TunefleetError] = {}
     closings: list[Closing] = []
-    for i, item in enumerate(ended):
-        trial = held.pop(item.fence, None)
-        if trial is None:
-            continue
-        study = of_trials[trial.study_id]
-        try:
-            result = _result(trial, study, item.request, curve=curves.get(trial.id, []))
-        except InvalidInput as error:
-            answers[i] = error
-            held[item.fence] = trial
-            continue
-        if trial.id in barren and result.verdict.end.state is TrialState.COMPLETE:
-            result = _left_nothing(trial, study)
-        answers[i], closing, of_trials[study.id] = _carry_out(uow, study, item.request, result)
-        closings.append(closing)
+    for i, (item, judgement) in enumerate(zip(ended, judgements, strict=True)):
+        if isinstance(judgement, InvalidInput):
+            answers[i] = judgement
+        elif judgement is not None:
+            study = newest[judgement.trial.study_id]
+            answers[i], closing, newest[study.id] = _apply_one(uow, study, item.request, judgement)
+            closings.append(closing)
     attempts.close(uow.connection, closings, now=uow.now)
-    answers |= _repeated(uow, {i: item for i, item in enumerate(ended) if i not in answers})
+    answers |= _answer_late(uow, {i: item for i, item in enumerate(ended) if i not in answers})
     return [answers[i] for i in range(len(ended))]
 
 
-def _completed(ended: Sequence[Ended], held: Mapping[Fence, Trial]) -> set[TrialId]:
-    return {item.trial_id for item in ended if item.fence in held and isinstance(item.request, CompleteRequest)}
-
-
-def _barren(
-    uow: UnitOfWork, completed: Collection[TrialId], held: Collection[Trial], of_trials: Mapping[int, Study]
-) -> set[TrialId]:
-    """The completed segments that others should go on from, and that left no checkpoint."""
-    segments = [trial for trial in held if trial.id in completed and trial.until is not None]
-    due = {trial.id for trial in segments if trial.until != of_trials[trial.study_id].spec.steps}
-    left = artifacts.of_trials(uow.connection, list(due), name=CHECKPOINT) if due else {}
-    return {trial_id for trial_id in due if not left[trial_id]}
-
-
-def _left_nothing(trial: Trial, study: Study) -> _Result:
-    message = (
-        f"it left no checkpoint behind its {trial.until} steps, from which population-based training goes on; pass "
-        "what training changes to trial.epochs, such as trial.epochs(model=model, optimizer=optimizer)"
+def _apply_one(uow: UnitOfWork, study: Study, request: Request, result: _Result) -> tuple[EndResponse, Closing, Study]:
+    trial, verdict = result.trial, result.verdict
+    if result.final is not None:
+        reports.store(uow.connection, [(trial.id, trial.attempt, [result.final])])
+    if trial.state is TrialState.WAITING:  # its lease had expired, and no worker claimed it since
+        leases.extend(uow.connection, [trial.id], deadline=uow.deadline)
+        trial = replace(trial, state=TrialState.RUNNING)
+    study = end_attempt(uow, trial, study, verdict=verdict, value=result.value, report=result.report)
+    answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
+    closing = Closing(
+        trial,
+        outcome=_outcome(request, verdict),
+        message=verdict.message,
+        log_tail=request.log_tail if isinstance(request, FailRequest) else "",
+        ending=Ending(_key(request), answer.model_dump_json()),
     )
-    verdict = verdict_of_failure(trial, study, failure=Failure.ERROR, message=message, exception="no checkpoint")
-    return _Result(verdict, trial)
+    return answer, closing, study
 
 
-def _repeated(uow: UnitOfWork, late: Mapping[int, Ended]) -> dict[int, EndResponse | TunefleetError]:
-    """Answers to requests whose attempt is not open: the first one again, or why there is none."""
+def _answer_late(uow: UnitOfWork, late: Mapping[int, Ended]) -> dict[int, EndResponse | TunefleetError]:
+    """Answer requests for attempts that are not open: with the first answer again, or with an error."""
     if not late:
         return {}
     fences = [item.fence for item in late.values()]
-    endings = attempts.endings(uow.connection, fences)
+    recorded = attempts.recorded_ends(uow.connection, fences)
     known = trials.by_ids(uow.connection, {trial_id for trial_id, _ in fences})
     refusals = refuse(uow, fences)
     answers: dict[int, EndResponse | TunefleetError] = {}
     for i, item in late.items():
-        ending = endings.get(item.fence)
+        ending = recorded.get(item.fence)
         if ending is not None and ending.request == _key(item.request):
             answers[i] = EndResponse.model_validate_json(ending.answer)
         elif ending is not None and known[item.trial_id].attempt == item.request.attempt:
@@ -144,17 +206,26 @@ def _repeated(uow: UnitOfWork, late: Mapping[int, Ended]) -> dict[int, EndRespon
     return answers
 
 
+def _failed_without_checkpoint(trial: Trial, study: Study) -> _Result:
+    message = (
+        f"it stored no checkpoint after its {trial.until} steps, and population-based training continues from there; "
+        "pass what training changes to trial.epochs, such as trial.epochs(model=model, optimizer=optimizer)"
+    )
+    verdict = verdict_of_failure(trial, study, failure=Failure.ERROR, message=message, exception="no checkpoint")
+    return _Result(verdict, trial)
+
+
 def _result(trial: Trial, study: Study, request: Request, *, curve: Sequence[Point]) -> _Result:
-    """What the request makes of the trial; changes nothing.
+    """Return the result of a request on a trial that it holds. Pure.
 
     Raises:
-        InvalidInput: it completes, and the objective's metric was never reported.
+        InvalidInput: the trial completes, and the objective's metric was never reported.
     """
     match request:
         case CompleteRequest():
             if trial.is_preflight or request.preflight is not None:
-                return _checked(trial, request)
-            return _completion(trial, study, request, curve)
+                return _preflight_result(trial, request)
+            return _complete_result(trial, study, request, curve)
         case FailRequest(failure=failure, message=message):
             exception = request.exception if failure is Failure.ERROR else None
             verdict = verdict_of_failure(trial, study, failure=failure, message=message, exception=exception)
@@ -164,14 +235,14 @@ def _result(trial: Trial, study: Study, request: Request, *, curve: Sequence[Poi
     return _Result(verdict, trial)
 
 
-def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Sequence[Point]) -> _Result:
-    """The value is taken from the whole curve: an interim one may stem from steps that a lost attempt took with it."""
+def _complete_result(trial: Trial, study: Study, request: CompleteRequest, curve: Sequence[Point]) -> _Result:
+    """Take the value from the whole curve: an interim value may come from steps that were lost with an attempt."""
     final = _final_report(trial, request, curve)
     if final is not None:
         last = Point(step=final.step, metrics=final.metrics)
         curve = sorted([*(point for point in curve if point.step != last.step), last], key=lambda point: point.step)
-    if trial.stop is StopReason.PAUSED and _has_run_all(trial, study, curve):
-        trial = replace(trial, stop=None)  # it came to its end before the order came to it
+    if trial.stop is StopReason.PAUSED and _has_run_all_steps(trial, study, curve):
+        trial = replace(trial, stop=None)  # it finished before the order reached it
     divergence = first_divergence(curve)
     if trial.stop is None and divergence is not None:
         verdict = verdict_of_failure(trial, study, failure=Failure.DIVERGED, message=divergence)
@@ -188,8 +259,8 @@ def _completion(trial: Trial, study: Study, request: CompleteRequest, curve: Seq
     return _Result(verdict, trial, final, value=None if point is None else trial.value)
 
 
-def _checked(trial: Trial, request: CompleteRequest) -> _Result:
-    """A preflight that was carried out; one that found something has failed, and is not tried again by itself."""
+def _preflight_result(trial: Trial, request: CompleteRequest) -> _Result:
+    """Return the result of a preflight; one that found a problem has failed, and is not retried automatically."""
     report = request.preflight
     if not trial.is_preflight:
         raise InvalidInput([Problem("preflight", "is for the study's preflight, and this is a trial")])
@@ -201,13 +272,13 @@ def _checked(trial: Trial, request: CompleteRequest) -> _Result:
     return _Result(Verdict(end, report.finding, trial.failures), trial, report=report)
 
 
-def _has_run_all(trial: Trial, study: Study, curve: Sequence[Point]) -> bool:
+def _has_run_all_steps(trial: Trial, study: Study, curve: Sequence[Point]) -> bool:
     steps = steps_of(study.spec, trial.number)
     return steps is not None and bool(curve) and curve[-1].step + 1 >= steps
 
 
 def _final_report(trial: Trial, request: CompleteRequest, curve: Sequence[Point]) -> Report | None:
-    """The final metrics with those of the last step; they are the newest word on it."""
+    """Return the final metrics merged over those of the last step."""
     if not request.metrics:
         return None
     step = trial.last_step or 0
@@ -224,27 +295,8 @@ def _never_reported(spec: StudySpec, curve: Sequence[Point]) -> InvalidInput:
     return InvalidInput([Problem("metrics", rule)])
 
 
-def _carry_out(uow: UnitOfWork, study: Study, request: Request, result: _Result) -> tuple[EndResponse, Closing, Study]:
-    trial, verdict = result.trial, result.verdict
-    if result.final is not None:
-        reports.store(uow.connection, [(trial.id, trial.attempt, [result.final])])
-    if trial.state is TrialState.WAITING:  # its lease had run out, and nobody took it
-        leases.extend(uow.connection, [trial.id], deadline=uow.deadline)
-        trial = replace(trial, state=TrialState.RUNNING)
-    study = end_attempt(uow, trial, study, verdict=verdict, value=result.value, report=result.report)
-    answer = EndResponse(state=verdict.end.state, failure=verdict.end.failure, study_state=study.state)
-    closing = Closing(
-        trial,
-        outcome=_outcome(request, verdict),
-        message=verdict.message,
-        log_tail=request.log_tail if isinstance(request, FailRequest) else "",
-        ending=Ending(_key(request), answer.model_dump_json()),
-    )
-    return answer, closing, study
-
-
 def _outcome(request: Request, verdict: Verdict) -> str:
-    """What the attempt's record says; a trial that waits again does not say how this attempt ended."""
+    """Return the outcome to record for the attempt; the state of a trial that waits again does not tell it."""
     match request:
         case FailRequest(failure=failure):
             return str(failure)
@@ -254,5 +306,5 @@ def _outcome(request: Request, verdict: Verdict) -> str:
 
 
 def _key(request: Request) -> str:
-    """The request as one text; metrics in another order are the same ones."""
+    """Return the request as canonical text; the order of metrics does not matter."""
     return f"{type(request).__name__} {json.dumps(json.loads(request.model_dump_json()), sort_keys=True)}"

@@ -1,12 +1,11 @@
-"""Stopping trials early, in the transaction of the report that shows that they are behind.
+"""Early stopping, in the transaction of the report that brings a trial to a rung.
 
-What a trial is compared with is a fold of its study's events, kept in memory and brought up to date when a trial
-reaches a rung. Each rung that is reached is an event of its own, so that every master folds the same table.
+Each rung that a trial reaches is an event, and a rung table is folded from the events of a study, so every master
+compares a trial with the same values.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -19,105 +18,111 @@ from tunefleet_master.pruning import registry
 from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
 from tunefleet_master.pruning.rungs import RungTable
 from tunefleet_master.services.execution.curves import advance
-from tunefleet_master.services.planning import histories
-from tunefleet_master.storage import events, reports
+from tunefleet_master.services.execution.event_folds import EventFolds
+from tunefleet_master.storage import reports
 from tunefleet_master.storage.subscriptions import PLANNER, events_of
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
-MAX_BOOKS = 200
-_AT_ONCE = 5_000  # events that are read at a time
+RUNG = "trial.rung"
+"""The kind of event that records that a trial reached a rung, with its value there."""
 
 
 @dataclass(slots=True)
-class _Entry:
-    """The table of a study, and how far it has come.
+class _StageRungs:
+    """The rung table of one stage of a study.
 
     Attributes:
-        table: all rungs that were reached.
-        seen: the last event in it.
-        unconfirmed: trial and rung that this master has recorded and not seen among the events, by their transaction.
+        spec: the study's.
+        stage: the stage; its trials run for the same number of steps, and are compared with each other only.
+        table: the rungs that its trials reached.
+        unconfirmed: the transactions of rungs that this master has recorded and not yet read back, by trial and rung.
     """
 
+    spec: StudySpec
+    stage: int
     table: RungTable
-    seen: int = 0
     unconfirmed: dict[tuple[int, int], UnitOfWork] = field(default_factory=dict)
 
-
-_Key = tuple[int, int]
-"""A study and its stage: trials of different stages run for different lengths, and are never compared."""
+    def apply(self, event: Event) -> None:
+        """Apply an event; only events on trials of the stage change the table."""
+        trial = event.trial
+        if trial is None or stage_of(self.spec, trial) != self.stage:
+            return
+        if event.kind == RUNG:
+            rung, value = int(str(event.data["rung"])), self.spec.objective.sign * float(str(event.data["value"]))
+            self.table.record(trial, rung=rung, value=value)
+            self.unconfirmed.pop((trial, rung), None)
+            return
+        state = event.kind.removeprefix("trial.")
+        if state in FINISHED:
+            self.table.end(trial, is_complete=state == TrialState.COMPLETE)
+        elif state == TrialState.PAUSED:
+            self.table.pause(trial)
+        elif state in LIVE:
+            self.table.resume(trial)
 
 
 class RungTables:
-    """The tables of the studies that stop trials early, each made from its events when it is first needed."""
+    """The rung tables of the studies that stop trials early. Thread-safe."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
-        self._turn = Lock()
+        self._folds: EventFolds[_StageRungs] = EventFolds()
+        self._lock = Lock()
 
     def reached(self, study: Study, pruner: Pruner, *, trial: int) -> int:
-        """The last rung that a trial is known to have reached; another master may have seen a later one."""
-        with self._turn:
-            return self._entry(_key(study, trial), pruner).table.reached(trial)
+        """Return the last rung that a trial is known to have reached; another master may have recorded a later one."""
+        stage = stage_of(study.spec, trial)
+        with self._lock:
+            rungs = self._folds.cached((study.id, stage), lambda: _new(study, stage, pruner))
+            return rungs.table.reached(trial)
 
     def up_to_date(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, trial: int) -> RungTable:
-        """The table of a trial's stage, with all that is committed, and what this transaction has recorded."""
-        with self._turn:
-            key = _key(study, trial)
-            entry = self._entry(key, pruner)
-            self._catch_up(uow, study, entry, stage=key[1])
-            if any(of is not uow for of in entry.unconfirmed.values()):  # a transaction was undone
-                del self._entries[key]
-                entry = self._entry(key, pruner)
-                self._catch_up(uow, study, entry, stage=key[1])
-            return entry.table
+        """Return the table of a trial's stage, with all committed events and the rungs of this transaction."""
+        stage = stage_of(study.spec, trial)
+        with self._lock:
+            rungs = self._catch_up(uow, study, stage, pruner)
+            if any(writer is not uow for writer in rungs.unconfirmed.values()):  # its transaction was rolled back
+                self._folds.drop((study.id, stage))
+                rungs = self._catch_up(uow, study, stage, pruner)
+            return rungs.table
 
-    def record(self, uow: UnitOfWork, study: Study, *, standing: Standing) -> None:
-        """A trial reached a rung: note it in the table, and among the study's events."""
-        with self._turn:
-            entry = self._entries[_key(study, standing.trial)]
-            entry.table.record(standing.trial, rung=standing.rung, value=standing.value)
-            entry.unconfirmed[standing.trial, standing.rung] = uow
-        [sign] = histories.signs(study.spec.objective)
-        data = {"rung": standing.rung, "value": sign * standing.value}
-        uow.record(study.id, histories.RUNG, trial=standing.trial, data=data)
+    def record(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, standing: Standing) -> None:
+        """Record in the table and as an event that a trial reached a rung."""
+        stage = stage_of(study.spec, standing.trial)
+        with self._lock:
+            rungs = self._folds.cached((study.id, stage), lambda: _new(study, stage, pruner))
+            rungs.table.record(standing.trial, rung=standing.rung, value=standing.value)
+            rungs.unconfirmed[standing.trial, standing.rung] = uow
+        data = {"rung": standing.rung, "value": study.spec.objective.sign * standing.value}
+        uow.record(study.id, RUNG, trial=standing.trial, data=data)
         uow.notify_after_commit(events_of(study.name))
-        uow.notify_after_commit(PLANNER)  # among more trials one that is paused may be one of the best
+        uow.notify_after_commit(PLANNER)  # a larger rung may promote one more paused trial
 
-    def _entry(self, key: _Key, pruner: Pruner) -> _Entry:
-        if key not in self._entries:
-            while len(self._entries) >= MAX_BOOKS:
-                self._entries.popitem(last=False)
-            self._entries[key] = _Entry(pruner.new_table())
-        self._entries.move_to_end(key)
-        return self._entries[key]
+    def _catch_up(self, uow: UnitOfWork, study: Study, stage: int, pruner: Pruner) -> _StageRungs:
+        return self._folds.catch_up(uow, (study.id, stage), study_id=study.id, new=lambda: _new(study, stage, pruner))
 
-    @staticmethod
-    def _catch_up(uow: UnitOfWork, study: Study, entry: _Entry, *, stage: int) -> None:
-        [sign] = histories.signs(study.spec.objective)
-        while found := events.after(uow.connection, study.id, entry.seen, limit=_AT_ONCE):
-            for event in found:
-                if event.trial is not None and stage_of(study.spec, event.trial) == stage:
-                    _fold(event, event.trial, entry, sign=sign)
-            entry.seen = found[-1].id
+
+def _new(study: Study, stage: int, pruner: Pruner) -> _StageRungs:
+    return _StageRungs(study.spec, stage, pruner.new_table())
 
 
 def pruner_of(spec: StudySpec, *, trial: int) -> Pruner | None:
-    """The pruner of a trial, None where the study stops nothing early."""
+    """Return the pruner of a trial; None where the study stops no trial early."""
     return registry.build(spec, steps=steps_of(spec, trial))
 
 
 def judge(
     uow: UnitOfWork, study: Study, *, before: Trial, batch: Sequence[Report], tables: RungTables
 ) -> Decision | None:
-    """What the trial does next, if these reports bring it to a rung; the first decision that is not to go on stands.
+    """Return the first decision to pause or stop the trial at a rung that these reports reach; None: it continues.
 
     Args:
         uow: the request's.
         study: the trial's.
-        before: the trial as it was before these reports.
-        batch: the reports, oldest first; they are stored.
-        tables: of this master.
+        before: the trial before these reports.
+        batch: the reports; they are stored.
+        tables: this master's.
     """
     pruner = pruner_of(study.spec, trial=before.number)
     if pruner is None or before.stop is not None:
@@ -134,7 +139,7 @@ def judge(
 def _decision(
     uow: UnitOfWork, trial: Trial, study: Study, *, report: Report, pruner: Pruner, tables: RungTables
 ) -> Decision | None:
-    """What the pruner says of a trial that this report brings to a rung; None where it brings it to none."""
+    """Return the pruner's decision on a trial at a rung that this report reaches; None where it reaches none."""
     latest = report.metrics.get(study.spec.objective.metric)
     if latest is None or trial.value is None:
         return None
@@ -144,36 +149,16 @@ def _decision(
     rung = pruner.rung(report.step, reached=table.reached(trial.number))
     if rung is None:
         return None
-    [sign] = histories.signs(study.spec.objective)
+    sign = study.spec.objective.sign
     curve = _curve(uow, trial, study, up_to=report.step) if pruner.needs_curve else ()
     standing = Standing(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
     if pruner.compares:
-        tables.record(uow, study, standing=standing)
+        tables.record(uow, study, pruner=pruner, standing=standing)
     return pruner.decide(table, standing)
 
 
 def _curve(uow: UnitOfWork, trial: Trial, study: Study, *, up_to: int) -> list[tuple[int, float]]:
-    """Step and minimised value of the trial's reports up to a step; a batch may have brought later ones."""
-    [sign] = histories.signs(study.spec.objective)
-    metric, points = study.spec.objective.metric, reports.curves(uow.connection, {trial.id})[trial.id]
+    """Return the step and the minimised value of each report up to a step; the batch may contain later ones."""
+    metric, sign = study.spec.objective.metric, study.spec.objective.sign
+    points = reports.curves(uow.connection, {trial.id})[trial.id]
     return [(it.step, sign * it.metrics[metric]) for it in points if it.step <= up_to and metric in it.metrics]
-
-
-def _key(study: Study, trial: int) -> _Key:
-    return study.id, stage_of(study.spec, trial)
-
-
-def _fold(event: Event, trial: int, entry: _Entry, *, sign: float) -> None:
-    """Take an event of a trial into the table of its stage."""
-    if event.kind == histories.RUNG:
-        rung, value = int(str(event.data["rung"])), sign * float(str(event.data["value"]))
-        entry.table.record(trial, rung=rung, value=value)
-        entry.unconfirmed.pop((trial, rung), None)
-        return
-    state = event.kind.removeprefix("trial.")
-    if state in FINISHED:
-        entry.table.end(trial, is_complete=state == TrialState.COMPLETE)
-    elif state == TrialState.PAUSED:
-        entry.table.pause(trial)
-    elif state in LIVE:
-        entry.table.resume(trial)

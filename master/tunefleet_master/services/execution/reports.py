@@ -1,4 +1,4 @@
-"""Taking in metrics while a trial runs."""
+"""Reports of metrics from running trials."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ class Reported:
 def record(
     uow: UnitOfWork, reported: Sequence[Reported], *, tables: RungTables | None = None
 ) -> list[Directive | TunefleetError]:
-    """Store reports and say what each trial does next; reports that are stored already change nothing.
+    """Store reports, and answer each with a directive; a report that is stored already changes nothing.
 
-    A metric that is NaN or infinite orders the trial to stop, as diverged, and so does the study's pruner. An answer
-    may be NotFound, or LeaseLost when the attempt does not hold its trial.
+    A metric that is NaN or infinite stops the trial as diverged; the study's pruner may stop or pause it. An answer may
+    be NotFound, or LeaseLost when the attempt does not hold its trial.
 
     Args:
         uow: the transaction's.
         reported: batches of reports.
-        tables: what pruners compare with, kept between calls; None: made anew from the events.
+        tables: the rung tables, cached between calls; None: they are built from the events.
     """
     held = leases.held(uow.connection, {item.fence for item in reported})
     accepted = [item for item in reported if item.fence in held]
     if accepted:
         stored.store(uow.connection, [(*item.fence, item.batch.reports) for item in accepted])
-        _take_in(uow, accepted, held, tables=tables or RungTables())
+        _advance(uow, accepted, held, tables=tables or RungTables())
     refusals = refuse(uow, [item.fence for item in reported if item.fence not in held])
     return [_directive(held[item.fence]) if item.fence in held else refusals[item.fence] for item in reported]
 
 
-def _take_in(uow: UnitOfWork, accepted: Sequence[Reported], held: dict[Fence, Trial], *, tables: RungTables) -> None:
-    """Bring the held trials to where their reports have brought them, and stop those that should go no further."""
+def _advance(uow: UnitOfWork, accepted: Sequence[Reported], held: dict[Fence, Trial], *, tables: RungTables) -> None:
+    """Update the held trials by their reports, and order those to stop that diverged or lag."""
     of_trials = studies.by_ids(uow.connection, {trial.study_id for trial in held.values()})
     before = []
     for item in accepted:
@@ -67,11 +67,11 @@ def _take_in(uow: UnitOfWork, accepted: Sequence[Reported], held: dict[Fence, Tr
         held[item.fence] = _stop_if_diverged(uow, held[item.fence], item.batch.reports)
         if held[item.fence].stop is None:
             decision = judge(uow, of_trials[trial.study_id], before=trial, batch=item.batch.reports, tables=tables)
-            held[item.fence] = _stop_if_behind(uow, held[item.fence], decision)
+            held[item.fence] = _stop_as_decided(uow, held[item.fence], decision)
 
 
 def refuse(uow: UnitOfWork, fences: Collection[Fence]) -> dict[Fence, TunefleetError]:
-    """Why these attempts may not write: NotFound or LeaseLost."""
+    """Return why these attempts may not write: NotFound or LeaseLost."""
     known = trials.by_ids(uow.connection, {trial_id for trial_id, _ in fences}) if fences else {}
     return {
         (trial_id, attempt): lease_lost(known[trial_id], attempt) if trial_id in known else trials.missing(trial_id)
@@ -87,7 +87,7 @@ def _stop_if_diverged(uow: UnitOfWork, trial: Trial, reports: Sequence[Report]) 
     return replace(trial, stop=StopReason.DIVERGED, stop_message=divergence)
 
 
-def _stop_if_behind(uow: UnitOfWork, trial: Trial, decision: Decision | None) -> Trial:
+def _stop_as_decided(uow: UnitOfWork, trial: Trial, decision: Decision | None) -> Trial:
     if decision is None or decision.action is Action.CONTINUE:
         return trial
     reason = StopReason.PAUSED if decision.action is Action.PAUSE else StopReason.PRUNED

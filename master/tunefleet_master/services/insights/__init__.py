@@ -1,1 +1,1 @@
-"""Reading what a study shows: findings, importance, fronts, predictions, telemetry."""
+"""Insights into studies and trials: findings, importance, predictions, telemetry."""

@@ -1,4 +1,4 @@
-"""The process that works out what studies show."""
+"""The process that analyses studies."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.services.planning.history_process import HistoryProcess, RequestHandler
 
 TIME_LIMIT_S = 180.0
-"""For one study; one with 200 parameters takes 15 s of CPU, and training on the same machine goes first."""
+"""For one study; 200 parameters take 15 s of CPU, and training on the same machine has priority."""
 
 NICENESS = 10
 
 
 class AnalysisFailed(TunefleetError):
-    """What a study shows could not be worked out."""
+    """The analysis of a study raised an error or exceeded its time limit."""
 
     code = "analysis_failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What does a study show?
+class AnalysisRequest:
+    """A request to analyse a study.
 
     Attributes:
-        study_id: one that was told of.
-        spec: the study as it stands.
-        n_more: how many trials are to come; None: there is no limit.
-        reported: what its trials reported.
+        study_id: of a study that the process has the history of.
+        spec: the study's current one.
+        n_more: the number of trials to come; None: unlimited.
+        reported: the curves and metrics of its trials.
     """
 
     study_id: int
@@ -43,34 +43,33 @@ class Question:
 
 
 class Analyst(HistoryProcess):
-    """The process, asked what studies show.
+    """The process that answers requests to analyse studies.
 
     Args:
         time_limit_s: for one study.
     """
 
     def __init__(self, *, time_limit_s: float = TIME_LIMIT_S) -> None:
-        super().__init__(
-            _Desk, name="tunefleet-analyst", role="The analysis", error=AnalysisFailed, time_limit_s=time_limit_s
-        )
+        name, role = "tunefleet-analyst", "The analysis"
+        super().__init__(_AnalysisHandler, name=name, role=role, error=AnalysisFailed, time_limit_s=time_limit_s)
 
-    def ask(self, question: Question) -> Insight:
-        """What the study shows, of all that was told.
+    def ask(self, request: AnalysisRequest) -> Insight:
+        """Return the insight into a study, on its history in the process.
 
         Raises:
-            AnalysisFailed: with the traceback as its hint.
+            AnalysisFailed: the hint is the traceback.
         """
-        return cast("Insight", self.call(question))
+        return cast("Insight", self.call(request))
 
 
-class _Desk(RequestHandler):
-    """Computes on the histories of the process."""
+class _AnalysisHandler(RequestHandler):
+    """Analyses the histories of the process."""
 
     def __init__(self) -> None:
         super().__init__()
         os.nice(NICENESS)
 
-    def answer(self, question: object) -> object:
-        assert isinstance(question, Question)
-        history = self.histories[question.study_id]
-        return insight(StudyView(history, question.spec, question.n_more, question.reported))
+    def answer(self, request: object) -> object:
+        assert isinstance(request, AnalysisRequest)
+        history = self.histories[request.study_id]
+        return insight(StudyView(history, request.spec, request.n_more, request.reported))

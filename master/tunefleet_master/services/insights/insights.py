@@ -19,7 +19,7 @@ from tunefleet.study.spec import StudySpec
 from tunefleet.study.states import DONE, STUDY_OVER, UNFINISHED
 from tunefleet_master.diagnosis.insight import Insight
 from tunefleet_master.services.insights import diagnoses
-from tunefleet_master.services.insights.analyst import Analyst, Question
+from tunefleet_master.services.insights.analyst import AnalysisRequest, Analyst
 from tunefleet_master.services.planning.history_sync import catch_up
 from tunefleet_master.storage import studies
 from tunefleet_master.storage.database import Database
@@ -155,7 +155,7 @@ class Insights:
         max_kept: int = MAX_KEPT,
     ) -> None:
         self._database = database
-        self._wakeups = subscriptions
+        self._subscriptions = subscriptions
         self._clock = clock
         self._analyst = Analyst()
         self._analyse = analyse or self._ask
@@ -190,7 +190,7 @@ class Insights:
                     await self._work_out(name)
                 finally:
                     del self._wanted[name]
-                    self._wakeups.publish([insight_of(name)])
+                    self._subscriptions.publish([insight_of(name)])
         finally:
             self._analyst.stop()
             if self._thinking is not None:
@@ -230,7 +230,7 @@ class Insights:
     def _ask(self, asked: Subject) -> tuple[int, Insight]:
         event = catch_up(self._analyst, asked.study, database=self._database)
         reported = self._database.read(lambda uow: diagnoses.of_study(uow, asked.study))
-        return event, self._analyst.ask(Question(asked.study.id, asked.basis.spec, asked.basis.n_more, reported))
+        return event, self._analyst.ask(AnalysisRequest(asked.study.id, asked.basis.spec, asked.basis.n_more, reported))
 
 
 def answer(asked: Subject, known: Known | None, *, renewing: bool) -> StudyFindings:

@@ -1,1 +1,1 @@
-"""Planning trials: proposals, stages, promotion, races, and edits of a study."""
+"""Planning: submissions, proposals, stages, promotion, races, and changes of a study."""

@@ -1,4 +1,4 @@
-"""New trials, each taken from its study's budget."""
+"""Creation of trials within the budget of their study."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tunefleet_master.storage.values import NewTrial, Study, Trial
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A configuration that a sampler gave at a position, and what another one needs to give it again.
+    """A configuration that a sampler proposed at a position, with the data to reproduce it.
 
     Attributes:
-        position: the sampler's.
+        position: in the sampler's sequence.
         params: the configuration.
-        sampler: its name.
+        sampler: the sampler's name.
         sampler_version: of the sampler's code.
-        batch: the position of the first of those that were proposed together.
-        saw: the study's last event that it knew of; None: it does not learn.
-        segment: its place in a population, where the sampler trains one.
+        batch: the position of the first proposal of the same call.
+        saw: the last event of the study that the sampler had; None: it does not learn.
+        segment: the place in a population, where the sampler trains one.
     """
 
     position: int
@@ -40,42 +40,42 @@ class Proposal:
 
     @property
     def identity(self) -> str:
-        """What no two trials of a study share."""
+        """A key that is unique within the study."""
         return identity(self.params, self.position if self.segment else None)
 
 
 def identity(params: Configuration, position: int | None) -> str:
-    """The hash of a configuration; with the position, for segments, of which many run the same configuration."""
+    """Return the hash of a configuration; for segments also of the position, since many run one configuration."""
     config_hash = configuration_hash(params)
     return config_hash if position is None else hashlib.sha256(f"{config_hash}:{position}".encode()).hexdigest()
 
 
 def fold_identity(config_hash: str, fold: int | None) -> str:
-    """What no two trials of a study share where a configuration has folds: its hash for the first of them."""
+    """Return a key of a fold that is unique within the study; for the first fold, the hash of the configuration."""
     return hashlib.sha256(f"{config_hash}:fold {fold}".encode()).hexdigest() if fold else config_hash
 
 
 def number_with(uow: UnitOfWork, study: Study, params: Configuration) -> int | None:
-    """The number of the study's trial that has this configuration, with folds of the first; None when there is none."""
+    """Return the number of the trial with this configuration, with folds the first one; None when there is none."""
     config_hash = configuration_hash(params)
     return trials.numbers_with(uow.connection, study.id, [config_hash]).get(config_hash)
 
 
 def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> tuple[int, int | None]:
-    """Take trials from the budget for these proposals, as far as it goes and none twice.
+    """Create trials for these proposals within the budget and the stage, none twice.
 
-    Returns how many were taken, and the position of the first proposal that neither the budget nor the stage had a
-    trial for, None when they had: it is not to be lost, since the budget may be raised again.
+    Returns how many were created, and the position of the first proposal that got no trial, None when all did. The
+    sampler continues there when the budget is raised.
 
     Args:
         uow: the request's.
         study: as this transaction has locked it.
-        proposals: in the order in which they were made.
+        proposals: in the sampler's order.
     """
     first = {proposal.identity: proposal for proposal in reversed(_startable(uow, study, proposals))}
     known = trials.numbers_with(uow.connection, study.id, first)
     fresh = sorted((it for key, it in first.items() if key not in known), key=lambda proposal: proposal.position)
-    # Somebody may have added configurations by hand since the proposals were made, and filled the stage.
+    # Configurations that were added by hand since the proposals were made may have filled the stage.
     n = len(fresh) if study.stage_left is None else min(len(fresh), study.stage_left)
     n = studies.take_numbers(uow.connection, study, n)
     left_at = fresh[n].position if n < len(fresh) else None
@@ -101,7 +101,7 @@ def create_proposed(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]
 
 
 def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[tuple[Configuration, str]]) -> None:
-    """Let configurations wait that a new study tries before its sampler's own, each once, with where they are from."""
+    """Create the trials that a new study tries before those of its sampler, each once, with their origins."""
     first: dict[str, tuple[Configuration, str]] = {}
     for params, origin in configurations:
         first.setdefault(configuration_hash(params), (params, origin))
@@ -114,27 +114,27 @@ def create_first(uow: UnitOfWork, study: Study, configurations: Sequence[tuple[C
 
 
 def _startable(uow: UnitOfWork, study: Study, proposals: Sequence[Proposal]) -> Sequence[Proposal]:
-    """Those without the segments that cannot start.
+    """Return the proposals without the segments that cannot start.
 
-    A failed trial may have been asked to run again after the sampler saw it, so that its member is busy; and what a
-    segment goes on from must have arrived.
+    A member is busy when one of its failed trials was retried after the sampler saw the failure. A segment also needs
+    the checkpoint of its parent.
     """
     if not any(proposal.segment for proposal in proposals):
         return proposals
     busy = segments.busy_members(uow.connection, study.id)
     parents = {it.segment.parent for it in proposals if it.segment and it.segment.parent is not None}
-    there = {None, *segments.with_checkpoint(uow.connection, study.id, parents)}
-    return [it for it in proposals if it.segment and it.segment.member not in busy and it.segment.parent in there]
+    stored = {None, *segments.with_checkpoint(uow.connection, study.id, parents)}
+    return [it for it in proposals if it.segment and it.segment.member not in busy and it.segment.parent in stored]
 
 
 def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Trial | None:
-    """Let a configuration wait that somebody asked for; None when the budget has no trial left.
+    """Create the trial of a configuration that a user asked for; None when the budget has no trial left.
 
-    It takes the place of a waiting proposal when the budget is planned to its end.
+    It replaces a waiting proposal when the budget has no unplanned trial left.
 
     Args:
         uow: the request's.
-        study: as this transaction has locked it, without a trial of these parameters.
+        study: as this transaction has locked it, without a trial of this configuration.
         params: a configuration of its space.
     """
     if studies.take_numbers(uow.connection, study, 1):
@@ -151,7 +151,7 @@ def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Tria
 
 
 def _new(study: Study, configuration: int, params: Configuration, *, config_hash: str | None = None) -> list[NewTrial]:
-    """The trials of a configuration: one, or one for each fold."""
+    """Return the trials of a configuration: one, or one per fold."""
     config_hash = config_hash or configuration_hash(params)
     return [
         NewTrial(

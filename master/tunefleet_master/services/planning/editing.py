@@ -1,4 +1,4 @@
-"""Changing the space of a study that stands: each change is a version, and each trial says which one it belongs to."""
+"""Edits of a study's space: each edit makes a new version, and each trial belongs to one version."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ from tunefleet_master.storage.trials import Replacement
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
-MAX_DRAWS = 1_000  # random configurations that are tried for the trials that wait outside the new space
+MAX_DRAWS = 1_000  # random configurations that are drawn for waiting trials outside the new space
 MAX_NAMED = 5
 
 
 def edit_space(uow: UnitOfWork, study: Study, changes: Mapping[str, JsonValue]) -> Study:
-    """Give parameters of a study another range, other choices or a fixed value; the study as it is then.
+    """Give parameters of a study another range, other choices or a fixed value; return the changed study.
 
-    Finished trials stay, and are evidence for samplers where they lie in the new space. Trials that wait outside it
-    get another configuration.
+    Finished trials stay; samplers learn from those in the new space. Trials that wait outside it get another
+    configuration.
 
     Raises:
-        InvalidInput: no such parameter, or none that can be. Conflict: trials run outside the new space.
+        InvalidInput: there is no such parameter, or the new one is invalid.
+        Conflict: trials run outside the new space.
     """
     spec = _edited(study.spec, changes)
     study = studies.lock(uow.connection, study.id)
@@ -45,10 +46,12 @@ def edit_space(uow: UnitOfWork, study: Study, changes: Mapping[str, JsonValue]) 
         return study
     live = trials.live(uow.connection, study)
     outside = [trial for trial in live if not _holds(spec.search_space, trial.params)]
-    _refuse_orphans(study, [trial for trial in outside if trial.state is TrialState.RUNNING])
+    _refuse_running_outside(study, [trial for trial in outside if trial.state is TrialState.RUNNING])
     before = study
-    position = 0 if walks_grid(study.sampler) else study.position  # the grid is another one; what is known comes once
-    # What the user says of a parameter counts for more than what the stage has made of it.
+    position = (
+        0 if walks_grid(study.sampler) else study.position
+    )  # a new grid starts over; known configurations are skipped
+    # A user's edit of a parameter overrides the box of the stage.
     box = json.dumps({name: value for name, value in json.loads(study.box).items() if name not in changes})
     studies.change_space(uow.connection, study.id, spec, box=box, version=study.version + 1, position=position)
     study = studies.by_id(uow.connection, study.id)
@@ -85,7 +88,7 @@ def _holds(space: Space, params: Configuration) -> bool:
     return True
 
 
-def _refuse_orphans(study: Study, running: list[Trial]) -> None:
+def _refuse_running_outside(study: Study, running: list[Trial]) -> None:
     if not running:
         return
     named = ", ".join(str(trial.number) for trial in running[:MAX_NAMED]) + (", …" if len(running) > MAX_NAMED else "")
@@ -99,13 +102,13 @@ def _refuse_orphans(study: Study, running: list[Trial]) -> None:
 def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
     """Give trials that have never run a configuration of the new space.
 
-    Those that somebody asked for are cancelled, and so are segments, whose members go on in the new space.
+    Trials that a user added are cancelled. Segments are cancelled, too; their members continue in the new space.
     """
     drawn = _fresh(uow, study, at=study.position)
     position = study.position
     for _, group in groupby(waiting, key=lambda trial: configuration_of(study.spec, trial.number)):
         of_folds = list(group)
-        found = next(drawn, None) if len(of_folds) == study.folds and all(map(_is_free, of_folds)) else None
+        found = next(drawn, None) if len(of_folds) == study.folds and all(map(_is_replaceable, of_folds)) else None
         if found is None:
             _cancel(uow, study, of_folds)
             continue
@@ -117,7 +120,7 @@ def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
     studies.set_position(uow.connection, study.id, position=position, exhausted=False)
 
 
-def _is_free(trial: Trial) -> bool:
+def _is_replaceable(trial: Trial) -> bool:
     return trial.attempt == 0 and trial.origin != trials.BY_HAND and trial.member is None
 
 
@@ -129,7 +132,7 @@ def _cancel(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
 
 
 def _fresh(uow: UnitOfWork, study: Study, *, at: int) -> Iterator[Replacement]:
-    """Random configurations of the study's space that no trial has."""
+    """Yield random configurations of the study's space that no trial has."""
     sampler = RandomSampler(study.searched.search_space, seed=study.spec.search.seed)
     history = histories.empty(study.spec)
     for position in range(at, at + MAX_DRAWS):

@@ -1,4 +1,4 @@
-"""A study's events as what samplers learn from."""
+"""Histories for samplers, folded from the events of a study."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sqlalchemy import Connection
 
 from tunefleet.protocol import Event, Failure
 from tunefleet.study import stages
-from tunefleet.study.objective import Objective
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import Change, Edit, History, Outcome, Prior
 from tunefleet_master.search.segment import Segment
+from tunefleet_master.services.execution.early_stopping import RUNG
 from tunefleet_master.storage import events
 from tunefleet_master.storage.values import Study
 
-_AT_ONCE = 2_000  # events that are read at a time
+_BATCH = 2_000  # events per query
 
 _OUTCOMES = {
     "trial.waiting": Outcome.PENDING,
@@ -30,66 +30,61 @@ _OUTCOMES = {
     "trial.cancelled": Outcome.UNKNOWN,
 }
 INFEASIBLE = frozenset({Failure.DIVERGED, Failure.OUT_OF_MEMORY, Failure.INFEASIBLE})
-"""Failures that the configuration is to blame for."""
+"""Failures that the configuration causes."""
 
 _SPACE: TypeAdapter[dict[str, Parameter]] = TypeAdapter(dict[str, Parameter])
 
-RUNG = "trial.rung"
 EDITED = "study.edited"
 STAGE = "study.stage"
 """A stage began, in a box of its own."""
 NEW_SPACE = (EDITED, STAGE)
 PRIOR = "study.prior"
-"""What an earlier study has found, from which this one starts."""
-
-
-def signs(*objectives: Objective) -> tuple[float, ...]:
-    """What makes each objective one that is minimised."""
-    return tuple(1.0 if objective.goal == "minimize" else -1.0 for objective in objectives)
+"""The results of an earlier study, from which this one starts."""
 
 
 def empty(spec: StudySpec) -> History:
-    """The history of a study that has just been submitted with this spec."""
+    """Return the history of a study that was just submitted with this spec."""
     first_of_stages = stages.ends(spec)[:-1]
-    return History(spec.search_space, signs=signs(*spec.objectives), stages=first_of_stages, folds=spec.data.folds)
+    signs = tuple(objective.sign for objective in spec.objectives)
+    return History(spec.search_space, signs=signs, stages=first_of_stages, folds=spec.data.folds)
 
 
 def first_spec(connection: Connection, study: Study) -> StudySpec:
-    """The study as it was submitted, with the space that its first trials belong to."""
+    """Return the study's spec with the space of its first trials."""
     return versions(connection, study)[0]
 
 
 def edits(connection: Connection, study: Study) -> list[Event]:
-    """The events that changed the space that is searched, oldest first."""
+    """Return the events that changed the searched space, oldest first."""
     return events.of_kinds(connection, study.id, NEW_SPACE) if study.version > 1 else []
 
 
 def fold(connection: Connection, study: Study) -> History:
-    """All that has happened in a study, in one reading."""
+    """Return the history of a study from all of its events."""
     history = empty(first_spec(connection, study))
     history.fold(change for _, change in changes(connection, study.id, after=0))
     return history
 
 
 def space_of(spec: StudySpec) -> dict[str, JsonValue]:
-    """What an event on a change of the space keeps of it."""
+    """Return the fields of a space that an event on its change stores."""
     plain = spec.to_json()
     return {"space": plain["space"], "constraints": plain.get("constraints", [])}
 
 
 def versions(connection: Connection, study: Study) -> list[StudySpec]:
-    """The study's spec with each space that was searched, the first one first; trials name theirs by number from 1."""
+    """Return the study's spec with each space that was searched, oldest first; trials number them from 1."""
     spaces = [event.data["before"] for event in edits(connection, study)]
     return [*(with_space(study.spec, cast("Mapping[str, Any]", space)) for space in spaces), study.searched]
 
 
 def with_space(spec: StudySpec, space: Mapping[str, Any]) -> StudySpec:
-    """The spec with another `space` and other `constraints`, as a study's events keep them."""
+    """Return the spec with the `space` and the `constraints` of an event."""
     return StudySpec.parse({**spec.to_json(), "space": space["space"], "constraints": space["constraints"]})
 
 
 def change_of(event: Event) -> Change | Edit | Prior | None:
-    """What an event tells a sampler; None when it tells nothing."""
+    """Return the change that an event means to samplers; None for none."""
     if event.kind in NEW_SPACE:
         return Edit(
             Space(_SPACE.validate_python(event.data["space"]), tuple(cast("list[str]", event.data["constraints"])))
@@ -116,15 +111,15 @@ def change_of(event: Event) -> Change | Edit | Prior | None:
 def changes(
     connection: Connection, study_id: int, *, after: int, up_to: int | None = None
 ) -> Iterator[tuple[int, Change | Edit | Prior]]:
-    """What a study's events tell samplers, each with the event's id, in their order.
+    """Yield the changes of a study in order, each with the id of its event.
 
     Args:
-        connection: in one reading.
+        connection: with one snapshot.
         study_id: the study's.
-        after: the last event that is known already; 0: none.
-        up_to: the last event that is wanted; None: the newest.
+        after: the last event to skip; 0: none.
+        up_to: the last event to read; None: the newest.
     """
-    while found := events.after(connection, study_id, after, limit=_AT_ONCE):
+    while found := events.after(connection, study_id, after, limit=_BATCH):
         for event in found:
             if up_to is not None and event.id > up_to:
                 return
@@ -146,7 +141,7 @@ def _segment(event: Event) -> Segment | None:
 
 
 def _values(event: Event) -> tuple[float, ...]:
-    """One for each objective; with several they stand beside the first one's."""
+    """Return one value per objective; events on several objectives have `values` besides `value`."""
     several = cast("list[float] | None", event.data.get("values"))
     return _numbers(event.data.get("value")) if several is None else tuple(map(float, several))
 

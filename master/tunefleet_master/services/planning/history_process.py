@@ -1,8 +1,7 @@
-"""A process that is kept informed of studies and thinks about them, so that it delays no request and takes no lock.
+"""A child process that holds the histories of studies and computes on them, so that requests and locks never wait.
 
-It holds the histories of the studies that it was asked about. Before it is asked again it is told what has happened
-since (see `telling`); when it had to be ended, the next one is told everything. It knows no database: importing one
-would double the time that it takes to start.
+The master sends it the changes of a study before each request (see `history_sync`), and the whole history after a
+restart. The child imports no database code, which would double its start-up time.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import Change, Edit, History, Prior
 
 MAX_STUDIES = 200
-"""Whose histories are held; the one that was asked about the longest time ago is forgotten first."""
+"""Studies whose histories the process holds; the least recently used one is evicted first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A study whose history is told from its beginning."""
+    """Begin the history of a study."""
 
     study_id: int
     sampler: str
     spec: StudySpec
     history: History
-    """The empty one that its first trials belong to."""
+    """An empty history in the space of the study's first trials."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
-    """What has happened in a study since the last time."""
+class Update:
+    """Add the changes of a study since the previous update."""
 
     study_id: int
     changes: Sequence[Change | Edit | Prior]
@@ -46,28 +45,28 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A study that nobody has asked about for long."""
+    """Evict the history of a study."""
 
     study_id: int
 
 
 class RequestHandler(ABC):
-    """What the process does with its messages.
+    """Handles the messages of the master, in the child process.
 
     Attributes:
-        histories: of the studies that it was told of.
+        histories: by study id.
     """
 
     def __init__(self) -> None:
         self.histories: dict[int, History] = {}
 
     def handle(self, message: object) -> object:
-        """The answer to a message; None to what only informs."""
+        """Return the answer to a request; None to any other message."""
         match message:
             case Begin():
                 self.begin(message)
-            case Tell():
-                self.tell(message)
+            case Update():
+                self.update(message)
             case Forget():
                 self.forget(message)
             case _:
@@ -75,37 +74,37 @@ class RequestHandler(ABC):
         return None
 
     def begin(self, begin: Begin) -> None:
-        """Take a study up, with nothing known of it."""
+        """Begin the history of a study."""
         self.histories[begin.study_id] = begin.history
 
-    def tell(self, tell: Tell) -> None:
-        """Take in what has happened."""
-        self.histories[tell.study_id].fold(tell.changes)
+    def update(self, update: Update) -> None:
+        """Add changes to the history of a study."""
+        self.histories[update.study_id].fold(update.changes)
 
     def forget(self, forget: Forget) -> None:
-        """Let a study go."""
+        """Evict the history of a study."""
         self.histories.pop(forget.study_id, None)
 
     @abstractmethod
-    def answer(self, question: object) -> object:
-        """The answer to a question about a study that was told of."""
+    def answer(self, request: object) -> object:
+        """Return the answer to a request about a study with a history."""
 
 
 class HistoryProcess:
-    """The process, started when somebody asks and again after it was ended. Not for several threads at once.
+    """The process, started on the first call and again after it ended. Not thread-safe, except for `close` and `stop`.
 
     Args:
-        desk: the desk in the process, made there.
+        handler: the class of the handler, created in the process.
         name: of the process.
-        role: the subject of the sentences that errors say.
-        error: the class of these errors.
+        role: the subject of error messages, such as "The sampler".
+        error: the class of errors.
         time_limit_s: for one call.
     """
 
     def __init__(
-        self, desk: type[RequestHandler], *, name: str, role: str, error: type[TunefleetError], time_limit_s: float
+        self, handler: type[RequestHandler], *, name: str, role: str, error: type[TunefleetError], time_limit_s: float
     ) -> None:
-        self._desk = desk
+        self._handler = handler
         self._name = name
         self._role = role
         self._error = error
@@ -116,28 +115,28 @@ class HistoryProcess:
         self._is_stopped = False
 
     def seen(self, study_id: int) -> int:
-        """The last event of the study that the process knows; 0: it knows of none, or has died."""
+        """Return the last event in the history of a study; 0: the process has no history of it, or has died."""
         if self._process is not None and not self._process.is_alive():
             self.close()
         return self._seen.get(study_id, 0)
 
     def begin(self, begin: Begin) -> None:
-        """Let the process begin a study's history; what follows is told from the first event on."""
+        """Begin a study's history; the next update starts at the first event."""
         while len(self._seen) >= MAX_STUDIES:
             self.call(Forget(self._seen.popitem(last=False)[0]))
         self.call(begin)
 
-    def tell(self, tell: Tell, up_to: int) -> None:
-        """Tell what has happened, up to an event."""
-        self.call(tell)
-        self._seen[tell.study_id] = up_to
-        self._seen.move_to_end(tell.study_id)
+    def update(self, update: Update, up_to: int) -> None:
+        """Send the changes up to an event."""
+        self.call(update)
+        self._seen[update.study_id] = up_to
+        self._seen.move_to_end(update.study_id)
 
     def call(self, message: object) -> object:
-        """The process's answer.
+        """Send a message and return its answer.
 
         Raises:
-            TunefleetError: of the class that was given; with the traceback as its hint.
+            TunefleetError: the process failed; the class is the given one, the hint is the traceback.
         """
         pipe = self._connected()
         try:
@@ -155,12 +154,12 @@ class HistoryProcess:
         return answer
 
     def stop(self) -> None:
-        """End the process for good: every call fails from now on, also those of another thread."""
+        """End the process and let every later call fail."""
         self._is_stopped = True
         self.close()
 
     def close(self) -> None:
-        """End the process; a call that waits for its answer on another thread fails."""
+        """End the process; a call that waits on another thread fails."""
         process, pipe = self._process, self._pipe
         self._process, self._pipe = None, None
         self._seen.clear()
@@ -175,9 +174,9 @@ class HistoryProcess:
             raise self._error(f"{self._role}'s process was stopped.")
         if self._process is None or self._pipe is None or not self._process.is_alive():
             self.close()
-            context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+            context = multiprocessing.get_context("spawn")  # a forked process with threads may hang
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(self._desk, theirs), name=self._name, daemon=True)
+            process = context.Process(target=_serve, args=(self._handler, theirs), name=self._name, daemon=True)
             process.start()
             theirs.close()
             self._process, self._pipe = process, ours
@@ -191,14 +190,14 @@ class _Failed:
     traceback: str
 
 
-def _work(kind: type[RequestHandler], pipe: Connection) -> None:
-    """Answer until the master closes the pipe, or is no more."""
-    desk = kind()
+def _serve(kind: type[RequestHandler], pipe: Connection) -> None:
+    """Answer messages until the master closes the pipe or ends."""
+    handler = kind()
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             message = pipe.recv()
             try:
-                answer: object = desk.handle(message)
+                answer: object = handler.handle(message)
             except Exception as error:
                 answer = _Failed(f"{type(error).__name__}: {error}", traceback.format_exc())
             pipe.send(answer)

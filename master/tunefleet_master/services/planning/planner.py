@@ -1,7 +1,7 @@
-"""Keeping each running study supplied with waiting trials, off the request path.
+"""The planner: it keeps every running study supplied with waiting trials, off the request path.
 
-Samplers whose proposals do not depend on results fill a queue ahead. The others propose when a worker asks for a trial
-and finds none, on the newest results.
+Samplers whose proposals do not depend on results fill a queue in advance. The others propose on the newest results,
+when a worker asks for a trial and finds none.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,13 +19,14 @@ from tunefleet.protocol import StudyState
 from tunefleet_master.search import registry
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.services.execution import retention
-from tunefleet_master.services.execution.claims import may_have
 from tunefleet_master.services.execution.early_stopping import RungTables
-from tunefleet_master.services.execution.transitions import complete_if_done, out_of_time
+from tunefleet_master.services.execution.transitions import complete_if_done
 from tunefleet_master.services.planning import histories, promotion, racing, stages
 from tunefleet_master.services.planning.creation import Proposal, create_proposed
-from tunefleet_master.services.planning.sampling import Batch, Need, NewestResults
-from tunefleet_master.storage import studies, trials, workers
+from tunefleet_master.services.planning.pending_work import pending_work
+from tunefleet_master.services.planning.racing import Races
+from tunefleet_master.services.planning.sampling import Batch, LearningProposer, Need
+from tunefleet_master.storage import studies
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.locks import StudyLocks
 from tunefleet_master.storage.subscriptions import CLAIMS, PLANNER, Subscriptions, events_of
@@ -36,136 +36,57 @@ from tunefleet_master.storage.values import Study
 log = logging.getLogger(__name__)
 
 Observe = Callable[[str, float], None]
-"""Is told a sampler's name, and how many seconds it took to propose."""
+"""Called with a sampler's name and the seconds that it took to propose."""
 
-# Trials kept waiting: a fleet of this size never waits for the planner, and a stopped study has wasted little. The
-# queue is filled up to the larger number when it has fallen below the smaller one, a batch at a time.
-MIN_QUEUE = 32
-FULL_QUEUE = 64
-# Proposals in a row that are known or break a constraint, after which the space counts as used up. One that learns has
-# tried dozens of points in the place of each.
+# Proposals in a row that are known or break a constraint, after which the space counts as exhausted. A learning sampler
+# tries dozens of points before it gives up one proposal.
 MAX_MISSES = 10_000
 MAX_LEARNER_MISSES = 20
-MAX_SAMPLERS = 1_000  # kept between calls, since a grid walks on from where it is; a study that ended leaves one behind
-MAX_ASKED = 256  # proposals of a learner in one call: more workers than that are served in turns
-LOOK_EVERY_S = 5.0
+MAX_SAMPLERS = 1_000  # cached, since a grid continues where it is; finished studies leave theirs in the cache
+POLL_S = 5.0
 
 FALLBACK = "study.fallback"
-"""The event that says that the study's sampler failed, and random configurations stand in for its proposals."""
-
-
-def needs(uow: UnitOfWork) -> list[Need]:
-    """The running studies that lack trials, the first to be served first."""
-    return _lacking(uow, _served(uow, studies.running(uow.connection)))
-
-
-def _lacking(uow: UnitOfWork, served: Sequence[Study]) -> list[Need]:
-    running = [study for study in served if study.stage_left != 0]
-    found = [need for study in running if study.sampler not in registry.learners() if (need := _ahead(uow, study))]
-    learners = [study for study in running if study.sampler in registry.learners()]
-    if learners:
-        found += _asked_for(uow, learners, among=len(running))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Agenda:
-    """What there is to do.
-
-    Attributes:
-        paused: studies with trials that wait for their promotion.
-        racing: studies that race their configurations over folds.
-        due: studies whose next stage begins now.
-        needs: what studies lack.
-    """
-
-    paused: Sequence[Study]
-    racing: Sequence[Study]
-    due: Sequence[Study]
-    needs: Sequence[Need]
-
-
-def agenda(uow: UnitOfWork) -> Agenda:
-    """What there is to do, in one reading."""
-    running = studies.running(uow.connection)
-    served = _served(uow, running)
-    return Agenda(
-        paused=[study for study in running if promotion.has_paused(uow, study)],
-        racing=[study for study in running if racing.is_raced(study)],
-        due=[study for study in served if stages.is_due(uow, study)],
-        needs=_lacking(uow, served),
-    )
-
-
-def _served(uow: UnitOfWork, running: Sequence[Study]) -> list[Study]:
-    return [it for it in running if it.is_checked and not it.exhausted and not out_of_time(uow, it)]
-
-
-def _ahead(uow: UnitOfWork, study: Study) -> Need | None:
-    """What a queue that is filled ahead lacks."""
-    n_waiting = trials.n_waiting(uow.connection, study.id, at_most=MIN_QUEUE)
-    n = _at_most(study, FULL_QUEUE - n_waiting if n_waiting < MIN_QUEUE else 0)
-    return Need(study, n) if n > 0 else None
-
-
-def _at_most(study: Study, n_trials: int) -> int:
-    """As many configurations as so many trials are, and the budget and the stage have left."""
-    n = -(-n_trials // study.folds)
-    return min([n, *(left for left in (study.trials_left, study.stage_left) if left is not None)])
-
-
-def _asked_for(uow: UnitOfWork, learners: Sequence[Study], *, among: int) -> list[Need]:
-    """What workers wait for, shared among the studies that learn as claims share them out.
-
-    A study has its first trial waiting, so that the samplers' process has started when somebody asks. Beside other
-    studies a learner always has one: without any it would never have its turn. A population of which none runs is
-    asked, too: it may be done.
-    """
-    n_waiting = {study.id: trials.n_waiting(uow.connection, study.id, at_most=MAX_ASKED) for study in learners}
-    n_running = Counter(studies.n_running(uow.connection, [study.id for study in learners]))
-    wanted = _shared(learners, workers.asking(uow.connection, now=uow.now), n_running)
-    found = []
-    for study in learners:
-        is_idle = study.sampler in registry.populations() and not n_running[study.id]
-        n = max(wanted[study.id], int(among > 1 or study.position == 0 or is_idle)) - n_waiting[study.id]
-        n = _at_most(study, min(n, MAX_ASKED))
-        if n > 0:
-            found.append(Need(study, n, learns=True))
-    return found
-
-
-def _shared(
-    learners: Sequence[Study], asking: Sequence[workers.Waiting], n_running: Mapping[int, int]
-) -> Mapping[int, int]:
-    """How many of the slots that wait fall to each study: the higher priority first, then the fewest running."""
-    wanted: Counter[int] = Counter()
-    for waiting in asking:
-        eligible = [study for study in learners if may_have(study, waiting.facts, wanted=waiting.study)]
-        for _ in range(waiting.slots if eligible else 0):
-            turn = min(eligible, key=lambda study: (-study.priority, n_running[study.id] + wanted[study.id], study.id))
-            wanted[turn.id] += 1
-    return wanted
+"""The kind of event that records that a sampler failed and random configurations replace its proposals."""
 
 
 def propose(sampler: Sampler, need: Need) -> Batch:
-    """Ask a sampler that does not learn for what the queue lacks; pure."""
+    """Return the proposals of a sampler that does not learn. Pure."""
     position = need.study.position
     suggested = sampler.suggest(position, need.n, history=histories.empty(need.study.spec))
     found, is_last = suggested.found, suggested.is_last
     return Batch(position, need.study.version, found, is_last, sampler.name, sampler.version)
 
 
-def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
-    """Add proposals to the queue, each taken from the budget, none twice; returns how many were added.
+def add_batch(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
+    """Create trials for the proposals of a batch within the budget, none twice; return how many were created.
 
-    A batch that was drawn from another position than the study's (another planner came first), or from another version
-    of its space, is dropped.
+    A batch is discarded when the study's position has changed since it was drawn (another planner was first), or the
+    version of its space.
     """
     study = studies.lock(uow.connection, study_id)
     is_stale = (study.position, study.version) != (batch.position, batch.version)
     if is_stale or study.state is not StudyState.RUNNING:
         return 0
-    proposals = [
+    proposals = _proposals(batch)
+    if batch.failure is not None and batch.proposals:
+        data = {"message": batch.failure.message, "traceback": batch.failure.hint or "", "position": batch.position}
+        uow.record(study.id, FALLBACK, trial=None, data=data)
+        uow.notify_after_commit(events_of(study.name))
+    n_created, left_at = create_proposed(uow, study, proposals) if proposals else (0, None)
+    exhausted = batch.exhausted and left_at is None
+    position = batch.position + len(batch.proposals) if left_at is None else left_at
+    studies.set_position(uow.connection, study.id, position=position, exhausted=exhausted)
+    if n_created:
+        uow.notify_after_commit(CLAIMS)
+    if study.sampler in registry.populations():
+        retention.drop_checkpoints(uow, study)
+    if exhausted:
+        complete_if_done(uow, studies.by_id(uow.connection, study.id))
+    return n_created
+
+
+def _proposals(batch: Batch) -> list[Proposal]:
+    return [
         Proposal(
             batch.position + i,
             suggestion.params,
@@ -178,72 +99,80 @@ def enqueue(uow: UnitOfWork, study_id: int, batch: Batch) -> int:
         for i, suggestion in enumerate(batch.proposals)
         if suggestion
     ]
-    if batch.failure is not None and batch.proposals:  # that stand in
-        data = {"message": batch.failure.message, "traceback": batch.failure.hint or "", "position": batch.position}
-        uow.record(study.id, FALLBACK, trial=None, data=data)
-        uow.notify_after_commit(events_of(study.name))
-    added, left_at = create_proposed(uow, study, proposals) if proposals else (0, None)
-    exhausted = batch.exhausted and left_at is None
-    position = batch.position + len(batch.proposals) if left_at is None else left_at
-    studies.set_position(uow.connection, study.id, position=position, exhausted=exhausted)
-    if added:
-        uow.notify_after_commit(CLAIMS)
-    if study.sampler in registry.populations():
-        retention.drop_checkpoints(uow, study)
-    if exhausted:
-        complete_if_done(uow, studies.by_id(uow.connection, study.id))
-    return added
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolds:
+    """The states of studies that the planner folds from their events."""
+
+    rung_tables: RungTables
+    races: Races
 
 
 class Planner:
-    """Supplies studies whenever a bell says that one may lack trials, and every few seconds in any case."""
+    """A background task that serves studies on each notification, and every POLL_S seconds in any case.
+
+    Args:
+        database: the master's.
+        subscriptions: publish PLANNER when a study may need work.
+        locks: on the studies that this master plans; closed when `run` ends.
+        proposer: asks the samplers that learn; closed when `run` ends.
+        folds: used by this planner only.
+        observe: gets the duration of each proposal.
+    """
 
     def __init__(
-        self, database: Database, subscriptions: Subscriptions, *, observe: Observe = lambda sampler, took_s: None
+        self,
+        database: Database,
+        subscriptions: Subscriptions,
+        *,
+        locks: StudyLocks,
+        proposer: LearningProposer,
+        folds: StudyFolds,
+        observe: Observe = lambda sampler, took_s: None,
     ) -> None:
         self._database = database
-        self._wakeups = subscriptions
+        self._subscriptions = subscriptions
+        self._locks = locks
+        self._proposer = proposer
+        self._folds = folds
         self._observe = observe
-        self._locks = StudyLocks(database.engine)
-        self._newest = NewestResults(database)
-        self._tables = RungTables()
-        self._races = racing.Races()
         self._samplers: dict[tuple[int, int], Sampler] = {}
         self._misses: dict[int, int] = {}
 
     async def run(self) -> None:
-        """Never returns; a failure is logged and tried again."""
-        with self._wakeups.subscribe(PLANNER) as subscription, closing(self._locks), closing(self._newest):
+        """Plan until cancelled; an error is logged, and the work is tried again."""
+        with self._subscriptions.subscribe(PLANNER) as subscription, closing(self._locks), closing(self._proposer):
             while True:
                 try:
-                    while await self._fill():
+                    while await self._plan():
                         pass
                 except Exception:
                     log.exception("planning failed; trying again")
-                await subscription.wait(LOOK_EVERY_S)
+                await subscription.wait(POLL_S)
 
-    async def _fill(self) -> bool:
-        """Serve each study that lacks trials, and that no other master plans, once; whether some may lack trials still.
+    async def _plan(self) -> bool:
+        """Do the pending work once; return whether more may be pending.
 
-        What another master plans is looked at again when that one has left.
+        Studies that another master plans are left to it until it releases their locks.
         """
-        todo = await self._database.aread(agenda)
-        moved = [await self._tried(study, self._promote(study)) for study in todo.paused]
-        moved += [await self._tried(study, self._race(study)) for study in todo.racing]
-        moved += [await self._tried(study, self._begin_stage(study)) for study in todo.due]
+        work = await self._database.aread(pending_work)
+        moved = [await self._try(study, self._promote(study)) for study in work.paused]
+        moved += [await self._try(study, self._race(study)) for study in work.racing]
+        moved += [await self._try(study, self._begin_stage(study)) for study in work.due]
         if any(moved):
-            return True  # what studies lack is another thing now
-        mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in todo.needs})
-        lacking = [need for need in todo.needs if need.study.id in mine]
-        # Queues first: they take no time, and a fit may.
-        in_order = sorted(lacking, key=lambda need: need.learns)
-        return any([await self._tried(need.study, self._serve(need)) for need in in_order])
+            return True  # the needs of studies may have changed
+        mine = await asyncio.to_thread(self._locks.hold, {need.study.id for need in work.needs})
+        needs = [need for need in work.needs if need.study.id in mine]
+        # Queues come first: they take no time, and a fit may.
+        in_order = sorted(needs, key=lambda need: need.learns)
+        return any([await self._try(need.study, self._serve(need)) for need in in_order])
 
     @staticmethod
-    async def _tried(study: Study, move: Awaitable[bool]) -> bool:
-        """Whether the study was moved on; False when that failed, which must not keep the others waiting."""
+    async def _try(study: Study, step: Awaitable[bool]) -> bool:
+        """Return whether a step changed the study; an error is logged, so that other studies are still served."""
         try:
-            return await move
+            return await step
         except StorageUnusable:
             raise
         except Exception:
@@ -251,35 +180,35 @@ class Planner:
             return False
 
     async def _promote(self, study: Study) -> bool:
-        """Any master may: of two that come to it at once, one finds that the trials are paused no more."""
-        found = await self._database.aread(lambda uow: promotion.decided(uow, study, self._tables))
+        """Promote without a lock: of two masters at once, the second one finds that the trials are no longer paused."""
+        found = await self._database.aread(lambda uow: promotion.decided(uow, study, self._folds.rung_tables))
         for decision in found:
             await self._database.awrite(partial(promotion.carry_out, promotion=decision))
         return bool(found)
 
     async def _race(self, study: Study) -> bool:
-        """Any master may: of two that come to it at once, one finds that nothing is left to end."""
-        losers = await self._database.aread(lambda uow: self._races.losers(uow, study))
+        """Race without a lock: of two masters at once, the second one finds that nothing is left to end."""
+        losers = await self._database.aread(lambda uow: self._folds.races.losers(uow, study))
         ended = [await self._database.awrite(partial(racing.retire, study=study, loser=loser)) for loser in losers]
         return any(ended)
 
     async def _begin_stage(self, study: Study) -> bool:
-        """Any master may: of two that come to it at once, one finds that the study has moved on."""
+        """Begin a stage without a lock: of two masters at once, the second one finds that the study has changed."""
         following = await self._database.aread(lambda uow: stages.plan(uow, study))
         return await self._database.awrite(partial(stages.begin, following=following))
 
     async def _serve(self, need: Need) -> bool:
-        """Supply one study; False when it got nothing now."""
+        """Create the trials that a study lacks; return whether its sampler gave proposals."""
         batch = await asyncio.to_thread(self._propose, need)
-        added = await self._database.awrite(partial(enqueue, study_id=need.study.id, batch=batch))
-        self._misses[need.study.id] = 0 if added else self._misses.get(need.study.id, 0) + len(batch.proposals)
+        n_created = await self._database.awrite(partial(add_batch, study_id=need.study.id, batch=batch))
+        self._misses[need.study.id] = 0 if n_created else self._misses.get(need.study.id, 0) + len(batch.proposals)
         return bool(batch.proposals)
 
     def _propose(self, need: Need) -> Batch:
         began = time.perf_counter()
-        batch = self._newest.propose(need) if need.learns else propose(self._sampler(need.study), need)
+        batch = self._proposer.propose(need) if need.learns else propose(self._sampler(need.study), need)
         self._observe(need.study.sampler, time.perf_counter() - began)
-        return self._give_up(need, batch)
+        return self._exhausted_after_misses(need, batch)
 
     def _sampler(self, study: Study) -> Sampler:
         key = study.id, study.version
@@ -289,7 +218,7 @@ class Planner:
             self._samplers[key] = registry.build(study.sampler, study.searched)
         return self._samplers[key]
 
-    def _give_up(self, need: Need, batch: Batch) -> Batch:
-        """Call the space used up when the sampler has long given nothing new."""
-        most = MAX_LEARNER_MISSES if need.learns else MAX_MISSES
-        return batch if self._misses.get(need.study.id, 0) < most else replace(batch, exhausted=True)
+    def _exhausted_after_misses(self, need: Need, batch: Batch) -> Batch:
+        """Mark the space as exhausted when the sampler has given nothing new for long."""
+        limit = MAX_LEARNER_MISSES if need.learns else MAX_MISSES
+        return batch if self._misses.get(need.study.id, 0) < limit else replace(batch, exhausted=True)

@@ -1,4 +1,4 @@
-"""The process in which samplers think, so that a fit delays no request, takes no lock, and can be ended."""
+"""The process that runs learning samplers: a fit delays no request, holds no lock, and can be killed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tunefleet_master.services.planning.history_process import (
     Forget,
     HistoryProcess,
     RequestHandler,
-    Tell,
+    Update,
 )
 
 TIME_LIMIT_S = 60.0
-"""For one call; the slowest sampler takes seconds for a fleet of workers that all ask at once."""
+"""For one call; the slowest sampler takes seconds to serve a whole fleet."""
 
 
 class SamplerFailed(TunefleetError):
-    """The sampler raised an error, or took longer than it may."""
+    """The sampler raised an error or exceeded its time limit."""
 
     code = "sampler_failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Proposals are wanted."""
+class ProposalRequest:
+    """A request for `n` proposals, from `position` on."""
 
     study_id: int
     position: int
@@ -37,28 +37,27 @@ class Ask:
 
 
 class SamplerProcess(HistoryProcess):
-    """The process, asked for proposals.
+    """The process that answers requests for proposals.
 
     Args:
         time_limit_s: for one call.
     """
 
     def __init__(self, *, time_limit_s: float = TIME_LIMIT_S) -> None:
-        super().__init__(
-            _Desk, name="tunefleet-sampler", role="The sampler", error=SamplerFailed, time_limit_s=time_limit_s
-        )
+        name, role = "tunefleet-sampler", "The sampler"
+        super().__init__(_ProposalHandler, name=name, role=role, error=SamplerFailed, time_limit_s=time_limit_s)
 
-    def ask(self, ask: Ask) -> Suggestions:
-        """Proposals.
+    def ask(self, request: ProposalRequest) -> Suggestions:
+        """Return the proposals of the study's sampler.
 
         Raises:
-            SamplerFailed: with the traceback as its hint.
+            SamplerFailed: the hint is the traceback.
         """
-        return cast("Suggestions", self.call(ask))
+        return cast("Suggestions", self.call(request))
 
 
-class _Desk(RequestHandler):
-    """The samplers of the process."""
+class _ProposalHandler(RequestHandler):
+    """Holds a sampler for each history, in the process."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,17 +67,17 @@ class _Desk(RequestHandler):
         self._samplers[begin.study_id] = registry.build(begin.sampler, begin.spec)
         super().begin(begin)
 
-    def tell(self, tell: Tell) -> None:
-        super().tell(tell)
-        if any(isinstance(change, Edit) for change in tell.changes):
-            space = self.histories[tell.study_id].axes.space
-            self._samplers[tell.study_id] = self._samplers[tell.study_id].on(space)
+    def update(self, update: Update) -> None:
+        super().update(update)
+        if any(isinstance(change, Edit) for change in update.changes):
+            space = self.histories[update.study_id].axes.space
+            self._samplers[update.study_id] = self._samplers[update.study_id].on(space)
 
     def forget(self, forget: Forget) -> None:
         self._samplers.pop(forget.study_id, None)
         super().forget(forget)
 
-    def answer(self, question: object) -> object:
-        assert isinstance(question, Ask)
-        sampler = self._samplers[question.study_id]
-        return sampler.suggest(question.position, question.n, history=self.histories[question.study_id])
+    def answer(self, request: object) -> object:
+        assert isinstance(request, ProposalRequest)
+        sampler = self._samplers[request.study_id]
+        return sampler.suggest(request.position, request.n, history=self.histories[request.study_id])

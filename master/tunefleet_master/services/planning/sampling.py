@@ -1,4 +1,4 @@
-"""Proposals on the newest results of a study, made in the samplers' process."""
+"""Proposals of learning samplers on the newest results of a study."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Suggestion
 from tunefleet_master.services.planning import histories
 from tunefleet_master.services.planning.history_sync import catch_up
-from tunefleet_master.services.planning.sampler_process import (
-    TIME_LIMIT_S,
-    Ask,
-    SamplerFailed,
-    SamplerProcess,
-)
+from tunefleet_master.services.planning.sampler_process import ProposalRequest, SamplerFailed, SamplerProcess
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.values import Study
 
@@ -25,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """How many trials a study lacks; `learns`: on the newest results."""
+    """The number of configurations that a study lacks; `learns`: its sampler proposes on the newest results."""
 
     study: Study
     n: int
@@ -37,14 +32,14 @@ class Batch:
     """Consecutive proposals for a study, from `position` on.
 
     Attributes:
-        position: of the first.
+        position: of the first proposal.
         version: of the study's space that they lie in.
-        proposals: None where there is no configuration.
-        exhausted: whether there are no more.
-        sampler: who proposed.
+        proposals: None where a position gives no configuration.
+        exhausted: no more proposals exist.
+        sampler: the name of the sampler that proposed.
         sampler_version: of its code.
-        saw: the study's last event that it knew of; None: it does not learn.
-        failure: why the study's own sampler did not propose; None: it did.
+        saw: the last event of the study that the sampler had; None: it does not learn.
+        failure: why another sampler proposed instead of the study's own; None: its own did.
     """
 
     position: int
@@ -57,38 +52,38 @@ class Batch:
     failure: SamplerFailed | None = None
 
 
-class NewestResults:
-    """Asks samplers that learn, after telling them what has happened since they were asked before.
+class LearningProposer:
+    """Asks the samplers that learn, after it has sent them the newest results.
 
     Args:
         database: the master's.
-        time_limit_s: after which a sampler's process is ended, and random configurations stand in.
+        process: the samplers'; closed with the proposer.
     """
 
-    def __init__(self, database: Database, *, time_limit_s: float = TIME_LIMIT_S) -> None:
+    def __init__(self, database: Database, process: SamplerProcess) -> None:
         self._database = database
-        self._proposer = SamplerProcess(time_limit_s=time_limit_s)
+        self._process = process
 
     def propose(self, need: Need) -> Batch:
-        """What the study's sampler proposes now; random configurations, and why, when it fails.
+        """Return the proposals of the study's sampler; random configurations and the failure when it fails.
 
-        A population waits until its sampler is asked again.
+        A population gets none after a failure, and waits for the next call.
         """
         study = need.study
         kind = registry.sampler_class(study.sampler)
         try:
-            saw = catch_up(self._proposer, study, database=self._database)
-            suggested = self._proposer.ask(Ask(study.id, study.position, need.n))
+            saw = catch_up(self._process, study, database=self._database)
+            suggested = self._process.ask(ProposalRequest(study.id, study.position, need.n))
         except SamplerFailed as failure:
             log.warning("study %s: %s\n%s", study.name, failure.message, failure.hint or "")
-            stand_in = RandomSampler.of(study.searched)
+            fallback = RandomSampler.of(study.searched)
             found: Sequence[Suggestion | None] = ()
-            if not kind.trains_population:  # of which a random configuration is no member
-                found = stand_in.suggest(study.position, need.n, history=histories.empty(study.spec)).found
-            return Batch(study.position, study.version, found, False, stand_in.name, stand_in.version, failure=failure)
+            if not kind.trains_population:  # a random configuration belongs to no member
+                found = fallback.suggest(study.position, need.n, history=histories.empty(study.spec)).found
+            return Batch(study.position, study.version, found, False, fallback.name, fallback.version, failure=failure)
         found, is_last = suggested.found, suggested.is_last
         return Batch(study.position, study.version, found, is_last, kind.name, kind.version, saw)
 
     def close(self) -> None:
-        """End the samplers' process."""
-        self._proposer.close()
+        """End the process."""
+        self._process.close()

@@ -1,4 +1,4 @@
-"""Moving a study from one stage to the next, coarse to fine, off the request path."""
+"""Stages: the transition of a study from one stage to the next, from coarse to fine."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
 MAX_RUNNING = 0.25
-"""Of a stage's trials, when the next stage begins: to wait for the last of them would leave most workers idle."""
+"""Share of a stage's trials that may still run when the next one begins: waiting for all would idle most workers."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextStage:
-    """What a study may move on to; drawn from its events without locking it."""
+    """The next stage of a study, computed from its events without a lock."""
 
     study: Study
     box: Box
 
 
 def is_due(uow: UnitOfWork, study: Study) -> bool:
-    """Whether all trials of the stage were handed out, most of them have ended, and another stage follows."""
+    """Return whether all trials of the stage have begun, most of them have ended, and another stage follows."""
     if study.stage_left != 0 or trials.n_waiting(uow.connection, study.id, at_most=1):
         return False
     if any(stages.stage_of(study.spec, number) == study.stage for number in trials.paused(uow.connection, study.id)):
@@ -36,14 +36,14 @@ def is_due(uow: UnitOfWork, study: Study) -> bool:
 
 
 def plan(uow: UnitOfWork, study: Study) -> NextStage:
-    """The next stage of a study that is due for it."""
+    """Return the next stage of a study that is due for it."""
     keep = stages.planned(study.spec)[study.stage + 1].keep
     history = histories.fold(uow.connection, study)
     return NextStage(study, box_around_best(history, study.spec.search_space, stage=study.stage, keep=keep))
 
 
 def begin(uow: UnitOfWork, following: NextStage) -> bool:
-    """Let the study search the box; False when it has moved on since it was read."""
+    """Let the study search the box; return False when the study has changed since it was read."""
     before = following.study
     study = studies.lock(uow.connection, before.id)
     if (study.stage, study.version, study.state) != (before.stage, before.version, before.state):

@@ -1,4 +1,4 @@
-"""Starting a study from what earlier ones have found."""
+"""Warm starts: results of earlier studies for a new one."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tunefleet_master.storage import folds, studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
-N_BEST = 100  # complete trials of an earlier study, the best ones ...
-N_OTHERS = 100  # ... and as many of the others, evenly over their ranks: without bad ones nothing is good
+N_BEST = 100  # complete trials of an earlier study
+N_OTHERS = 100  # further complete trials, spread evenly over the ranks: models need bad results, too
 N_INFEASIBLE = 50
-TRIED_SHARE = 0.1  # of the budget, at the most, for the best configuration of each earlier study
+MAX_TRIED_SHARE = 0.1  # of the budget, for the best configuration of each earlier study
 
 
 def priors(uow: UnitOfWork, spec: StudySpec) -> dict[str, Prior]:
-    """What each study that the spec starts from has found.
+    """Return the results of each study that the spec starts from, by its name.
 
     Raises:
-        InvalidInput: one is not there, is about something else, or has found nothing in the spec's space.
+        InvalidInput: one does not exist, has another purpose, or has no complete trial in the spec's space.
     """
     found: dict[str, Prior] = {}
     for name in dict.fromkeys(spec.warm_start):
@@ -39,12 +39,12 @@ def priors(uow: UnitOfWork, spec: StudySpec) -> dict[str, Prior]:
 
 
 def begin(uow: UnitOfWork, study: Study, found: Mapping[str, Prior]) -> list[Configuration]:
-    """Let a new study know of them; the best configuration of each, which it should try first."""
+    """Record priors in the events of a new study; return the best configuration of each, to be tried first."""
     for name, prior in found.items():
         configurations: list[JsonValue] = [dict(each) for each in prior.configurations]
         data = {"study": name, "configurations": configurations, "n_infeasible": prior.n_infeasible}
         uow.record(study.id, histories.PRIOR, trial=None, data=data)
-    limit = len(found) if study.trials_left is None else max(1, int(TRIED_SHARE * study.trials_left))
+    limit = len(found) if study.trials_left is None else max(1, int(MAX_TRIED_SHARE * study.trials_left))
     return [prior.configurations[0] for prior in found.values()][:limit]
 
 
@@ -78,13 +78,13 @@ def _best_and_some(n: int) -> list[int]:
 
 
 def _distinct(space: Space, found: Sequence[Configuration]) -> list[Configuration]:
-    """The configurations of the space that these are, each once; those outside of it are left out."""
+    """Return these configurations in the space, each once, without those that lie outside."""
     placed = (_placed(space, params) for params in found)
     return list({str(each): each for each in placed if each is not None}.values())
 
 
 def _placed(space: Space, params: Configuration) -> Configuration | None:
-    """A configuration of another space in this one, new parameters in their middle; None where it lies outside."""
+    """Return a configuration in this space, new parameters at their middle; None where it lies outside."""
     known = {name: value for name, value in params.items() if name in space.parameters}
     if not all(space.parameters[name].contains(value) for name, value in known.items()):
         return None

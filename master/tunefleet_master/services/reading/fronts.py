@@ -1,4 +1,4 @@
-"""The front of a study of several objectives: the trials that no other one dominates."""
+"""The Pareto front of a study with several objectives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from tunefleet.errors import Conflict, InvalidInput, Problem
 from tunefleet.names import TrialId
 from tunefleet.protocol import Page, TrialView
 from tunefleet_master.search import pareto
-from tunefleet_master.services.planning import histories
 from tunefleet_master.services.reading.views import trial_view
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -18,10 +17,10 @@ from tunefleet_master.storage.values import Study
 
 
 def page(uow: UnitOfWork, name: str, *, cursor: str | None, limit: int) -> Page[TrialView]:
-    """A page of the front, those that are best in the first objective first; `total` is of the whole front.
+    """Return a page of the front, sorted by the first objective, best first; `total` counts the whole front.
 
     Raises:
-        NotFound. Conflict: the study has one objective. InvalidInput: the cursor is none.
+        NotFound. Conflict: the study has one objective. InvalidInput: the cursor is invalid.
     """
     study = studies.get(uow.connection, name)
     if not study.spec.several_objectives:
@@ -40,7 +39,7 @@ def page(uow: UnitOfWork, name: str, *, cursor: str | None, limit: int) -> Page[
 
 
 def _front(uow: UnitOfWork, study: Study) -> Sequence[TrialId]:
-    """The complete trials that keep within all outcomes and that no other such trial dominates."""
+    """Return the complete trials that meet all outcomes and that no other such trial dominates, in order."""
     spec = study.spec
     results = [
         (trial_id, [metrics[objective.metric] for objective in spec.objectives])
@@ -49,7 +48,7 @@ def _front(uow: UnitOfWork, study: Study) -> Sequence[TrialId]:
     ]
     if not results:
         return []
-    values = np.array([row for _, row in results]) * histories.signs(*spec.objectives)
+    values = np.array([row for _, row in results]) * [objective.sign for objective in spec.objectives]
     on_front = np.flatnonzero(pareto.front(values))
     in_order = on_front[np.lexsort(values[on_front].T[::-1])]
     return [results[i][0] for i in in_order]
