@@ -11,7 +11,8 @@ from benchmarks.fault_cases.parts import RunRecord
 
 from tunefleet_master.diagnosis.finding import Finding
 from tunefleet_master.diagnosis.training.curve import TrialCurve
-from tunefleet_master.diagnosis.training.findings import TRIAL_RULES, is_alarm, trial_findings
+from tunefleet_master.diagnosis.training.findings import is_alarm, trial_findings
+from tunefleet_master.diagnosis.training.rules import TRIAL_RULES
 
 Z = 1.959964  # of a 95 % interval
 
@@ -105,7 +106,7 @@ class FaultFigures:
 
 def rule_figures(found: Sequence[Diagnosis]) -> list[RuleFigures]:
     """Of each rule, in their order."""
-    return [_of_rule(rule.code, found) for rule in TRIAL_RULES]
+    return [_of_rule(row.code, found) for row in TRIAL_RULES]
 
 
 def _of_rule(code: str, found: Sequence[Diagnosis]) -> RuleFigures:
@@ -126,7 +127,7 @@ def fault_figures(found: Sequence[Diagnosis]) -> list[FaultFigures]:
 
 
 def _of_fault(fault: str, found: Sequence[Diagnosis]) -> FaultFigures:
-    said = {rule.code: sum(rule.code in each.alarms for each in found) for rule in TRIAL_RULES}
+    said = {row.code: sum(row.code in each.alarms for each in found) for row in TRIAL_RULES}
     return FaultFigures(
         fault,
         detected=_share(bool(each.alarms) for each in found),
