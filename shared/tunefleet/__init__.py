@@ -1,10 +1,10 @@
-"""Tunefleet: what the master, the workers and a user's own code all import.
+"""Tunefleet: the package that the master, the workers and a user's own code import.
 
 >>> import tunefleet
 >>> study = tunefleet.Client().submit("study.yaml")
 >>> study.wait().best()
 
-Names are imported when they are first used, so that `import tunefleet` (and with it `tunefleet --help`) costs nothing.
+Names are imported on first use, so that `import tunefleet` and `tunefleet --help` are fast.
 """
 
 from __future__ import annotations
@@ -66,5 +66,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return __all__

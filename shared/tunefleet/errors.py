@@ -39,7 +39,7 @@ class Problem:
     value: str | None = None
 
     def __str__(self) -> str:
-        """`space.lr.log = [0.1, 0.01]: low must be below high`."""
+        """Return `space.lr.log = [0.1, 0.01]: low must be below high`."""
         where = self.field if self.value is None else f"{self.field} = {self.value}"
         return f"{where}: {self.rule}" if where else self.rule
 
@@ -55,7 +55,7 @@ class TunefleetError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """The message, followed by the hint."""
+        """Return the message, followed by the hint."""
         if not self.hint:
             return self.message
         stop = "" if self.message.endswith((".", "!", "?", "…")) else "."

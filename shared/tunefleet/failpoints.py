@@ -1,10 +1,12 @@
-"""Named places where a test may kill, stop, delay or break this process; nothing at all unless a variable names them.
+"""Failpoints: named places at which a test can kill, stop, delay or break this process.
+
+They do nothing unless an environment variable names them:
 
     TUNEFLEET_FAILPOINTS="agent.after_claim=kill; master.after_commit=kill@3"
 
-An entry is `NAME=ACTION`, and entries stand between semicolons. The action is `kill` (SIGKILL to this process), `stop`
-(SIGSTOP), `delay:SECONDS` or `raise`; `@N` behind it means the N-th time that this process comes by, and without it the
-first; `!FILE` behind that means only for the one process of all that manages to create the file.
+Semicolons separate the entries. An entry is `NAME=ACTION`, with the action `kill` (SIGKILL to this process), `stop`
+(SIGSTOP), `delay:SECONDS` or `raise`. The suffix `@N` acts on the N-th visit of this process instead of the first. The
+suffix `!FILE` acts only in the one process that manages to create the file.
 """
 
 from __future__ import annotations
@@ -20,30 +22,30 @@ from dataclasses import dataclass, field
 VARIABLE = "TUNEFLEET_FAILPOINTS"
 
 POINTS: Mapping[str, str] = {
-    "agent.after_claim": "leases were given, and nothing was started",
-    "agent.after_child_start": "the training process runs, and nobody has been told",
+    "agent.after_claim": "leases were granted, and no trial was started",
+    "agent.after_child_start": "the training process runs, and this is not recorded",
     "agent.before_beat": "a heartbeat is due",
     "agent.after_beat": "a heartbeat was answered",
     "agent.before_reports": "reports are in the spool and not yet sent",
     "agent.after_reports": "reports were answered",
     "agent.before_upload": "a file is about to be sent",
-    "agent.after_upload": "a file was stored by the master, and is still on this disk",
-    "agent.after_child_end": "the training process is gone, and its end has not been sent",
-    "agent.after_end": "the end was answered, and the attempt's folder still stands",
-    "agent.before_release": "an unfinished trial is about to be given back",
-    "agent.after_release": "an unfinished trial was given back",
+    "agent.after_upload": "the master stored a file, and it is still on this disk",
+    "agent.after_child_end": "the training process exited, and its end was not sent",
+    "agent.after_end": "the end was answered, and the attempt's folder still exists",
+    "agent.before_release": "an unfinished trial is about to be released",
+    "agent.after_release": "an unfinished trial was released",
     "child.after_report": "a report is in the spool",
     "child.before_checkpoint": "a checkpoint is due",
-    "child.inside_checkpoint": "a checkpoint is written, under another name",
-    "child.after_checkpoint": "a checkpoint is whole, and the agent knows of it",
+    "child.inside_checkpoint": "a checkpoint is being written, under a temporary name",
+    "child.after_checkpoint": "a checkpoint is complete, and the agent knows of it",
     "child.before_end": "the function has returned, and its end is not recorded",
     "child.after_end": "the end is in the spool",
-    "master.before_commit": "a transaction is done, and not committed",
-    "master.after_commit": "a transaction is committed, and nobody has been answered",
-    "master.before_publish": "a file came whole, and has no place in the store yet",
-    "master.after_publish": "a file has its place in the store, and no row in the database",
+    "master.before_commit": "a transaction is complete, and not committed",
+    "master.after_commit": "a transaction is committed, and no request was answered",
+    "master.before_publish": "a file was received, and is not in the store yet",
+    "master.after_publish": "a file is in the store, and has no row in the database",
 }
-"""Every point, with what is true there."""
+"""All failpoints, with the state of the process there."""
 
 _ENTRY = re.compile(
     r"(?P<name>[a-z_.]+)=(?P<action>kill|stop|raise|delay:(?P<delay_s>\d+(\.\d+)?))(@(?P<nth>[1-9]\d*))?(!(?P<once>.+))?"
@@ -51,18 +53,18 @@ _ENTRY = re.compile(
 
 
 class InjectedFault(Exception):
-    """The action `raise`; outside the tree of errors, so that nothing takes it for one that it can explain."""
+    """Raised by the action `raise`; not a TunefleetError, so that no code handles it as a known error."""
 
 
 @dataclass(slots=True)
 class Trap:
-    """What happens at one point.
+    """The action at one failpoint.
 
     Attributes:
         action: `kill`, `stop`, `delay` or `raise`.
-        delay_s: of a delay.
-        nth: at which visit of this process.
-        once: a file; only the process that creates it falls into the trap.
+        delay_s: the length of a delay.
+        nth: the visit of this process that triggers the action.
+        once: a file; only the process that creates it triggers the action.
     """
 
     action: str
@@ -72,8 +74,8 @@ class Trap:
     _visits: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def visit(self, name: str) -> None:
-        """Come by. Raises InjectedFault when that is the action."""
-        if next(self._visits) != self.nth or not self._is_mine():
+        """Count a visit, and act if it is the N-th. Raises InjectedFault if that is the action."""
+        if next(self._visits) != self.nth or not self._is_first_process():
             return
         if self.action == "delay":
             time.sleep(self.delay_s)
@@ -82,7 +84,7 @@ class Trap:
         else:
             os.kill(os.getpid(), signal.SIGKILL if self.action == "kill" else signal.SIGSTOP)
 
-    def _is_mine(self) -> bool:
+    def _is_first_process(self) -> bool:
         if self.once is None:
             return True
         try:
@@ -93,7 +95,7 @@ class Trap:
 
 
 def parse(text: str) -> dict[str, Trap]:
-    """The traps that a value of the variable sets. Raises ValueError for one that means nothing."""
+    """Parse a value of the variable. Raises ValueError for an invalid entry."""
     traps = {}
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         match = _ENTRY.fullmatch(entry)
@@ -106,7 +108,7 @@ def parse(text: str) -> dict[str, Trap]:
 
 
 def armed(traps: Mapping[str, Trap]) -> Callable[[str], None]:
-    """What a process calls at each point when these traps are set."""
+    """Return the function that a process calls at each failpoint when these traps are set."""
 
     def visit(name: str) -> None:
         if (trap := traps.get(name)) is not None:
@@ -116,11 +118,11 @@ def armed(traps: Mapping[str, Trap]) -> Callable[[str], None]:
 
 
 def _nothing(name: str) -> None:
-    """What a process calls at each point when no trap is set."""
+    """Do nothing: no trap is set."""
 
 
 _text = os.environ.get(VARIABLE)
 traps = parse(_text or "")
-"""Those of this process; where the variable was set, if only to nothing, more may be added."""
+"""The traps of this process. Tests may add more if the variable is set, even to an empty string."""
 failpoint: Callable[[str], None] = _nothing if _text is None else armed(traps)
-"""Come by the point of this name."""
+"""Visit the failpoint of this name."""

@@ -1,4 +1,4 @@
-"""The texts that stand below the fields of a class, read from its source: only a schema for people needs them."""
+"""The docstrings of a class's fields, read from its source; only generated schemas need them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 @cache
 def texts_of(cls: type) -> dict[str, str]:
-    """By field, its own and those it inherits; none of a class without source, such as a generic one made concrete."""
+    """Return the docstrings by field, inherited ones included; empty for a class without source."""
     inherited = {name: text for base in reversed(cls.__mro__[1:-1]) for name, text in texts_of(base).items()}
     return {**inherited, **_own_texts(cls)}
 
@@ -19,7 +19,11 @@ def texts_of(cls: type) -> dict[str, str]:
 def _own_texts(cls: type) -> dict[str, str]:
     try:
         [found] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    except (OSError, TypeError, SyntaxError):  # the last of a class within a function, with a text that is not indented
+    except (
+        OSError,
+        TypeError,
+        SyntaxError,
+    ):  # SyntaxError: a class in a function, with an unindented docstring
         return {}
     assert isinstance(found, ast.ClassDef)
     return {

@@ -1,6 +1,6 @@
-"""How the programs write their logs: one readable line for each event, or one JSON object for each line.
+"""Log output: one line of text or one JSON object per event.
 
-What an event is about goes along as fields: `log.warning("…", extra=about(study="digits", trial=3))`.
+Fields name the subject of an event: `log.warning("…", extra=about(study="digits", trial=3))`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 
 LogFormat = Literal["text", "json"]
 
-# What every record has; the rest of its attributes came from `extra`.
+# The attributes of every record; all others come from `extra`.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -24,15 +24,15 @@ def about(
     attempt: int | None = None,
     worker: str | None = None,
 ) -> dict[str, object]:
-    """The fields of a line, for `extra`: `trial` is the number within the study; what is None is left out."""
+    """Return the fields of a line, for `extra`, without those that are None. `trial` is the number within the study."""
     fields = {"study": study, "trial": trial, "trial_id": trial_id, "attempt": attempt, "worker": worker}
     return {name: value for name, value in fields.items() if value is not None}
 
 
 class JsonLines(logging.Formatter):
-    """Writes `time` (UTC), `level`, `logger` and `message`, the fields that every line has, and those of `extra`.
+    """A formatter that writes `time` (UTC), `level`, `logger`, `message`, the fixed fields and those of `extra`.
 
-    A traceback is the field `traceback`, so that an event stays on one line.
+    A traceback becomes the field `traceback`, so each event stays on one line.
     """
 
     def __init__(self, **fields: object) -> None:
@@ -40,7 +40,7 @@ class JsonLines(logging.Formatter):
         self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; what JSON has no form for is written as its text."""
+        """Return the line; values without a JSON form are written as text."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -59,17 +59,17 @@ class JsonLines(logging.Formatter):
 def configure(
     level: str, log_format: LogFormat, *, stream: TextIO, text: str, fields: dict[str, object] | None = None
 ) -> None:
-    """Send what the process logs to the stream.
+    """Configure the logs of the process.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
-        log_format: of the lines.
-        stream: where they go.
-        text: the format of a line in text, as `logging` has it; times are those of the day.
-        fields: what every line in JSON has.
+        log_format: the format of the lines.
+        stream: the output stream.
+        text: the format string of a text line, in the syntax of `logging`; times are without the date.
+        fields: fixed fields of every JSON line.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines(**(fields or {})) if log_format == "json" else logging.Formatter(text, "%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("httpx", "httpcore"):  # which tell of every request
+    for name in ("httpx", "httpcore"):  # they log every request
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The shape that every spec and message has: frozen, closed, with errors that a person can act on."""
+"""The base class of specs and messages: frozen, closed, with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tunefleet.errors import InvalidInput, Problem
 from tunefleet.field_texts import texts_of
 
 NOT_PLAIN = "not_plain"
-"""The type of an error whose context has the `rule`, the `value` as shown, and its place in `keys`."""
+"""The type of an error that has the `rule`, the `value` as shown and the field in `keys` as its context."""
 
 ABSENT = "absent"
-"""The type of an error of a key that is lacking, which is the `key` of its context: the model calls it otherwise."""
+"""The type of an error for a missing key; `key` of its context is the name that users write."""
 
-MAX_SHOWN = 80  # characters of a wrong value that an error repeats: enough to find it, too little to flood a terminal
+MAX_SHOWN = 80  # characters of a wrong value in a message: enough to find it, too few to flood a terminal
 
 
 class Model(BaseModel):
-    """A frozen pydantic model that refuses unknown keys and says which known one was probably meant."""
+    """A frozen pydantic model that refuses unknown keys and suggests the likely known key."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -36,7 +36,7 @@ class Model(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         names = _names_of(cls)
-        if isinstance(data, dict) and data.keys() <= names:  # nearly always, and every message asks
+        if isinstance(data, dict) and data.keys() <= names:  # the usual case, checked for every message
             return data
         if cls.model_config.get("extra") != "forbid" or not isinstance(data, Mapping):
             return data
@@ -54,7 +54,7 @@ class Model(BaseModel):
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe each field by the text below it.
 
-        Pydantic's own `use_attribute_docstrings` reads all sources at the import, a third of a client's start.
+        Pydantic's own `use_attribute_docstrings` reads all sources on import, which takes a third of a client's start.
         """
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
@@ -70,11 +70,11 @@ class Model(BaseModel):
         """Build the model from plain data.
 
         Args:
-            data: what a JSON or YAML parser gave.
-            field: where the data stood; errors name fields below it.
+            data: the output of a JSON or YAML parser.
+            field: the field that holds the data; errors name fields below it.
 
         Raises:
-            InvalidInput: with one problem for each broken rule.
+            InvalidInput: the data breaks rules; there is one problem for each.
         """
         try:
             return cls.model_validate(data)
@@ -84,21 +84,21 @@ class Model(BaseModel):
 
 @cache
 def _names_of(model: type[BaseModel]) -> frozenset[str]:
-    """What the model's keys may be called; kept, since every message asks."""
+    """Return the valid keys of the model; cached, because every message needs them."""
     keys = {field.alias or name for name, field in model.model_fields.items()}
     return frozenset({*keys, *model.model_fields} if model.model_config.get("populate_by_name") else keys)
 
 
 def problems_of(error: ValidationError, *, field: str = "") -> list[Problem]:
-    """Turn pydantic's errors into ours: a dotted field, the value as it stood there, the rule."""
+    """Turn pydantic's errors into problems: a dotted field, its value, and the rule."""
     return [problem_of(cast("dict[str, Any]", details), field=field) for details in error.errors()]
 
 
 def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") -> Problem:
-    """One of pydantic's error details as a problem; `field` goes before the details' own place."""
+    """Turn one of pydantic's error details into a problem; `field` is prefixed to its own location."""
     context = details.get("ctx") or {}
     place = [field] if field else []
-    # Tags of discriminated unions are in capitals and stand in `loc` beside real keys; a reader knows only the keys.
+    # `loc` mixes keys with the tags of discriminated unions, which are in capitals; users know only the keys.
     place += [str(part) for part in details["loc"] if not str(part).isupper() and part != "[key]"]
     if details["type"] in ("unknown_key", NOT_PLAIN):
         place += context["keys"][:1]
@@ -108,18 +108,18 @@ def problem_of(details: ErrorDetails | Mapping[str, Any], *, field: str = "") ->
     if details["type"] == "missing":
         return Problem(_field(place), "is required")
     rule = str(details["msg"]).removeprefix("Value error, ")
-    # A rule of the whole document names its own fields; repeating the document would drown it.
+    # A rule on the whole document names its own fields; the document itself would be too long to show.
     value = shown(details.get("input")) if place else None
     return Problem(_field(place), rule[:1].lower() + rule[1:], value)
 
 
 def _field(place: list[str]) -> str:
-    """The dotted field; half a surrogate pair, which no encoder takes, is written as its escape."""
+    """Return the dotted field; lone surrogates are escaped, because they cannot be encoded."""
     return ".".join(place).encode("utf-8", "backslashreplace").decode()
 
 
 def shown(value: object) -> str:
-    """A value as an error repeats it, cut to a length that fits a line."""
+    """Return a value for an error message, cut to fit one line."""
     try:
         text = repr(value)
     except RecursionError:
@@ -128,12 +128,12 @@ def shown(value: object) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """`1 step`, `2 steps`."""
+    """Return the number and the noun, such as `1 step` or `2 steps`."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """`; did you mean 'sampler'?`, or the list of what is known when nothing is near."""
+    """Return `; did you mean 'sampler'?`, or the list of known names if none is similar."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}"
 

@@ -1,4 +1,4 @@
-"""What may be the name of something: no name can leave a folder, a URL segment or a log line."""
+"""Types of names and ids. No valid name can escape from a folder, a URL segment or a log line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ TrialId = NewType("TrialId", int)
 """A trial's id within one database; its `number` counts within its study."""
 
 MAX_ID = 2**31 - 1
-"""Of a trial, of its number, of an attempt: what Postgres keeps as an integer."""
+"""The largest id, trial number and attempt number: the largest integer in a Postgres column."""
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}$"
-"""Letters, digits, `_`, `.`, `-`; begins with a letter or a digit; at most 100 characters."""
+"""Letters, digits, `_`, `.` and `-`; the first character is a letter or a digit; at most 100 characters."""
 
 HASH_PATTERN = r"^[0-9a-f]{64}$"
 """A sha256 in lower-case hexadecimal digits."""
@@ -25,14 +25,14 @@ RESERVED_PARAMETERS = frozenset({"trial", "self", "steps", "seed"})
 
 def _check_parameter(name: str) -> str:
     if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
-        raise ValueError("a parameter's name must be a Python identifier, since it becomes an argument's name")
+        raise ValueError("a parameter's name must be a Python identifier, because it becomes the name of an argument")
     if name in RESERVED_PARAMETERS:
-        raise ValueError(f"{name!r} is taken: the trial offers it already; choose another name")
+        raise ValueError(f"{name!r} is a reserved name; choose another one")
     return name
 
 
 def matching(pattern: str, rule: str) -> tuple[AfterValidator, WithJsonSchema]:
-    """A check that says its rule in words, and its pattern in the JSON Schema."""
+    """Return a check that fails with `rule` as its message, and its pattern in the JSON Schema."""
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -47,7 +47,7 @@ Name = Annotated[
     str,
     *matching(
         NAME_PATTERN,
-        "a name begins with a letter or a digit, goes on with letters, digits, '_', '-' and '.' (not '..'), "
+        "a name begins with a letter or a digit, continues with letters, digits, '_', '-' and '.' (not '..'), "
         "and has at most 100 characters",
     ),
 ]
@@ -60,11 +60,11 @@ MetricName = Annotated[
     str,
     *matching(
         r"^[A-Za-z_][A-Za-z0-9_./@\-]{0,99}$",
-        "a metric's name begins with a letter or '_', goes on with letters, digits and _ . / @ -, "
+        "a metric's name begins with a letter or '_', continues with letters, digits and _ . / @ -, "
         "and has at most 100 characters",
     ),
 ]
 """The name of a metric."""
 
 Hash = Annotated[str, *matching(HASH_PATTERN, "a sha256 has 64 hexadecimal digits in lower case")]
-"""The sha256 of some content."""
+"""A sha256."""

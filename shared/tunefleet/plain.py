@@ -1,7 +1,7 @@
-"""What can be kept and sent everywhere: one rule for text and data that come from outside.
+"""Text and data that can be stored and sent everywhere: one rule for all input.
 
-Postgres keeps no NUL, UTF-8 has no half of a surrogate pair, JSON has no NaN, and a parser's stack ends somewhere. Text
-that tells how a trial ended is made storable, since a result must not be lost for it. Everything else is refused.
+Postgres stores no NUL, UTF-8 has no lone surrogates, JSON has no NaN, and the stack of a parser is limited. Text that
+describes the end of a trial is repaired, so that no result is lost over it. All other input is refused.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic_core import PydanticCustomError
 
 from tunefleet.model import NOT_PLAIN, Model, shown
 
-MAX_DEPTH = 20  # levels of lists and objects: a study has five, and a choice may hold a small structure
-MAX_INT = 2**63 - 1  # what databases and most languages call an integer
+MAX_DEPTH = 20  # levels of lists and objects: a study has five, and a choice may hold a nested value
+MAX_INT = 2**63 - 1  # the largest integer in databases and most languages
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_NO_TEXT = "must not hold a NUL, or half of a surrogate pair"
+_NO_TEXT = "must not contain a NUL or a lone surrogate"
 
 
 def storable(text: str) -> str:
-    """The text with U+FFFD for each character that cannot be kept: NUL, and halves of surrogate pairs."""
+    """Return the text with U+FFFD for each character that cannot be stored: NUL and lone surrogates."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -38,14 +38,14 @@ def _whole(text: str) -> str:
 
 
 FreeText = Annotated[str, BeforeValidator(_mended)]
-"""What a machine or a crash says of itself: kept as far as it can be."""
+"""Text from a machine or a crash; characters that cannot be stored are replaced."""
 
 PlainText = Annotated[str, AfterValidator(_whole)]
-"""Text with a meaning; what cannot be kept as it is is refused."""
+"""Text from a user; it is refused if it cannot be stored unchanged."""
 
 
 class Plain(Model):
-    """A model of data that somebody wrote: refused where it holds what cannot be kept or sent as it stands."""
+    """A model of data from a user; it is refused if it cannot be stored and sent unchanged."""
 
     @model_validator(mode="before")
     @classmethod
@@ -57,7 +57,7 @@ class Plain(Model):
 
 
 def _broken_rules(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], object, str]]:
-    """Where a rule is broken, what stands there, and the rule."""
+    """Yield the field, the value and the rule of each violation."""
     if len(place) > MAX_DEPTH:
         yield place[:3], "…", f"is nested deeper than {MAX_DEPTH} levels"
     elif isinstance(value, str) and _UNSTORABLE.search(value):
@@ -65,7 +65,7 @@ def _broken_rules(value: Any, place: tuple[str, ...]) -> Iterator[tuple[tuple[st
     elif isinstance(value, float) and not math.isfinite(value):
         yield place, value, "must be a finite number; JSON has no NaN and no infinity"
     elif isinstance(value, int) and abs(value) > MAX_INT:
-        yield place, value, "is a larger integer than can be kept exactly"
+        yield place, value, f"must be from {-MAX_INT} to {MAX_INT}; larger integers cannot be stored exactly"
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _broken_rules(key, (*place, str(key)))
