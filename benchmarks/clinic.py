@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.fault_cases.faults import FAULTS
 from benchmarks.fault_cases.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
-from benchmarks.fault_cases.parts import charts
-from benchmarks.fault_cases.runner import Part, healthy, sick
+from benchmarks.fault_cases.runner import run_cases
+from benchmarks.fault_cases.fault_case import Part, healthy, sick
 
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
 from tunefleet_worker.tasks.datasets.source import DataUnavailable
@@ -38,9 +38,9 @@ SEEDS, QUICK_SEEDS = 5, 1
 
 
 def examined(part: Part, *, seeds: range, folder: Path, jobs: int) -> list[Diagnosis]:
-    """Every patient of a part, trained where that was not done before, and what the doctor says."""
-    patients = [*healthy(part, seeds), *sick(part, tuple(FAULTS), seeds=seeds)]
-    return [diagnosed(chart) for chart in charts(patients, folder, jobs=jobs)]
+    """Every case of a part, trained where that was not done before, and what the doctor says."""
+    cases = [*healthy(part, seeds), *sick(part, tuple(FAULTS), seeds=seeds)]
+    return [diagnosed(record) for record in run_cases(cases, folder, jobs=jobs)]
 
 
 def printed(found: Sequence[Diagnosis]) -> None:
@@ -55,7 +55,7 @@ def printed(found: Sequence[Diagnosis]) -> None:
     detected, alarmed = overall(found)
     print(f"\nsick runs with an alarm: {detected} {_verdict(detected.n >= MIN_DETECTED * detected.of)}")
     print(f"healthy runs with one: {alarmed} {_verdict(alarmed.n <= MAX_FALSE_ALARMS * alarmed.of)}")
-    print(f"CPU of all trainings: {sum(each.chart.cpu_s for each in found) / 60:.1f} min")
+    print(f"CPU of all trainings: {sum(each.record.cpu_s for each in found) / 60:.1f} min")
 
 
 def plain(found: Sequence[Diagnosis]) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def plain(found: Sequence[Diagnosis]) -> dict[str, Any]:
             }
             for row in rule_figures(found)
         },
-        "runs": {each.chart.patient.key: [finding.code for finding in each.findings] for each in found},
-        "cpu_s": sum(each.chart.cpu_s for each in found),
+        "runs": {each.record.case.key: [finding.code for finding in each.findings] for each in found},
+        "cpu_s": sum(each.record.cpu_s for each in found),
     }
 
 

@@ -1,4 +1,4 @@
-"""Sixteen bugs and bad settings, each planted into a training that would otherwise be healthy."""
+"""Sixteen bugs and bad settings, each planted into an otherwise healthy training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import torch
 from benchmarks.fault_cases.data import Data
-from benchmarks.fault_cases.runner import FaultCase, changed
+from benchmarks.fault_cases.fault_case import FaultCase, changed
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +32,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, _network: nn.Module) -> Tenso
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong; whatever is not named is as it should be.
+    """A fault; fields that are not given keep their correct value.
 
     Attributes:
         signs: codes of the findings by which it is known; any of them names it.
@@ -43,7 +43,7 @@ class Fault:
     """
 
     signs: tuple[str, ...] = ()
-    settings: Callable[[FaultCase], FaultCase] = lambda patient: patient
+    settings: Callable[[FaultCase], FaultCase] = lambda case: case
     data: Callable[[Data, torch.Generator], Data] = lambda data, _generator: data
     network: Callable[[nn.Sequential], nn.Module] = lambda network: network
     loss: Loss = _cross_entropy
@@ -54,7 +54,7 @@ class Fault:
 
 
 def _scaled_rate(factor: float) -> Callable[[FaultCase], FaultCase]:
-    return lambda patient: changed(patient, lr=patient.settings.lr * factor)
+    return lambda case: changed(case, lr=case.settings.lr * factor)
 
 
 def _shuffled(data: Data, generator: torch.Generator) -> Data:
@@ -90,10 +90,10 @@ def _few(data: Data, _generator: torch.Generator) -> Data:
     return data.with_parts(Samples(data.train.inputs[:TINY], data.train.labels[:TINY]), data.validation)
 
 
-def _huge(patient: FaultCase) -> FaultCase:
+def _huge(case: FaultCase) -> FaultCase:
     """Eight times as wide, unregularised, and as many updates as the whole data set would have had."""
-    width = 8 * patient.settings.width if patient.settings.kind == "mlp" else 3 * patient.settings.width
-    return changed(patient, width=width, dropout=0.0, weight_decay=0.0, epochs=60, batch_size=16)
+    width = 8 * case.settings.width if case.settings.kind == "mlp" else 3 * case.settings.width
+    return changed(case, width=width, dropout=0.0, weight_decay=0.0, epochs=60, batch_size=16)
 
 
 class _Detached(nn.Module):
@@ -140,19 +140,19 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "validation_in_training": Fault(signs=("leak", "no_gap", "validation_below_training"), data=_leaked),
         "inputs_x100": Fault(
             signs=("inputs_unscaled", "loss_beside_accuracy", "diverged", "rate_too_high", "layers_apart"),
-            settings=lambda patient: changed(patient, normalization="none"),
+            settings=lambda case: changed(case, normalization="none"),
             data=lambda data, _generator: data.with_parts(_raw(data.train), _raw(data.validation)),
         ),
         "dead_relus": Fault(
             signs=("dead_units", "nothing_learned"),
-            settings=lambda patient: changed(patient, activation="relu"),
+            settings=lambda case: changed(case, activation="relu"),
             network=_killed,
         ),
         "tiny_data_huge_net": Fault(signs=("overfit",), settings=_huge, data=_few),
         "penalty_wrong_sign": Fault(signs=("negative_loss", "diverged"), loss=_rewarded),
         "evaluation_in_train_mode": Fault(
             signs=("dropout_in_validation", "noisy_validation"),
-            settings=lambda patient: changed(patient, dropout=0.5),
+            settings=lambda case: changed(case, dropout=0.5),
             evaluates=False,
         ),
         "validation_not_standardised": Fault(
@@ -166,7 +166,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         ),
         "decay_too_strong": Fault(
             signs=("underfit", "nothing_learned"),
-            settings=lambda patient: changed(patient, weight_decay=STRONG_DECAY),
+            settings=lambda case: changed(case, weight_decay=STRONG_DECAY),
         ),
     }
 )

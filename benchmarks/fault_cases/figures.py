@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.fault_cases.faults import FAULTS
-from benchmarks.fault_cases.parts import RunRecord
+from benchmarks.fault_cases.runner import RunRecord
 
 from tunefleet_master.diagnosis.finding import Finding
 from tunefleet_master.diagnosis.training.curve import TrialCurve
@@ -42,9 +42,9 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A patient's chart, and what the doctor says of it."""
+    """A case's record, and what the doctor says of it."""
 
-    chart: RunRecord
+    record: RunRecord
     findings: Sequence[Finding]
 
     @property
@@ -55,7 +55,7 @@ class Diagnosis:
     @property
     def fault(self) -> str | None:
         """What was planted."""
-        return self.chart.patient.fault
+        return self.record.case.fault
 
     @property
     def is_named(self) -> bool:
@@ -63,12 +63,12 @@ class Diagnosis:
         return self.fault is not None and bool(self.alarms & set(FAULTS[self.fault].signs))
 
 
-def diagnosed(chart: RunRecord) -> Diagnosis:
+def diagnosed(record: RunRecord) -> Diagnosis:
     """What all rules say."""
-    patient = chart.patient if chart.patient.fault is None else FAULTS[chart.patient.fault].settings(chart.patient)
-    settings = patient.settings
+    case = record.case if record.case.fault is None else FAULTS[record.case.fault].settings(record.case)
+    settings = case.settings
     curve = TrialCurve(
-        points=[(step, metrics) for step, metrics in enumerate(chart.curve)],
+        points=[(step, metrics) for step, metrics in enumerate(record.curve)],
         metric="val_accuracy",
         maximised=True,
         steps=settings.epochs,
@@ -76,9 +76,9 @@ def diagnosed(chart: RunRecord) -> Diagnosis:
             **{"lr": settings.lr, "optimizer": settings.optimizer, "batch_size": settings.batch_size},
             **{"dropout": settings.dropout, "weight_decay": settings.weight_decay},
         },
-        update_ratios=chart.update_ratios,
+        update_ratios=record.update_ratios,
     )
-    return Diagnosis(chart, trial_findings(curve))
+    return Diagnosis(record, trial_findings(curve))
 
 
 @dataclass(frozen=True, slots=True)

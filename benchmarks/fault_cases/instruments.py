@@ -1,4 +1,4 @@
-"""What is measured beside loss and accuracy: update ratios, dead units, calibration."""
+"""Measurements beside loss and accuracy: update ratios, dead units, calibration."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-LOOKS = 4  # steps of an epoch at which updates are looked at
+PROBES = 4  # steps of an epoch at which updates are measured
 BINS = 15  # of the calibration error, as Guo et al. 2017 have it
 TINY = 1e-12
 
 
 class UpdateRatios:
-    """How far each step moves each weight tensor, as a share of the tensor's norm; as `trial.watch` measures it."""
+    """The update of each weight tensor relative to its norm, measured like in `trial.watch`."""
 
     def __init__(self, network: nn.Module) -> None:
         self._weights = {name: p for name, p in network.named_parameters() if p.dim() >= 2 and p.requires_grad}
         self._epochs: list[dict[str, list[float]]] = []
-        self._looks: set[int] = set()
+        self._probed: set[int] = set()
 
     def begin_epoch(self, n_steps: int) -> None:
-        """An epoch of so many steps begins."""
-        self._looks = {round(i * (n_steps - 1) / (LOOKS - 1)) for i in range(LOOKS)}
+        """Begin an epoch of `n_steps` steps."""
+        self._probed = {round(i * (n_steps - 1) / (PROBES - 1)) for i in range(PROBES)}
         self._epochs.append({name: [] for name in self._weights})
 
     @contextmanager
     def around(self, step: int) -> Iterator[None]:
-        """Look at what the optimizer's step in this block does, if it is one of those that are looked at."""
-        if step not in self._looks:
+        """Measure the optimizer step inside the block, if this step is probed."""
+        if step not in self._probed:
             yield
             return
         before = {name: weight.detach().clone() for name, weight in self._weights.items()}
@@ -40,11 +40,11 @@ class UpdateRatios:
             self._epochs[-1][name].append(float(ratio))
 
     def of_epoch(self) -> float:
-        """The median over the tensors of their medians in this epoch."""
+        """Return the median over the tensors of their medians in this epoch."""
         return statistics.median(statistics.median(ratios) for ratios in self._epochs[-1].values())
 
     def typical(self) -> dict[str, float]:
-        """The median of each tensor over the second and the third epoch."""
+        """Return the median of each tensor over the second and third epoch."""
         settled = self._epochs[1:3] or self._epochs
         return {name: statistics.median(r for epoch in settled for r in epoch[name]) for name in self._weights}
 
@@ -54,12 +54,12 @@ def dead_share(network: nn.Module, inputs: Tensor) -> float | None:
     """The share of ReLU units that are 0 on all inputs; None without such units."""
     n_dead, n_units = 0, 0
 
-    def _look(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _count(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal n_dead, n_units
         largest = output.transpose(0, 1).flatten(1).amax(dim=1)
         n_dead, n_units = n_dead + int((largest <= 0).sum()), n_units + len(largest)
 
-    hooks = [layer.register_forward_hook(_look) for layer in network.modules() if isinstance(layer, nn.ReLU)]
+    hooks = [layer.register_forward_hook(_count) for layer in network.modules() if isinstance(layer, nn.ReLU)]
     network.eval()
     network(inputs)
     for hook in hooks:

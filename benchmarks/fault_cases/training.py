@@ -1,4 +1,4 @@
-"""Train a patient, and write down what it reports after each epoch."""
+"""The training of one fault case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from benchmarks.fault_cases.data import Data, load
 from benchmarks.fault_cases.faults import FAULTS, Fault
 from benchmarks.fault_cases.instruments import UpdateRatios, calibration_error, dead_share
-from benchmarks.fault_cases.runner import FaultCase, Settings
+from benchmarks.fault_cases.fault_case import FaultCase, Settings
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer
@@ -27,15 +27,15 @@ MOMENTUM = 0.9
 Curve = list[dict[str, float]]
 
 
-def trained(patient: FaultCase) -> tuple[Curve, dict[str, float]]:
-    """The metrics of each epoch, and the typical update ratio of each weight tensor.
+def trained(case: FaultCase) -> tuple[Curve, dict[str, float]]:
+    """Return the metrics of each epoch, and the typical update ratio of each weight tensor.
 
-    It ends early when the loss is no longer a number, as the built-in tasks do.
+    Training ends early when the loss is NaN or infinite, as in the built-in tasks.
     """
-    fault = FAULTS[patient.fault] if patient.fault is not None else Fault()
-    settings = fault.settings(patient).settings
-    torch.manual_seed(patient.seed)
-    data = fault.data(load(patient.dataset), torch.Generator().manual_seed(patient.seed))
+    fault = FAULTS[case.fault] if case.fault is not None else Fault()
+    settings = fault.settings(case).settings
+    torch.manual_seed(case.seed)
+    data = fault.data(load(case.dataset), torch.Generator().manual_seed(case.seed))
     network = fault.network(_built(settings, data))
     optimizer = _optimizer(settings, network, forgets=fault.forgets)
     again = data.train.drawn(SAMPLES_AGAIN * len(data.validation))
@@ -47,7 +47,7 @@ def trained(patient: FaultCase) -> tuple[Curve, dict[str, float]]:
         learned = _epoch(network, data.train, optimizer=optimizer, ratios=ratios, fault=(fault, settings))
         judged = _judged(network, data.validation, in_evaluation=fault.evaluates)
         learned["train_eval_loss"] = _judged(network, again, in_evaluation=fault.evaluates)["val_loss"]
-        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch(), **given.news(), **scale})
+        curve.append({**learned, **judged, "watch.update_ratio": ratios.of_epoch(), **given.new_metrics(), **scale})
         schedule.step()
         if not all(math.isfinite(curve[-1][name]) for name in ("train_loss", "val_loss")):
             break
@@ -89,7 +89,7 @@ def _share_of_rate(settings: Settings, epoch: int) -> float:
 def _epoch(
     network: nn.Module, samples: Samples, *, optimizer: Optimizer, ratios: UpdateRatios, fault: tuple[Fault, Settings]
 ) -> dict[str, float]:
-    """One pass; the loss is the mean over the batches as they were trained on, before each step."""
+    """Train one epoch; the loss is the mean over its batches, each taken before its step."""
     bug, settings = fault
     network.train()
     n = len(samples.labels)
@@ -113,7 +113,7 @@ def _epoch(
 
 
 def _input_scale(network: nn.Module, samples: Samples, n: int) -> dict[str, float]:
-    """What a watch says of the first batch; the network's random state and statistics are as before."""
+    """Return the input scale of the first batch; leave the network and the random state as they were."""
     state, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     probe = ActivationProbe(network.train())
     network(samples.inputs[:n])
