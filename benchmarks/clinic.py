@@ -25,10 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.fault_cases.fault_case import Part, healthy, sick
 from benchmarks.fault_cases.faults import FAULTS
 from benchmarks.fault_cases.figures import Diagnosis, Share, diagnosed, fault_figures, overall, rule_figures
 from benchmarks.fault_cases.runner import run_cases
-from benchmarks.fault_cases.fault_case import Part, healthy, sick
 
 from tunefleet_worker.tasks.datasets.mnist1d import cache_folder
 from tunefleet_worker.tasks.datasets.source import DataUnavailable

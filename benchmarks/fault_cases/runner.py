@@ -19,7 +19,7 @@ Curve = list[dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """The record of one training: its case, its curve, the typical update ratio of each weight tensor, its CPU seconds."""
+    """A finished training: its case, its curve, the typical update ratio of each weight tensor, its CPU seconds."""
 
     case: FaultCase
     curve: Curve

@@ -7,9 +7,9 @@ import math
 
 import torch
 from benchmarks.fault_cases.data import Data, load
+from benchmarks.fault_cases.fault_case import FaultCase, Settings
 from benchmarks.fault_cases.faults import FAULTS, Fault
 from benchmarks.fault_cases.instruments import UpdateRatios, calibration_error, dead_share
-from benchmarks.fault_cases.fault_case import FaultCase, Settings
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from benchmarks.search_quality.task import Task, median_draw, needed, number
+from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import FloatRange, IntRange, Parameter
 from tunefleet.study.space import Configuration, Space
-from tunefleet_master.simulation.training import Training
 
 D = 5
 LOW, HIGH = -5.0, 5.0
@@ -64,8 +64,8 @@ def mixed_integer(function: int, *, seed: int) -> Task:
 
 
 def _task(name: str, space: Space, value: Callable[[Configuration], float]) -> Task:
-    def train(configuration: Configuration) -> Training:
-        return Training((value(configuration),), (_drawn_duration(configuration),))
+    def train(configuration: Configuration) -> TrainingRun:
+        return TrainingRun((value(configuration),), (_drawn_duration(configuration),))
 
     return Task(name, space, train, best=math.log10(FINAL_TARGET), median=median_draw(space, train))
 

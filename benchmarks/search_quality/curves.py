@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks.search_quality import stored
 from benchmarks.search_quality.task import N_DRAWS, Task, random_draws
 from pydantic import TypeAdapter
+from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 from tunefleet_master.simulation.table import Table
-from tunefleet_master.simulation.training import Training
 
 FILE = Path(__file__).with_name("mnist1d_curves.npz")
 COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "seconds")
@@ -47,7 +47,7 @@ def load(name: str) -> Task:
     configurations, columns = stored.read({"mnist1d": FILE}[name])
     errors = np.minimum.accumulate(1 - columns["val_accuracy"], axis=1)
     ends_s = np.cumsum(columns["seconds"], axis=1)
-    trainings = [Training(tuple(e), tuple(s)) for e, s in zip(errors.tolist(), ends_s.tolist(), strict=True)]
+    trainings = [TrainingRun(tuple(e), tuple(s)) for e, s in zip(errors.tolist(), ends_s.tolist(), strict=True)]
     train = Table(SPACE, configurations, trainings=trainings).train
     drawn = [train(draw) for draw in random_draws(SPACE, N_DRAWS, seed=0)]
     return Task(

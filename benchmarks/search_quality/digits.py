@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.search_quality import stored
 from benchmarks.search_quality.task import Task, median_draw
 from pydantic import TypeAdapter
+from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 from tunefleet_master.simulation.table import Table
-from tunefleet_master.simulation.training import Training
 
 SVM = Path(__file__).with_name("digits_svm.npz")
 MLP = Path(__file__).with_name("digits_mlp.npz")
@@ -59,7 +59,7 @@ def load(name: str) -> Task:
     file, space = {"svm": (SVM, SVM_SPACE), "mlp": (MLP, MLP_SPACE)}[name]
     configurations, columns = stored.read(file)
     trainings = [
-        Training((loss,), (seconds,))
+        TrainingRun((loss,), (seconds,))
         for loss, seconds in zip(columns["loss"].tolist(), columns["seconds"].tolist(), strict=True)
     ]
     train = Table(space, configurations, trainings=trainings).train

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.search_quality.task import Task, needed
+from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Choice, IntRange, Parameter
 from tunefleet.study.space import Configuration, Space
-from tunefleet_master.simulation.training import Training
 
 
 @cache
@@ -57,10 +57,10 @@ def _task(
     seconds = {key: float(np.mean(row["train_time"])) for key, row in rows.items()}
     space = Space({parameter: _parameter(known) for parameter, known in values.items()})
 
-    def train(configuration: Configuration) -> Training:
+    def train(configuration: Configuration) -> TrainingRun:
         # The package's keys are the digits of the indices.
         key = "".join(_digit(configuration[parameter], known) for parameter, known in values.items())
-        return Training((losses[key],), (seconds[key],))
+        return TrainingRun((losses[key],), (seconds[key],))
 
     every = np.array(list(losses.values()))
     return Task(name, space, train, best=float(every.min()), median=float(np.median(every)))

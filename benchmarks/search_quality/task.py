@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
+from tunefleet_master.simulation.training_run import Trainer
 
 from tunefleet.errors import TunefleetError
 from tunefleet.study.space import Configuration, Space
-from tunefleet_master.simulation.training import Trainer
 
 N_DRAWS = 1_001  # for the median of a random draw
 
