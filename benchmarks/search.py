@@ -46,7 +46,7 @@ QUICK_SEEDS = 2
 
 
 def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
-    """The runs of a part: all contestants on the first seed, then on the next."""
+    """The runs of a part: all methods on the first seed, then on the next."""
     from benchmarks.search_quality import baselines
     from benchmarks.search_quality.runs import Plan
 
@@ -60,21 +60,21 @@ def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
     named_tasks = dict.fromkeys(task for members in groups(part, arguments).values() for task in members)
     taking = {task: [name for name in here if takes(name, task)] for task in named_tasks}
     return [
-        Plan(contestant, task, n_workers, seed, AMOUNTS[part])
+        Plan(method, task, n_workers, seed, AMOUNTS[part])
         for seed in range(arguments.seeds)
         for task in named_tasks
         for n_workers in arguments.workers
-        for contestant in taking[task]
+        for method in taking[task]
     ]
 
 
-def takes(contestant: str, task: str) -> bool:
-    """Whether the contestant can run the task; a note says so when it cannot."""
+def takes(method: str, task: str) -> bool:
+    """Whether the method can run the task; a note says so when it cannot."""
     from benchmarks.search_quality import baselines, tasks
 
-    can = baselines.can_run(contestant, tasks.load(task, seed=0).space)
+    can = baselines.can_run(method, tasks.load(task, seed=0).space)
     if not can:
-        note(f"{contestant} cannot run {task}, and has no row in a group with it")
+        note(f"{method} cannot run {task}, and has no row in a group with it")
     return can
 
 
@@ -110,7 +110,7 @@ def _kept(missing: Sequence[Plan], made: Iterator[Run], cache: Cache) -> Iterato
     for n, (plan, run) in enumerate(zip(missing, made, strict=True), start=1):
         cache.put(plan, run)
         left_s = (time.monotonic() - began) / n * (len(missing) - n)
-        where = f"{plan.contestant} on {plan.task}, {plan.n_workers} in flight, seed {plan.seed}"
+        where = f"{plan.method} on {plan.task}, {plan.n_workers} in flight, seed {plan.seed}"
         note(f"{n}/{len(missing)} {where}; about {left_s / 60:.0f} min left")
         yield plan, run
 
@@ -138,7 +138,7 @@ def show(rows: Sequence[Row], figures: Sequence[Figure]) -> None:
             print(f"\n{row.group}, {len(row.by_task)} tasks, {row.n_workers} in flight, after {row.after}")
             print(f"{'':24}{'mean':>8}{'geo.mean':>10}{'CPU ms per proposal':>22}")
             last = head
-        print(f"{row.contestant:24}{row.mean:8.3f}{row.geometric_mean:10.4f}{row.cpu_ms:22.1f}")
+        print(f"{row.method:24}{row.mean:8.3f}{row.geometric_mean:10.4f}{row.cpu_ms:22.1f}")
     print()
     for figure in figures:
         verdict = "ok" if figure.ok else "FALLS SHORT"
@@ -155,7 +155,7 @@ def note(text: str) -> None:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two seeds of the anchors, without the costly contestants")
+    parser.add_argument("--quick", action="store_true", help="two seeds of the anchors, without the costly methods")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     parser.add_argument(
@@ -191,7 +191,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     show(rows, figures)
     if arguments.json:
-        releases = {name: baselines.release(name) for name in {row.contestant for row in rows}}
+        releases = {name: baselines.release(name) for name in {row.method for row in rows}}
         data = {"rows": list(map(asdict, rows)), "figures": list(map(asdict, figures)), "releases": releases}
         print(json.dumps(data))
 

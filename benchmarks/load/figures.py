@@ -26,7 +26,7 @@ CORES_FOR_TWO = 6  # two masters, Postgres and the load generator must not wait 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: `rounds` of each contestant in turn, of `seconds` each."""
+    """How long to measure: `rounds` of each method in turn, of `seconds` each."""
 
     rounds: int
     seconds: float
@@ -56,7 +56,7 @@ class Row:
     notes: Sequence[str] = ()
 
 
-class Contest:
+class Comparison:
     """Two servers on one database server, and the rounds that each has had."""
 
     def __init__(self, ours: Master, roots: Mapping[str, list[int]]) -> None:
@@ -80,11 +80,11 @@ def postgres_rows(postgres: PostgresServer, plan: Plan) -> Iterator[Row]:
     roots = {"Postgres": [postgres.pid]}
     theirs = postgres.new_database().replace("postgresql://", "postgresql+psycopg://")
     with master(postgres.new_database()) as ours, optuna_proxy(theirs) as (place, proxy_pid):
-        contest = Contest(ours, roots)
+        comparison = Comparison(ours, roots)
         single, batched, peer = [], [], []
         for _ in range(plan.rounds):
-            single.append(contest.work("single", plan))
-            batched.append(contest.work("batched", plan))
+            single.append(comparison.work("single", plan))
+            batched.append(comparison.work("batched", plan))
             peer.append(drive_optuna(place, plan, roots={"proxy": [proxy_pid], **roots}))
     yield throughput("trials/s on Postgres, each report acknowledged", single, peer=peer, at_least=8)
     yield throughput("trials/s on Postgres, reports batched", batched, peer=peer, at_least=25)
@@ -96,10 +96,10 @@ def sqlite_row(plan: Plan) -> Row:
     with master() as ours, tempfile.TemporaryDirectory() as folder:
         place = f"sqlite:///{Path(folder) / 'optuna.db'}"
         create_optuna_study(place)
-        contest = Contest(ours, {})
+        comparison = Comparison(ours, {})
         single, peer = [], []
         for _ in range(plan.rounds):
-            single.append(contest.work("single", plan))
+            single.append(comparison.work("single", plan))
             peer.append(drive_optuna(place, plan, roots={}))
     return throughput("trials/s on SQLite FULL, each report acknowledged", single, peer=peer, at_least=10)
 

@@ -1,1 +1,1 @@
-"""What `benchmarks/search.py` is made of: tasks, contestants, runs and the table."""
+"""What `benchmarks/search.py` is made of: tasks, methods, runs and the table."""

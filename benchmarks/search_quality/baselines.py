@@ -53,9 +53,9 @@ STOPPING = (
 
 
 def build(name: str, space: Space, *, setting: Setting) -> Tuner:
-    """A contestant at the start of a study.
+    """A method at the start of a study.
 
-    Raises Missing when a peer's package is not installed, and InvalidInput when there is no such contestant.
+    Raises Missing when a peer's package is not installed, and InvalidInput when there is no such method.
     """
     if name in PEERS:
         return PEERS[name](space, setting)
@@ -65,14 +65,14 @@ def build(name: str, space: Space, *, setting: Setting) -> Tuner:
 
 
 def is_here(name: str) -> bool:
-    """Whether the contestant can compete: a peer's package is installed, or the sampler is one of ours."""
+    """Whether the method can compete: a peer's package is installed, or the sampler is one of ours."""
     if name in PEERS:
         return find_spec(MODULES[name.partition("-")[0]]) is not None
     return name.partition("+")[0] in ("auto", *samplers.names())
 
 
 def can_run(name: str, space: Space) -> bool:
-    """Whether the contestant takes a study of this space: our `cmaes` refuses choices, for one."""
+    """Whether the method takes a study of this space: our `cmaes` refuses choices, for one."""
     if name in PEERS:
         return True
     try:
@@ -83,11 +83,11 @@ def can_run(name: str, space: Space) -> bool:
 
 
 def check(name: str) -> None:
-    """Raise InvalidInput when there is no such contestant."""
+    """Raise InvalidInput when there is no such method."""
     sampler, _, pruner = name.partition("+")
     known = [*PEERS, *samplers.names(), "auto"]
     if name not in PEERS and (sampler not in known or (pruner and pruner not in PRUNINGS)):
-        rule = f"there is no such contestant{did_you_mean(name, known)}; a sampler of ours may have + and one of "
+        rule = f"there is no such method{did_you_mean(name, known)}; a sampler of ours may have + and one of "
         raise InvalidInput([Problem("--contestants", rule + ", ".join(PRUNINGS), repr(name))])
 
 
@@ -113,7 +113,7 @@ def _spec(name: str, space: Space, setting: Setting) -> StudySpec:
 
 @cache
 def release(name: str) -> str:
-    """What a run of this contestant depends on: a peer's version, or for ours a hash of the code that chooses."""
+    """What a run of this method depends on: a peer's version, or for ours a hash of the code that chooses."""
     if name in PEERS:
         package = MODULES[name.partition("-")[0]]
         return f"{package} {version(package)}"

@@ -12,7 +12,7 @@ from benchmarks.search_quality.runs import Plan, Run
 class Cache:
     """Finished runs, one line of JSON each.
 
-    A run is found again while the contestant's release is the same: a peer's version, or for ours the code that
+    A run is found again while the method's release is the same: a peer's version, or for ours the code that
     chooses. Whoever changes a task, or how a peer is driven, begins another file.
     """
 

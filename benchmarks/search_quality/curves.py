@@ -1,7 +1,7 @@
 """Real learning curves: 400 small networks on mnist1d, 50 epochs each, as `make_curves.py` has trained them.
 
 The objective is the validation error. A training counts by its best epoch, as a study does that keeps the best model;
-every contestant is told the best so far after each epoch, since Optuna and Syne Tune count by what they were told last.
+every method is told the best so far after each epoch, since Optuna and Syne Tune count by what they were told last.
 A configuration is served by the nearest of the 400, as `tunefleet_master.simulation.table` has it.
 """
 

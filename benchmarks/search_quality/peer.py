@@ -13,7 +13,7 @@ from tunefleet_master.simulation.tuner import Tuner
 
 @dataclass(frozen=True)
 class Setting:
-    """What a contestant is told beside the space.
+    """What a method is told beside the space.
 
     Attributes:
         seed: of its random numbers.
@@ -27,7 +27,7 @@ class Setting:
 
 
 Builder = Callable[[Space, Setting], Tuner]
-"""A contestant at the start of a study that is minimised. Raises Missing when its package is not installed."""
+"""A method at the start of a study that is minimised. Raises Missing when its package is not installed."""
 
 
 def without_inactive(space: Space, values: Mapping[str, JsonValue]) -> Configuration:

@@ -1,4 +1,4 @@
-"""One run: a contestant on a task, with a seed and so many workers."""
+"""One run: a method on a task, with a seed and so many workers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Plan:
     """What is run.
 
     Attributes:
-        contestant: who chooses.
+        method: who chooses.
         task: on what.
         n_workers: how many trials are in flight.
-        seed: of the contestant, and of the task's instance.
+        seed: of the method, and of the task's instance.
         amount: how many evaluations there are in all; on learning curves, how many full trainings the work would
             have been enough for.
     """
 
-    contestant: str
+    method: str
     task: str
     n_workers: int
     seed: int
@@ -37,7 +37,7 @@ class Plan:
     @property
     def key(self) -> str:
         """Equal for runs that must give the same result."""
-        return json.dumps({**asdict(self), "release": baselines.release(self.contestant)}, sort_keys=True)
+        return json.dumps({**asdict(self), "release": baselines.release(self.method)}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
     Attributes:
         regrets: the normalised regret of the best value after each of the plan's amount; 1 while nothing is known.
         n_asked: how many proposals there were.
-        cpu_s: CPU seconds of the contestant, for all its proposals and all results that it took in.
+        cpu_s: CPU seconds of the method, for all its proposals and all results that it took in.
     """
 
     regrets: list[float]
@@ -90,7 +90,7 @@ def run(plan: Plan) -> Run:
     task = tasks.load(plan.task, seed=plan.seed)
     n_steps = task.train(task.space.from_unit(dict.fromkeys(task.space.names, 0.5))).steps[-1]
     setting = Setting(plan.seed, plan.amount if task.full_s is None else None, n_steps)
-    tuner = Timed(baselines.build(plan.contestant, task.space, setting=setting))
+    tuner = Timed(baselines.build(plan.method, task.space, setting=setting))
     fleet = Fleet(tuner, task.train, plan.n_workers)
     regrets = _evaluated(fleet, task, plan.amount) if task.full_s is None else _worked(fleet, task, plan.amount)
     return Run(regrets, tuner.n_asked, tuner.cpu_s)

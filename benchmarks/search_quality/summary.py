@@ -1,4 +1,4 @@
-"""What runs come to: a row for each contestant, and the figures that they must reach."""
+"""What runs come to: a row for each method, and the figures that they must reach."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Runs = Mapping[Plan, Run]
 
 @dataclass(frozen=True)
 class Row:
-    """A contestant on a group of tasks.
+    """A method on a group of tasks.
 
     Attributes:
         group: the group's name.
-        contestant: who chose.
+        method: who chose.
         n_workers: how many trials were in flight.
         after: how many evaluations, or full trainings' worth of work.
         mean: of the normalised regrets over all tasks and seeds.
@@ -30,7 +30,7 @@ class Row:
     """
 
     group: str
-    contestant: str
+    method: str
     n_workers: int
     after: int
     mean: float
@@ -64,22 +64,22 @@ class Figure:
 
 
 def rows(runs: Runs, group: str, *, tasks: Sequence[str], afters: Sequence[int]) -> Iterator[Row]:
-    """A row for each contestant, number of workers and amount that there are runs of on all the tasks."""
-    for contestant, n_workers in dict.fromkeys((plan.contestant, plan.n_workers) for plan in runs):
-        regrets = _regrets(runs, contestant, n_workers)
+    """A row for each method, number of workers and amount that there are runs of on all the tasks."""
+    for method, n_workers in dict.fromkeys((plan.method, plan.n_workers) for plan in runs):
+        regrets = _regrets(runs, method, n_workers)
         if not regrets.keys() >= set(tasks):
             continue
         spent = [
             run
             for plan, run in runs.items()
-            if (plan.contestant, plan.n_workers) == (contestant, n_workers) and plan.task in tasks
+            if (plan.method, plan.n_workers) == (method, n_workers) and plan.task in tasks
         ]
         for after in afters:
             at = {task: regrets[task][:, after - 1] for task in tasks}
             every = np.concatenate(list(at.values()))
             yield Row(
                 group=group,
-                contestant=contestant,
+                method=method,
                 n_workers=n_workers,
                 after=after,
                 mean=float(every.mean()),
@@ -139,18 +139,18 @@ def figures(runs: Runs, group: str, *, tasks: Sequence[str], duels: Sequence[Due
         yield Figure(name, middle, low, high, duel.bound)
 
 
-def _regrets(runs: Runs, contestant: str, n_workers: int) -> dict[str, NDArray[np.float64]]:
+def _regrets(runs: Runs, method: str, n_workers: int) -> dict[str, NDArray[np.float64]]:
     """By task: (seeds, amount)."""
     found: dict[str, list[tuple[int, list[float]]]] = {}
     for plan, run in runs.items():
-        if plan.contestant == contestant and plan.n_workers == n_workers:
+        if plan.method == method and plan.n_workers == n_workers:
             found.setdefault(plan.task, []).append((plan.seed, run.regrets))
     return {task: np.array([regrets for _, regrets in sorted(each)]) for task, each in found.items()}
 
 
-def _logs_at(runs: Runs, contestant: str, duel: Duel, tasks: Sequence[str]) -> NDArray[np.float64] | None:
+def _logs_at(runs: Runs, method: str, duel: Duel, tasks: Sequence[str]) -> NDArray[np.float64] | None:
     """Logarithms of the regrets of all tasks and seeds, in their order; None when there are not all of them."""
-    regrets = _regrets(runs, contestant, duel.n_workers)
+    regrets = _regrets(runs, method, duel.n_workers)
     if not regrets.keys() >= set(tasks) or any(regrets[task].shape[1] < duel.after for task in tasks):
         return None
     return np.concatenate([_logs(regrets[task][:, duel.after - 1]) for task in tasks])

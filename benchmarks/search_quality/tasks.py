@@ -1,6 +1,6 @@
 """The tasks by name: those that samplers may be developed on, and those kept for the final table.
 
-All are minimised, and all contestants get the same spaces, values and durations.
+All are minimised, and all methods get the same spaces, values and durations.
 """
 
 from __future__ import annotations
