@@ -89,7 +89,7 @@ class Predictions(Model):
     `pictures` maps indices into `ids` to pictures of the most interesting samples.
     """
 
-    format: Literal["tunefleet.protocol.predictions/1"] = "tunefleet.protocol.predictions/1"
+    format: Literal["tunefleet.predictions/1"] = "tunefleet.predictions/1"
     model: Literal["best", "last"] = "last"
     """The model of the trial's best step, or of its last step."""
     classes: tuple[Text, ...] = Field(min_length=2, max_length=MAX_CLASSES)

@@ -13,7 +13,7 @@ from tunefleet.plain import PlainText
 TELEMETRY = "telemetry.json"
 """The name of the artifact."""
 
-FORMAT = "tunefleet.protocol.telemetry/1"
+FORMAT = "tunefleet.telemetry/1"
 MAX_BYTES = 4_000_000
 """Above the size of the largest telemetry: 200 tensors and 200 layers at 256 updates."""
 
@@ -84,7 +84,7 @@ class WatchedLayer(Model):
 class Telemetry(Model):
     """The internals of a training at log-spaced updates."""
 
-    format: Literal["tunefleet.protocol.telemetry/1"] = "tunefleet.protocol.telemetry/1"
+    format: Literal["tunefleet.telemetry/1"] = "tunefleet.telemetry/1"
     updates: int = Field(ge=0)
     """The total number of weight updates."""
     step: list[Annotated[int, Field(ge=0)]] = Field(max_length=MAX_RECORDS)
