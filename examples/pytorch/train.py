@@ -1,4 +1,4 @@
-"""A small network learns handwritten digits, as plain PyTorch (`plain.py`) and as a study (`train.py`)."""
+"""A small network for handwritten digits, as plain PyTorch (`plain.py`) and as a study (`train.py`)."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -12,18 +12,18 @@ width = 64
 dropout = 0.1
 epochs = 5
 batch_size = 64
-n_train = 1_400  # of 1,797 pictures; the others are for validation
+n_train = 1_400  # of 1,797 pictures; the rest is for validation
 
 
 def pictures() -> tuple[Tensor, Tensor]:
-    """Pixels (n, 64) between 0 and 1, and labels (n,)."""
+    """Return pixels (n, 64) in [0, 1], and labels (n,)."""
     pixels, labels = load_digits(return_X_y=True)
     return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels)
 
 
 def train(trial: Trial, *, lr: float, width: int, dropout: float) -> None:
     """Train one network."""
-    torch.set_num_threads(1)  # sums are then added in one order, and every run gives the same numbers
+    torch.set_num_threads(1)  # a fixed order of additions, so that every run gives the same numbers
     x, y = pictures()
     model = nn.Sequential(nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 10))
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)

@@ -1,4 +1,4 @@
-"""`tunefleet simulate`, as it is typed."""
+"""`tunefleet simulate`, run as a command."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_pruners_are_compared_where_the_table_has_curves(study: Path) -> None:
     assert work_s["asha"] < work_s["none"] / 2
 
 
-def test_people_get_a_table(study: Path) -> None:
+def test_the_default_output_is_a_table(study: Path) -> None:
     answer = simulate(study, "plain.json", "--workers", "2")
     assert "sampler" in answer.stdout
     assert "sobol" in answer.stdout
@@ -82,13 +82,13 @@ def test_people_get_a_table(study: Path) -> None:
         (("--pruner", "assha"), "--pruner = 'assha': there is no such pruner to simulate; did you mean 'asha'?"),
     ],
 )
-def test_what_cannot_be_simulated_is_named(study: Path, options: tuple[str, ...], error: str) -> None:
+def test_an_invalid_simulation_is_refused_with_a_message(study: Path, options: tuple[str, ...], error: str) -> None:
     answer = simulate(study, "plain.json", *options)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert f"error: {error}" in answer.stderr
 
 
-def test_a_table_that_is_not_there_is_named(study: Path) -> None:
+def test_a_missing_table_is_named(study: Path) -> None:
     answer = simulate(study, "none.json")
     assert answer.returncode == 2
     assert "error: --table: cannot be read" in answer.stderr

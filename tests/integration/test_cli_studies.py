@@ -1,4 +1,4 @@
-"""The command line against a real master: what it prints, and its exit codes."""
+"""The command line against a real master: output and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunefleet.client.study import Study
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command did."""
+    """The output and exit code of a command."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ Cli = Callable[..., Ran]
 
 @pytest.fixture
 def cli(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs `tunefleet` as its entry point does, against the module's master."""
+    """Run `tunefleet` as its entry point does, against the module's master."""
 
     def call(*arguments: object) -> Ran:
         monkeypatch.setenv("TUNEFLEET_URL", client.url)
@@ -79,7 +79,7 @@ def finish(study: Study) -> None:
             trial.report(loss=float(trial.params["lr"]))  # type: ignore[arg-type]
 
 
-def test_submitting_says_where_the_study_is_and_what_to_do_next(cli: Cli, file: Path, study_name: str) -> None:
+def test_submit_prints_the_master_and_the_next_command(cli: Cli, file: Path, study_name: str) -> None:
     ran = cli("submit", file)
     assert ran.code == 0
     assert f"Submitted study {study_name} to http://" in ran.err
@@ -92,14 +92,14 @@ def test_lists_show_every_study(cli: Cli, study: Study) -> None:
     assert study.name in [view["name"] for view in cli("ls", "--json").json]
 
 
-def test_show_tells_state_and_spec(cli: Cli, study: Study) -> None:
+def test_show_prints_state_and_spec(cli: Cli, study: Study) -> None:
     out = cli("show", study.name).out
     assert "minimize loss" in out
     assert "when: opt == 'sgd'" in out
     assert cli("show", study.name, "--json").json["spec"]["budget"]["trials"] == 3
 
 
-def test_trials_are_listed_in_the_order_that_was_asked_for(cli: Cli, study: Study) -> None:
+def test_trials_are_listed_in_the_requested_order(cli: Cli, study: Study) -> None:
     finish(study)
     rates = [trial["params"]["lr"] for trial in cli("trials", study.name, "--sort", "-lr", "--json").json]
     assert rates == sorted(rates, reverse=True)
@@ -109,7 +109,7 @@ def test_trials_are_listed_in_the_order_that_was_asked_for(cli: Cli, study: Stud
     assert cli("trials", study.name, "--state", "failed", "--json").json == []
 
 
-def test_a_wrong_sort_or_state_is_told_with_the_likely_one(cli: Cli, study: Study) -> None:
+def test_a_wrong_sort_or_state_is_refused_with_a_suggestion(cli: Cli, study: Study) -> None:
     wrong = cli("trials", study.name, "--sort", "valeu")
     assert wrong.code == 2
     assert "did you mean 'value'?" in wrong.err
@@ -118,7 +118,7 @@ def test_a_wrong_sort_or_state_is_told_with_the_likely_one(cli: Cli, study: Stud
     assert "did you mean 'complete'?" in wrong.err
 
 
-def test_the_best_trial_and_its_files_come_home(cli: Cli, study: Study, tmp_path: Path) -> None:
+def test_the_best_trial_and_its_files_are_downloaded(cli: Cli, study: Study, tmp_path: Path) -> None:
     nothing = cli("best", study.name)
     assert nothing.code == 2
     assert "has a value yet" in nothing.err
@@ -133,7 +133,7 @@ def test_the_best_trial_and_its_files_come_home(cli: Cli, study: Study, tmp_path
     assert Path(ran.json["files"][0]).read_bytes() == b"weights"
 
 
-def test_watching_ends_with_the_study(cli: Cli, study: Study) -> None:
+def test_watch_ends_with_the_study(cli: Cli, study: Study) -> None:
     finish(study)
     ran = cli("watch", study.name)
     assert ran.code == 0
@@ -141,12 +141,12 @@ def test_watching_ends_with_the_study(cli: Cli, study: Study) -> None:
     assert "best loss" in ran.err
 
 
-def test_watching_a_study_that_was_stopped_ends_with_code_one(cli: Cli, study: Study) -> None:
+def test_watch_of_a_stopped_study_exits_with_code_one(cli: Cli, study: Study) -> None:
     study.stop()
     assert cli("watch", study.name, "--json").code == 1
 
 
-def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
+def test_control_commands_print_the_new_state(cli: Cli, study: Study) -> None:
     assert "paused" in cli("pause", study.name).err
     assert "running" in cli("resume", study.name).err
     assert cli("edit", study.name, "--trials", 9, "--priority", 2, "--json").json["budget"]["trials"] == 9
@@ -159,14 +159,14 @@ def test_steering_says_what_became_of_the_study(cli: Cli, study: Study) -> None:
     assert cli("show", study.name).code == 2
 
 
-def test_resuming_a_complete_study_says_how_it_gets_more_trials(cli: Cli, study: Study) -> None:
+def test_resume_of_a_complete_study_explains_how_to_add_trials(cli: Cli, study: Study) -> None:
     finish(study)
     ran = cli("resume", study.name)
     assert f"More trials: `tunefleet edit {study.name} --trials 10`." in ran.err
     assert "3/10 trials, 0 running" in cli("edit", study.name, "--trials", 10).err
 
 
-def test_a_study_that_was_stopped_does_not_count_what_never_ran(cli: Cli, study: Study) -> None:
+def test_a_stopped_study_does_not_count_trials_that_never_ran(cli: Cli, study: Study) -> None:
     with study.claim() as trial:
         assert trial is not None
         trial.report(loss=1)
@@ -175,13 +175,13 @@ def test_a_study_that_was_stopped_does_not_count_what_never_ran(cli: Cli, study:
 
 
 class Terminal(io.StringIO):
-    """A person's keyboard."""
+    """Input from a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def test_removing_asks_a_person_and_no_program(cli: Cli, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rm_asks_for_confirmation_on_a_terminal_only(cli: Cli, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.stop()
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     refused = cli("rm", study.name)
@@ -191,7 +191,7 @@ def test_removing_asks_a_person_and_no_program(cli: Cli, study: Study, monkeypat
     assert "Deleted study" in cli("rm", study.name).err
 
 
-def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(cli: Cli, study: Study) -> None:
+def test_a_misspelt_name_is_answered_with_a_suggestion(cli: Cli, study: Study) -> None:
     for command in ("show", "watch", "trials"):
         wrong = cli(command, study.name[:-1])
         assert wrong.code == 2
@@ -199,7 +199,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(cli: Cli, st
     assert "Did you mean" not in cli("show", "zzz").err
 
 
-def test_a_study_that_no_worker_takes_says_so_and_why(cli: Cli, file: Path, study_name: str) -> None:
+def test_a_study_without_eligible_workers_shows_the_reason(cli: Cli, file: Path, study_name: str) -> None:
     file.write_text(file.read_text() + "resources: {gpus: 3, labels: [a100]}\n")
     reason = f"no worker takes trials of {study_name}: "
     said = cli("submit", file).err
@@ -212,7 +212,7 @@ def test_a_study_that_no_worker_takes_says_so_and_why(cli: Cli, file: Path, stud
     assert cli("show", study_name, "--json").json["unclaimed"]
 
 
-def test_a_watch_of_a_study_that_no_worker_takes_says_so(cli: Cli, study: Study) -> None:
+def test_watch_of_a_study_without_workers_shows_the_reason_once(cli: Cli, study: Study) -> None:
     finisher = threading.Timer(2.0, finish, [study])
     finisher.start()
     ran = cli("watch", study.name)
@@ -220,7 +220,7 @@ def test_a_watch_of_a_study_that_no_worker_takes_says_so(cli: Cli, study: Study)
     assert ran.err.count(f"no worker takes trials of {study.name}: ") == 1
 
 
-def test_a_study_whose_trials_all_failed_says_so_and_how_to_go_on(cli: Cli, study: Study) -> None:
+def test_a_study_with_failed_trials_only_shows_the_failure_and_a_hint(cli: Cli, study: Study) -> None:
     study.edit(trials=3)
     while not (view := study.view()).finished_at:
         with contextlib.suppress(ZeroDivisionError), study.claim() as trial:
@@ -239,7 +239,7 @@ def test_a_study_whose_trials_all_failed_says_so_and_how_to_go_on(cli: Cli, stud
     assert f"tunefleet retry {study.name} --failed" in best.err
 
 
-def test_a_table_for_a_program_cuts_no_message(cli: Cli, study: Study) -> None:
+def test_piped_tables_contain_whole_messages(cli: Cli, study: Study) -> None:
     with pytest.raises(ValueError, match="x"), study.claim():
         raise ValueError("x" * 3_000)
     with pytest.raises(ValueError, match="x"), study.claim():
@@ -247,7 +247,7 @@ def test_a_table_for_a_program_cuts_no_message(cli: Cli, study: Study) -> None:
     assert "x" * 3_000 in cli("trials", study.name, "--state", "failed").out
 
 
-def test_a_configuration_is_added_with_the_values_of_a_study_file(cli: Cli, study: Study) -> None:
+def test_add_reads_values_in_the_syntax_of_a_study_file(cli: Cli, study: Study) -> None:
     study.edit(trials=50)
     trial = cli("add", study.name, "lr=1e-3", "opt=adam", "--json").json
     assert trial["params"] == {"lr": 0.001, "opt": "adam"}
@@ -282,15 +282,13 @@ def test_the_log_of_a_failed_trial_is_its_tail(cli: Cli, study: Study) -> None:
     assert cli("logs", study.name, 99).code == 2
 
 
-def test_a_trial_that_is_over_and_has_printed_nothing_is_told_from_one_that_may_print_yet(
-    cli: Cli, study: Study
-) -> None:
+def test_logs_distinguish_ended_trials_without_output_from_running_ones(cli: Cli, study: Study) -> None:
     finish(study)
     for options in ([], ["-f"]):
         assert cli("logs", study.name, 0, *options).err == "Trial 0 has printed nothing.\n"
 
 
-def test_a_kept_log_is_printed_once(cli: Cli, study: Study, tmp_path: Path) -> None:
+def test_a_stored_log_is_printed_once(cli: Cli, study: Study, tmp_path: Path) -> None:
     log = tmp_path / "log.txt"
     log.write_text("first line\n")
     with study.claim() as trial:
@@ -321,7 +319,7 @@ def test_workers_are_listed(cli: Cli, study: Study) -> None:
     assert f"{study.name}/{trial.number}" in out
 
 
-def test_a_master_that_is_not_there_is_told_with_what_to_do(cli: Cli) -> None:
+def test_an_unreachable_master_is_reported_with_a_hint(cli: Cli) -> None:
     ran = cli("ls", "--url", "http://127.0.0.1:1")
     assert ran.code == 2
     assert "http://127.0.0.1:1: the connection was refused" in ran.err
@@ -329,13 +327,13 @@ def test_a_master_that_is_not_there_is_told_with_what_to_do(cli: Cli) -> None:
     assert ran.out == ""
 
 
-def test_a_url_that_is_none_is_told(cli: Cli) -> None:
+def test_an_invalid_url_is_reported(cli: Cli) -> None:
     ran = cli("ls", "--url", "localhost:8765")
     assert ran.code == 2
     assert "http://HOST:PORT" in ran.err
 
 
-def test_a_broken_file_is_told_with_its_line(cli: Cli, file: Path) -> None:
+def test_an_invalid_file_is_reported_with_its_line(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text().replace("budget", "bugdet"))
     for command in ("submit", "check"):
         ran = cli(command, file)
@@ -343,7 +341,7 @@ def test_a_broken_file_is_told_with_its_line(cli: Cli, file: Path) -> None:
         assert f"error: {file}:9: bugdet: unknown key 'bugdet'; did you mean 'budget'?" in ran.err
 
 
-def test_checking_prints_the_space_and_the_grid(cli: Cli, file: Path) -> None:
+def test_check_prints_the_space_and_the_grid(cli: Cli, file: Path) -> None:
     ran = cli("check", file)
     assert ran.code == 0
     assert "log [0.0001, 0.1]" in ran.out
@@ -352,7 +350,7 @@ def test_checking_prints_the_space_and_the_grid(cli: Cli, file: Path) -> None:
     assert cli("check", file, "--json").json["ok"] is True
 
 
-def test_checking_compares_the_function_with_the_space(cli: Cli, file: Path) -> None:
+def test_check_compares_the_function_with_the_space(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text().replace("{command: 'true'}", "{function: 'train:train', code: .}"))
     (file.parent / "train.py").write_text("def train(trial, lr, opt, decay=0): ...\n")
     ran = cli("check", file)
@@ -366,7 +364,7 @@ def test_checking_compares_the_function_with_the_space(cli: Cli, file: Path) -> 
     assert f"error: {file}:3: run.function" in cli("submit", file).err
 
 
-def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
+def test_check_reports_unavailable_features(cli: Cli, file: Path) -> None:
     file.write_text(file.read_text() + "ensemble: {size: 3}\n")
     ran = cli("check", file, "--json")
     assert ran.code == 2
@@ -374,7 +372,7 @@ def test_checking_tells_what_is_not_available_yet(cli: Cli, file: Path) -> None:
     assert f"error: {file}:10: ensemble" in cli("submit", file).err
 
 
-def test_a_wrong_option_is_told_and_the_version_is_printed(cli: Cli) -> None:
+def test_a_wrong_option_is_reported_and_the_version_is_printed(cli: Cli) -> None:
     assert cli("ls", "--jsno").code == 2
     assert cli("--version").out.strip() == tunefleet.__version__
     assert "Exit codes:" in cli("--help").out

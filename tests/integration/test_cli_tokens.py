@@ -1,4 +1,4 @@
-"""`tunefleet token` against a real master, as the first admin and everybody after them use it."""
+"""`tunefleet token` against a real master, for the first admin and later users."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_an_admin_makes_lists_and_revokes_tokens(start_master: Any) -> None:
         (["revoke", "nobody"], 2, "nobody"),
     ],
 )
-def test_what_cannot_be_is_told(master_process: Any, arguments: list[str], code: int, says: str) -> None:
+def test_invalid_token_commands_are_refused(master_process: Any, arguments: list[str], code: int, says: str) -> None:
     ran = tunefleet(master_process.url, "token", *arguments)
 
     assert ran.returncode == code
@@ -66,7 +66,7 @@ def test_what_cannot_be_is_told(master_process: Any, arguments: list[str], code:
     assert "Traceback" not in ran.stderr
 
 
-def test_a_token_of_another_scope_is_told_what_it_takes(start_master: Any) -> None:
+def test_a_token_of_another_scope_is_refused_with_the_required_scope(start_master: Any) -> None:
     url = start_master("--token", "a-long-secret").url
     reader = done(url, "token", "create", "board", "--scope", "read", token="a-long-secret").strip()
 

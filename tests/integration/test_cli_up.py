@@ -1,4 +1,4 @@
-"""`tunefleet up`: one process tree that comes up, serves, and leaves nothing behind."""
+"""`tunefleet up`: a process tree that starts, serves, and leaves no process running."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import pytest
 
 from tunefleet.client.client import Client
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 Up = Callable[..., "Running"]
 
 
 class Running:
-    """An `up` that runs, and every process that it started."""
+    """A running `up` and all its processes."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.log = folder / "up.log"
@@ -41,19 +41,19 @@ class Running:
         return self.log.read_text()
 
     def url(self) -> str:
-        """Where the dashboard is, once it says so."""
+        """Return the dashboard's address, once it is printed."""
         self.wait(lambda: "The dashboard:" in self.text)
         found = re.search(r"http://\S+", self.text)
         assert found is not None
         return found[0]
 
     def family(self) -> list[psutil.Process]:
-        """The process and all below it."""
+        """Return the process and all its descendants."""
         leader = psutil.Process(self.process.pid)
         return [leader, *leader.children(recursive=True)]
 
     def wait(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + TIMEOUT_S
         while not holds():
             assert time.monotonic() < deadline, self.text
             assert self.process.poll() is None or holds(), self.text
@@ -72,22 +72,22 @@ def up(tmp_path: Path) -> Iterator[Up]:
     for one in started:
         if one.process.poll() is None:
             os.killpg(one.process.pid, signal.SIGTERM)
-            one.process.wait(PATIENCE_S)
+            one.process.wait(TIMEOUT_S)
 
 
 def all_gone(family: list[psutil.Process]) -> bool:
-    return not psutil.wait_procs(family, timeout=PATIENCE_S)[1]
+    return not psutil.wait_procs(family, timeout=TIMEOUT_S)[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_whole_tree(up: Up, number: signal.Signals) -> None:
+def test_a_signal_stops_the_whole_tree(up: Up, number: signal.Signals) -> None:
     running = up("--workers", "0", "--port", "0")
     with Client(running.url()) as client:
         assert client.studies() == []
     family = running.family()
     assert len(family) >= 2
     running.process.send_signal(number)
-    assert running.process.wait(PATIENCE_S) == 0
+    assert running.process.wait(TIMEOUT_S) == 0
     assert all_gone(family)
     assert running.text.endswith("Stopped.\n")
 
@@ -100,7 +100,7 @@ def test_nothing_outlives_an_up_that_was_killed(up: Up) -> None:
     assert all_gone(family)
 
 
-def test_a_port_that_a_master_has_is_told(up: Up) -> None:
+def test_a_port_used_by_a_master_is_reported(up: Up) -> None:
     running = up("--workers", "0", "--port", "0")
     port = running.url().rpartition(":")[2]
     second = subprocess.run(
@@ -111,7 +111,7 @@ def test_a_port_that_a_master_has_is_told(up: Up) -> None:
     assert "--port 0 for any free one" in second.stderr
 
 
-def test_a_port_that_another_program_has_is_told() -> None:
+def test_a_port_used_by_another_program_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ran = subprocess.run(
@@ -123,7 +123,7 @@ def test_a_port_that_another_program_has_is_told() -> None:
 
 
 class Foreign(BaseHTTPRequestHandler):
-    """A web server of somebody else."""
+    """A web server that is not a master."""
 
     def do_GET(self) -> None:
         self.send_response(401)
@@ -134,7 +134,7 @@ class Foreign(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-def test_a_port_that_another_web_server_has_is_not_taken_for_a_master() -> None:
+def test_a_port_used_by_another_web_server_is_not_taken_for_a_master() -> None:
     with HTTPServer(("127.0.0.1", 0), Foreign) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         ran = subprocess.run(
@@ -165,18 +165,18 @@ def test_a_second_up_in_the_same_folder_is_refused_and_leaves_the_firsts_logs_al
     assert log.read_text().startswith(before)
 
 
-def test_the_logs_of_the_last_run_stay_beside_the_new_ones(up: Up, tmp_path: Path) -> None:
+def test_the_logs_of_the_previous_run_are_kept(up: Up, tmp_path: Path) -> None:
     for _ in range(2):
         running = up("--workers", "0", "--port", "0")
         url = running.url()
         running.process.terminate()
-        running.process.wait(PATIENCE_S)
+        running.process.wait(TIMEOUT_S)
     logs = tmp_path / "data" / "logs"
     assert url in (logs / "master.log").read_text()
     assert "Tunefleet master on" in (logs / "master.log.1").read_text()
 
 
-def test_a_broken_study_starts_nothing(tmp_path: Path) -> None:
+def test_an_invalid_study_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: x\n")
     ran = subprocess.run(
         [sys.executable, "-m", "tunefleet", "up", str(tmp_path / "study.yaml"), "--data", str(tmp_path / "data")],
@@ -189,18 +189,18 @@ def test_a_broken_study_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_a_master_that_dies_ends_the_tree_with_its_reason(up: Up) -> None:
+def test_a_dead_master_stops_the_tree_with_its_reason(up: Up) -> None:
     running = up("--workers", "0", "--port", "0")
     running.url()
     family = running.family()
     master = next(process for process in family if "tunefleet_master" in " ".join(process.cmdline()))
     master.kill()
-    assert running.process.wait(PATIENCE_S) == 2
+    assert running.process.wait(TIMEOUT_S) == 2
     assert all_gone(family)
     assert "error: master ended with status -9" in running.text
 
 
-def test_a_data_folder_that_cannot_be_used_is_told_with_the_masters_words(tmp_path: Path) -> None:
+def test_an_unusable_data_folder_is_reported_with_the_masters_message(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "tunefleet.db").write_text("no database " * 1000)
     ran = subprocess.run(

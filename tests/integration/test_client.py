@@ -78,14 +78,14 @@ def test_a_study_runs_from_submission_to_its_best_trial(study: Study) -> None:
     assert [point.step for point in study.trial(best.number).curve] == [0, 1, 2]
 
 
-def test_the_same_study_again_is_the_one_that_is_there(client: Client, study_name: str) -> None:
+def test_submitting_the_same_study_again_returns_the_existing_one(client: Client, study_name: str) -> None:
     first = client.submit(study_of(study_name))
     assert client.submit(study_of(study_name)).view().created_at == first.view().created_at
     with pytest.raises(StudyExists, match=study_name):
         client.submit(study_of(study_name, steps=4))
 
 
-def test_a_study_that_is_not_there_is_not_found(client: Client) -> None:
+def test_an_unknown_study_is_not_found(client: Client) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         client.study("nowhere")
 
@@ -113,7 +113,7 @@ def test_trials_are_sorted_paged_and_sliced(client: Client, study_name: str) -> 
         study.trials()[7]
 
 
-def test_trials_become_a_data_frame(study: Study) -> None:
+def test_trials_convert_to_a_data_frame(study: Study) -> None:
     finish(study, 2)
     frame = study.trials().to_pandas()
     assert list(frame.columns[:3]) == ["number", "state", "value"]
@@ -135,7 +135,7 @@ def test_a_configuration_by_hand_runs_first(client: Client, study_name: str) -> 
         study.add(x=0)
 
 
-def test_steering_changes_the_state_and_the_budget(study: Study) -> None:
+def test_control_calls_change_the_state_and_the_budget(study: Study) -> None:
     assert study.pause().state is StudyState.PAUSED
     assert study.resume().state is StudyState.RUNNING
     edited = study.edit(trials=5, priority=2)
@@ -149,7 +149,7 @@ def test_steering_changes_the_state_and_the_budget(study: Study) -> None:
         study.view()
 
 
-def test_an_exception_fails_the_trial_and_goes_on(study: Study) -> None:
+def test_an_exception_fails_the_trial_and_propagates(study: Study) -> None:
     with pytest.raises(ZeroDivisionError):
         run_one(study, lambda trial: 1 / 0)
     detail = study.trial(0)
@@ -157,7 +157,7 @@ def test_an_exception_fails_the_trial_and_goes_on(study: Study) -> None:
     assert "1 / 0" in detail.attempts[0].log_tail
 
 
-def test_an_interrupt_gives_the_trial_back(study: Study) -> None:
+def test_an_interrupt_releases_the_trial(study: Study) -> None:
     def interrupted(trial: ClaimedTrial) -> None:
         raise KeyboardInterrupt
 
@@ -181,7 +181,7 @@ def test_nan_ends_the_trial_as_diverged(study: Study) -> None:
     assert (detail.state, detail.failure) == (TrialState.FAILED, Failure.DIVERGED)
 
 
-def test_nothing_to_claim_is_none(client: Client, study_name: str) -> None:
+def test_a_claim_without_trials_is_none(client: Client, study_name: str) -> None:
     study = client.submit(study_of(study_name, budget={"trials": 1}))
     finish(study, 1)
     with study.claim(wait_s=0) as trial:
@@ -207,7 +207,7 @@ def test_heartbeats_keep_a_slow_trial(study: Study) -> None:
     assert study.trial(trial.number).attempt == 1
 
 
-def test_a_lost_trial_is_told_at_the_end_of_its_block(client: Client, study: Study) -> None:
+def test_a_lost_lease_raises_at_the_end_of_the_block(client: Client, study: Study) -> None:
     def steal(held: ClaimedTrial) -> None:
         trial = study.trial(held.number)
         path = route("trials", trial.id, "release")
@@ -220,7 +220,7 @@ def test_a_lost_trial_is_told_at_the_end_of_its_block(client: Client, study: Stu
         run_one(study, steal)
 
 
-def test_files_of_the_best_trial_come_home(study: Study, tmp_path: Path) -> None:
+def test_files_of_the_best_trial_are_downloaded(study: Study, tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(bytes(range(256)) * 1000)
     with study.claim() as trial:
@@ -233,7 +233,7 @@ def test_files_of_the_best_trial_come_home(study: Study, tmp_path: Path) -> None
     assert paths[0].read_bytes() == file.read_bytes()
 
 
-def test_a_study_without_values_or_files_says_so(study: Study, tmp_path: Path) -> None:
+def test_a_study_without_values_or_files_raises_not_found(study: Study, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="has a value yet"):
         study.download_best(tmp_path)
     with study.claim() as trial:
@@ -254,7 +254,7 @@ def test_failed_trials_run_again_on_request(client: Client, study_name: str) -> 
     assert study.wait(timeout_s=10).trials[TrialState.COMPLETE] == 1
 
 
-def test_events_tell_the_story_and_resume(study: Study) -> None:
+def test_events_are_complete_and_resume(study: Study) -> None:
     finish(study, 1)
     story = []
     for event in study.events():
@@ -284,7 +284,7 @@ def test_code_is_sent_as_a_bundle_and_the_same_code_is_the_same_study(
         client.submit(data)
 
 
-def test_a_wait_that_is_too_short_says_so(study: Study) -> None:
+def test_a_short_wait_raises_a_timeout(study: Study) -> None:
     with pytest.raises(TimeoutError, match="is running after"):
         study.wait(timeout_s=0)
 

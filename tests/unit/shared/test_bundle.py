@@ -1,4 +1,4 @@
-"""Bundles: what goes in, and that the same folder always gives the same bytes."""
+"""Bundles: their content and their reproducibility."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def files_of(folder: Path) -> list[str]:
         return tar.getnames()
 
 
-def test_the_same_files_give_the_same_hash_whenever_and_wherever_they_were_written(tmp_path: Path) -> None:
+def test_equal_files_give_equal_hashes_at_any_time_and_path(tmp_path: Path) -> None:
     hashes: list[str] = []
     for name in ("one", "two"):
         write(tmp_path / name, "train.py", "package/model.py", "package/__init__.py")
@@ -36,7 +36,7 @@ def test_the_same_files_give_the_same_hash_whenever_and_wherever_they_were_writt
     assert hashes[0] == hashes[1]
 
 
-def test_the_archive_is_gone_after_the_block(tmp_path: Path) -> None:
+def test_the_archive_is_removed_after_the_block(tmp_path: Path) -> None:
     write(tmp_path, "a.py")
     with pack(tmp_path) as bundle:
         assert bundle.size_bytes == bundle.path.stat().st_size
@@ -93,7 +93,7 @@ def test_a_link_that_leads_outside_is_refused(tmp_path: Path, target: str) -> No
         pack(folder)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"run\.code = .*nowhere: there is no such folder"):
         pack(tmp_path / "nowhere")
 
@@ -125,7 +125,7 @@ def test_a_bundle_over_the_limit_names_the_largest_files_and_leaves_nothing(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_an_executable_file_stays_one(tmp_path: Path) -> None:
+def test_an_executable_file_stays_executable(tmp_path: Path) -> None:
     write(tmp_path, "run.sh", "plain.txt")
     (tmp_path / "run.sh").chmod(0o700)
     with pack(tmp_path) as bundle, tarfile.open(bundle.path) as tar:

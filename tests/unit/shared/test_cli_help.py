@@ -1,4 +1,4 @@
-"""The help: quick, complete, with an example for every command."""
+"""The help texts: fast, complete, and with an example for every command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet.cli.main import app
 
 
 def commands_of(command: Any, *names: str) -> list[str]:
-    """The words behind `tunefleet` that do something: `up`, `token create`."""
+    """Return the commands without the program's name: `up`, `token create`."""
     below = getattr(command, "commands", None)
     if below is None:
         return [" ".join(names)]
@@ -31,8 +31,8 @@ def help_of(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("program", ["tunefleet", "tunefleet_master", "tunefleet_worker"])
-def test_help_imports_nothing_that_takes_long(program: str) -> None:
-    """What makes help slow is what it imports; a clock would tell of the machine's other work."""
+def test_help_imports_no_large_package(program: str) -> None:
+    """Imports make help slow; a measured time would depend on the machine's load."""
     traced = [sys.executable, "-X", "importtime", "-m", program, "--help"]
     imported = subprocess.run(traced, capture_output=True, text=True, check=True).stderr
     names = {line.rpartition("|")[2].strip().partition(".")[0] for line in imported.splitlines()}
@@ -40,13 +40,13 @@ def test_help_imports_nothing_that_takes_long(program: str) -> None:
     assert not names & {"torch", "numpy", "httpx", "pydantic", "fastapi", "sqlalchemy", "yaml", "scipy", "sklearn"}
 
 
-def test_every_command_of_the_plan_is_there() -> None:
+def test_every_planned_command_exists() -> None:
     planned = "up demo check submit ls show trials watch logs best pause resume stop edit retry add export workers rm"
     assert set(planned.split()) <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_teaches_with_an_example(command: str) -> None:
+def test_every_command_has_an_example(command: str) -> None:
     _, _, taught = help_of(*command.split()).partition("Example")
     assert f"tunefleet {command}" in taught
 

@@ -1,4 +1,4 @@
-"""The journal: every acknowledged write, and nothing that was not acknowledged."""
+"""The journal: every acknowledged write, and no other call."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 import httpx
 import pytest
+from tests.journaled import journaled
 
 from tunefleet.client.journal import VARIABLE, Journal, entries
 from tunefleet.client.transport import Transport
@@ -19,8 +20,10 @@ BATCH = ReportBatch(attempt=3, reports=[Report(step=1, metrics={"loss": 0.5}, nu
 
 
 def transport(answers, *, journal=None) -> Transport:
-    made = Transport(URL, retry_for_s=0, wire=httpx.MockTransport(answers))
-    return made if journal is None else made.with_journal(Journal(journal))
+    wire = httpx.MockTransport(answers)
+    if journal is None:
+        return Transport(URL, retry_for_s=0, wire=wire)
+    return journaled(URL, journal, retry_for_s=0, wire=wire)
 
 
 def test_an_acknowledged_write_is_a_line_with_request_and_answer(tmp_path):
@@ -35,7 +38,7 @@ def test_an_acknowledged_write_is_a_line_with_request_and_answer(tmp_path):
     assert entry.sent_s <= entry.answered_s
 
 
-def test_what_was_read_refused_or_lost_is_no_line(tmp_path):
+def test_reads_refusals_and_lost_answers_are_not_recorded(tmp_path):
     file = tmp_path / "journal"
     problem = {"type": "x", "title": "x", "status": 409, "detail": "gone", "code": "lease_lost"}
 
@@ -63,7 +66,7 @@ def test_the_variable_names_a_journal_for_every_transport_of_a_process(tmp_path,
     assert len(list(entries(tmp_path / "journal"))) == 2
 
 
-def test_lines_of_many_writers_never_mix_and_an_unfinished_one_is_no_entry(tmp_path):
+def test_lines_of_many_writers_never_mix_and_incomplete_ones_are_skipped(tmp_path):
     file = tmp_path / "journal"
 
     def write() -> None:
@@ -81,14 +84,14 @@ def test_lines_of_many_writers_never_mix_and_an_unfinished_one_is_no_entry(tmp_p
     assert [len(entry.request) for entry in entries(file)] == [5_000] * 800
 
 
-def test_a_line_that_is_no_entry_is_named_with_its_number(tmp_path):
+def test_an_invalid_line_is_named_with_its_number(tmp_path):
     file = tmp_path / "journal"
     file.write_text(json.dumps({"something": "else"}) + "\n")
     with pytest.raises(InvalidInput, match="line 1"):
         list(entries(file))
 
 
-def test_no_token_is_written_down(tmp_path):
+def test_tokens_are_not_recorded(tmp_path):
     journal = Journal(tmp_path / "journal")
     answer = b'{"leases": [{"trial_id": 1, "token": "very-secret"}], "metrics": {"token": 0.5}}'
     journal.append("POST", "/claims", query={}, bodies=(b'{"token": "very-secret", "worker": "w"}', answer), took_s=0.0)

@@ -1,4 +1,4 @@
-"""A study's progress, in a line."""
+"""A study's progress as a line and as a live view."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def view(**changes: Any) -> StudyView:
     return made.model_copy(update=changes)
 
 
-def test_trials_that_ended_are_done_however_they_ended() -> None:
+def test_finished_trials_are_done_in_every_end_state() -> None:
     assert n_done(view()) == 5
 
 
@@ -75,21 +75,21 @@ def test_trials_that_ended_are_done_however_they_ended() -> None:
         ({"budget": Budget(hours=0.01)}, 0.0),
     ],
 )
-def test_the_time_left_follows_the_pace_and_the_hours(changes: dict[str, Any], expected_s: float | None) -> None:
+def test_the_remaining_time_follows_the_pace_and_the_hours(changes: dict[str, Any], expected_s: float | None) -> None:
     left = remaining_s(view(**changes))
     assert left == (None if expected_s is None else pytest.approx(expected_s))
 
 
-def test_the_line_tells_what_matters() -> None:
+def test_the_line_shows_the_main_facts() -> None:
     assert line(view()) == "s: 5/10 trials, 2 running, 1 failed, best loss 0.25 (trial 3), about 50 s left"
 
 
-def test_a_study_that_does_not_run_tells_why() -> None:
+def test_the_line_of_a_paused_study_shows_the_reason() -> None:
     told = line(view(state=StudyState.PAUSED, message="three trials failed alike", best=None, trials={}))
     assert told == "s: 0/10 trials, paused (three trials failed alike)"
 
 
-def test_the_picture_has_the_bar_and_what_runs() -> None:
+def test_the_view_has_a_bar_and_the_running_trials() -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(progress_view(view(), [trial(5, None), trial(6, 0.5)], steps=lambda number: 8))
     text = console.export_text()

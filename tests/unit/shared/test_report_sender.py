@@ -1,4 +1,4 @@
-"""The sender of a claimed trial: order, outages, orders to stop."""
+"""The report sender of a claimed trial: the order of reports, outages, and stop directives."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def refused() -> httpx.Response:
 @pytest.mark.parametrize(
     "trouble", [refused, lambda: httpx.Response(500), lambda: httpx.Response(429)], ids=["gone", "500", "429"]
 )
-def test_reports_wait_for_a_master_that_is_away_or_in_trouble(trouble: Callable[[], httpx.Response]) -> None:
+def test_reports_wait_for_an_unavailable_master(trouble: Callable[[], httpx.Response]) -> None:
     away = threading.Event()
     back = threading.Event()
     seen: list[int] = []
@@ -94,7 +94,7 @@ def test_reports_wait_for_a_master_that_is_away_or_in_trouble(trouble: Callable[
     assert seen == [0, 1]
 
 
-def test_reports_that_cannot_be_delivered_are_told_at_the_end() -> None:
+def test_undelivered_reports_raise_at_the_end() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("[Errno 111] Connection refused")
 
@@ -104,14 +104,14 @@ def test_reports_that_cannot_be_delivered_are_told_at_the_end() -> None:
             made.close()
 
 
-def test_an_order_to_stop_is_kept() -> None:
+def test_a_stop_directive_is_stored() -> None:
     with sender(lambda _: httpx.Response(200, json={"directive": "stop", "reason": "pruned"})) as made:
         made.put(0, {"m": 1.0})
         made.close()
         assert made.stop_reason is StopReason.PRUNED
 
 
-def test_a_lost_lease_ends_the_sending() -> None:
+def test_a_lost_lease_ends_the_sender() -> None:
     with sender(lambda _: lost()) as made:
         made.put(0, {"m": 1.0})
         with pytest.raises(LeaseLost, match="another worker has it"):
@@ -119,7 +119,7 @@ def test_a_lost_lease_ends_the_sending() -> None:
 
 
 @pytest.mark.parametrize("how", ["lost", "stop"])
-def test_heartbeats_tell_what_the_master_wants(how: str) -> None:
+def test_heartbeats_return_stops_and_lost_leases(how: str) -> None:
     beats = threading.Semaphore(0)
 
     def answer(request: httpx.Request) -> httpx.Response:

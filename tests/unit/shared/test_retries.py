@@ -1,4 +1,4 @@
-"""Patience: the waits between tries."""
+"""The retry policy: the waits between attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Clock:
         return self.now_s
 
 
-def test_waits_double_up_to_the_longest_one() -> None:
+def test_waits_double_up_to_the_cap() -> None:
     policy = RetryPolicy(None, draw=lambda: 1.0)
     waits = [policy.wait_s() for _ in range(10)]
     assert waits[:4] == [FIRST_WAIT_S, FIRST_WAIT_S * 2, FIRST_WAIT_S * 4, FIRST_WAIT_S * 8]
@@ -26,7 +26,7 @@ def test_waits_are_drawn_from_zero_up() -> None:
     assert RetryPolicy(None, draw=lambda: 0.0).wait_s() == 0
 
 
-def test_patience_ends_when_its_time_is_over_and_tries_once_at_the_end() -> None:
+def test_retries_end_with_their_time_after_one_last_attempt() -> None:
     clock = Clock()
     policy = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
     assert policy.wait_s() == FIRST_WAIT_S
@@ -36,7 +36,7 @@ def test_patience_ends_when_its_time_is_over_and_tries_once_at_the_end() -> None
     assert policy.wait_s() is None
 
 
-def test_progress_gives_the_whole_time_again() -> None:
+def test_progress_restarts_the_retry_time() -> None:
     clock = Clock()
     policy = RetryPolicy(1.0, now=clock, draw=lambda: 1.0)
     policy.wait_s()
@@ -45,10 +45,10 @@ def test_progress_gives_the_whole_time_again() -> None:
     assert policy.wait_s() == FIRST_WAIT_S
 
 
-def test_an_order_is_a_least_wait_and_ends_a_patience_that_is_shorter() -> None:
+def test_retry_after_is_a_minimum_wait_and_ends_a_shorter_retry_time() -> None:
     assert RetryPolicy(None, draw=lambda: 0.0).wait_s(3.0) == 3.0
     assert RetryPolicy(2.0, draw=lambda: 0.0).wait_s(3.0) is None
 
 
-def test_no_patience_is_none_at_all() -> None:
+def test_a_retry_time_of_zero_means_no_retry() -> None:
     assert RetryPolicy(0).wait_s() is None

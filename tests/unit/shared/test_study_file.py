@@ -1,4 +1,4 @@
-"""Study files: YAML 1.2, and errors that name file, line and field."""
+"""Study files: YAML 1.2, and errors with file, line and field."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def message_of(tmp_path: Path, text: str, name: str = "study.yaml") -> str:
         (".", "."),
     ],
 )
-def test_plain_values_are_read_as_yaml_12_has_them(text: str, value: Any) -> None:
+def test_plain_values_follow_yaml_12(text: str, value: Any) -> None:
     read = yaml.load(f"key: {text}")[0]["key"]
     assert read == value
     assert type(read) is type(value)
@@ -74,17 +74,17 @@ def test_infinity_is_read_and_then_refused_by_the_spec(tmp_path: Path) -> None:
     assert "finite" in message_of(tmp_path, SOUND.replace("1e-1", ".inf"))
 
 
-def test_a_sound_file_is_a_spec(tmp_path: Path) -> None:
+def test_a_valid_file_becomes_a_spec(tmp_path: Path) -> None:
     spec = load(tmp_path, SOUND)
     assert spec.space["lr"].to_unit(1e-6) == 0
 
 
-def test_json_is_the_same(tmp_path: Path) -> None:
+def test_json_gives_the_same_spec(tmp_path: Path) -> None:
     spec = load(tmp_path, SOUND)
     assert load(tmp_path, json.dumps(spec.to_json()), "study.json") == spec
 
 
-def test_code_is_taken_from_the_files_folder(tmp_path: Path) -> None:
+def test_code_is_relative_to_the_files_folder(tmp_path: Path) -> None:
     text = SOUND.replace("{task: image_classification, dataset: digits}", "{function: 'train:train', code: .}")
     run = load(tmp_path, text).run
     assert isinstance(run, FunctionRun)
@@ -101,17 +101,17 @@ def test_a_broken_range_is_named_with_its_line(tmp_path: Path) -> None:
     assert message_of(tmp_path, text).startswith("study.yaml:5: space.lr")
 
 
-def test_several_problems_are_all_told(tmp_path: Path) -> None:
+def test_all_problems_are_reported(tmp_path: Path) -> None:
     text = SOUND.replace("steps: 3", "steps: many").replace("maximize", "best")
     assert message_of(tmp_path, text).count("study.yaml:") == 2
 
 
-def test_a_missing_key_is_told_without_a_line(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_without_a_line(tmp_path: Path) -> None:
     text = SOUND.replace("steps: 3\n", "").replace("name: digits\n", "")
     assert message_of(tmp_path, text) == "study.yaml: name: is required"
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
     text = SOUND.replace("steps: 3", "  lr: [1, 2]")
     assert message_of(tmp_path, text) == "study.yaml:6: the key 'lr' occurs twice, first in line 5"
     assert "'name' occurs twice" in message_of(tmp_path, '{"name": "a", "name": "b"}', "study.json")
@@ -131,7 +131,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         ("[" * 5000, "nested too deeply"),
     ],
 )
-def test_what_is_no_study_is_told_where(tmp_path: Path, text: str, expected: str) -> None:
+def test_invalid_content_is_reported_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in message_of(tmp_path, text)
 
 
@@ -140,14 +140,14 @@ def test_json_that_does_not_parse_names_its_line(tmp_path: Path) -> None:
     assert "NaN is not a JSON number" in message_of(tmp_path, '{"steps": NaN}', "study.json")
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"none\.yaml: cannot be read: no such file"):
         load_study(tmp_path / "none.yaml")
     with pytest.raises(InvalidInput, match="cannot be read: is a directory"):
         load_study(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_binary_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InvalidInput, match="cannot be read"):
         load_study(tmp_path / "study.yaml")

@@ -1,4 +1,4 @@
-"""The transport: what it sends, what it tries again, and which error an answer becomes."""
+"""The transport: requests, retries, and the errors that responses become."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ URL = "http://master.test:8765"
 GO_ON = {"directive": "continue", "reason": None, "message": ""}
 
 
-class Impatient(threading.Event):
-    """A stop event that never is set and whose waits take no time; they are kept in `waits`."""
+class InstantStop(threading.Event):
+    """A stop event that is never set; its waits take no time and are recorded in `waits`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def problem(code: str, status: int, **more: object) -> httpx.Response:
 def transport(
     answers: Callable[[httpx.Request], httpx.Response], *, stop: threading.Event | None = None, **more: float | None
 ) -> Transport:
-    return Transport(URL, "secret", stop=stop or Impatient(), wire=httpx.MockTransport(answers), **more)  # type: ignore[arg-type]
+    return Transport(URL, "secret", stop=stop or InstantStop(), wire=httpx.MockTransport(answers), **more)  # type: ignore[arg-type]
 
 
 def one_after_the_other(*outcomes: httpx.Response | Exception) -> Callable[[httpx.Request], httpx.Response]:
@@ -111,12 +111,12 @@ def test_fields_that_were_not_set_are_not_sent() -> None:
     ],
     ids=["refused", "timeout", "cut", "502", "504", "503", "429", "500", "500-of-a-balancer"],
 )
-def test_what_another_try_may_mend_is_tried_again(failure: httpx.Response | Exception) -> None:
+def test_temporary_failures_are_retried(failure: httpx.Response | Exception) -> None:
     answers = one_after_the_other(failure, failure, httpx.Response(200, json=GO_ON))
     assert transport(answers).get("/x", Directive).directive == "continue"
 
 
-def test_a_fault_that_stays_is_told_however_long_the_patience() -> None:
+def test_a_lasting_server_error_is_raised_after_a_few_attempts() -> None:
     tried: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -129,19 +129,19 @@ def test_a_fault_that_stays_is_told_however_long_the_patience() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
-def test_an_answer_that_refuses_is_not_tried_again(status: int) -> None:
+def test_a_refusal_is_not_retried(status: int) -> None:
     with pytest.raises(TunefleetError, match="what happened"):
         transport(one_after_the_other(problem("some_code", status))).get("/x", Directive)
 
 
 def test_retry_after_is_obeyed() -> None:
-    stop = Impatient()
+    stop = InstantStop()
     answers = one_after_the_other(httpx.Response(429, headers={"retry-after": "7"}), httpx.Response(200, json=GO_ON))
     transport(answers, stop=stop).get("/x", Directive)
     assert 7 <= stop.waits[0] <= 7.1
 
 
-def test_a_retry_after_beyond_the_patience_ends_it() -> None:
+def test_a_retry_after_beyond_the_retry_time_gives_up() -> None:
     busy = problem("storage_unusable", 503)
     busy.headers["retry-after"] = "120"
     answers = one_after_the_other(busy)
@@ -149,12 +149,12 @@ def test_a_retry_after_beyond_the_patience_ends_it() -> None:
         transport(answers, retry_for_s=60).get("/x", Directive)
 
 
-def test_no_retry_means_one_try() -> None:
+def test_no_retry_means_one_attempt() -> None:
     with pytest.raises(MasterUnreachable):
         transport(one_after_the_other(httpx.ConnectError("refused")), retry_for_s=0).get("/x", Directive)
 
 
-def test_endless_patience_ends_when_stop_is_set() -> None:
+def test_endless_retries_end_when_stop_is_set() -> None:
     stop = threading.Event()
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -165,7 +165,7 @@ def test_endless_patience_ends_when_stop_is_set() -> None:
         transport(answer, stop=stop, retry_for_s=None).get("/x", Directive)
 
 
-def test_an_unreachable_master_is_named_with_the_reason_and_what_to_do() -> None:
+def test_an_unreachable_master_is_named_with_reason_and_hint() -> None:
     with pytest.raises(MasterUnreachable) as caught:
         transport(one_after_the_other(httpx.ConnectError("[Errno 111] Connection refused")), retry_for_s=0).get(
             "/x", Directive
@@ -196,7 +196,7 @@ def test_a_problem_document_becomes_the_error_of_its_code_with_hint_and_problems
         ("of_tomorrow", 409, TunefleetError),
     ],
 )
-def test_codes_choose_the_class(code: str, status: int, kind: type[TunefleetError]) -> None:
+def test_codes_select_the_error_class(code: str, status: int, kind: type[TunefleetError]) -> None:
     with pytest.raises(kind, match="what happened"):
         transport(one_after_the_other(problem(code, status))).get("/x", Directive)
 
@@ -219,18 +219,18 @@ def test_every_error_class_crosses_the_wire_by_its_code() -> None:
     ],
     ids=["page", "missing page", "another API"],
 )
-def test_a_foreign_answer_is_called_foreign(answer: httpx.Response) -> None:
+def test_an_answer_of_another_server_is_recognised(answer: httpx.Response) -> None:
     with pytest.raises(MasterUnreachable, match="not a Tunefleet master"):
         transport(one_after_the_other(answer)).get("/x", Directive)
 
 
-def test_an_answer_of_another_version_is_told_apart() -> None:
+def test_an_answer_of_another_version_is_recognised() -> None:
     with pytest.raises(MasterUnreachable, match="same version"):
         transport(one_after_the_other(httpx.Response(200, json={"directive": "dance"}))).get("/x", Directive)
 
 
 @pytest.mark.parametrize("url", ["localhost:8765", "ftp://host", "http://", "", "http://host:99999"])
-def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
+def test_an_invalid_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(InvalidInput, match="http://HOST:PORT"):
         Transport(url)
 
@@ -240,7 +240,7 @@ def test_a_route_quotes_its_parts() -> None:
 
 
 class Store:
-    """A master's upload and download end, which cuts the connection after `cut_after` bytes of each request."""
+    """A master's file endpoint that disconnects after `cut_after` bytes of each request."""
 
     def __init__(self, *, cut_after: int | None = None, held: bytes = b"") -> None:
         self.held = held
@@ -271,7 +271,7 @@ class Store:
 
 
 class Cut(httpx.SyncByteStream):
-    """A body that breaks off."""
+    """A response body that ends with a disconnect."""
 
     def __init__(self, body: bytes, cut_after: int | None) -> None:
         self.body = body
@@ -283,7 +283,7 @@ class Cut(httpx.SyncByteStream):
             raise httpx.ReadError("connection reset")
 
 
-def test_an_upload_goes_on_behind_what_the_master_holds(tmp_path: Path) -> None:
+def test_an_upload_resumes_after_the_last_stored_byte(tmp_path: Path) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(bytes(range(250)))
     store = Store(cut_after=100)
@@ -313,7 +313,7 @@ def test_an_upload_follows_the_offset_that_the_master_names(tmp_path: Path) -> N
     assert bodies == [b"789", b"456789"]
 
 
-def test_an_upload_offset_without_patience_is_raised(tmp_path: Path) -> None:
+def test_an_upload_offset_without_retries_is_raised(tmp_path: Path) -> None:
     file = tmp_path / "x"
     file.write_bytes(b"0123")
     with pytest.raises(UploadOffset):
@@ -330,7 +330,7 @@ def test_an_empty_file_is_uploaded(tmp_path: Path) -> None:
     assert store.ranges == [None]
 
 
-def test_a_download_goes_on_after_a_cut_and_is_whole(tmp_path: Path) -> None:
+def test_a_download_resumes_after_a_disconnect_and_is_complete(tmp_path: Path) -> None:
     store = Store(cut_after=100, held=bytes(range(250)))
     to = tmp_path / "deep" / "model.bin"
     transport(store).download("/a", to, sha256=hashlib.sha256(store.held).hexdigest())
@@ -351,7 +351,7 @@ def test_a_download_that_does_not_exist_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_lines_come_as_they_are_sent_and_end_at_a_cut() -> None:
+def test_lines_arrive_as_they_are_sent_and_end_at_a_disconnect() -> None:
     body = b"id: 1\ndata: {}\n\n"
 
     class Stream(httpx.SyncByteStream):
@@ -363,7 +363,7 @@ def test_lines_come_as_they_are_sent_and_end_at_a_cut() -> None:
         assert list(lines) == ["id: 1", "data: {}", ""]
 
 
-def test_what_is_gone_at_the_second_try_was_deleted_by_the_first():
+def test_not_found_in_a_retried_delete_means_success():
     tries = []
 
     def answer(request: httpx.Request) -> httpx.Response:
