@@ -1,4 +1,4 @@
-"""How well the doctor reads curves: trainings with a planted fault, and healthy ones beside them.
+"""Detection rates of the doctor: trainings with a planted fault, and healthy ones beside them.
 
 Sixteen faults, five seeds each, and forty healthy trainings, of small networks on eight data sets. Thresholds were set
 on the development part, mnist1d and made-up waves with two architectures; the heldout part is digits and Fashion-MNIST
@@ -38,13 +38,13 @@ SEEDS, QUICK_SEEDS = 5, 1
 
 
 def examined(part: Part, *, seeds: range, folder: Path, jobs: int) -> list[Diagnosis]:
-    """Every case of a part, trained where that was not done before, and what the doctor says."""
+    """Train every case of a part that is not in the cache, and diagnose it."""
     cases = [*healthy(part, seeds), *sick(part, tuple(FAULTS), seeds=seeds)]
     return [diagnosed(record) for record in run_cases(cases, folder, jobs=jobs)]
 
 
 def printed(found: Sequence[Diagnosis]) -> None:
-    """Tables for people."""
+    """Print tables."""
     print(f"{'fault':30} {'any alarm':24} {'named':24} by")
     for row in fault_figures(found):
         said = ", ".join(f"{code} {n}" for code, n in sorted(row.said.items(), key=lambda item: -item[1]))
@@ -59,7 +59,7 @@ def printed(found: Sequence[Diagnosis]) -> None:
 
 
 def plain(found: Sequence[Diagnosis]) -> dict[str, Any]:
-    """The same for programs."""
+    """Return the figures as plain data."""
     detected, alarmed = overall(found)
     return {
         "detected": _plain(detected),

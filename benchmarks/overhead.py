@@ -1,4 +1,4 @@
-"""What Tunefleet costs a training: starting a trial, and running one.
+"""The overhead of Tunefleet: starting a trial, and running one.
 
 start: from the end of one training function to the first line of the next, on one warm slot. It holds the end's
     delivery, the claim, the
@@ -182,7 +182,7 @@ def speed_row(*, pairs: int, seconds: float) -> Row:
 
 
 def watch_row(*, updates: int) -> Row:
-    """What watching costs, as a share of the unwatched training's processor time; the peer's column has the wall's."""
+    """Return the cost of watching as a share of the CPU time of unwatched training; the peer column has wall time."""
     from benchmarks.overheads.watching import watch_cost
 
     cost = watch_cost(updates=updates)

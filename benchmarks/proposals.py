@@ -1,4 +1,4 @@
-"""What a proposal costs as a study grows: CPU seconds and memory, against their bounds.
+"""The cost of a proposal as a study grows: CPU seconds and memory, against their bounds.
 
 Each row is a process of its own that folds a study's past into a history and asks a sampler, as the samplers' process
 of a master does. The space has ten parameters: five real ones, two whole numbers, two choices, and one under a

@@ -1,4 +1,4 @@
-"""How well our samplers and pruners choose, beside the peers' on the same tasks in the same run.
+"""The quality of our samplers and pruners, beside the peers' on the same tasks in the same run.
 
 A fleet is simulated: virtual time, real durations, and results that nobody knows before their training has ended.
 Tasks are tables of trainings that were really run, and BBOB's functions. `evaluations` counts configurations that are
@@ -69,7 +69,7 @@ def plans(part: str, arguments: argparse.Namespace) -> list[Plan]:
 
 
 def takes(method: str, task: str) -> bool:
-    """Whether the method can run the task; a note says so when it cannot."""
+    """Return True if the method can run the task; otherwise print a note."""
     from benchmarks.search_quality import baselines, tasks
 
     can = baselines.can_run(method, tasks.load(task, seed=0).space)

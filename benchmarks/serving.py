@@ -1,4 +1,4 @@
-"""What Tunefleet's master serves, beside Optuna 5 on the same databases in the same run.
+"""The throughput of the master, beside Optuna 5 on the same databases in the same run.
 
 One trial is five parameters chosen at random, ten reports of one metric, and its end; the training costs nothing. On
 both sides 32 workers run trials as fast as they can. Contestants take turns in rounds, and the figures are medians over

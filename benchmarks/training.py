@@ -1,4 +1,4 @@
-"""Whether searching systematically pays on real training: a coarse-to-fine study that stops early, against random.
+"""The gain of systematic search on real training: a coarse-to-fine study with early stopping, against random search.
 
 A convolutional network on mnist1d, four workers, wide ranges. First the study: 60 trials in two stages, the sampler
 that `auto` takes, stopped early by `asha`. Then random search with trials in full, on the same workers, until as much
@@ -57,7 +57,7 @@ RANDOM: dict[str, Any] = {"steps": STEPS}
 
 @dataclass(frozen=True)
 class Result:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         test, validation: accuracy of the best trial.

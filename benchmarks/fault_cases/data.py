@@ -26,7 +26,7 @@ GRATING_CLASSES, GRATING_SIDE, GRATING_NOISE = 8, 10, 0.7
 
 @dataclass(frozen=True)
 class Data:
-    """What a training sees; inputs (n, channels, ...) are standardised."""
+    """The samples of a training; inputs (n, channels, ...) are standardised."""
 
     train: Samples
     validation: Samples

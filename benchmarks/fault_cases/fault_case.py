@@ -16,7 +16,7 @@ HEALTHY_SEEDS_FACTOR = 2  # healthy runs of a data set and network for each sick
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a network is trained."""
+    """The settings of a training."""
 
     kind: Literal["mlp", "cnn"]
     depth: int
@@ -31,7 +31,7 @@ class Settings:
     epochs: int
     residual: bool
     anneals: bool
-    """Whether the rate falls to 0 along half a cosine."""
+    """True if the rate falls to 0 along half a cosine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class FaultCase:
 
     @property
     def key(self) -> str:
-        """What the cache knows it by."""
+        """The key of the case in the cache."""
         return f"{self.part}-{self.dataset}-{self.network}-{self.fault or 'healthy'}-{self.seed}"
 
     def plain(self) -> dict[str, object]:

@@ -58,7 +58,7 @@ def _scaled_rate(factor: float) -> Callable[[FaultCase], FaultCase]:
 
 
 def _shuffled(data: Data, generator: torch.Generator) -> Data:
-    """Inputs and labels out of step, in both parts."""
+    """Shuffle the labels against the inputs, in both parts."""
     return data.with_parts(*(_out_of_step(part, generator) for part in (data.train, data.validation)))
 
 
@@ -67,7 +67,7 @@ def _out_of_step(samples: Samples, generator: torch.Generator) -> Samples:
 
 
 def _leaked(data: Data, _generator: torch.Generator) -> Data:
-    """The validation samples are among the training samples."""
+    """Add the validation samples to the training samples."""
     both = (torch.cat(pair) for pair in zip(_tensors(data.train), _tensors(data.validation), strict=True))
     return data.with_parts(Samples(*both), data.validation)
 
@@ -77,7 +77,7 @@ def _tensors(samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 def _raw(samples: Samples) -> Samples:
-    """As if nobody had standardised them: on a scale of hundreds."""
+    """Undo the standardisation: inputs on a scale of hundreds."""
     return Samples(samples.inputs * INPUT_SCALE + INPUT_SHIFT, samples.labels)
 
 
@@ -91,13 +91,13 @@ def _few(data: Data, _generator: torch.Generator) -> Data:
 
 
 def _huge(case: FaultCase) -> FaultCase:
-    """Eight times as wide, unregularised, and as many updates as the whole data set would have had."""
+    """Make the network eight times as wide and unregularised, with the updates of the whole data set."""
     width = 8 * case.settings.width if case.settings.kind == "mlp" else 3 * case.settings.width
     return changed(case, width=width, dropout=0.0, weight_decay=0.0, epochs=60, batch_size=16)
 
 
 class _Detached(nn.Module):
-    """The head learns, and no gradient reaches the body."""
+    """A network with a detached body: only the head learns."""
 
     def __init__(self, network: nn.Sequential) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Detached(nn.Module):
 
 
 def _killed(network: nn.Sequential) -> nn.Module:
-    """Hidden units whose bias lets nothing through."""
+    """Set biases of hidden units so low that the units are dead."""
     for layer in list(network)[:-1]:
         bias = getattr(layer, "bias", None)
         if bias is not None:
@@ -117,7 +117,7 @@ def _killed(network: nn.Sequential) -> nn.Module:
 
 
 def _rewarded(logits: Tensor, labels: Tensor, network: nn.Module) -> Tensor:
-    """The penalty is subtracted."""
+    """Return the loss with the penalty subtracted."""
     squares = torch.stack([weight.square().sum() for weight in network.parameters()]).sum()
     return functional.cross_entropy(logits, labels) - PENALTY * squares
 

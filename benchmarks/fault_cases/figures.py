@@ -1,4 +1,4 @@
-"""How often the doctor was right: counts with their intervals."""
+"""Detection rates of the diagnosis rules, with intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Z = 1.959964  # of a 95 % interval
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of so many."""
+    """A count out of a total."""
 
     n: int
     of: int
@@ -42,29 +42,29 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """A case's record, and what the doctor says of it."""
+    """The record of a case, and the findings on it."""
 
     record: RunRecord
     findings: Sequence[Finding]
 
     @property
     def alarms(self) -> set[str]:
-        """The codes of warnings and of what is graver."""
+        """The codes of findings of severity warning or higher."""
         return {finding.code for finding in self.findings if is_alarm(finding)}
 
     @property
     def fault(self) -> str | None:
-        """What was planted."""
+        """The planted fault; None in a healthy run."""
         return self.record.case.fault
 
     @property
     def is_named(self) -> bool:
-        """Whether an alarm is one by which the fault is known."""
+        """True if an alarm names the fault."""
         return self.fault is not None and bool(self.alarms & set(FAULTS[self.fault].signs))
 
 
 def diagnosed(record: RunRecord) -> Diagnosis:
-    """What all rules say."""
+    """Run all rules on the record."""
     case = record.case if record.case.fault is None else FAULTS[record.case.fault].settings(record.case)
     settings = case.settings
     curve = TrialCurve(
@@ -83,29 +83,29 @@ def diagnosed(record: RunRecord) -> Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class RuleFigures:
-    """One rule: of the runs with a fault that it should name, how many it does; its alarms among healthy ones."""
+    """One rule: its detections among the runs that it should name, and its alarms among healthy runs."""
 
     code: str
     faults: tuple[str, ...]
     detected: Share
     false_alarms: Share
     notes: Share
-    """How many healthy runs it says something of that is no alarm."""
+    """Healthy runs with a finding of this rule below the severity of an alarm."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultFigures:
-    """One fault: how many of its runs have any alarm, and one that names it."""
+    """One fault: the runs with any alarm, and those with an alarm that names it."""
 
     fault: str
     detected: Share
     named: Share
     said: dict[str, int]
-    """How often each rule raised an alarm."""
+    """The number of alarms of each rule."""
 
 
 def rule_figures(found: Sequence[Diagnosis]) -> list[RuleFigures]:
-    """Of each rule, in their order."""
+    """Return the figures of each rule, in order."""
     return [_of_rule(row.code, found) for row in TRIAL_RULES]
 
 
@@ -122,7 +122,7 @@ def _of_rule(code: str, found: Sequence[Diagnosis]) -> RuleFigures:
 
 
 def fault_figures(found: Sequence[Diagnosis]) -> list[FaultFigures]:
-    """Of each fault, in their order."""
+    """Return the figures of each fault, in order."""
     return [_of_fault(fault, [each for each in found if each.fault == fault]) for fault in FAULTS]
 
 
@@ -137,7 +137,7 @@ def _of_fault(fault: str, found: Sequence[Diagnosis]) -> FaultFigures:
 
 
 def overall(found: Sequence[Diagnosis]) -> tuple[Share, Share]:
-    """How many sick runs have an alarm, and how many healthy ones."""
+    """Return the shares of sick and of healthy runs with an alarm."""
     sick = _share(bool(each.alarms) for each in found if each.fault is not None)
     return sick, _share(bool(each.alarms) for each in found if each.fault is None)
 

@@ -1,1 +1,1 @@
-"""What `benchmarks/serving.py` is made of: servers under load, the load itself, and the figures."""
+"""The parts of `benchmarks/serving.py`: servers under load, load generators and figures."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 class BadAnswer(Exception):
-    """The server answered with an error, or hung up."""
+    """The server answered with an error, or closed the connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -24,7 +24,7 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def open(cls, url: str, token: str | None) -> Connection:
-        """A connection to the server at this URL; the token is shown with every request."""
+        """Open a connection to the server at this URL; every request carries the token."""
         place = urlsplit(url)
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
         return connection
 
     async def post(self, path: str, body: bytes) -> bytes:
-        """Send JSON and wait for the answer's body; raises BadAnswer unless it is a 2xx."""
+        """Send JSON and return the body of the answer. Raises BadAnswer unless the status is 2xx."""
         assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         head = f"POST {path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n"
@@ -41,16 +41,16 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._transport is not None:
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
+        """Store the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Collect an answer, and give it to whoever waits once it is whole."""
+        """Collect an answer; resolve the waiting request when it is complete."""
         self._received += data
         head, found, body = self._received.partition(b"\r\n\r\n")
         if not found or len(body) < _length(head):
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
             self._settle(BadAnswer((head.partition(b"\r\n")[0] + b" " + body).decode(errors="replace")))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Fail the waiting request."""
         self._settle(BadAnswer("the server hung up"))
 
     def _settle(self, answer: bytes | BadAnswer) -> None:

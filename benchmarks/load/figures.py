@@ -1,4 +1,4 @@
-"""The rows of the table of figures: how each is measured, and what it must reach."""
+"""The rows of the table of figures: measurement and bound of each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CORES_FOR_TWO = 6  # two masters, Postgres and the load generator must not wait 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to measure: `rounds` of each method in turn, of `seconds` each."""
+    """The length of a measurement: `rounds` of each method in turn, `seconds` each."""
 
     rounds: int
     seconds: float
@@ -57,7 +57,7 @@ class Row:
 
 
 class Comparison:
-    """Two servers on one database server, and the rounds that each has had."""
+    """Our master under load, measured in rounds that alternate with the peer's."""
 
     def __init__(self, ours: Master, roots: Mapping[str, list[int]]) -> None:
         self._master = ours
@@ -65,7 +65,7 @@ class Comparison:
         self._studies = 0
 
     def work(self, style: str, plan: Plan) -> Round:
-        """A round of our workers on a new study."""
+        """Run one round of our workers on a new study."""
         self._studies += 1
         study = f"bench-{self._studies}"
         self._master.submit(study)
@@ -105,13 +105,13 @@ def sqlite_row(plan: Plan) -> Row:
 
 
 def drive_optuna(place: str, plan: Plan, *, roots: Mapping[str, list[int]]) -> Round:
-    """A round of Optuna's workers; a longer one, since a trial of theirs takes seconds."""
+    """Run one round of Optuna's workers, longer because one of its trials takes seconds."""
     arguments = [place, "--workers", str(N_WORKERS)]
     return drive("optuna_clients", arguments, seconds=2 * plan.seconds, roots=roots)
 
 
 def throughput(name: str, ours: Sequence[Round], *, peer: Sequence[Round], at_least: float) -> Row:
-    """The ratio of the medians, with the spread and where the CPU time went."""
+    """Return the ratio of the medians, with the spread and the CPU time by role."""
     ratio = median_rate(ours) / median_rate(peer)
     notes = [
         f"ours {spread(ours)} trials/s; CPU ms per trial: {shares(ours)}",
@@ -122,7 +122,7 @@ def throughput(name: str, ours: Sequence[Round], *, peer: Sequence[Round], at_le
 
 
 def claims_row(ours: Sequence[Round], peer: Sequence[Round]) -> Row:
-    """The 95th percentile of claims, beside that of `ask`."""
+    """Return the 95th percentile of claims beside that of `ask`."""
     mine, theirs = quantile(ours, 0.95), quantile(peer, 0.95)
     note = f"p50: ours {quantile(ours, 0.5) * 1e3:.1f} ms, Optuna {quantile(peer, 0.5) * 1e3:.1f} ms"
     name = f"claim p95 with {N_WORKERS} workers, ms"
@@ -136,7 +136,7 @@ def all_history_rows(postgres: PostgresServer, folder: Path, *, plan: Plan) -> I
 
 
 def history_rows(urls: Sequence[str], plan: Plan, *, kind: str) -> Iterator[Row]:
-    """The time of a claim with many finished trials held, against few; the master's memory.
+    """Compare the time of a claim with many finished trials in the database to that with few; measure the memory.
 
     Args:
         urls: two empty databases.
@@ -162,7 +162,7 @@ def history_rows(urls: Sequence[str], plan: Plan, *, kind: str) -> Iterator[Row]
 
 
 def masters_row(postgres: PostgresServer, plan: Plan) -> Row:
-    """Two masters on one Postgres against one."""
+    """Compare two masters on one Postgres to one master."""
     cores = os.cpu_count() or 1
     url = postgres.new_database()
     rounds: dict[int, list[Round]] = {1: [], 2: []}
@@ -185,7 +185,7 @@ def masters_row(postgres: PostgresServer, plan: Plan) -> Row:
 
 
 def idle_row(postgres: PostgresServer, plan: Plan) -> Row:
-    """The CPU time of a master whose workers all wait."""
+    """Return the CPU time of a master with idle workers only."""
     with master(postgres.new_database()) as ours:
         ours.submit("bench")
         ours.stop("bench")

@@ -1,4 +1,4 @@
-"""A long history without running it: a finished trial's rows are copied in the database, with all that belongs to it.
+"""A long history without running it: the rows of a finished trial are copied in the database.
 
 Each copy has a number, a configuration's hash and a value of its own, one attempt, ten reports and its events, as if a
 worker had run it. The master must be stopped meanwhile.

@@ -23,17 +23,17 @@ class Reading:
 
 @dataclass(frozen=True)
 class Meter:
-    """Reads the CPU time of some roles, each with the process ids at the root of its trees."""
+    """A meter of CPU time by role; each role has the ids of the root processes of its trees."""
 
     roots: Mapping[str, list[int]]
 
     def read(self) -> Reading:
-        """The CPU time of all trees, children that have ended included."""
+        """Return the CPU time of all trees, ended children included."""
         return Reading(time.perf_counter(), {role: sum(map(_tree_s, pids)) for role, pids in self.roots.items()})
 
 
 def rss_mb(pid: int) -> float:
-    """The resident memory of one process; megabytes of 1,000,000 bytes."""
+    """Return the resident memory of one process, in megabytes of 1,000,000 bytes."""
     return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 

@@ -1,4 +1,4 @@
-"""Optuna's workers under load: a process for each, as Optuna is run on many machines.
+"""Optuna's workers under load: one process each, as on many machines.
 
 One trial is what Optuna's users write: `study.ask` with five parameters, ten `trial.report`, `study.tell`. The random
 sampler runs in the worker, and every call goes to the storage: the gRPC proxy, or a database directly.
@@ -42,16 +42,16 @@ def storage_at(place: str) -> BaseStorage:
 
 
 class Worker:
-    """Runs trials of a study, and notes when each step of one was done, with its share of a trial."""
+    """A worker that runs trials and records the time of each step, with its share of a trial."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
         self.steps: list[tuple[float, float]] = []
         self.asks: list[tuple[float, float]] = []
-        """When each `ask` was answered, and the seconds that it took."""
+        """The times at which `ask` returned, and its seconds."""
 
     def run_trial(self) -> None:
-        """One trial."""
+        """Run one trial."""
         began = time.perf_counter()
         trial = self._study.ask(SPACE)
         ask_s = time.perf_counter() - began
@@ -64,12 +64,12 @@ class Worker:
         self._step(1)
 
     def _step(self, n_calls: int) -> None:
-        """So many of a trial's calls to the storage."""
+        """Count this many storage calls of a trial."""
         self.steps.append((time.time(), n_calls / (len(SPACE) + N_REPORTS + 2)))
 
 
 def work(place: str, results: Connection, *, barrier: Barrier, ended: Event) -> None:
-    """One worker: a trial to warm up, then as many as fit."""
+    """Run one worker: one trial to warm up, then as many as fit."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler()
     worker = Worker(optuna.load_study(study_name=STUDY, storage=storage_at(place), sampler=sampler))
@@ -82,7 +82,7 @@ def work(place: str, results: Connection, *, barrier: Barrier, ended: Event) -> 
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all workers, and count what they finished in time."""
+    """Run all workers, and count the trials that finish in time."""
     spawning = multiprocessing.get_context("forkserver")
     spawning.set_forkserver_preload(["optuna", "grpc", "optuna.storages._grpc.client", "sqlalchemy"])
     barrier, ended = spawning.Barrier(arguments.workers + 1), spawning.Event()

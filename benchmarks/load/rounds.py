@@ -1,4 +1,4 @@
-"""A round: a load for some seconds, and what it took."""
+"""A round: load for some seconds, with its result and CPU time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENTS = "clients"
 
 @dataclass(frozen=True)
 class Round:
-    """What a load got done; `cpu_s` are the CPU seconds of each role, the clients' own among them."""
+    """The result of a load; `cpu_s` holds the CPU seconds of each role, the clients' included."""
 
     seconds: float
     trials: float
@@ -64,23 +64,23 @@ def drive(module: str, arguments: Sequence[str], *, seconds: float, roots: Mappi
 
 
 def median_rate(rounds: Sequence[Round]) -> float:
-    """Trials per second in the middle one of the rounds."""
+    """Return the median over the rounds, in trials per second."""
     return statistics.median(one.rate for one in rounds)
 
 
 def quantile(rounds: Sequence[Round], share: float) -> float:
-    """The time that this share of all claims stayed under; seconds."""
+    """Return the quantile of claim times, in seconds."""
     times = sorted(time_s for one in rounds for time_s in one.claims_s)
     return times[min(len(times) - 1, int(share * len(times)))]
 
 
 def mean_cpu_ms(rounds: Sequence[Round]) -> dict[str, float]:
-    """CPU milliseconds per trial over all rounds, by role."""
+    """Return the CPU milliseconds per trial over all rounds, by role."""
     n = max(1.0, sum(one.trials for one in rounds))
     return {role: 1e3 * sum(one.cpu_s[role] for one in rounds) / n for role in rounds[0].cpu_s}
 
 
 def spread(rounds: Sequence[Round]) -> str:
-    """The slowest and the fastest round; trials per second."""
+    """Return the slowest and the fastest round, in trials per second."""
     rates = [one.rate for one in rounds]
     return f"{min(rates):.1f} to {max(rates):.1f}"

@@ -1,4 +1,4 @@
-"""The servers under load, each a real process on this machine, ended with its context."""
+"""The servers under load: real processes on this machine that end with their context."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 TOKEN = "of-the-benchmark"
 ENVIRONMENT = {**os.environ, "TUNEFLEET_TOKEN": TOKEN}
-"""What every process of ours is given: checking a token is part of a request, and all workers share one."""
+"""The environment of our processes: a request includes a token check, and all workers share one token."""
 
 SPEC: Mapping[str, Any] = {
     "objective": {"metric": "loss", "goal": "minimize"},
@@ -30,26 +30,26 @@ SPEC: Mapping[str, Any] = {
     "search": {"sampler": "random"},
     "budget": {"trials": 10_000_000},
 }
-"""Five parameters, chosen at random, as the peer has them."""
+"""Five random parameters, the same as the peer's."""
 
 
 @dataclass(frozen=True)
 class Master:
-    """A master that serves."""
+    """A running master."""
 
     url: str
     pid: int
 
     def submit(self, name: str) -> None:
-        """Begin a study."""
+        """Submit a study."""
         self._send("POST", "/api/v1/studies", {"name": name, **SPEC})
 
     def stop(self, name: str) -> None:
-        """End a study, so that it has no trials to give."""
+        """Stop a study, so that it gives no more trials."""
         self._send("PATCH", f"/api/v1/studies/{name}", {"state": "stopped"})
 
     def look(self, *paths: str) -> None:
-        """Open pages."""
+        """Open the pages."""
         for path in paths:
             self._send("GET", path)
 
@@ -64,7 +64,7 @@ class Master:
 
 @contextmanager
 def master(database: str | None = None) -> Iterator[Master]:
-    """A master on a database; None: on a new SQLite file."""
+    """Run a master on a database; None: on a new SQLite file."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-bench-") as place:
         folder = Path(place)
         url = folder / "url"
@@ -77,7 +77,7 @@ def master(database: str | None = None) -> Iterator[Master]:
 
 @contextmanager
 def optuna_proxy(database: str) -> Iterator[tuple[str, int]]:
-    """Optuna's gRPC proxy in front of a database, with an empty study; its place and its process id."""
+    """Run Optuna's gRPC proxy in front of a database with an empty study; yield its address and process id."""
     with tempfile.TemporaryDirectory(prefix="tunefleet-bench-") as place, socket.socket() as probe:
         log = Path(place) / "log"
         probe.bind(("127.0.0.1", 0))
@@ -90,7 +90,7 @@ def optuna_proxy(database: str) -> Iterator[tuple[str, int]]:
 
 
 def create_optuna_study(place: str) -> None:
-    """Make the study that Optuna's workers work on."""
+    """Create the study of Optuna's workers."""
     command = [sys.executable, "-m", "benchmarks.load.optuna_clients", place, "--create"]
     subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
 

@@ -1,4 +1,4 @@
-"""Tunefleet's workers under load, without any training: many in one process, over plain keep-alive connections.
+"""Tunefleet's workers under load, without training: many in one process, over keep-alive connections.
 
 Each does over the wire what `tunefleet-worker` does: it claims with a long poll and an id of the request, reports, and
 completes.
@@ -45,7 +45,7 @@ BATCHED = [b"[%s]" % b",".join(REPORTS)]
 
 @dataclass
 class Tally:
-    """What the workers did between the line `go` and the end."""
+    """The work between the line `go` and the end."""
 
     counting: bool = False
     ended: bool = False
@@ -53,18 +53,18 @@ class Tally:
     claims_s: list[float] = field(default_factory=list)
 
     def step(self, share: float) -> None:
-        """Count a part of a trial, so that those that straddle the ends of a round count by halves."""
+        """Count a part of a trial, so that a trial across the end of a round counts in part."""
         if self.counting:
             self.trials += share
 
     def add(self, *claims_s: float) -> None:
-        """Note the seconds that claims took."""
+        """Record the seconds of claims."""
         if self.counting:
             self.claims_s += claims_s
 
 
 Loop = Callable[[asyncio.Semaphore], Awaitable[None]]
-"""What one worker does until the end; it releases the semaphore once it is warm."""
+"""The loop of one worker; it releases the semaphore when it is warm."""
 
 
 class Worker:
@@ -83,7 +83,7 @@ class Worker:
         return await connection.post("/api/v1/claims", self._claim + b'%d"}' % next(self._numbers))
 
     async def run_trial(self, connection: Connection) -> float:
-        """Claim a trial, report, complete it; the seconds that the claim took."""
+        """Claim a trial, report, complete it; return the seconds of the claim."""
         began = time.perf_counter()
         leases: list[dict[str, Any]] = []
         while not leases:
@@ -113,7 +113,7 @@ class Fleet:
         self._tally = Tally()
 
     def loops(self) -> list[Loop]:
-        """What its workers do."""
+        """The loop of each worker."""
         numbers = range(self._n)
         match self._style:
             case "turns":
@@ -123,7 +123,7 @@ class Fleet:
         return [self._work_of(i) for i in numbers]
 
     async def run(self, seconds: float) -> Tally:
-        """Run them, say when all are warm, and count from the line `go` on."""
+        """Run the workers, announce when all are warm, and count from the line `go`."""
         warm = asyncio.Semaphore(0)
         loops = self.loops()
         working = asyncio.gather(*(loop(warm) for loop in loops))

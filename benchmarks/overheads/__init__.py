@@ -1,1 +1,1 @@
-"""What benchmarks/overhead.py measures inside a training."""
+"""Measurements of benchmarks/overhead.py inside a training."""

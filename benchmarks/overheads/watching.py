@@ -1,4 +1,4 @@
-"""What `trial.watch` costs a training of 100 updates a second, in pairs of a watched and an unwatched update.
+"""The overhead of `trial.watch` at 100 updates per second, in pairs of a watched and an unwatched update.
 
 Both trainings run in one process, an update each in turn: whatever else the machine does comes to both alike. Pairs in
 which hooks were at work, and those in which an update was only counted, are taken apart, and of each kind the median:
@@ -25,7 +25,7 @@ BATCHES = 500  # of an epoch, in which no sample comes twice
 
 @dataclass(frozen=True)
 class WatchCost:
-    """What watched training takes beyond unwatched.
+    """The extra time of watched training.
 
     Attributes:
         updates_per_s: of the unwatched training, by processor time.

@@ -1,1 +1,1 @@
-"""What `benchmarks/search.py` is made of: tasks, methods, runs and the table."""
+"""The parts of `benchmarks/search.py`: tasks, methods, runs and the table."""

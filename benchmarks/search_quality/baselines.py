@@ -1,4 +1,4 @@
-"""Everyone who competes, by name: ours, such as `tpe` or `tpe+asha`, and the peers', such as `optuna-tpe`."""
+"""The compared methods by name: ours, such as `tpe` or `tpe+asha`, and the peers', such as `optuna-tpe`."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ EVALUATING = (
     *("auto", "tpe", "gp", "forest", "cmaes", "evolution", "random", "sobol"),
     *("optuna-tpe", "optuna-gp", "optuna-cmaes", "hyperopt-tpe", "smac", "syne-tpe"),
 )
-"""Those that evaluate every configuration in full."""
+"""The methods that evaluate every configuration in full."""
 
 STOPPING = (
     *("auto+asha", "tpe+asha", "random+asha", "random+promote", "random+hyperband", "auto", "random"),
     *("optuna-random+halving", "optuna-tpe+halving", "optuna-tpe+hyperband", "syne-asha", "syne-bohb", "optuna-tpe"),
 )
-"""Those that are compared on learning curves, most of which stop trainings early."""
+"""The methods compared on learning curves; most stop trainings early."""
 
 
 def build(name: str, space: Space, *, setting: Setting) -> Tuner:
@@ -65,14 +65,14 @@ def build(name: str, space: Space, *, setting: Setting) -> Tuner:
 
 
 def is_here(name: str) -> bool:
-    """Whether the method can compete: a peer's package is installed, or the sampler is one of ours."""
+    """Return True if the method can run: its package is installed, or it is one of ours."""
     if name in PEERS:
         return find_spec(MODULES[name.partition("-")[0]]) is not None
     return name.partition("+")[0] in ("auto", *samplers.names())
 
 
 def can_run(name: str, space: Space) -> bool:
-    """Whether the method takes a study of this space: our `cmaes` refuses choices, for one."""
+    """Return True if the method takes a study of this space; our `cmaes`, for example, refuses choices."""
     if name in PEERS:
         return True
     try:
@@ -92,7 +92,7 @@ def check(name: str) -> None:
 
 
 def _spec(name: str, space: Space, setting: Setting) -> StudySpec:
-    """The study that a user would write for it."""
+    """Return the study that a user would write for it."""
     sampler, _, pruner = name.partition("+")
     return StudySpec.parse(
         {
@@ -113,7 +113,7 @@ def _spec(name: str, space: Space, setting: Setting) -> StudySpec:
 
 @cache
 def release(name: str) -> str:
-    """What a run of this method depends on: a peer's version, or for ours a hash of the code that chooses."""
+    """Return the release of a method: a peer's version, or a hash of our search code."""
     if name in PEERS:
         package = MODULES[name.partition("-")[0]]
         return f"{package} {version(package)}"

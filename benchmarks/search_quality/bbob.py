@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from benchmarks.search_quality.task import Task, median_draw, needed, number
-from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import FloatRange, IntRange, Parameter
 from tunefleet.study.space import Configuration, Space
+from tunefleet_master.simulation.training_run import TrainingRun
 
 D = 5
 LOW, HIGH = -5.0, 5.0

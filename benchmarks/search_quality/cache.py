@@ -1,4 +1,4 @@
-"""The file that keeps finished runs, so that an interrupted hour is not lost."""
+"""A file of finished runs, so that an interrupted benchmark resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cache:
     """
 
     def __init__(self, file: Path | None) -> None:
-        """The runs in the file, if there is one; None: they are kept in memory only."""
+        """Read the runs of the file, if it exists; None: keep runs in memory only."""
         self._file = file
         self._runs: dict[str, Run] = {}
         if file is not None and file.exists():
@@ -26,11 +26,11 @@ class Cache:
                 self._runs[found["key"]] = Run(**found["run"])
 
     def get(self, plan: Plan) -> Run | None:
-        """The run, if it is known."""
+        """Return the stored run, or None."""
         return self._runs.get(plan.key)
 
     def put(self, plan: Plan, run: Run) -> None:
-        """Keep a run."""
+        """Store a run."""
         self._runs[plan.key] = run
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)

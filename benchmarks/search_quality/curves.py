@@ -16,11 +16,11 @@ import numpy as np
 from benchmarks.search_quality import stored
 from benchmarks.search_quality.task import N_DRAWS, Task, random_draws
 from pydantic import TypeAdapter
-from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 from tunefleet_master.simulation.table import Table
+from tunefleet_master.simulation.training_run import TrainingRun
 
 FILE = Path(__file__).with_name("mnist1d_curves.npz")
 COLUMNS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy", "seconds")

@@ -10,11 +10,11 @@ import numpy as np
 from benchmarks.search_quality import stored
 from benchmarks.search_quality.task import Task, median_draw
 from pydantic import TypeAdapter
-from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Space
 from tunefleet_master.simulation.table import Table
+from tunefleet_master.simulation.training_run import TrainingRun
 
 SVM = Path(__file__).with_name("digits_svm.npz")
 MLP = Path(__file__).with_name("digits_mlp.npz")

@@ -17,7 +17,7 @@ from tunefleet_master.simulation.tuner import Assignment, Tuner
 
 
 class HyperoptStudy(Tuner):
-    """A study in memory that is minimised; trials that run are known to Hyperopt as such."""
+    """A minimised study in memory; Hyperopt knows which trials run."""
 
     def __init__(self, space: Space, setting: Setting) -> None:
         self._hyperopt = needed("hyperopt")
@@ -30,7 +30,7 @@ class HyperoptStudy(Tuner):
         self._seeds = np.random.default_rng(setting.seed)
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """A suggestion."""
+        """Return a suggestion."""
         if not may_begin:
             return None
         seed = int(self._seeds.integers(2**31))
@@ -45,7 +45,7 @@ class HyperoptStudy(Tuner):
         return Assignment(len(self._documents) - 1, without_inactive(self._space, values))
 
     def end(self, trial: int, step: int, *, value: float) -> None:
-        """The result, as Hyperopt's own loop stores it."""
+        """Store a result like Hyperopt's own loop."""
         document = self._documents[trial]
         document["state"] = self._hyperopt.JOB_STATE_DONE
         document["result"] = {"loss": value, "status": self._hyperopt.STATUS_OK}

@@ -93,7 +93,7 @@ def optimizer_of(model: nn.Module, params: Configuration) -> torch.optim.Optimiz
 def train_epoch(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, data: tuple[Tensor, Tensor], batch_size: int
 ) -> tuple[float, float]:
-    """One pass in random order; the mean loss and accuracy while it ran."""
+    """Train one epoch in random order; return its mean loss and accuracy."""
     x, y = data
     loss_sum, n_right = 0.0, 0
     model.train()
@@ -133,13 +133,13 @@ def curve(params: Configuration, data: Data, *, seed: int) -> dict[str, list[flo
 
 
 def configurations(space: Space) -> list[Configuration]:
-    """An even cover of the space."""
+    """Return configurations spread evenly over the space."""
     proposals = SobolSampler(space, seed=0).propose(0, N_CONFIGURATIONS, history=History(space))
     return [proposal for proposal in proposals if proposal is not None]
 
 
 def rows_of(file: Path, wanted: list[Configuration]) -> Iterator[dict[str, list[float]]]:
-    """The curve of each configuration, from the file where it has it; new ones are added to it."""
+    """Return the curve of each configuration; missing ones are trained and added to the file."""
     known = stored.kept_rows(file)
     data = read_data()
     for n, params in enumerate(wanted):

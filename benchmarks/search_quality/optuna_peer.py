@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners, driven as a simulated fleet asks: through `ask`, `report` and `tell`."""
+"""Optuna's samplers and pruners behind a simulated fleet: `ask`, `report` and `tell`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class OptunaStudy(Tuner):
-    """A study in memory that is minimised."""
+    """A minimised study in memory."""
 
     def __init__(self, space: Space, sampler: BaseSampler, *, pruner: BasePruner | None = None) -> None:
         optuna = needed("optuna")
@@ -32,7 +32,7 @@ class OptunaStudy(Tuner):
         self._trials: list[Trial] = []
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """A trial of `ask`, with each parameter suggested in the space's order."""
+        """Return the trial of `ask`, with each parameter suggested in the order of the space."""
         if not may_begin:
             return None
         trial = self._study.ask()
@@ -40,7 +40,7 @@ class OptunaStudy(Tuner):
         return Assignment(trial.number, self._space.from_unit(_Suggested(trial, self._space)))
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
-        """Whether Optuna's pruner stops the trial; Optuna never pauses one."""
+        """Return True if Optuna's pruner stops the trial; Optuna never pauses one."""
         self._trials[trial].report(value, step)
         if not self._trials[trial].should_prune():
             return Directive.CONTINUE

@@ -1,4 +1,4 @@
-"""What all peers share: how they are built, and how a space is put to those that know no conditions."""
+"""The interface of all peers, and spaces for peers that know no conditions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_master.simulation.tuner import Tuner
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is told beside the space.
+    """The facts that a method gets beside the space.
 
     Attributes:
         seed: of its random numbers.

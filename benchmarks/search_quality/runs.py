@@ -1,4 +1,4 @@
-"""One run: a method on a task, with a seed and so many workers."""
+"""One run: a method on a task, with a seed and a number of workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run.
+    """The plan of one run.
 
     Attributes:
         method: who chooses.
@@ -36,13 +36,13 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Equal for runs that must give the same result."""
+        """The cache key: equal for runs with equal results."""
         return json.dumps({**asdict(self), "release": baselines.release(self.method)}, sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came out.
+    """The result of one run.
 
     Attributes:
         regrets: the normalised regret of the best value after each of the plan's amount; 1 while nothing is known.
@@ -56,7 +56,7 @@ class Run:
 
 
 class Timed(Tuner):
-    """A tuner whose proposals and CPU time are counted."""
+    """A tuner that counts its proposals and CPU time."""
 
     def __init__(self, tuner: Tuner) -> None:
         self._tuner = tuner
@@ -64,7 +64,7 @@ class Timed(Tuner):
         self.cpu_s = 0.0
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """As the tuner does."""
+        """Delegate to the tuner, and measure its CPU time."""
         began = time.process_time()
         assignment = self._tuner.assign(may_begin=may_begin)
         self.cpu_s += time.process_time() - began
@@ -72,21 +72,21 @@ class Timed(Tuner):
         return assignment
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
-        """As the tuner does."""
+        """Delegate to the tuner, and measure its CPU time."""
         began = time.process_time()
         directive = self._tuner.report(trial, step, value=value)
         self.cpu_s += time.process_time() - began
         return directive
 
     def end(self, trial: int, step: int, *, value: float) -> None:
-        """As the tuner does."""
+        """Delegate to the tuner, and measure its CPU time."""
         began = time.process_time()
         self._tuner.end(trial, step, value=value)
         self.cpu_s += time.process_time() - began
 
 
 def run(plan: Plan) -> Run:
-    """Simulate it."""
+    """Simulate the run."""
     task = tasks.load(plan.task, seed=plan.seed)
     n_steps = task.train(task.space.from_unit(dict.fromkeys(task.space.names, 0.5))).steps[-1]
     setting = Setting(plan.seed, plan.amount if task.full_s is None else None, n_steps)

@@ -18,7 +18,7 @@ UNBOUNDED = 10_000
 
 
 class SmacStudy(Tuner):
-    """SMAC by `ask` and `tell`; it is told that the objective is deterministic, as all of ours are."""
+    """SMAC by `ask` and `tell`, configured for a deterministic objective."""
 
     def __init__(self, space: Space, setting: Setting) -> None:
         smac = needed("smac")
@@ -40,7 +40,7 @@ class SmacStudy(Tuner):
         self._asked: list[Any] = []
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """What SMAC asks for."""
+        """Return SMAC's proposal."""
         if not may_begin:
             return None
         asked = self._smac.ask()
@@ -48,12 +48,12 @@ class SmacStudy(Tuner):
         return Assignment(len(self._asked) - 1, without_inactive(self._space, dict(asked.config)))
 
     def end(self, trial: int, step: int, *, value: float) -> None:
-        """Tell it."""
+        """Report a result to SMAC."""
         self._smac.tell(self._asked[trial], self._value(cost=value), save=False)
 
 
 def _never(config: Any, seed: int = 0) -> float:
-    """What SMAC would call if it ran the trials itself."""
+    """The function that SMAC would call if it ran the trials itself."""
     raise NotImplementedError
 
 

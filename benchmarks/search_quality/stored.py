@@ -1,4 +1,4 @@
-"""Trainings that the scripts beside this file have run, kept in compressed files in the repository."""
+"""Finished trainings of the scripts in this folder, stored in compressed files in the repository."""
 
 from __future__ import annotations
 

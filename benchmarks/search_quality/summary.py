@@ -1,4 +1,4 @@
-"""What runs come to: a row for each method, and the figures that they must reach."""
+"""Summary of runs: a row for each method, and the bounds on its figures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Figure:
-    """One of ours beside a peer, both measured in this run.
+    """A figure of ours beside a peer's, both measured in this run.
 
     Attributes:
         name: what was compared.
@@ -59,12 +59,12 @@ class Figure:
 
     @property
     def ok(self) -> bool:
-        """Whether the ratio is within its bound."""
+        """True if the ratio is within its bound."""
         return self.ratio <= self.bound
 
 
 def rows(runs: Runs, group: str, *, tasks: Sequence[str], afters: Sequence[int]) -> Iterator[Row]:
-    """A row for each method, number of workers and amount that there are runs of on all the tasks."""
+    """Return a row for each method, number of workers and amount with runs on all tasks."""
     for method, n_workers in dict.fromkeys((plan.method, plan.n_workers) for plan in runs):
         regrets = _regrets(runs, method, n_workers)
         if not regrets.keys() >= set(tasks):
@@ -96,7 +96,7 @@ def geometric_mean(regrets: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class Duel:
-    """A figure to reach: our geometric mean is at most `bound` times the best of the peers'."""
+    """A bound: our geometric mean is at most `bound` times the best of the peers'."""
 
     ours: str
     peers: tuple[str, ...]
@@ -124,7 +124,7 @@ TRAININGS = tuple(
 
 
 def figures(runs: Runs, group: str, *, tasks: Sequence[str], duels: Sequence[Duel]) -> Iterator[Figure]:
-    """The figures that there are runs of both sides for."""
+    """Return the figures with runs of both sides."""
     for duel in duels:
         ours = _logs_at(runs, duel.ours, duel, tasks)
         theirs = {peer: _logs_at(runs, peer, duel, tasks) for peer in duel.peers}

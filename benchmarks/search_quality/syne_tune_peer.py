@@ -27,7 +27,7 @@ class SyneTuneStudy(Tuner):
         self._trials: list[Any] = []
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
-        """A suggestion."""
+        """Return a suggestion."""
         suggestion = self._scheduler.suggest() if may_begin else None
         if suggestion is None:
             return None
@@ -40,7 +40,7 @@ class SyneTuneStudy(Tuner):
         return Assignment(number, without_inactive(self._space, suggestion.config))
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
-        """What the scheduler says."""
+        """Return the scheduler's decision."""
         decision = self._scheduler.on_trial_result(self._trials[trial], {METRIC: value, STEP: step})
         stops = decision == needed("syne_tune.optimizer.scheduler").SchedulerDecision.STOP
         return Directive.STOP if stops else Directive.CONTINUE

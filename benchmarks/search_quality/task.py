@@ -1,4 +1,4 @@
-"""What a task is, and how far a value is from the best."""
+"""Tasks to minimise, and the regret of a value."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
-from tunefleet_master.simulation.training_run import Trainer
 
 from tunefleet.errors import TunefleetError
 from tunefleet.study.space import Configuration, Space
+from tunefleet_master.simulation.training_run import Trainer
 
 N_DRAWS = 1_001  # for the median of a random draw
 
@@ -78,5 +78,5 @@ def random_draws(space: Space, n: int, *, seed: int) -> list[Configuration]:
 
 
 def median_draw(space: Space, train: Trainer) -> float:
-    """The value of a random draw, in the median."""
+    """Return the median value of a random draw."""
     return statistics.median(train(draw).values[-1] for draw in random_draws(space, N_DRAWS, seed=0))

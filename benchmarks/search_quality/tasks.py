@@ -20,7 +20,7 @@ DEVELOPMENT = (
     *("bbob/f8", "bbob/f21"),
     "digits/mlp",
 )
-"""What samplers may be developed on."""
+"""The tasks for development of samplers."""
 
 FINAL = (
     *(f"hpobench/{name}" for name in ("segment", "phoneme", "kc1", "blood_transfusion")),
@@ -29,7 +29,7 @@ FINAL = (
     *("bbob/f3", "bbob/f7", "bbob/f10", "bbob/f15", "bbob/f20", "bbob-mixint/f15"),
     "digits/svm",
 )
-"""What nobody develops on; run for the final table only."""
+"""The tasks that are never used for development; run them for the final table only."""
 
 ANCHORS = (
     *("hpobench/credit_g", "hpobench/segment", "hpobench/vehicle"),
@@ -43,7 +43,7 @@ CURVES = ("curves/mnist1d",)
 """With learning curves, for those that stop trainings early."""
 
 NUMBERS = tuple(task for task in (*DEVELOPMENT, *FINAL) if task.startswith(("hpobench/", "bbob")))
-"""Those without choices, which every sampler takes."""
+"""Tasks without choices, which every sampler takes."""
 
 GROUPS = {
     "development": DEVELOPMENT,
