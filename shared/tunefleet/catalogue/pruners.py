@@ -15,7 +15,7 @@ class PrunerTraits:
     """The capabilities of a pruner.
 
     Attributes:
-        stops: the trials that it stops, as the end of "stops a trial that ...".
+        stops: the trials that it stops: the end of "stops a trial that ...", as docs/study.md has it.
         reads: the keys of `pruning` that it reads. `tunefleet.rules.pruning` checks each key for all its readers.
         has_rungs: whether it spaces rungs between `min` and the last step, so that it must know the last step. Most
             trials end at a rung.
@@ -45,12 +45,14 @@ PRUNERS: Mapping[str, PrunerTraits] = MappingProxyType(
             stops="is below `lower` or above `upper` with its newest value", reads=("lower", "upper", "min")
         ),
         "asha": PrunerTraits(
-            stops="is not among the best 1/`eta` of the trials at a rung",
+            stops="is not among the best 1/`eta` of all trials that have run as many steps so far; "
+            "compared after `min`, `min` × `eta`, `min` × `eta`² … steps up to `max`",
             reads=("mode", "min", "max", "eta"),
             has_rungs=True,
         ),
         "hyperband": PrunerTraits(
-            stops="is not among the best 1/`eta` of its bracket at a rung",
+            stops="as `asha`, in brackets: most trials are first compared after `min` steps, some after "
+            "`min` × `eta`, fewer still later. For metrics that mislead early in training.",
             reads=("mode", "min", "max", "eta"),
             has_rungs=True,
         ),

@@ -28,8 +28,8 @@ class SamplerTraits:
     """The capabilities of a sampler.
 
     Attributes:
-        spaces: the spaces that it searches, as docs/search.md states them.
-        purpose: the studies that it is for.
+        spaces: the spaces that it searches, as docs/search.md has them.
+        purpose: the studies that it is for, as docs/search.md has them.
         learns: whether its proposals depend on results. A sampler that does not learn is asked far ahead.
         takes_several: whether it takes several objectives: it learns from all of them, or from none.
         takes_choices: whether it takes parameters without an order.
@@ -60,29 +60,29 @@ class SamplerTraits:
 SAMPLERS: Mapping[str, SamplerTraits] = MappingProxyType(
     {
         "grid": SamplerTraits(
-            spaces="any space that can be counted; real ranges are cut into `points`",
+            spaces="spaces with a finite grid; real ranges are cut into `points`",
             purpose="few configurations, all of which you want to see",
             walks_grid=True,
         ),
         "random": SamplerTraits(
             spaces="everything",
-            purpose="a baseline; many workers; noise that would lead others astray",
+            purpose="a baseline; many workers; very noisy objectives",
         ),
-        "sobol": SamplerTraits(spaces="everything", purpose="an even cover of the space"),
+        "sobol": SamplerTraits(spaces="everything", purpose="even coverage of the space"),
         "tpe": SamplerTraits(
-            spaces="everything, conditions too",
+            spaces="everything, conditions included",
             purpose="long studies, many choices and conditions; proposals cost some milliseconds",
             learns=True,
             takes_several=False,
         ),
         "gp": SamplerTraits(
             spaces="everything; up to some dozen parameters",
-            purpose="up to some hundred trials that cost more than half a second each: the fewest trials to a good "
-            "configuration",
+            purpose="the fewest trials to a good configuration: up to some hundred trials of more than half a "
+            "second each",
             learns=True,
         ),
         "forest": SamplerTraits(
-            spaces="everything, conditions too",
+            spaces="everything, conditions included",
             purpose="many conditions and choices, and some hundred trials",
             learns=True,
             takes_several=False,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tunefleet.catalogue.pruners import PRUNER_NAMES
+from tunefleet.catalogue.samplers import SAMPLER_NAMES
 from tunefleet.cli.options import AsJson, examples
 from tunefleet.cli.studies import StudyFile
 
@@ -31,13 +33,18 @@ def simulate(
     sampler: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A sampler; repeatable.  [default: the study's own, and random]", show_default=False
+            metavar="NAME",
+            help=f"A sampler: {', '.join(SAMPLER_NAMES)}, or a plugin; repeatable.  "
+            "[default: the study's own, and random]",
+            show_default=False,
         ),
     ] = None,
     pruner: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A pruner; repeatable.  [default: the study's own, and none]", show_default=False
+            metavar="NAME",
+            help=f"A pruner: {', '.join(PRUNER_NAMES)}; repeatable.  [default: the study's own, and none]",
+            show_default=False,
         ),
     ] = None,
     as_json: AsJson = False,
