@@ -1,40 +1,23 @@
-"""A package with samplers of its own, as somebody might install it beside the master."""
+"""A package with samplers of its own, installed beside the master; one of them is the sampler of docs/search.md."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-MODULE = '''
-import time
+PAGE = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+[SAMPLER] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+"""The sampler that the page shows."""
 
-import numpy as np
-
-from tunefleet_master.search.evidence import evidence
-from tunefleet_master.search.sampler import LearningSampler
-
-
-class NearbySampler(LearningSampler):
-    """Steps from the best trial so far that become smaller; four points of an even cover first."""
-
-    name = "mylab.nearby"
-
-    def _points(self, position, n, history):
-        known = evidence(history)
-        for at in range(position, position + n):
-            noise = self.generator(at)
-            if len(known.scores) < 4:
-                yield noise.random(self.axes.d)
-            else:
-                best = known.points[np.argmin(known.scores)]
-                yield np.clip(best + noise.normal(0, 0.3 / len(known.scores), self.axes.d), 0, 1)
-
+MODULE = f"""
+{SAMPLER}
 
 class BrokenSampler(NearbySampler):
     name = "mylab.broken"
 
     def propose(self, position, n, *, history):
         if 2 <= position < 5:
-            raise ArithmeticError(f"no idea at {position}")
+            raise ArithmeticError(f"no idea at {{position}}")
         return super().propose(position, n, history=history)
 
 
@@ -42,8 +25,10 @@ class SlowSampler(NearbySampler):
     name = "mylab.slow"
 
     def propose(self, position, n, *, history):
+        import time
+
         time.sleep(60)
-'''
+"""
 
 ENTRY_POINTS = """
 [tunefleet.samplers]
