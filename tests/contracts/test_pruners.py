@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.master.pruning.played import Curve, Event, Played, pruner_of, refolded
+from tests.unit.master.pruning.pruner_runs import Curve, Event, PrunerRun, pruner_of, refold
 
 from tunefleet.catalogue.pruners import PRUNERS
-from tunefleet_master.pruning.pruner import Action, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 
 STEPS = 27
@@ -49,9 +49,9 @@ def noisy(seed: int) -> Curve:
     return [3 * generator.random() for _ in range(STEPS)]
 
 
-def filled(pruner: Pruner, *, n: int = 20) -> Played:
+def filled(pruner: Pruner, *, n: int = 20) -> PrunerRun:
     """A study of `n` trials, each trained as far as it was let."""
-    study = Played(pruner, STEPS)
+    study = PrunerRun(pruner, STEPS)
     for trial in range(n):
         study.run(trial, noisy(trial))
         while (promoted := study.promote()) is not None:
@@ -73,11 +73,11 @@ def test_a_master_that_restarts_goes_on_as_if_it_had_not(make: Make) -> None:
     study = filled(make())
     for at in range(0, len(study.events), 7):
         first, later = study.events[:at], study.events[at:]
-        table = refolded(make(), first)
+        table = refold(make(), first)
         for event in later:
             event.tell(table)
-        assert decisions(make(), refolded(make(), study.events)) == decisions(make(), table)
-    assert decisions(make(), study.table) == decisions(make(), refolded(make(), study.events))
+        assert decisions(make(), refold(make(), study.events)) == decisions(make(), table)
+    assert decisions(make(), study.table) == decisions(make(), refold(make(), study.events))
 
 
 def decisions(pruner: Pruner, table: RungTable) -> list[object]:
@@ -85,7 +85,7 @@ def decisions(pruner: Pruner, table: RungTable) -> list[object]:
     said: list[object] = [list(pruner.promotable(table)), list(pruner.promotable(table, is_final=True))]
     for rung in (1, 3, 9):
         for value in (0.1, 0.5, 1.0, 2.9):
-            said.append(pruner.decide(table, Standing(trial=3, rung=rung, value=value, latest=value)))
+            said.append(pruner.decide(table, RungArrival(trial=3, rung=rung, value=value, latest=value)))
     return said
 
 
@@ -97,16 +97,14 @@ def test_the_order_in_which_others_came_does_not_matter(make: Make) -> None:
     # A trial reaches its own rungs in their order.
     of_trial = {trial: iter([event for event in events if event.trial == trial]) for trial in range(12)}
     reordered = [next(of_trial[event.trial]) for event in shuffled]
-    assert decisions(make(), refolded(make(), events + ends)) == decisions(
-        make(), refolded(make(), reordered + ends[::-1])
-    )
+    assert decisions(make(), refold(make(), events + ends)) == decisions(make(), refold(make(), reordered + ends[::-1]))
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 14))
 @settings(max_examples=10)
 def test_the_best_trial_so_far_is_never_stopped(chance: random.Random, at: int) -> None:
     for name, keys in KINDS.items():
-        study = Played(pruner_of(name.split(",")[0], steps=STEPS, **keys), STEPS)
+        study = PrunerRun(pruner_of(name.split(",")[0], steps=STEPS, **keys), STEPS)
         best = [-1.0 - step for step in range(STEPS)]
         curves = [best if trial == at else noisy(chance.randrange(10**6)) for trial in range(15)]
         for trial, curve in enumerate(curves):
@@ -119,7 +117,7 @@ def test_the_best_trial_so_far_is_never_stopped(chance: random.Random, at: int) 
 
 
 def test_nothing_is_stopped_before_it_has_run_min_steps(make: Make) -> None:
-    study = Played(make(min=4), STEPS)
+    study = PrunerRun(make(min=4), STEPS)
     for trial in range(12):
         study.run(trial, falling(trial))
         assert study.n_run(trial) >= 4
@@ -131,7 +129,7 @@ def test_something_is_stopped_or_paused(make: Make) -> None:
 
 
 def test_a_single_trial_runs_through(make: Make) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     study.run(0, falling(0))
     while study.promote(is_final=True) is not None:
         study.run(0, falling(0))
@@ -139,7 +137,7 @@ def test_a_single_trial_runs_through(make: Make) -> None:
 
 
 def test_a_trial_that_has_run_all_its_steps_is_complete(make: Make) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     for trial in range(10):
         decision = study.report(trial, 1.0 + trial, step=STEPS - 1)
         assert decision is not None
@@ -148,14 +146,14 @@ def test_a_trial_that_has_run_all_its_steps_is_complete(make: Make) -> None:
 
 def test_a_study_that_does_not_say_how_many_steps_there_are_is_pruned_all_the_same(make: Make) -> None:
     needs_max = {"max": 27} if make().name in ("asha", "hyperband") else {}
-    study = Played(make(steps=None, **needs_max), 1_000)
+    study = PrunerRun(make(steps=None, **needs_max), 1_000)
     for trial in range(6):
         study.run(trial, falling(trial))
     assert study.n_run(0) == (1 if study.pruner.pauses else STEPS)
 
 
 def test_of_equal_trials_the_one_with_the_lowest_number_runs_through(make: Make) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     curve = [1.0 / (step + 1) for step in range(STEPS)]
     for trial in range(9):
         study.run(trial, curve)
@@ -166,11 +164,11 @@ def test_of_equal_trials_the_one_with_the_lowest_number_runs_through(make: Make)
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_values_that_are_no_numbers_break_nothing(make: Make, value: float) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     for trial in range(12):
         curve = [value if (trial + step) % 3 == 0 else 0.5 for step in range(STEPS)]
         study.run(trial, curve)
-    assert decisions(make(), study.table) == decisions(make(), refolded(make(), study.events))
+    assert decisions(make(), study.table) == decisions(make(), refold(make(), study.events))
 
 
 def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> None:
@@ -178,14 +176,14 @@ def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> Non
     for rung in (1, 3, 9):
         said = []
         for value in (math.nan, math.inf):
-            table = refolded(make(), study.events)
+            table = refold(make(), study.events)
             table.record(30, rung=rung, value=value)
-            said.append(make().decide(table, Standing(trial=30, rung=rung, value=value, latest=math.inf)))
+            said.append(make().decide(table, RungArrival(trial=30, rung=rung, value=value, latest=math.inf)))
         assert said[0] == said[1]
 
 
 def test_diverged_trials_do_not_stand_in_the_way_of_good_ones(make: Make) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     for trial in range(8):
         study.run(trial, [math.nan] * STEPS)
     good = [1.0 - step / 100 for step in range(STEPS)]
@@ -194,7 +192,7 @@ def test_diverged_trials_do_not_stand_in_the_way_of_good_ones(make: Make) -> Non
 
 def test_a_trial_that_runs_again_from_its_start_is_not_judged_again(make: Make) -> None:
     pruner = make()
-    study = Played(pruner, STEPS)
+    study = PrunerRun(pruner, STEPS)
     study.report(0, 1.0)
     study.report(0, 1.0, step=2)
     before = list(study.events)
@@ -204,7 +202,7 @@ def test_a_trial_that_runs_again_from_its_start_is_not_judged_again(make: Make) 
 
 
 def test_trials_that_report_now_and_then_are_compared_after_as_many_steps(make: Make) -> None:
-    study = Played(make(), STEPS)
+    study = PrunerRun(make(), STEPS)
     for trial in range(4):
         for step in range(4, STEPS, 5):
             decision = study.report(trial, falling(trial)[step], step=step)
@@ -224,7 +222,7 @@ def test_what_is_maximised_is_pruned_as_its_mirror_image(make: Make) -> None:
 def test_messages_show_values_as_the_user_knows_them(make: Make) -> None:
     for sign, shown in ((1.0, "0.625"), (-1.0, "-0.625")):
         pruner = make(sign=sign)
-        study = Played(pruner, STEPS)
+        study = PrunerRun(pruner, STEPS)
         for trial in range(2):
             study.report(trial, 0.5, step=8)
             study.table.end(trial, is_complete=True)
@@ -279,7 +277,7 @@ def cost_of_a_report(pruner: Pruner, n: int) -> int:
     table = crowded(pruner, n)
     newcomer = next(trial for trial in range(n, n + 50) if pruner.bracket(trial) == 0)
     value = CountedFloat(n / 3 + 0.5)
-    standing = Standing(trial=newcomer, rung=1, value=value, latest=value)
+    standing = RungArrival(trial=newcomer, rung=1, value=value, latest=value)
 
     def report() -> None:
         table.record(newcomer, rung=1, value=value)

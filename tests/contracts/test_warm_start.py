@@ -9,7 +9,7 @@ import pytest
 
 from tunefleet.errors import InvalidInput
 from tunefleet.protocol import FailRequest, Failure, Lease
-from tunefleet_master.search.observations import evidence
+from tunefleet_master.search.observations import collect_observations
 from tunefleet_master.services.audit.replay import replay
 from tunefleet_master.services.planning import histories, pending_work, study_control
 from tunefleet_master.services.reading import trials
@@ -40,7 +40,9 @@ def configurations(master: Any, name: str) -> list[dict[str, Any]]:
 
 
 def known(master: Any) -> Any:
-    return master.look(lambda uow: evidence(histories.fold(uow.connection, stored.get(uow.connection, "study"))))
+    return master.look(
+        lambda uow: collect_observations(histories.fold(uow.connection, stored.get(uow.connection, "study")))
+    )
 
 
 def test_the_best_configuration_of_the_earlier_study_is_tried_first(master: Any) -> None:

@@ -17,9 +17,9 @@ from tunefleet.rules.review import review
 from tunefleet.study.durations import spoken
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.search import registry
-from tunefleet_master.simulation import comparison, exported
-from tunefleet_master.simulation.comparison import Finding
-from tunefleet_master.simulation.exported import Exported
+from tunefleet_master.simulation import comparison, exported_trials
+from tunefleet_master.simulation.comparison import ComparisonResult
+from tunefleet_master.simulation.exported_trials import ExportedTrials
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Simulation:
     """
 
     specs: Sequence[StudySpec]
-    table: Exported
+    table: ExportedTrials
     n_trials: int
 
 
@@ -52,8 +52,8 @@ def prepare(study: Path, table: Path, *, samplers: Sequence[str], pruners: Seque
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput([Problem(exported.FIELD, f"cannot be read: {error}")]) from error
-    known = exported.read(text, spec)
+        raise InvalidInput([Problem(exported_trials.FIELD, f"cannot be read: {error}")]) from error
+    known = exported_trials.read(text, spec)
     for option, names, every in (
         ("--sampler", samplers, (AUTO, *registry.names())),
         ("--pruner", pruners, PRUNER_NAMES),
@@ -78,7 +78,7 @@ def show(simulation: Simulation, *, n_workers: int, n_seeds: int, as_json: bool)
     for reason, n in table.left_out.items():
         output.print_message(f"{n} trials left out: {reason}")
     findings = list(
-        comparison.found(simulation.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=simulation.n_trials)
+        comparison.compare(simulation.specs, table, n_workers=n_workers, n_seeds=n_seeds, n_trials=simulation.n_trials)
     )
     findings.sort(key=lambda finding: (-finding.n_good, finding.s_to_good or 0.0))
     good = comparison.good_value(table, spec)
@@ -94,13 +94,13 @@ def show(simulation: Simulation, *, n_workers: int, n_seeds: int, as_json: bool)
     )
 
 
-def _row(finding: Finding) -> list[object]:
+def _row(finding: ComparisonResult) -> list[object]:
     after = None if finding.s_to_good is None else spoken(finding.s_to_good)
     trials = finding.trials_to_good
     return [finding.sampler, finding.pruner, finding.best, finding.n_good, trials, after, spoken(finding.work_s)]
 
 
-def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> Sequence[str]:
+def _usable(stopping: Sequence[str], known: ExportedTrials, asked: Sequence[str]) -> Sequence[str]:
     """The pruners that the table supports; raises InvalidInput if one of `asked` is not among them."""
     if known.has_curves:
         return stopping
@@ -109,7 +109,7 @@ def _usable(stopping: Sequence[str], known: Exported, asked: Sequence[str]) -> S
             "has no learning curves, on which a pruner decides; export them with "
             "`tunefleet export STUDY json --curves`, or leave --pruner out"
         )
-        raise InvalidInput([Problem(exported.FIELD, rule)])
+        raise InvalidInput([Problem(exported_trials.FIELD, rule)])
     return [NO_PRUNER]
 
 

@@ -20,13 +20,13 @@ def compare(study: str, witnesses: Sequence[TrialPredictions], *, count: int) ->
     labels = dict(zip(best.predictions.ids, best.predictions.labels, strict=True))
     compared, left_out = [best], []
     for other in witnesses[1:]:
-        reason = contradiction(other, best.predictions.classes, labels=labels) or _strange(best, other)
+        reason = contradiction(other, best.predictions.classes, labels=labels) or _overlap_problem(best, other)
         if reason is None:
             compared.append(other)
         else:
             left_out.append(reason)
     shared = [each for each in best.predictions.ids if all(each in it.places for it in compared)]
-    contests = [_contest(each, compared) for each in shared] if len(compared) > 1 else []
+    contests = [_disagreement(each, compared) for each in shared] if len(compared) > 1 else []
     wrong = [each for each in contests if not each.opinions[0].is_right]
     right = [each for each in contests if each.opinions[0].is_right]
     n_others = len(compared) - 1
@@ -41,14 +41,14 @@ def compare(study: str, witnesses: Sequence[TrialPredictions], *, count: int) ->
     )
 
 
-def _strange(best: TrialPredictions, other: TrialPredictions) -> str | None:
+def _overlap_problem(best: TrialPredictions, other: TrialPredictions) -> str | None:
     n_shared = len(best.places.keys() & other.places.keys())
     if n_shared > MIN_SHARED * len(best.places):
         return None
     return f"trial {other.trial} shares only {n_shared} of the {len(best.places)} samples of trial {best.trial}."
 
 
-def _contest(sample: SampleId, compared: Sequence[TrialPredictions]) -> Disagreement:
+def _disagreement(sample: SampleId, compared: Sequence[TrialPredictions]) -> Disagreement:
     first = compared[0].predictions
     return Disagreement(
         id=sample,

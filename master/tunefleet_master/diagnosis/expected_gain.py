@@ -92,8 +92,8 @@ def expected_gain(history: History, spec: StudySpec, *, n_more: int | None = Non
     studies for random search and in 85 % for a sampler that learns. It is too wide in one dimension without noise (up
     to 100 %), and too narrow if a sampler still converges in six dimensions (down to 67 %).
     """
-    n_more = _to_come(history, spec) if n_more is None else n_more
-    if n_more is None or n_more <= 0 or lacking(history, spec, n_more=n_more) is not None:
+    n_more = _remaining_trials(history, spec) if n_more is None else n_more
+    if n_more is None or n_more <= 0 or missing_data(history, spec, n_more=n_more) is not None:
         return None
     values = _draws(history)
     name = spec.search.sampler
@@ -109,9 +109,9 @@ def expected_gain(history: History, spec: StudySpec, *, n_more: int | None = Non
     return ExpectedGain(len(values), n_more, sign * float(values.min()), gain, low, high, chance, sentence)
 
 
-def lacking(history: History, spec: StudySpec, *, n_more: int | None = None) -> str | None:
+def missing_data(history: History, spec: StudySpec, *, n_more: int | None = None) -> str | None:
     """Return a sentence on what `expected_gain` still lacks; None if it has enough data or nothing to predict."""
-    n_more = _to_come(history, spec) if n_more is None else n_more
+    n_more = _remaining_trials(history, spec) if n_more is None else n_more
     if n_more is None:
         return "The gain of more trials is unknown: budget.trials does not limit their number."
     values = _draws(history)
@@ -125,7 +125,7 @@ def lacking(history: History, spec: StudySpec, *, n_more: int | None = None) -> 
     )
 
 
-def not_worth_going_on(view: StudyView) -> Iterator[Finding]:
+def negligible_gain(view: StudyView) -> Iterator[Finding]:
     """Find studies whose expected gain is negligible compared with what the search has gained so far."""
     found = expected_gain(view.history, view.spec, n_more=view.n_more)
     if found is None:
@@ -171,7 +171,7 @@ def _chance_of_none(n: int, k: int) -> Values:
     return np.concatenate([np.exp(log_ratio), np.zeros(k)])
 
 
-def _to_come(history: History, spec: StudySpec) -> int | None:
+def _remaining_trials(history: History, spec: StudySpec) -> int | None:
     """Return the number of trials that the budget has left, including running ones; None without a limit."""
     return None if spec.budget.trials is None else spec.budget.trials - history.n_ended
 

@@ -128,13 +128,13 @@ def many_failures(view: StudyView) -> Iterator[Finding]:
     )
 
 
-def rates_at_the_edge(view: StudyView) -> Iterator[Finding]:
+def rates_near_divergence(view: StudyView) -> Iterator[Finding]:
     """Find best learning rates that lie within a factor of three of infeasible ones."""
     for j, name, parameter in view.tuned():
         if not LEARNING_RATE.search(name) or not isinstance(parameter, RealRange) or not len(view.order):
             continue
         found = failing_region(view, [j])
-        best = view.evidence.points[view.order[0], j]
+        best = view.observations.points[view.order[0], j]
         if found is None or not found[0].is_upper or np.isnan(best):
             continue
         points, failed = view.tried
@@ -180,7 +180,7 @@ def _without(view: StudyView, region: Region) -> dict[str, JsonValue] | None:
     """Return the space without the region; None if this would remove the best trial or leave nothing."""
     name = view.history.axes.space.names[region.axis]
     parameter = view.parameters[name]
-    best = view.evidence.points[view.order[0], region.axis] if len(view.order) else np.nan
+    best = view.observations.points[view.order[0], region.axis] if len(view.order) else np.nan
     if isinstance(parameter, Choice):
         kept = [value for value in parameter.choice if parameter.to_unit(value) != region.inner]
         if best == region.inner or not kept:

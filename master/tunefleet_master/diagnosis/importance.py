@@ -28,9 +28,9 @@ import numpy as np
 
 from tunefleet_master.search.axes import Axes
 from tunefleet_master.search.history import History, Values
-from tunefleet_master.search.observations import Observations, evidence
+from tunefleet_master.search.observations import Observations, collect_observations
 from tunefleet_master.search.ranks import normal_quantiles
-from tunefleet_master.search.trees import Boxes, ChoiceOrder, Inputs, Tree
+from tunefleet_master.search.trees import ChoiceOrder, Inputs, LeafBoxes, Tree
 
 MIN_TRIALS = 40  # a forest on fewer trials fits noise
 TRIALS_PER_PARAMETER = 8  # the Google tuning playbook's rule of thumb for the size of a space
@@ -97,7 +97,7 @@ def importance(history: History) -> Importance | None:
     A departure from the paper: the variance explained is that of normal quantiles of ranks. Otherwise a few trials that
     nearly diverged would make up all of the variance. Trials that were stopped early can only be compared by rank.
     """
-    known = evidence(history)
+    known = collect_observations(history)
     axes = history.axes
     if len(known.scores) < trials_needed(axes) or find_spec("sklearn") is None:
         return None
@@ -142,7 +142,7 @@ def _grown(known: Observations, axes: Axes) -> list[Tree]:
 class _Decomposition:
     """The functional ANOVA of one tree (algorithm 2 of the paper)."""
 
-    def __init__(self, boxes: Boxes) -> None:
+    def __init__(self, boxes: LeafBoxes) -> None:
         self._boxes = boxes
         self._widths = boxes.high - boxes.low
         self._volumes = self._widths.prod(axis=1)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from tunefleet_master.diagnosis.expected_gain import ExpectedGain, expected_gain, lacking
+from tunefleet_master.diagnosis.expected_gain import ExpectedGain, expected_gain, missing_data
 from tunefleet_master.diagnosis.finding import Finding
 from tunefleet_master.diagnosis.importance import Importance, trials_needed
 from tunefleet_master.diagnosis.study_findings import findings
@@ -44,13 +44,13 @@ def _unknown(view: StudyView) -> Iterator[str]:
     if view.spec.several_objectives:
         first = view.spec.objective.metric
         yield f"These findings concern {first}, the first objective; the others are not diagnosed."
-    needed, n = trials_needed(view.history.axes), len(view.evidence.scores)
+    needed, n = trials_needed(view.history.axes), len(view.observations.scores)
     if view.importance is None and n < needed:
         yield f"The importance of parameters is unknown until {needed} trials have a result; so far {n} have one."
     elif view.importance is None and find_spec("sklearn") is None:
         yield (
             "The importance of parameters is unknown: the master lacks scikit-learn (pip install 'tunefleet[search]')."
         )
-    lacks = lacking(view.history, view.spec, n_more=view.n_more)
+    lacks = missing_data(view.history, view.spec, n_more=view.n_more)
     if lacks is not None:
         yield lacks

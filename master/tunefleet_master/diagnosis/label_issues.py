@@ -17,11 +17,11 @@ from tunefleet.protocol.predictions import SampleId
 from tunefleet_master.diagnosis.label_errors import LabelErrors, find_label_errors
 from tunefleet_master.diagnosis.trial_predictions import TrialPredictions, contradiction, picture_of
 
-MAX_OPINIONS = 5  # of the best trials: more would include worse ones, and five models rarely agree by chance
+MAX_PREDICTIONS = 5  # of the best trials: more would include worse ones, and five models rarely agree by chance
 
 
 @dataclass(slots=True)
-class _Heard:
+class _PooledSample:
     """The sum of the predictions on one sample."""
 
     label: int
@@ -30,8 +30,8 @@ class _Heard:
 
 
 @dataclass(slots=True)
-class _Court:
-    samples: dict[SampleId, _Heard] = field(default_factory=dict)
+class _PooledPredictions:
+    samples: dict[SampleId, _PooledSample] = field(default_factory=dict)
     asked: list[TrialPredictions] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -39,17 +39,17 @@ class _Court:
         """Add a trial's predictions on samples that still need some, and return True if there were any."""
         said, is_needed = witness.predictions, False
         for place, each in enumerate(said.ids):
-            one = self.samples.setdefault(each, _Heard(said.labels[place], np.zeros(len(said.classes))))
-            if one.n < MAX_OPINIONS:
+            one = self.samples.setdefault(each, _PooledSample(said.labels[place], np.zeros(len(said.classes))))
+            if one.n < MAX_PREDICTIONS:
                 one.sums += said.probabilities[place]
                 one.n += 1
                 is_needed = True
         return is_needed
 
 
-def suspect(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> LabelLook:
+def find_label_issues(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> LabelLook:
     """Return the `count` most suspicious labels by these trials, at least one, the best first."""
-    court = _heard(witnesses)
+    court = _pool(witnesses)
     heard = list(court.samples.values())
     found = find_label_errors([it.label for it in heard], np.stack([it.sums / it.sums.sum() for it in heard]))
     ids = list(court.samples)
@@ -65,8 +65,8 @@ def suspect(study: str, witnesses: Sequence[TrialPredictions], *, count: int) ->
     )
 
 
-def _heard(witnesses: Sequence[TrialPredictions]) -> _Court:
-    court = _Court()
+def _pool(witnesses: Sequence[TrialPredictions]) -> _PooledPredictions:
+    court = _PooledPredictions()
     classes = witnesses[0].predictions.classes
     labels: dict[SampleId, int] = {}
     for witness in witnesses:
@@ -81,7 +81,7 @@ def _heard(witnesses: Sequence[TrialPredictions]) -> _Court:
     return court
 
 
-def _issue(sample: SampleId, place: int, found: LabelErrors, court: _Court) -> LabelIssue:
+def _issue(sample: SampleId, place: int, found: LabelErrors, court: _PooledPredictions) -> LabelIssue:
     classes = court.asked[0].predictions.classes
     heard = court.samples[sample]
     likeliest = int(heard.sums.argmax())

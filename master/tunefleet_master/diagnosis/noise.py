@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from tunefleet.study.parameters import Choice
 from tunefleet_master.diagnosis.finding import Finding, Severity
 from tunefleet_master.diagnosis.study_view import StudyView, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
-from tunefleet_master.diagnosis.training.generalising import jitter
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
+from tunefleet_master.diagnosis.training.generalization import jitter
 from tunefleet_master.diagnosis.training.series import is_accuracy, lower_is_better, sample_size, side_of
 from tunefleet_master.search.history import Outcome, Values
 
@@ -41,7 +41,7 @@ class Noise:
 
 def noise(view: StudyView) -> Noise | None:
     """Return the noise of the objective: of a share of samples, or else of the best curves; None if unknown."""
-    curves = [curve for curve in view.reported.curves if shaped(curve.objective, least=3) is not None]
+    curves = [curve for curve in view.reported.curves if usable(curve.objective, least=3) is not None]
     if not curves:
         return None
     found = _of_a_share(view, curves[0])
@@ -62,7 +62,7 @@ def _of_a_share(view: StudyView, best: TrialCurve) -> Noise | None:
     return Noise(math.sqrt(max(top * (1 - top), 0.25 / size) / size), size)
 
 
-def ties(view: StudyView) -> Iterator[Finding]:
+def indistinguishable_trials(view: StudyView) -> Iterator[Finding]:
     """Find trials that are indistinguishable from the best one, and choices without a distinguishable effect."""
     chance = noise(view)
     values = _complete(view)
@@ -121,7 +121,7 @@ def _complete(view: StudyView) -> dict[int, float]:
     return {int(i): float(history.values[i, 0]) for i in chosen if math.isfinite(history.values[i, 0])}
 
 
-def disagreements(view: StudyView) -> Iterator[Finding]:
+def metric_disagreements(view: StudyView) -> Iterator[Finding]:
     """Find validation metrics that rank the trials differently from the objective."""
     metric = view.spec.objective.metric
     results = {number: found for number, found in view.reported.results.items() if metric in found}

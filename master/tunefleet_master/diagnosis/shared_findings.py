@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import JsonValue
 
 from tunefleet.study.parameters import IntRange, RealRange
-from tunefleet_master.diagnosis.edges import widened
 from tunefleet_master.diagnosis.finding import Finding
+from tunefleet_master.diagnosis.range_edges import widened
 from tunefleet_master.diagnosis.study_view import StudyView, with_bounds
 from tunefleet_master.diagnosis.training.findings import is_alarm, trial_findings
 from tunefleet_master.diagnosis.training.rules import TRIAL_RULES, Summary

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tunefleet.study.spec import StudySpec
-from tunefleet_master.diagnosis.edges import edges
-from tunefleet_master.diagnosis.effects import idle_parameters
-from tunefleet_master.diagnosis.expected_gain import not_worth_going_on
-from tunefleet_master.diagnosis.failures import failing_regions, many_failures, rates_at_the_edge
+from tunefleet_master.diagnosis.expected_gain import negligible_gain
+from tunefleet_master.diagnosis.failures import failing_regions, many_failures, rates_near_divergence
 from tunefleet_master.diagnosis.finding import Finding, Severity
-from tunefleet_master.diagnosis.noise import disagreements, ties
-from tunefleet_master.diagnosis.scales import adam_extras, few_trials, linear_scales
+from tunefleet_master.diagnosis.negligible_parameters import negligible_parameters
+from tunefleet_master.diagnosis.noise import indistinguishable_trials, metric_disagreements
+from tunefleet_master.diagnosis.range_edges import best_at_edge
+from tunefleet_master.diagnosis.search_space import adam_extras, few_trials, linear_scales
 from tunefleet_master.diagnosis.shared_findings import shared_findings
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.search.history import History
@@ -40,15 +40,15 @@ STUDY_RULES: tuple[StudyRuleRow, ...] = (
     StudyRuleRow(many_failures, ("many_failures",)),
     StudyRuleRow(failing_regions, ("failing_region",)),
     StudyRuleRow(shared_findings, ()),
-    StudyRuleRow(disagreements, ("metrics_disagree",)),
-    StudyRuleRow(edges, ("edge",)),
+    StudyRuleRow(metric_disagreements, ("metrics_disagree",)),
+    StudyRuleRow(best_at_edge, ("edge",)),
     StudyRuleRow(few_trials, ("few_trials",)),
     StudyRuleRow(linear_scales, ("linear_scale",)),
-    StudyRuleRow(rates_at_the_edge, ("rate_at_the_edge",), Severity.NOTE),
+    StudyRuleRow(rates_near_divergence, ("rate_at_the_edge",), Severity.NOTE),
     StudyRuleRow(adam_extras, ("adam_extras",), Severity.NOTE),
-    StudyRuleRow(idle_parameters, ("no_effect",), Severity.NOTE),
-    StudyRuleRow(ties, ("within_noise", "effect_within_noise"), Severity.NOTE),
-    StudyRuleRow(not_worth_going_on, ("not_worth_going_on",), Severity.NOTE),
+    StudyRuleRow(negligible_parameters, ("no_effect",), Severity.NOTE),
+    StudyRuleRow(indistinguishable_trials, ("within_noise", "effect_within_noise"), Severity.NOTE),
+    StudyRuleRow(negligible_gain, ("not_worth_going_on",), Severity.NOTE),
 )
 """The problems that cost a study most come first."""
 

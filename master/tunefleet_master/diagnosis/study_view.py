@@ -16,7 +16,7 @@ from tunefleet_master.diagnosis.importance import Importance, importance
 from tunefleet_master.diagnosis.reported import Reported
 from tunefleet_master.search.axes import Mask, Points
 from tunefleet_master.search.history import History, Outcome, Values
-from tunefleet_master.search.observations import Observations, evidence
+from tunefleet_master.search.observations import Observations, collect_observations
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class StudyView:
     reported: Reported = field(default_factory=Reported)
 
     @cached_property
-    def evidence(self) -> Observations:
+    def observations(self) -> Observations:
         """Points and scores of trials, in the order in which they ended; lower is better."""
-        return evidence(self.history)
+        return collect_observations(self.history)
 
     @cached_property
     def importance(self) -> Importance | None:
@@ -48,7 +48,7 @@ class StudyView:
     @cached_property
     def order(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         """The indices (n,) of the observations, the best first."""
-        return np.argsort(self.evidence.scores, kind="stable")
+        return np.argsort(self.observations.scores, kind="stable")
 
     @cached_property
     def tried(self) -> tuple[Points, Mask]:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from tunefleet.model import counted
 from tunefleet.study.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import Rung, RungTable
 
 
@@ -56,7 +56,7 @@ class AshaPruner(Pruner):
     def _last_due(self, n_run: int) -> int:
         return max((rung for rung in self._rungs if rung <= n_run), default=0)
 
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         rung = table.at(standing.rung, trial=standing.trial)
         n_best = self._n_best(rung, at_least=0 if self.pauses else 1)
         rank = rung.rank(standing.value, standing.trial)

@@ -20,7 +20,7 @@ from typing import ClassVar
 from tunefleet.model import counted
 from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.asha import AshaPruner
-from tunefleet_master.pruning.pruner import Action, Decision, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 
 _GOLDEN = (5**0.5 - 1) / 2
@@ -53,7 +53,7 @@ class HyperbandPruner(AshaPruner):
         """Return the bracket of a trial, from 0; bracket 0 compares first."""
         return bisect_right(self._bounds, trial * _GOLDEN % 1.0)
 
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         first = self._rungs[self.bracket(standing.trial)]
         if standing.rung < first:
             return Decision(Action.CONTINUE, f"trials of its bracket are compared from {counted(first, 'step')} on")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tunefleet.model import counted
 from tunefleet.study.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 
 
@@ -31,7 +31,7 @@ class PatiencePruner(Pruner):
         self._patience = pruning.patience or math.inf
         self._min_delta = pruning.min_delta
 
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         best, best_step = math.inf, standing.rung - 1
         for step, value in standing.curve:
             if value < best - self._min_delta:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tunefleet.model import counted
 from tunefleet.study.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 
 
@@ -38,7 +38,7 @@ class PercentilePruner(Pruner):
     def _last_due(self, n_run: int) -> int:
         return 0 if n_run < self._min else n_run - (n_run - self._min) % self._interval
 
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         rung = table.at(standing.rung, trial=standing.trial)
         after = f"after {counted(standing.rung, 'step')}"
         if len(rung) < self._startup:

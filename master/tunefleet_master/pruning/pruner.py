@@ -37,7 +37,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RungArrival:
     """The arrival of a trial at a rung.
 
     Attributes:
@@ -68,12 +68,12 @@ class Pruner(ABC):
         if rung is not None:
             if pruner.compares:
                 table.record(trial, rung=rung, value=value)
-            decision = pruner.decide(table, Standing(trial=trial, rung=rung, value=value, latest=latest))
+            decision = pruner.decide(table, RungArrival(trial=trial, rung=rung, value=value, latest=latest))
 
     Attributes:
         name: the name in a study file.
         compares: True if it compares trials, whose values must then be recorded; otherwise the table stays empty.
-        needs_curve: True if it reads `Standing.curve`.
+        needs_curve: True if it reads `RungArrival.curve`.
         pauses: True if it pauses trials, to promote some of them later.
     """
 
@@ -115,7 +115,7 @@ class Pruner(ABC):
         n_run = step + 1
         return n_run if self._due(n_run) > reached else None
 
-    def decide(self, table: RungTable, standing: Standing) -> Decision:
+    def decide(self, table: RungTable, standing: RungArrival) -> Decision:
         """Decide on a trial at a rung. If the pruner compares trials, the table must already contain this one."""
         if self._steps is not None and standing.rung >= self._steps:
             return Decision(Action.CONTINUE, f"it has run all of its {counted(self._steps, 'step')}")
@@ -136,7 +136,7 @@ class Pruner(ABC):
         return iter(())
 
     @abstractmethod
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         """Decide on a trial at a rung before its last step."""
 
     def _last_due(self, n_run: int) -> int:

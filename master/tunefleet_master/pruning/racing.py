@@ -33,7 +33,7 @@ MIN_PAIRS = 3
 _NO_SPREAD = 1e-9  # relative to the mean; a smaller spread is the rounding of equal differences
 
 
-def chance(differences: Sequence[float], *, folds: int) -> float:
+def p_value(differences: Sequence[float], *, folds: int) -> float:
     """Return the p-value of the one-sided test that the candidate is no worse.
 
     The usual paired test assumes independent folds. Any two of them share (k-2)/(k-1) of their training samples, so its
@@ -60,7 +60,7 @@ def chance(differences: Sequence[float], *, folds: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Loser:
+class Elimination:
     """An eliminated configuration, which gets no more folds, and the reason."""
 
     configuration: int
@@ -104,12 +104,12 @@ class Race:
             self._pruned.add(configuration)
         self._close(configuration, fold)
 
-    def losers(self) -> Iterator[Loser]:
+    def losers(self) -> Iterator[Elimination]:
         """Yield the eliminated configurations with folds to come, by their number."""
         for configuration in sorted(self._open):
             why = self._why_lost(configuration)
             if why is not None:
-                yield Loser(configuration, why)
+                yield Elimination(configuration, why)
 
     def _why_lost(self, configuration: int) -> str | None:
         if configuration in self._pruned:
@@ -118,7 +118,7 @@ class Race:
         if self._best is None or len(ours) < MIN_PAIRS:
             return None
         number, theirs = self._best
-        p = chance([ours[fold] - theirs[fold] for fold in ours], folds=self._folds)
+        p = p_value([ours[fold] - theirs[fold] for fold in ours], folds=self._folds)
         if p >= ALPHA:
             return None
         return (

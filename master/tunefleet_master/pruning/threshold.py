@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from tunefleet.model import counted
 from tunefleet.study.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 
 
@@ -25,7 +25,7 @@ class ThresholdPruner(Pruner):
         self._lower = pruning.lower
         self._upper = pruning.upper
 
-    def _judge(self, table: RungTable, standing: Standing) -> Decision:
+    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
         value = self._sign * standing.latest
         shown, after = self._shown(standing.latest), f"after {counted(standing.rung, 'step')}"
         if self._lower is not None and value < self._lower:

@@ -13,7 +13,7 @@ from tunefleet.study.parameters import Choice, IntRange
 from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.history import History, Values
-from tunefleet_master.search.observations import Observations, evidence
+from tunefleet_master.search.observations import Observations, collect_observations
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def cmaes_problem(space: Space) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Descent:
+class _Run:
     """The state of a CMA-ES run: a distribution, and the results that it was updated with."""
 
     optimizer: MarginCma
@@ -76,13 +76,13 @@ class CmaesSampler(LearningSampler):
             raise InvalidInput([Problem("search.sampler", problem)])
         super().__init__(space, seed=seed)
         self._free = np.flatnonzero(~self.axes.is_fixed)
-        self._descent: _Descent | None = None  # a cache: computed again when the history differs
+        self._descent: _Run | None = None  # a cache: computed again when the history differs
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         if not len(self._free):
             yield from np.full((n, self.axes.d), FIRST_MEAN)
             return
-        optimizer = self._optimizer(evidence(history))
+        optimizer = self._optimizer(collect_observations(history))
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             optimizer.reseed_rng(int(self.generator(at).integers(2**32)))
@@ -105,20 +105,20 @@ class CmaesSampler(LearningSampler):
         descent = self._descent
         if descent is None or not descent.has_seen(known):
             first = self._new_optimizer(np.full(len(self._free), FIRST_MEAN))
-            descent = _Descent(first, known.points[:0], known.scores[:0])
+            descent = _Run(first, known.points[:0], known.scores[:0])
         while (end := len(descent.scores) + descent.optimizer.population_size) <= len(known.scores):
             descent = self._continued(descent, known, end)
         self._descent = descent
         return descent.optimizer
 
-    def _continued(self, descent: _Descent, known: Observations, end: int) -> _Descent:
+    def _continued(self, descent: _Run, known: Observations, end: int) -> _Run:
         """Return the run after one more generation, the results up to `end`."""
         optimizer, generation = descent.optimizer, slice(len(descent.scores), end)
         noise = np.random.default_rng([self.seed, end, 2])
         optimizer.learn(known.points[generation][:, self._free], scores=known.scores[generation], generator=noise)
         if optimizer.should_stop():
             optimizer = self._new_optimizer(noise.random(len(self._free)), size=2 * optimizer.population_size)
-        return _Descent(optimizer, known.points[:end], known.scores[:end])
+        return _Run(optimizer, known.points[:end], known.scores[:end])
 
     def _new_optimizer(self, mean: Points, size: int | None = None) -> MarginCma:
         from tunefleet_master.search.margin import MarginCma  # imports scipy's distributions

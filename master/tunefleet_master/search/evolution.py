@@ -10,9 +10,9 @@ import numpy as np
 from tunefleet.study.parameters import IntRange
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.history import History, Outcome
-from tunefleet_master.search.initial_design import covering_point
-from tunefleet_master.search.observations import evidence
-from tunefleet_master.search.pareto import places
+from tunefleet_master.search.initial_design import sobol_point
+from tunefleet_master.search.observations import collect_observations
+from tunefleet_master.search.pareto import crowded_ranks
 from tunefleet_master.search.sampler import MAX_REDRAWS, LearningSampler
 
 # Real et al. draw the whole first population at random, which is most of 60 evaluations. With tournaments after 10
@@ -60,7 +60,7 @@ class EvolutionSampler(LearningSampler):
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             if len(population.points) < N_STARTUP:
-                point = self.axes.canonical(covering_point(self.axes.d, at, seed=self.seed)[None])
+                point = self.axes.canonical(sobol_point(self.axes.d, at, seed=self.seed)[None])
             else:
                 point = self._child(population, at, history, proposed)
             proposed = np.vstack([proposed, point])
@@ -111,7 +111,7 @@ def _population(history: History) -> _Population:
     n = SHORT_POPULATION if is_short else LONG_POPULATION
     if history.values.shape[1] > 1:
         return _Population(_fittest(history, n), n_rivals=FRONT_TOURNAMENT)
-    known = evidence(history)
+    known = collect_observations(history)
     # Equal scores: the youngest first, so that the search moves across a plateau.
     youngest_first = slice(None, -n - 1, -1)
     points, scores = known.points[youngest_first], known.scores[youngest_first]
@@ -123,4 +123,4 @@ def _fittest(history: History, n: int) -> Points:
     """Return the `n` best points of all trials, by front and then by crowding distance (Deb et al. 2002)."""
     trials = history.with_outcome(Outcome.COMPLETE)
     trials = trials[np.isfinite(history.values[trials]).all(axis=1)]
-    return history.points[trials[np.argsort(places(history.values[trials], enough=n))[:n]]]
+    return history.points[trials[np.argsort(crowded_ranks(history.values[trials], enough=n))[:n]]]

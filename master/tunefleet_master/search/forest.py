@@ -21,15 +21,15 @@ import numpy as np
 from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.history import History, Indices, Values
-from tunefleet_master.search.initial_design import covering_point
-from tunefleet_master.search.observations import Observations, evidence
+from tunefleet_master.search.initial_design import sobol_point
+from tunefleet_master.search.observations import Observations, collect_observations
 from tunefleet_master.search.ranks import normal_quantiles
 from tunefleet_master.search.sampler import LearningSampler
 from tunefleet_master.search.trees import ChoiceOrder, Inputs, Tree
 
-N_COVER = 10  # results before a forest is fitted; with fewer, it only repeats the points
+N_STARTUP = 10  # results before a forest is fitted; with fewer, it only repeats the points
 RANDOM_SHARE = 0.2  # of proposals come from the initial design, so that every region is visited again: SMAC3's value
-MAX_LESSONS = 1_000  # trials that a forest is fitted to: it bounds the cost of a proposal
+MAX_TRAINING = 1_000  # trials that a forest is fitted to: it bounds the cost of a proposal
 
 N_TREES = 10
 FEATURE_SHARE = 5 / 6  # more diverse trees, since not all can cut the same axis first; this and N_TREES are SMAC3's
@@ -39,9 +39,9 @@ N_POOL = 500  # random points, from which local searches start
 N_STARTS = 10  # local searches from the best trials, and as many from the best of the pool: SMAC3's number
 MAX_STEPS = 15  # of a local search; most end after five
 NEIGHBOURS, STEP = 4, 0.2  # of a number, and their standard deviation as a share of its range: SMAC's
-MAX_TURNS = 32  # neighbours of a choice: all of its values, unless it has hundreds
+MAX_OFFSETS = 32  # neighbours of a choice: all of its values, unless it has hundreds
 MAX_AROUND = 2_000  # neighbours of all local searches in a step: with hundreds of parameters there are fewer searches
-AT_ONCE = 64  # candidates checked together for being new
+CHUNK = 64  # candidates checked together for being new
 
 ABSENT = -1.0  # the input of an inactive parameter, outside of [0, 1], so that one cut separates it
 
@@ -69,14 +69,14 @@ class ForestSampler(LearningSampler):
         self._n_starts = min(N_STARTS, 1 + MAX_AROUND // (2 * max(1, self._neighbourhood.size)))
 
     def _points(self, position: int, n: int, history: History) -> Points:
-        known = evidence(history)
-        lessons = _lessons(known)
+        known = collect_observations(history)
+        lessons = _training_data(known)
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             generator = self.generator(at)
-            nothing_to_learn = len(lessons.scores) < N_COVER or not self._neighbourhood.size
+            nothing_to_learn = len(lessons.scores) < N_STARTUP or not self._neighbourhood.size
             if nothing_to_learn or generator.random() < RANDOM_SHARE:
-                point = covering_point(self.axes.d, at, seed=self.seed)
+                point = sobol_point(self.axes.d, at, seed=self.seed)
             else:
                 gain = self._gain(lessons, np.vstack([known.pending, proposed]), generator)
                 candidates = self._promising(gain, lessons.points[: self._n_starts], generator)
@@ -85,10 +85,10 @@ class ForestSampler(LearningSampler):
             proposed = np.vstack([proposed, point if fresh is None else fresh])
         return proposed
 
-    def _gain(self, lessons: Lessons, pending: Points, generator: np.random.Generator) -> Gain:
+    def _gain(self, lessons: TrainingData, pending: Points, generator: np.random.Generator) -> Gain:
         """Return the logarithm of the expected improvement, as a function of canonical points."""
         lies = np.full(len(pending), lessons.scores.mean())
-        told = Lessons(np.vstack([lessons.points, pending]), np.append(lessons.scores, lies))
+        told = TrainingData(np.vstack([lessons.points, pending]), np.append(lessons.scores, lies))
         forest = Forest(self.axes, told, generator=generator)
         best = lessons.scores[0]
         return lambda points: log_expected_improvement(*forest.predict(points), best=best)
@@ -118,15 +118,15 @@ class ForestSampler(LearningSampler):
 
     def _first_new(self, candidates: Points, history: History, proposed: Points) -> int:
         """Return the index of the first candidate that is new; 0 if none is."""
-        for start in range(0, len(candidates), AT_ONCE):
-            new = np.flatnonzero(self.is_new(candidates[start : start + AT_ONCE], history, proposed=proposed))
+        for start in range(0, len(candidates), CHUNK):
+            new = np.flatnonzero(self.is_new(candidates[start : start + CHUNK], history, proposed=proposed))
             if len(new):
                 return start + int(new[0])
         return 0
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class TrainingData:
     """The data that a forest is fitted to.
 
     Attributes:
@@ -138,28 +138,28 @@ class Lessons:
     scores: Values
 
 
-def _lessons(known: Observations) -> Lessons:
+def _training_data(known: Observations) -> TrainingData:
     """Rank all trials, with infeasible ones as bad as the worst, and keep at most MAX_LESSONS of them."""
     order = np.argsort(known.scores, kind="stable")
     scores = normal_quantiles(known.scores)[order]
     worst = scores[-1:].repeat(len(known.infeasible))
     points = np.vstack([known.points[order], known.infeasible[: len(worst)]])
-    kept = _thinned(len(points))
-    return Lessons(points[kept], np.append(scores, worst)[kept])
+    kept = _select(len(points))
+    return TrainingData(points[kept], np.append(scores, worst)[kept])
 
 
-def _thinned(n: int) -> Indices:
+def _select(n: int) -> Indices:
     """Return indices of n trials, the best first: the better half of MAX_LESSONS, then every k-th of the others."""
-    if n <= MAX_LESSONS:
+    if n <= MAX_TRAINING:
         return np.arange(n)
-    half = MAX_LESSONS // 2
+    half = MAX_TRAINING // 2
     return np.concatenate([np.arange(half), np.linspace(half, n - 1, half).astype(np.int64)])
 
 
 class Forest:
     """A random forest: the mean and variance of the score anywhere in the space."""
 
-    def __init__(self, axes: Axes, lessons: Lessons, *, generator: np.random.Generator) -> None:
+    def __init__(self, axes: Axes, lessons: TrainingData, *, generator: np.random.Generator) -> None:
         self._order = ChoiceOrder.of(axes, lessons.points, scores=lessons.scores)
         inputs = self._inputs(lessons.points)
         self._trees = [
@@ -220,7 +220,7 @@ class Neighbourhood:
     """
 
     def __init__(self, axes: Axes) -> None:
-        moves = [(j, turn) for j in range(axes.d) if not axes.is_fixed[j] for turn in _turns(axes, j)]
+        moves = [(j, turn) for j in range(axes.d) if not axes.is_fixed[j] for turn in _offsets(axes, j)]
         self.size = len(moves)
         self._axis = np.array([j for j, _ in moves], dtype=np.int64)
         self._turn = np.array([turn for _, turn in moves], dtype=np.int64)
@@ -239,9 +239,9 @@ class Neighbourhood:
         return around
 
 
-def _turns(axes: Axes, j: int) -> list[int]:
+def _offsets(axes: Axes, j: int) -> list[int]:
     """Return one entry per neighbour on an axis: the offset to another value of a choice, 0 for a step of a number."""
     n_others = int(axes.n_levels[j]) - 1
     if not axes.is_choice[j]:
         return [0] * NEIGHBOURS
-    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MAX_TURNS))]
+    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MAX_OFFSETS))]

@@ -16,17 +16,25 @@ from tunefleet_master.search.gaussian_process.acquisition import (
     LogExpectedImprovement,
 )
 from tunefleet_master.search.gaussian_process.acquisition_optimizer import AcquisitionOptimizer, SearchBudget
-from tunefleet_master.search.gaussian_process.hypervolume import HypervolumeGain, reference_of
+from tunefleet_master.search.gaussian_process.hypervolume import (
+    LogExpectedHypervolumeImprovement,
+    reference_point,
+)
 from tunefleet_master.search.gaussian_process.kernel import Array
 from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
-from tunefleet_master.search.gaussian_process.region import TrustRegion
 from tunefleet_master.search.gaussian_process.training_points import select_training_points
+from tunefleet_master.search.gaussian_process.trust_region import TrustRegion
 from tunefleet_master.search.gaussian_process.warping import warped
 from tunefleet_master.search.history import History, Values
-from tunefleet_master.search.initial_design import covering_point
-from tunefleet_master.search.observations import FrontObservations, Observations, evidence, front_evidence
-from tunefleet_master.search.pareto import front, places
+from tunefleet_master.search.initial_design import sobol_point
+from tunefleet_master.search.observations import (
+    FrontObservations,
+    Observations,
+    collect_front_observations,
+    collect_observations,
+)
+from tunefleet_master.search.pareto import crowded_ranks, front
 from tunefleet_master.search.sampler import LearningSampler
 
 N_STARTUP = 8  # results before the first fit
@@ -39,9 +47,9 @@ MEMBERS_TIMES_POINTS = 500  # with more points hyperparameters are better known,
 N_BEST = 5  # points near which the search starts
 MIN_WIDE = 21  # free axes from which on the search uses a trust region
 # The second round mostly changes nothing.
-ALONE = SearchBudget(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
+FIRST_BUDGET = SearchBudget(spread=1_000, mutations=40, starts=8, rounds=3, iterations=30)
 # For all but the first point of a batch, which are proposed one after the other.
-TOGETHER = SearchBudget(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
+BATCH_BUDGET = SearchBudget(spread=200, mutations=10, starts=2, rounds=1, iterations=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class GpSampler(LearningSampler):
     fitted to the best results and a selection of the others, which bounds the cost of a proposal.
 
     With several objectives each has its own process, and the acquisition function is the expected hypervolume
-    improvement (see `HypervolumeGain`), without a trust region: a front has no centre.
+    improvement (see `LogExpectedHypervolumeImprovement`), without a trust region: a front has no centre.
     """
 
     name: ClassVar[str] = "gp"
@@ -85,7 +93,7 @@ class GpSampler(LearningSampler):
         search = self._of_fronts if history.values.shape[1] > 1 else self._of_scores
         begun = search(history, generator)
         if begun is None:
-            yield from (covering_point(self.axes.d, at, seed=self.seed) for at in range(position, position + n))
+            yield from (sobol_point(self.axes.d, at, seed=self.seed) for at in range(position, position + n))
             return
         acquisition, best, box = begun.gain, begun.best, begun.box
         proposed = np.empty((0, self.axes.d))
@@ -93,7 +101,7 @@ class GpSampler(LearningSampler):
             generator = self.generator(at)
             optimizer = AcquisitionOptimizer(acquisition, self._neighbourhood, box=box, generator=generator)
             is_new = partial(self.is_new, history=history, proposed=proposed)
-            found = optimizer.best(best, budget=ALONE if at == position else TOGETHER, is_new=is_new)
+            found = optimizer.best(best, budget=FIRST_BUDGET if at == position else BATCH_BUDGET, is_new=is_new)
             point = generator.random(self.axes.d) if found is None else found
             yield point
             canonical = self._neighbourhood.canonical(point[None])
@@ -102,7 +110,7 @@ class GpSampler(LearningSampler):
 
     def _of_scores(self, history: History, generator: np.random.Generator) -> _Search | None:
         """Return the search for one objective; None if there are too few results."""
-        known = evidence(history)
+        known = collect_observations(history)
         region = self._region(known)
         if self._begins(known, region):
             return None
@@ -112,7 +120,7 @@ class GpSampler(LearningSampler):
 
     def _of_fronts(self, history: History, generator: np.random.Generator) -> _Search | None:
         """Return the search for several objectives; None if there are too few results."""
-        known = front_evidence(history)
+        known = collect_front_observations(history)
         n_untrained = len(known.infeasible) - int((~known.is_feasible).sum())
         if not len(known.values) or len(known.values) + n_untrained < N_STARTUP:
             return None
@@ -122,9 +130,9 @@ class GpSampler(LearningSampler):
 
     def _learnt_front(
         self, known: FrontObservations, n_pending: int, generator: np.random.Generator
-    ) -> tuple[HypervolumeGain, Points]:
+    ) -> tuple[LogExpectedHypervolumeImprovement, Points]:
         """Return the acquisition function and the best points so far: feasible ones, if there are any."""
-        order = _in_order(known)
+        order = _feasible_first_ranks(known)
         chosen = select_training_points(order, most=MAX_POINTS)
         points, values, is_feasible = known.points[chosen], known.values[chosen], known.is_feasible[chosen]
         candidates = np.flatnonzero(is_feasible) if is_feasible.any() else np.arange(len(chosen))
@@ -132,11 +140,11 @@ class GpSampler(LearningSampler):
         smooth = [warped(column, whole_up_to=float(column[steps].max())) for column in values.T]
         n_members = MEMBERS_TIMES_POINTS // (len(smooth) * (len(points) + n_pending))
         processes = [self._fitted(points, column, n_members, generator) for column in smooth]
-        gain = HypervolumeGain(
+        gain = LogExpectedHypervolumeImprovement(
             processes,
             # Infeasible points gain nothing: every feasible point beyond the reference is an improvement.
             np.stack([process.posterior(points[is_feasible])[0] for process in processes], axis=2),
-            reference=reference_of(np.column_stack(smooth)[steps]),
+            reference=reference_point(np.column_stack(smooth)[steps]),
             feasibility=self._feasibility(known.points[known.is_feasible], order[known.is_feasible], known.infeasible),
         )
         return gain, points[np.argsort(order[chosen], kind="stable")[:N_BEST]]
@@ -183,9 +191,9 @@ class GpSampler(LearningSampler):
         return GaussianProcess.fit(np.vstack([good, bad]), labels, axes=self.axes)
 
 
-def _in_order(known: FrontObservations) -> Values:
+def _feasible_first_ranks(known: FrontObservations) -> Values:
     """Return the rank (n,) of each trial with values; trials that violate a bound come after all others."""
     order = np.empty(len(known.values))
-    order[known.is_feasible] = places(known.values[known.is_feasible])
-    order[~known.is_feasible] = known.is_feasible.sum() + places(known.values[~known.is_feasible])
+    order[known.is_feasible] = crowded_ranks(known.values[known.is_feasible])
+    order[~known.is_feasible] = known.is_feasible.sum() + crowded_ranks(known.values[~known.is_feasible])
     return order

@@ -7,7 +7,7 @@ import numpy as np
 from tunefleet_master.search.axes import Points
 
 
-def covering_point(d: int, position: int, *, seed: int) -> Points:
+def sobol_point(d: int, position: int, *, seed: int) -> Points:
     """Return the point (d,) at a position of the scrambled Sobol sequence of `SobolSampler` with the same seed."""
     from scipy.stats import qmc  # takes two seconds, which delay no start of a master
 

@@ -32,7 +32,7 @@ class Observations:
     are_ranks: bool
 
 
-def evidence(history: History) -> Observations:
+def collect_observations(history: History) -> Observations:
     """Return the observations of a history, for its first objective.
 
     If trials are stopped early, a trial that ran further is better, and among trials that stopped at the same rung the
@@ -55,10 +55,10 @@ def evidence(history: History) -> Observations:
     scores = np.empty(len(chosen))
     for stage in np.unique(stages):
         of_stage = np.flatnonzero(stages == stage)
-        scores[of_stage[best_first(history, chosen[of_stage])]] = quantiles(len(of_stage))
+        scores[of_stage[best_first(history, chosen[of_stage])]] = rank_quantiles(len(of_stage))
     if priors:
         points = np.vstack([*(ranked for ranked, _ in priors), points])
-        scores = np.concatenate([*(quantiles(len(ranked)) for ranked, _ in priors), scores])
+        scores = np.concatenate([*(rank_quantiles(len(ranked)) for ranked, _ in priors), scores])
         infeasible = np.vstack([*(untrained for _, untrained in priors), infeasible])
     return Observations(points, scores, infeasible, pending, are_ranks=True)
 
@@ -82,7 +82,7 @@ class FrontObservations:
     pending: Points
 
 
-def front_evidence(history: History) -> FrontObservations:
+def collect_front_observations(history: History) -> FrontObservations:
     """Return the observations of a history for several objectives, where no trial is stopped early."""
     trials = history.with_outcome(Outcome.COMPLETE, Outcome.INFEASIBLE)
     has_values = np.isfinite(history.values[trials]).all(axis=1)
@@ -112,7 +112,7 @@ def best_first(history: History, trials: Indices) -> Indices:
     return np.lexsort((values, -reached))
 
 
-def quantiles(n: int) -> Values:
+def rank_quantiles(n: int) -> Values:
     """Return the normal quantiles (n,) of n ranks, the best first."""
     from scipy.special import ndtri  # takes a second, which delays no start of a master
 

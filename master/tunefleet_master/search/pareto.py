@@ -64,7 +64,7 @@ def crowding_distances(values: Values) -> NDArray[np.float64]:
     return distances
 
 
-def places(values: Values, *, enough: int | None = None) -> Indices:
+def crowded_ranks(values: Values, *, enough: int | None = None) -> Indices:
     """Return each point's position (n,) when sorted by front, and within a front by crowding distance.
 
     With `enough`, only the first `enough` positions are exact.

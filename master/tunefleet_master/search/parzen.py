@@ -32,7 +32,7 @@ FINEST = 100  # no kernel is narrower than 1/100 of the range: hyperopt's and Op
 SMALLEST = np.finfo(np.float64).tiny  # a lower bound on the mass of a cell, against underflow
 
 
-class Grain:
+class AxisKinds:
     """The axes of a space by kind, and the cells of its integers. Axes with one value are left out.
 
     Attributes:
@@ -77,7 +77,7 @@ def _cell(parameter: IntRange, at: Array) -> tuple[Array, Array]:
 class Parzen:
     """A density over the points of a space."""
 
-    def __init__(self, grain: Grain, points: Points, *, weights: Array, prior_weight: float) -> None:
+    def __init__(self, grain: AxisKinds, points: Points, *, weights: Array, prior_weight: float) -> None:
         """Take canonical points (n, d), their weights (n,) and the weight of the prior."""
         every = np.append(weights, prior_weight)
         self._grain = grain

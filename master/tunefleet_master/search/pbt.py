@@ -13,8 +13,8 @@ from tunefleet.study.space import Configuration, Space
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.axes import Axes
 from tunefleet_master.search.history import History, Outcome
-from tunefleet_master.search.initial_design import covering_point
-from tunefleet_master.search.population import Plan, Population, Record, best_of, better_than
+from tunefleet_master.search.initial_design import sobol_point
+from tunefleet_master.search.population import Plan, Population, Record, best_of, replacements
 from tunefleet_master.search.sampler import MAX_REDRAWS, Sampler, Suggestion, Suggestions
 from tunefleet_master.search.segment import Segment
 
@@ -96,7 +96,7 @@ class PbtSampler(Sampler):
             at = population.compared_at(generation)
             if at is None:
                 return ()
-            return better_than(population.ancestor(newest.number, at), population.completed(at))
+            return replacements(population.ancestor(newest.number, at), population.completed(at))
         before = max(generation - 1, 0)
         at = population.compared_at(before)
         return population.completed(before)[:1] if at is None else best_of(population.completed(at))
@@ -105,7 +105,7 @@ class PbtSampler(Sampler):
         """Return the configuration of a member that starts from scratch; the first ones are space-filling."""
         d = self._axes.d
         if is_first:
-            configuration = self._axes.configuration(covering_point(d, member, seed=self.seed))
+            configuration = self._axes.configuration(sobol_point(d, member, seed=self.seed))
             if self.space.allows(configuration):
                 return configuration
         drawn = (self._axes.configuration(generator.random(d)) for _ in range(MAX_REDRAWS))

@@ -189,7 +189,7 @@ def best_of(compared: Sequence[Record]) -> Sequence[Record]:
     return compared[: _n_share(compared)]
 
 
-def better_than(trial: int, compared: Sequence[Record]) -> Sequence[Record]:
+def replacements(trial: int, compared: Sequence[Record]) -> Sequence[Record]:
     """Return those of the best fifth that may replace a trial among the compared ones; none if it continues.
 
     A trial of the worst fifth is replaced, unless it equals them.

@@ -28,9 +28,9 @@ import numpy as np
 from tunefleet.study.space import Space
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.history import History
-from tunefleet_master.search.initial_design import covering_point
-from tunefleet_master.search.observations import Observations, evidence
-from tunefleet_master.search.parzen import Array, Grain, Parzen
+from tunefleet_master.search.initial_design import sobol_point
+from tunefleet_master.search.observations import Observations, collect_observations
+from tunefleet_master.search.parzen import Array, AxisKinds, Parzen
 from tunefleet_master.search.sampler import LearningSampler
 
 N_STARTUP = 10  # results before one of them counts as good
@@ -59,16 +59,16 @@ class TpeSampler(LearningSampler):
 
     def __init__(self, space: Space, *, seed: int) -> None:
         super().__init__(space, seed=seed)
-        self._grain = Grain(self.axes)
+        self._grain = AxisKinds(self.axes)
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
-        known = evidence(history)
+        known = collect_observations(history)
         is_startup = len(known.scores) + len(known.infeasible) < N_STARTUP
         good, bad = split(known)
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             if is_startup:
-                point = covering_point(self.axes.d, at, seed=self.seed)
+                point = sobol_point(self.axes.d, at, seed=self.seed)
             else:
                 candidates = self._best_first(good, np.vstack([bad, proposed]), self.generator(at))
                 new = np.flatnonzero(self.is_new(candidates, history, proposed=proposed))

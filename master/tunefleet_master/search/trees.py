@@ -67,7 +67,7 @@ def _levels(coordinates: Values, size: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Boxes:
+class LeafBoxes:
     """A tree as a function that is constant on boxes.
 
     Attributes:
@@ -120,7 +120,7 @@ class Tree:
         leaves = self._tree.apply(inputs)
         return self._tree.value[leaves, 0, 0], self._tree.impurity[leaves]
 
-    def boxes(self) -> Boxes:
+    def boxes(self) -> LeafBoxes:
         """Return the leaves' boxes in the unit cube."""
         tree = self._tree
         low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
@@ -133,4 +133,4 @@ class Tree:
                 cut_edge[children, tree.feature[inner]] = tree.threshold[inner]
             level = np.concatenate([left, right])
         leaves = np.flatnonzero(tree.feature < 0)
-        return Boxes(low[leaves], high[leaves], tree.value[leaves, 0, 0])
+        return LeafBoxes(low[leaves], high[leaves], tree.value[leaves, 0, 0])

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.pruning import registry as pruners
 from tunefleet_master.search import registry as samplers
-from tunefleet_master.simulation.exported import Exported
-from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
+from tunefleet_master.simulation.exported_trials import ExportedTrials
+from tunefleet_master.simulation.fleet import Fleet, Limit, Measurement
 from tunefleet_master.simulation.study import SimulatedStudy
 
 GOOD_SHARE = 0.05  # of the table's complete trials: 60 random draws contain one of these with a probability of .95
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ComparisonResult:
     """The result of a sampler and a pruner over all seeds.
 
     Attributes:
@@ -43,25 +43,25 @@ class Finding:
     work_s: float
 
 
-def good_value(exported: Exported, spec: StudySpec) -> float:
+def good_value(exported: ExportedTrials, spec: StudySpec) -> float:
     """Return the worst value among the table's best 5 %, at least one value."""
     ordered = sorted(exported.values, reverse=spec.objective.goal == "maximize")
     return ordered[max(1, math.floor(GOOD_SHARE * len(ordered))) - 1]
 
 
-def found(
-    specs: Sequence[StudySpec], exported: Exported, *, n_workers: int, n_seeds: int, n_trials: int
-) -> Iterator[Finding]:
+def compare(
+    specs: Sequence[StudySpec], exported: ExportedTrials, *, n_workers: int, n_seeds: int, n_trials: int
+) -> Iterator[ComparisonResult]:
     """Simulate each of these studies, which differ in sampler and pruner only, and yield the results one by one."""
     for spec in specs:
         traces = [
             _trace(spec, exported, seed=spec.search.seed + offset, n_workers=n_workers, n_trials=n_trials)
             for offset in range(n_seeds)
         ]
-        yield _finding(spec, exported, traces)
+        yield _result(spec, exported, traces)
 
 
-def _trace(spec: StudySpec, exported: Exported, *, seed: int, n_workers: int, n_trials: int) -> list[Sight]:
+def _trace(spec: StudySpec, exported: ExportedTrials, *, seed: int, n_workers: int, n_trials: int) -> list[Measurement]:
     seeded = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": seed})})
     sign = -1.0 if spec.objective.goal == "maximize" else 1.0
     study = SimulatedStudy(
@@ -73,25 +73,25 @@ def _trace(spec: StudySpec, exported: Exported, *, seed: int, n_workers: int, n_
     return list(Fleet(study, exported.table.train, n_workers, sign).run(Limit(trials=n_trials)))
 
 
-def _finding(spec: StudySpec, exported: Exported, traces: Sequence[Sequence[Sight]]) -> Finding:
+def _result(spec: StudySpec, exported: ExportedTrials, traces: Sequence[Sequence[Measurement]]) -> ComparisonResult:
     goal = spec.objective
     good = good_value(exported, spec)
     best_known = max(exported.values) if goal.goal == "maximize" else min(exported.values)
     ends = [trace[-1].best for trace in traces]
     reached = [next((sight for sight in trace if not goal.better(good, sight.best)), None) for trace in traces]
-    return Finding(
+    return ComparisonResult(
         sampler=spec.search.sampler,
         pruner=spec.pruning.pruner,
         best=statistics.median(ends),
         n_best=sum(not goal.better(best_known, end) for end in ends),
         n_good=sum(sight is not None for sight in reached),
-        trials_to_good=_middle([math.inf if sight is None else sight.n_ended for sight in reached]),
-        s_to_good=_middle([math.inf if sight is None else sight.at_s for sight in reached]),
+        trials_to_good=_finite_median([math.inf if sight is None else sight.n_ended for sight in reached]),
+        s_to_good=_finite_median([math.inf if sight is None else sight.at_s for sight in reached]),
         work_s=statistics.median(trace[-1].work_s for trace in traces),
     )
 
 
-def _middle(numbers: Sequence[float]) -> float | None:
+def _finite_median(numbers: Sequence[float]) -> float | None:
     """Return the lower median; None if it is infinite."""
     middle = statistics.median_low(numbers)
     return middle if math.isfinite(middle) else None

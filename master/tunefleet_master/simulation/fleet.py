@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tunefleet_master.simulation.training import Trainer, Training
+from tunefleet_master.simulation.training_run import Trainer, TrainingRun
 from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Measurement:
     """One value at the time at which it becomes known.
 
     Attributes:
@@ -45,7 +45,7 @@ class Limit:
 @dataclass(slots=True)
 class _Running:
     trial: int
-    training: Training
+    training: TrainingRun
     n_reported: int = 0
 
 
@@ -76,7 +76,7 @@ class Fleet:
     _busy: list[tuple[float, int, _Running]] = field(default_factory=list, init=False)
     _paused: dict[int, _Running] = field(default_factory=dict, init=False)
 
-    def run(self, limit: Limit) -> Iterator[Sight]:
+    def run(self, limit: Limit) -> Iterator[Measurement]:
         """Yield every value once, as it becomes known, until everything started within the limit has ended.
 
         A limit on work also ends training runs at their next report.
@@ -128,8 +128,8 @@ class Fleet:
         self._n_ended += directive is Directive.STOP
         return directive is Directive.CONTINUE
 
-    def _sight(self, running: _Running, value: float) -> Sight:
-        return Sight(
+    def _sight(self, running: _Running, value: float) -> Measurement:
+        return Measurement(
             at_s=self._at_s,
             work_s=self._work_s,
             trial=running.trial,

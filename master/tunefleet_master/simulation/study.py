@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 
 from tunefleet.study.space import Configuration
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.search.history import Change, History, Outcome
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
-MAX_BARREN = 1_000  # positions in a row without a configuration, after which the sampler counts as exhausted
+MAX_EMPTY_POSITIONS = 1_000  # positions in a row without a configuration, after which the sampler counts as exhausted
 
 _DIRECTIVES = {
     Action.CONTINUE: Directive.CONTINUE,
@@ -87,7 +87,7 @@ class SimulatedStudy(Tuner):
         self._over(trial, Outcome.COMPLETE if is_finite else Outcome.INFEASIBLE, step)
 
     def _begun(self) -> int | None:
-        for _ in range(MAX_BARREN):
+        for _ in range(MAX_EMPTY_POSITIONS):
             proposals = self._sampler.propose(self._position, 1, history=self.history)
             if not proposals:
                 return None
@@ -121,7 +121,7 @@ class SimulatedStudy(Tuner):
             self._table.record(trial, rung=rung, value=counted)
             self.history.fold([Change(trial, Outcome.PENDING, values=(self._sign * counted,), rung=rung)])
         latest = self._sign * value
-        standing = Standing(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
+        standing = RungArrival(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
         return self._pruner.decide(self._table, standing)
 
     def _value(self, trial: int) -> float:

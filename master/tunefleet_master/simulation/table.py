@@ -3,7 +3,7 @@
 It allows a comparison on real training runs of samplers that choose from a continuum. Syne Tune's tables also use the
 nearest row in the encoded space (Salinas et al. 2022, https://arxiv.org/abs/2210.06422, with k = 1). All compared
 samplers see the same rows; two proposals near one row get the same result. The distance is learnt from the rows, see
-`tunefleet_master.simulation.metric`.
+`tunefleet_master.simulation.distance`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 
 from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.simulation.metric import learnt_weights, squared_distances
-from tunefleet_master.simulation.training import Training
+from tunefleet_master.simulation.distance import fit_weights, squared_distances
+from tunefleet_master.simulation.training_run import TrainingRun
 
 
 class Table:
@@ -27,7 +27,9 @@ class Table:
         weights: (d,) the weight of each parameter in the distance.
     """
 
-    def __init__(self, space: Space, configurations: Sequence[Configuration], *, trainings: Sequence[Training]) -> None:
+    def __init__(
+        self, space: Space, configurations: Sequence[Configuration], *, trainings: Sequence[TrainingRun]
+    ) -> None:
         """Create a table with one training run for each configuration of the space; at least one.
 
         Raises ValueError if there is no row, or not one run for each.
@@ -39,9 +41,9 @@ class Table:
         self._axes = Axes(space)
         self._points = self._axes.points(self.configurations)
         ends = np.array([training.values[-1] for training in self.trainings])
-        self.weights = learnt_weights(self._axes, self._points, ends=ends)
+        self.weights = fit_weights(self._axes, self._points, ends=ends)
 
-    def train(self, configuration: Configuration) -> Training:
+    def train(self, configuration: Configuration) -> TrainingRun:
         """Return the training run of the nearest row; of equally near ones, the first."""
         return self.trainings[self.nearest(configuration)]
 

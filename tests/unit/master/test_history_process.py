@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.master.diagnosis.studied import spec_of
+from tests.unit.master.diagnosis.study_views import spec_of
 
 from tunefleet.errors import TunefleetError
 from tunefleet_master.search.history import Change, History, Outcome

@@ -11,13 +11,13 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
-from tests.unit.master.diagnosis.studied import spec_of, studied
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of
 from tests.unit.worker.trained import network, parts, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tunefleet.catalogue.optimizers import IN_BATCHES, PRESETS
-from tunefleet_master.diagnosis.edges import edges
+from tunefleet_master.diagnosis.range_edges import best_at_edge
 from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training import hard_concrete
 from tunefleet_worker.training.epochs import Recipe, score, shuffled_batches, update
@@ -60,7 +60,7 @@ def test_a_study_whose_range_ends_below_the_best_rate_is_told_so() -> None:
         train(model, epochs=3, lr=params["lr"], optimizer="adam", batch_size=100)
         return score(model, parts()[1]).loss
 
-    (finding,) = edges(studied(spec_of({"lr": {"log": [1e-6, 1e-3]}}), loss, 12))
+    (finding,) = best_at_edge(random_study_view(spec_of({"lr": {"log": [1e-6, 1e-3]}}), loss, 12))
     assert finding.edit == {"lr": {"log": [1e-6, 1e-2]}}
 
 

@@ -152,7 +152,7 @@ class TrialCurve:
         return TRAIN if has_sides or name != self.metric else VALIDATION
 
 
-def shaped(series: Series | None, *, least: int = MIN_EVALUATIONS) -> Series | None:
+def usable(series: Series | None, *, least: int = MIN_EVALUATIONS) -> Series | None:
     """Return the finite numbers of a series; None if they are too few."""
     if series is None or len(series.numbers) < least:
         return None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from tunefleet_master.diagnosis.finding import Severity
 from tunefleet_master.diagnosis.training.budget import BudgetTooLong, BudgetTooShort
-from tunefleet_master.diagnosis.training.confidence import LossBesideAccuracy, Miscalibrated
+from tunefleet_master.diagnosis.training.calibration import LossBesideAccuracy, Miscalibrated
 from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
-from tunefleet_master.diagnosis.training.generalising import (
+from tunefleet_master.diagnosis.training.generalization import (
     DropoutInValidation,
     NoGap,
     NoisyValidation,
@@ -17,8 +17,8 @@ from tunefleet_master.diagnosis.training.generalising import (
     ValidationBelowTraining,
 )
 from tunefleet_master.diagnosis.training.inputs import InputsShifted, InputsUnscaled, Leak
-from tunefleet_master.diagnosis.training.inside import DeadUnits, LayersApart, UpdateRatio
-from tunefleet_master.diagnosis.training.progress import (
+from tunefleet_master.diagnosis.training.internals import DeadUnits, LayersApart, UpdateRatio
+from tunefleet_master.diagnosis.training.learning import (
     NothingCarriesOver,
     NothingLearned,
     Plateau,

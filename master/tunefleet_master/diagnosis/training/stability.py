@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series
 
@@ -18,7 +18,7 @@ MAX_NATS = 7.0  # the loss of guessing among a thousand classes
 PLAYBOOK = "Google tuning playbook, on infeasible trials and training instability"
 
 
-def lower_the_rate(curve: TrialCurve, factor: float = 10.0) -> str:
+def lower_rate_remedy(curve: TrialCurve, factor: float = 10.0) -> str:
     """Return the remedy for a learning rate that is too high, with its value if it is known."""
     if curve.rate is None:
         return f"Lower the learning rate, first by a factor of {factor:g}, or warm it up."
@@ -55,8 +55,8 @@ class Diverged:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"Training diverged: {said}.",
-            remedy=f"{lower_the_rate(curve)} If it still diverges, clip gradients, and check the loss for a division "
-            "by 0 or the logarithm of 0.",
+            remedy=f"{lower_rate_remedy(curve)} If it still diverges, clip gradients, and check the loss for a "
+            "division by 0 or the logarithm of 0.",
             source=self.source,
             evidence=dict(evidence),
         )
@@ -107,7 +107,7 @@ class RateTooHigh:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the training loss; validation jumps for other reasons, too."""
-        loss = shaped(curve.train_loss)
+        loss = usable(curve.train_loss)
         if loss is None or loss.values[0] <= 0:
             return None
         first, values = float(loss.values[0]), np.maximum(loss.values, 0)
@@ -126,7 +126,7 @@ class RateTooHigh:
             code=self.code,
             severity=Severity.WARNING,
             sentence=f"{sentence}: the learning rate is too high.",
-            remedy=f"{lower_the_rate(curve, 3.0)} If a lower rate also jumps, check that gradients are set to 0 in "
+            remedy=f"{lower_rate_remedy(curve, 3.0)} If a lower rate also jumps, check that gradients are set to 0 in "
             "each step and that samples are shuffled.",
             source=self.source,
             evidence={"n_jumps": n_jumps, "n_steps": n_steps, "peak": peak},
@@ -145,7 +145,7 @@ class NotShuffled:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the first evaluation; a guess with a loss of v nats is right with probability exp(-v)."""
-        accuracy, validation = shaped(curve.train_accuracy), shaped(curve.val_loss)
+        accuracy, validation = usable(curve.train_accuracy), usable(curve.val_loss)
         if accuracy is None or validation is None:
             return None
         first, lost = float(accuracy.values[0]), float(validation.values[0])

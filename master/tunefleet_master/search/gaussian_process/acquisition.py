@@ -18,9 +18,9 @@ from tunefleet_master.search.gaussian_process.kernel import Array, Features
 from tunefleet_master.search.gaussian_process.process import GaussianProcess, Prediction
 
 LOG_ROOT_2PI = 0.5 * math.log(2.0 * math.pi)
-SAFE = -1.0  # above it, phi(z) + z Phi(z) loses no digits
-LIMIT = -1e3  # below it, 1 - |z| Phi(z) / phi(z) equals 1/z^2 up to a relative error of 1e-6
-FARTHEST = -1e6  # a bound on z: improvements so unlikely need no further distinction
+MIN_DIRECT_Z = -1.0  # above it, phi(z) + z Phi(z) loses no digits
+MIN_ERFCX_Z = -1e3  # below it, 1 - |z| Phi(z) / phi(z) equals 1/z^2 up to a relative error of 1e-6
+MIN_Z = -1e6  # a bound on z: improvements so unlikely need no further distinction
 
 
 def log_improvement(z: Array) -> tuple[Array, Array]:
@@ -30,15 +30,15 @@ def log_improvement(z: Array) -> tuple[Array, Array]:
     """
     from scipy.special import erfcx, log_ndtr, ndtr
 
-    z = np.maximum(z, FARTHEST)
+    z = np.maximum(z, MIN_Z)
     out = np.empty_like(z)
-    near = z > SAFE
+    near = z > MIN_DIRECT_Z
     out[near] = np.log(np.exp(-0.5 * z[near] ** 2 - LOG_ROOT_2PI) + z[near] * ndtr(z[near]))
     far = z[~near]
     # h(z) = phi(z) (1 - |z| Phi(z) / phi(z)), and Phi / phi is a scaled erfc.
     ratio = math.sqrt(math.pi / 2.0) * erfcx(-far / math.sqrt(2.0))
     # Where the difference cancels, use its limit 1/z^2.
-    rest = np.where(far > LIMIT, np.log1p(np.maximum(far, LIMIT) * ratio), -2.0 * np.log(-far))
+    rest = np.where(far > MIN_ERFCX_Z, np.log1p(np.maximum(far, MIN_ERFCX_Z) * ratio), -2.0 * np.log(-far))
     out[~near] = -0.5 * far**2 - LOG_ROOT_2PI + rest
     return out, np.exp(log_ndtr(z) - out)
 

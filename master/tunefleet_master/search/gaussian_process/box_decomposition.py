@@ -33,7 +33,7 @@ class BoxDecomposition:
         return np.asarray(sides.prod(axis=2).sum(axis=1))
 
 
-def cells_beyond(values: Array, reference: Array) -> BoxDecomposition:
+def decompose_nondominated(values: Array, reference: Array) -> BoxDecomposition:
     """Decompose the region below the reference that points (n, m) do not dominate; some may dominate others.
 
     The space is cut along the last objective wherever the front in the other objectives changes, and each slab
@@ -41,11 +41,11 @@ def cells_beyond(values: Array, reference: Array) -> BoxDecomposition:
     there are at most n^(m - 1) boxes, and far fewer in practice, since slabs without a change stay whole.
     """
     inside = values[(values < reference).all(axis=1)]
-    low, high = _cut(np.unique(inside[front(inside)], axis=0), reference)
+    low, high = _decompose(np.unique(inside[front(inside)], axis=0), reference)
     return BoxDecomposition(low, high)
 
 
-def _cut(steps: Array, reference: Array) -> tuple[Array, Array]:
+def _decompose(steps: Array, reference: Array) -> tuple[Array, Array]:
     """Return the corners of the boxes beyond a front (n, m), below the reference (m,)."""
     m = len(reference)
     if m == 1:
@@ -59,7 +59,7 @@ def _cut(steps: Array, reference: Array) -> tuple[Array, Array]:
     ends = [begin for begin, _ in edges[1:]] + [float(reference[-1])]
     lows, highs = [], []
     for (begin, shadow), end in zip(edges, ends, strict=True):
-        low, high = _cut(shadow, reference[:-1])
+        low, high = _decompose(shadow, reference[:-1])
         lows.append(np.column_stack([low, np.full(len(low), begin)]))
         highs.append(np.column_stack([high, np.full(len(high), end)]))
     return np.vstack(lows), np.vstack(highs)

@@ -26,7 +26,7 @@ NOISE_BOUNDS = (math.log(1e-6), 1.0)  # of log(noise): below, matrices cannot be
 FIRST_LENGTH = 0.5  # the initial lengthscale, times the root of g: a function that varies over the range
 MAX_ITERATIONS = 60  # it converges within 15 to 40
 STEP = 1e-3  # for the second derivatives, by finite differences
-WIDEST = LENGTH_DEVIATION**2  # the largest variance in a direction: that of the prior
+MAX_VARIANCE = LENGTH_DEVIATION**2  # the largest variance in a direction: that of the prior
 
 
 class LogPosterior:
@@ -79,7 +79,7 @@ class LogPosterior:
         return float(value), np.append(self._in_group @ (-4.0 * spread), noise * outer.trace())
 
 
-def most_probable(posterior: LogPosterior, n_groups: int) -> Array:
+def posterior_mode(posterior: LogPosterior, n_groups: int) -> Array:
     """Return the mode (g + 1,) of the posterior."""
     from scipy.optimize import minimize
 
@@ -98,7 +98,7 @@ def most_probable(posterior: LogPosterior, n_groups: int) -> Array:
     return np.asarray(found.x)
 
 
-def plausible(posterior: LogPosterior, mode: Array, *, n: int, generator: np.random.Generator) -> Array:
+def sample_posterior(posterior: LogPosterior, mode: Array, *, n: int, generator: np.random.Generator) -> Array:
     """Draw hyperparameters (n, g + 1) from the Laplace approximation at the mode.
 
     With a few dozen values the hyperparameters are uncertain, and a proposal from one estimate of them is overconfident
@@ -108,7 +108,7 @@ def plausible(posterior: LogPosterior, mode: Array, *, n: int, generator: np.ran
     steps = STEP * np.eye(len(mode))
     curvature = np.array([(gradient - posterior(mode + step)[1]) / STEP for step in steps])
     eigenvalues, directions = np.linalg.eigh((curvature + curvature.T) / 2.0)
-    deviations = 1.0 / np.sqrt(np.maximum(eigenvalues, 1.0 / WIDEST))
+    deviations = 1.0 / np.sqrt(np.maximum(eigenvalues, 1.0 / MAX_VARIANCE))
     drawn = mode + (generator.standard_normal((n, len(mode))) * deviations) @ directions.T
     low, high = np.array([LENGTH_BOUNDS] * (len(mode) - 1) + [NOISE_BOUNDS]).T
     return np.asarray(np.clip(drawn, low, high))

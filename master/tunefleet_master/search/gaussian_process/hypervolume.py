@@ -13,37 +13,40 @@ import numpy as np
 
 from tunefleet_master.search.axes import Points
 from tunefleet_master.search.gaussian_process.acquisition import (
-    FARTHEST,
+    MIN_Z,
     FeasibilityWeightedAcquisition,
     log_improvement,
 )
-from tunefleet_master.search.gaussian_process.box_decomposition import BoxDecomposition, cells_beyond
+from tunefleet_master.search.gaussian_process.box_decomposition import (
+    BoxDecomposition,
+    decompose_nondominated,
+)
 from tunefleet_master.search.gaussian_process.kernel import Array, Indices
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.pareto import crowding_distances, front
 
 MARGIN = 0.1  # of a front's range: the distance from its worst values to the reference point (Ishibuchi et al. 2011)
 NO_RANGE = 1.0  # the same for a front with a single value: a standard deviation of all values
-MAX_STEPS = {2: 100, 3: 30, 4: 12}  # points of a front by objectives: with these there are at most 300 cells
-THINNEST = 1e-15  # a lower bound on the relative width of a box, against cancellation
+MAX_FRONT_POINTS = {2: 100, 3: 30, 4: 12}  # points of a front by objectives: with these there are at most 300 cells
+MIN_LOG_WIDTH = 1e-15  # a lower bound on the relative width of a box, against cancellation
 
 
-def reference_of(values: Array) -> Array:
+def reference_point(values: Array) -> Array:
     """Return the reference point (o,), somewhat worse than the worst values of a front (n, o)."""
     worst = values.max(axis=0)
     reach = worst - values.min(axis=0)
     return np.asarray(worst + np.where(reach > 0, MARGIN * reach, NO_RANGE))
 
 
-class HypervolumeGain(FeasibilityWeightedAcquisition):
+class LogExpectedHypervolumeImprovement(FeasibilityWeightedAcquisition):
     """The logarithm of the expected hypervolume improvement, averaged over all members.
 
     Ament et al. 2023 (https://arxiv.org/abs/2310.20708), section 4.2, with the noise and the pending trials of Daulton
     et al. 2021 (https://arxiv.org/abs/2105.08195): the front is that of the members' posterior means and not of noisy
     observations, and each member draws one joint sample of the results of pending trials. Both papers sample the
     function and optimise a batch jointly. We build a batch one point at a time, for which independent objectives have
-    the expectation in closed form. A front with more than `MAX_STEPS` points loses its most crowded ones, which bounds
-    the number of boxes.
+    the expectation in closed form. A front with more than `MAX_FRONT_POINTS` points loses its most crowded ones, which
+    bounds the number of boxes.
     """
 
     def __init__(
@@ -57,11 +60,11 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
         """Take each member's values (n, o) so far; some may dominate others."""
         super().__init__(processes[0].features, feasibility=feasibility)
         self._processes = processes
-        self._fronts = [_thinned(values) for values in fronts]
+        self._fronts = [_select_front(values) for values in fronts]
         self._reference = reference
-        self._sides = [_sides_of(cells_beyond(values, reference)) for values in self._fronts]
+        self._sides = [_sides_of(decompose_nondominated(values, reference)) for values in self._fronts]
 
-    def with_pending(self, points: Points, generator: np.random.Generator) -> HypervolumeGain:
+    def with_pending(self, points: Points, generator: np.random.Generator) -> LogExpectedHypervolumeImprovement:
         """Return the function after each member has drawn the results of pending trials at points (k, d)."""
         if not len(points):
             return self
@@ -69,7 +72,7 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
         pairs = zip(self._processes, drawn, strict=True)
         together = np.stack(drawn, axis=2)  # (m, k, o)
         fronts = [np.vstack([old, new]) for old, new in zip(self._fronts, together, strict=True)]
-        return HypervolumeGain(
+        return LogExpectedHypervolumeImprovement(
             [process.conditioned(points, values) for process, values in pairs],
             fronts,
             reference=self._reference,
@@ -99,7 +102,7 @@ class HypervolumeGain(FeasibilityWeightedAcquisition):
 
 
 @dataclass(frozen=True, slots=True)
-class _Lengths:
+class _SideGains:
     """The expected gains along one objective, for the sides of c boxes at q points.
 
     Attributes:
@@ -134,10 +137,10 @@ class _Sides:
         ends, shrunk = self._ends(log_h)
         return np.asarray(ends + np.log(-np.expm1(shrunk)) + np.log(deviation))
 
-    def with_slopes(self, mean: Array, variance: Array) -> _Lengths:
+    def with_slopes(self, mean: Array, variance: Array) -> _SideGains:
         """Return the same, with derivatives."""
         deviation = np.sqrt(variance)[:, None]
-        z = np.maximum((self.levels - mean[:, None]) / deviation, FARTHEST)
+        z = np.maximum((self.levels - mean[:, None]) / deviation, MIN_Z)
         log_h, slope = log_improvement(z)
         ends, shrunk = self._ends(log_h)
         rest = -np.expm1(shrunk)
@@ -145,7 +148,7 @@ class _Sides:
         of_end, of_begin = 1.0 / rest, np.exp(shrunk) / rest
         by_mean = -slope / deviation
         by_variance = (1.0 - z * slope) / (2.0 * variance[:, None])
-        return _Lengths(
+        return _SideGains(
             ends + np.log(rest) + np.log(deviation),
             of_end * by_mean[:, self.high] - of_begin * by_mean[:, self.low],
             of_end * by_variance[:, self.high] - of_begin * by_variance[:, self.low],
@@ -154,7 +157,7 @@ class _Sides:
     def _ends(self, log_h: Array) -> tuple[Array, Array]:
         """Return log h (q, c) at the upper ends, and the difference to it at the lower ends."""
         ends = log_h[:, self.high]
-        return ends, np.minimum(log_h[:, self.low] - ends, -THINNEST)
+        return ends, np.minimum(log_h[:, self.low] - ends, -MIN_LOG_WIDTH)
 
 
 def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
@@ -166,8 +169,8 @@ def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
     return out
 
 
-def _thinned(values: Array) -> Array:
+def _select_front(values: Array) -> Array:
     """Return the front of values (n, o), without its most crowded points where there are too many."""
     values = np.unique(values[front(values)], axis=0)
-    most = MAX_STEPS[values.shape[1]]
+    most = MAX_FRONT_POINTS[values.shape[1]]
     return values[np.argsort(-crowding_distances(values), kind="stable")[:most]]

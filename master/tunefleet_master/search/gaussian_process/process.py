@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tunefleet_master.search.axes import Axes, Points
-from tunefleet_master.search.gaussian_process.fit import MEAN_VARIANCE, LogPosterior, most_probable, plausible
+from tunefleet_master.search.gaussian_process.fit import (
+    MEAN_VARIANCE,
+    LogPosterior,
+    posterior_mode,
+    sample_posterior,
+)
 from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
 from tunefleet_master.search.gaussian_process.training_points import spread_over_ranks
 
@@ -83,9 +88,9 @@ class GaussianProcess:
         posterior = LogPosterior(
             features(points[used]), values[used], groups=features.groups, n_groups=features.n_groups
         )
-        theta = most_probable(posterior, features.n_groups)[None]
+        theta = posterior_mode(posterior, features.n_groups)[None]
         if members > 1 and generator is not None:
-            theta = np.vstack([theta, plausible(posterior, theta[0], n=members - 1, generator=generator)])
+            theta = np.vstack([theta, sample_posterior(posterior, theta[0], n=members - 1, generator=generator)])
         return cls(points, values, features=features, theta=theta)
 
     def posterior(self, points: Points) -> tuple[Array, Array]:

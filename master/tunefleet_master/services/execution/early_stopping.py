@@ -15,7 +15,7 @@ from tunefleet.study.spec import StudySpec
 from tunefleet.study.stages import stage_of, steps_of
 from tunefleet.study.states import FINISHED, LIVE
 from tunefleet_master.pruning import registry
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.rungs import RungTable
 from tunefleet_master.services.execution.curves import advance
 from tunefleet_master.services.execution.event_folds import EventFolds
@@ -87,7 +87,7 @@ class RungTables:
                 rungs = self._catch_up(uow, study, stage, pruner)
             return rungs.table
 
-    def record(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, standing: Standing) -> None:
+    def record(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, standing: RungArrival) -> None:
         """Record in the table and as an event that a trial reached a rung."""
         stage = stage_of(study.spec, standing.trial)
         with self._lock:
@@ -151,7 +151,7 @@ def _decision(
         return None
     sign = study.spec.objective.sign
     curve = _curve(uow, trial, study, up_to=report.step) if pruner.needs_curve else ()
-    standing = Standing(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
+    standing = RungArrival(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
     if pruner.compares:
         tables.record(uow, study, pruner=pruner, standing=standing)
     return pruner.decide(table, standing)

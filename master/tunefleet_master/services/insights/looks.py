@@ -10,7 +10,7 @@ from tunefleet.names import TrialId
 from tunefleet.protocol.looks import LabelLook, StudyLook, TrialLook, trial_look
 from tunefleet.protocol.predictions import FILE, MAX_BYTES, Predictions
 from tunefleet_master.diagnosis.disagreements import compare
-from tunefleet_master.diagnosis.label_issues import suspect
+from tunefleet_master.diagnosis.label_issues import find_label_issues
 from tunefleet_master.diagnosis.trial_predictions import TrialPredictions
 from tunefleet_master.storage import artifacts, studies, trial_pages, trials
 from tunefleet_master.storage.blobs import BlobStore
@@ -93,7 +93,7 @@ class Heard:
 
     def suspected(self, *, count: int) -> LabelLook:
         """Samples whose labels may be wrong."""
-        found = suspect(self.study, self.witnesses, count=count)
+        found = find_label_issues(self.study, self.witnesses, count=count)
         return found.model_copy(update={"left_out": [*self.unreadable, *found.left_out]})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tunefleet.protocol import Event, TrialState
 from tunefleet.study.states import FINISHED, LIVE
-from tunefleet_master.pruning.racing import Loser, Race
+from tunefleet_master.pruning.racing import Elimination, Race
 from tunefleet_master.services.execution.event_folds import EventFolds
 from tunefleet_master.services.execution.transitions import announce, complete_if_done
 from tunefleet_master.storage import folds, studies
@@ -45,7 +45,7 @@ class Races:
     def __init__(self) -> None:
         self._folds: EventFolds[_StudyRace] = EventFolds()
 
-    def losers(self, uow: UnitOfWork, study: Study) -> list[Loser]:
+    def losers(self, uow: UnitOfWork, study: Study) -> list[Elimination]:
         """Return the configurations that get no further folds, by all committed events.
 
         A configuration remains among them until the folds that were ordered to stop have ended.
@@ -57,7 +57,7 @@ class Races:
         return list(found.race.losers())
 
 
-def retire(uow: UnitOfWork, study: Study, loser: Loser) -> bool:
+def retire(uow: UnitOfWork, study: Study, loser: Elimination) -> bool:
     """End the waiting and running folds of a configuration; False when none is left to end or to stop."""
     pruned, n_ordered = folds.drop(uow.connection, study, loser.configuration, message=loser.why, now=uow.now)
     for trial in pruned:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from tunefleet.study import stages
-from tunefleet_master.search.boxes import Box, box_around_best
+from tunefleet_master.search.stage_box import Box, box_around_best
 from tunefleet_master.services.planning import histories
 from tunefleet_master.storage import studies, trials
 from tunefleet_master.storage.subscriptions import PLANNER, events_of

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.master.diagnosis.studied import spec_of, studied, told
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of, study_view_of
 
 from tunefleet_master.diagnosis.expected_gain import (
     ExpectedGain,
     _gains,
     best_curve,
     expected_gain,
-    not_worth_going_on,
+    negligible_gain,
 )
 from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.search.history import Change, Outcome, Values
@@ -24,7 +24,7 @@ from tunefleet_master.search.history import Change, Outcome, Values
 def view_of(values: list[float], **more: Any) -> StudyView:
     fates = iter(values)
     spec = spec_of({"x": {"float": [0, 1]}}, **more)
-    return told(spec, lambda params: next(fates), [{"x": 0.001 * i} for i in range(len(values))])
+    return study_view_of(spec, lambda params: next(fates), [{"x": 0.001 * i} for i in range(len(values))])
 
 
 def drawn(generator: np.random.Generator, n: int, *, d: int, noise: float) -> Values:
@@ -137,10 +137,10 @@ def test_trials_that_failed_or_were_stopped_count_as_draws_and_are_never_the_bes
 def test_a_search_that_stands_still_is_said_not_to_be_worth_going_on() -> None:
     generator = np.random.default_rng(0)
     stood = [*(1 + generator.random(30)), *(0.1 + 1e-5 * generator.random(60))]
-    (finding,) = not_worth_going_on(view_of(stood, budget={"trials": 100}))
+    (finding,) = negligible_gain(view_of(stood, budget={"trials": 100}))
     assert "expected to improve" in finding.sentence
     moving = drawn(generator, 30, d=6, noise=0).tolist()
-    assert list(not_worth_going_on(view_of(moving, budget={"trials": 100}))) == []
+    assert list(negligible_gain(view_of(moving, budget={"trials": 100}))) == []
 
 
 def test_the_curve_is_the_mean_over_all_subsets() -> None:
@@ -158,11 +158,11 @@ def test_the_curve_is_the_mean_over_all_subsets() -> None:
 
 def test_the_curve_of_many_trials_has_few_points_and_the_users_sense() -> None:
     spec = spec_of({"x": {"float": [0, 1]}}, goal="maximize")
-    view = studied(spec, lambda p: p["x"], 5_000)
+    view = random_study_view(spec, lambda p: p["x"], 5_000)
     curve = best_curve(view.history, spec)
     assert curve is not None
     assert len(curve.sizes) <= 60
     assert curve.sizes[-1] == 5_000
     assert (np.diff(curve.mean) > 0).all()
     assert (curve.high <= curve.low).all()
-    assert best_curve(told(spec, lambda p: 0.0, []).history, spec) is None
+    assert best_curve(study_view_of(spec, lambda p: 0.0, []).history, spec) is None

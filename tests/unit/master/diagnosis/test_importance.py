@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.master.diagnosis.studied import spec_of, studied
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of
 
 from tunefleet_master.diagnosis.importance import Importance, _Decomposition, importance
 from tunefleet_master.search.history import Values
-from tunefleet_master.search.trees import Boxes, Tree
+from tunefleet_master.search.trees import LeafBoxes, Tree
 
 UNIT = np.sqrt(12.0)  # makes the variance of a uniform number 1
 
@@ -61,7 +61,7 @@ def test_all_shares_of_a_tree_on_two_axes_are_one_together() -> None:
 
 
 def test_a_tree_that_is_the_same_everywhere_has_no_shares() -> None:
-    exact = _Decomposition(Boxes(np.zeros((1, 2)), np.ones((1, 2)), np.array([3.0])))
+    exact = _Decomposition(LeafBoxes(np.zeros((1, 2)), np.ones((1, 2)), np.array([3.0])))
     assert (exact.share(0), exact.share(0, 1), exact.totals().tolist()) == (0.0, 0.0, [0.0, 0.0])
 
 
@@ -72,7 +72,7 @@ def test_an_additive_function_has_the_shares_that_it_was_made_with() -> None:
         b, c = 1 + np.log10(params["b"]) / 4, params["c"] / 100
         return float(UNIT * (np.sqrt(0.6) * params["a"] + np.sqrt(0.3) * b + np.sqrt(0.1) * c))
 
-    found = importance(studied(spec, loss, 300).history)
+    found = importance(random_study_view(spec, loss, 300).history)
     known = shares(found)
     assert list(known) == ["a", "b", "c", "idle"]
     assert known["a"] == pytest.approx(0.6, abs=0.07)
@@ -86,7 +86,7 @@ def test_an_additive_function_has_the_shares_that_it_was_made_with() -> None:
 def test_what_two_parameters_do_only_together_is_their_pair() -> None:
     spec = spec_of({"a": {"float": [0, 1]}, "b": ["x", "y"], "c": {"float": [0, 1]}})
     found = importance(
-        studied(spec, lambda p: 0.2 * p["c"] + (p["a"] - 0.5) * (1 if p["b"] == "x" else -1), 300).history
+        random_study_view(spec, lambda p: 0.2 * p["c"] + (p["a"] - 0.5) * (1 if p["b"] == "x" else -1), 300).history
     )
     assert found is not None
     assert found.pairs[0].parameters in (("a", "b"), ("b", "a"))
@@ -105,7 +105,7 @@ def test_a_conditional_parameter_has_its_share_among_all_configurations() -> Non
     def loss(params: dict[str, Any]) -> float:
         return float(params["z"] + (2 * UNIT / 12 * (params["depth"] - 0.5) * UNIT if params["kind"] == "p" else 0.0))
 
-    found = importance(studied(spec, loss, 400).history)
+    found = importance(random_study_view(spec, loss, 400).history)
     # Var z = 1/12; depth adds a variance of 4/12 in a quarter of all configurations: 1/12, of which the mean over
     # kinds has a quarter, and the pair of kind and depth the rest.
     known = shares(found)
@@ -119,22 +119,22 @@ def test_a_conditional_parameter_has_its_share_among_all_configurations() -> Non
 @pytest.mark.parametrize(("d", "needed"), [(1, 40), (5, 40), (6, 48)])
 def test_too_few_trials_have_no_importance(d: int, needed: int) -> None:
     spec = spec_of({**{f"x{i}": {"float": [0, 1]} for i in range(d)}, "still": {"fixed": 1}})
-    assert importance(studied(spec, lambda p: p["x0"], needed - 1).history) is None
-    assert len(shares(importance(studied(spec, lambda p: p["x0"], needed).history))) == d
+    assert importance(random_study_view(spec, lambda p: p["x0"], needed - 1).history) is None
+    assert len(shares(importance(random_study_view(spec, lambda p: p["x0"], needed).history))) == d
 
 
 def test_a_few_trials_that_nearly_diverged_are_not_all_of_the_variance() -> None:
     spec = spec_of({"a": {"float": [0, 1]}, "b": {"float": [0, 1]}})
-    found = importance(studied(spec, lambda p: p["a"] + (1e6 if p["b"] > 0.97 else 0.0), 100).history)
+    found = importance(random_study_view(spec, lambda p: p["a"] + (1e6 if p["b"] > 0.97 else 0.0), 100).history)
     assert shares(found)["a"] > 0.4
 
 
 def test_the_same_history_has_the_same_importance() -> None:
     spec = spec_of({"a": {"float": [0, 1]}, "b": list("xyz")})
-    one, other = (importance(studied(spec, lambda p: p["a"], 60).history) for _ in range(2))
+    one, other = (importance(random_study_view(spec, lambda p: p["a"], 60).history) for _ in range(2))
     assert one == other
 
 
 def test_equal_results_leave_nothing_to_explain() -> None:
-    found = importance(studied(spec_of({"a": {"float": [0, 1]}}), lambda p: 1.0, 50).history)
+    found = importance(random_study_view(spec_of({"a": {"float": [0, 1]}}), lambda p: 1.0, 50).history)
     assert shares(found) == {"a": 0.0}

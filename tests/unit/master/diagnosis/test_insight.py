@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.unit.master.diagnosis.studied import spec_of, studied
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of
 
 from tunefleet_master.diagnosis.insight import insight
 from tunefleet_master.diagnosis.study_view import StudyView
@@ -20,7 +20,7 @@ def loss(params: dict[str, Any]) -> float:
 
 def view(n: int, *, n_more: int | None = None, **changes: Any) -> StudyView:
     spec = spec_of(SPACE, **changes)
-    return StudyView(studied(spec, loss, n).history, spec, n_more)
+    return StudyView(random_study_view(spec, loss, n).history, spec, n_more)
 
 
 def test_a_study_with_many_trials_leaves_nothing_unknown() -> None:
@@ -37,8 +37,8 @@ def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
     assert (found.importance, found.worth) == (None, None)
     assert found.unknown == [
         "The importance of parameters is unknown until 40 trials have a result; so far 5 have one.",
-        "The gain of the 95 trials to come is unknown until there are 20 trials, more than 10 of them with a result; so "
-        "far there are 5, 5 of them with a result.",
+        "The gain of the 95 trials to come is unknown until there are 20 trials, more than 10 of them with a result; "
+        "so far there are 5, 5 of them with a result.",
     ]
 
 

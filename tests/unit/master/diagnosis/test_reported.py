@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tests.unit.master.diagnosis.curves import curve, falling
-from tests.unit.master.diagnosis.studied import spec_of, studied, with_edit
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of, with_edit
+from tests.unit.master.diagnosis.trial_curves import curve, falling
 
-from tunefleet_master.diagnosis.noise import disagreements, noise, ties
+from tunefleet_master.diagnosis.noise import indistinguishable_trials, metric_disagreements, noise
 from tunefleet_master.diagnosis.reported import Reported
 from tunefleet_master.diagnosis.shared_findings import shared_findings
 from tunefleet_master.diagnosis.study_view import StudyView
@@ -23,7 +23,7 @@ OVERFIT = [*falling(2.0, 0.5, n=6), *np.linspace(0.52, 0.9, 14).tolist()]
 
 
 def view_of(curves: list[TrialCurve], **more: Any) -> StudyView:
-    view = studied(spec_of(SPACE), lambda params: float(params["lr"]), 40)
+    view = random_study_view(spec_of(SPACE), lambda params: float(params["lr"]), 40)
     return replace(view, reported=Reported(best=dict(enumerate(curves)), **more))
 
 
@@ -55,14 +55,14 @@ def accurate(view_noise: float) -> StudyView:
     generator = np.random.default_rng(0)
     spec = spec_of(SPACE, goal="maximize")
     spec = type(spec).parse({**spec.to_json(), "objective": {"metric": "val_accuracy", "goal": "maximize"}})
-    view = studied(spec, lambda _params: round(500 * (0.1 + view_noise * generator.random())) / 500, 40)
+    view = random_study_view(spec, lambda _params: round(500 * (0.1 + view_noise * generator.random())) / 500, 40)
     shares = [round(500 * share) / 500 for share in falling(0.3, 0.9)]
     return replace(view, reported=Reported(best={0: curve(val_accuracy=shares)}))
 
 
 def test_trials_within_two_standard_errors_of_the_best_are_not_told_apart() -> None:
     view = accurate(0.05)
-    found = {each.code: each for each in ties(view)}
+    found = {each.code: each for each in indistinguishable_trials(view)}
     assert found["within_noise"].evidence["samples"] == 500
     assert "act = relu" in found["effect_within_noise"].sentence
     measured = noise(view)
@@ -71,7 +71,7 @@ def test_trials_within_two_standard_errors_of_the_best_are_not_told_apart() -> N
 
 
 def test_without_curves_nothing_is_known_of_noise() -> None:
-    assert list(ties(replace(accurate(0.05), reported=Reported()))) == []
+    assert list(indistinguishable_trials(replace(accurate(0.05), reported=Reported()))) == []
 
 
 def test_a_validation_part_is_known_by_its_shares() -> None:
@@ -86,11 +86,11 @@ def results(second: Callable[[float], float]) -> dict[int, dict[str, float]]:
 
 
 def test_metrics_that_rank_trials_otherwise_are_named_with_the_trial_that_is_the_best_by_the_other() -> None:
-    (found,) = disagreements(view_of([], results=results(lambda loss: loss)))
+    (found,) = metric_disagreements(view_of([], results=results(lambda loss: loss)))
     assert found.code == "metrics_disagree"
     assert found.evidence["place"] == 40
     assert "trial 39, the best by val_accuracy" in found.sentence
 
 
 def test_metrics_that_agree_and_those_of_training_are_not_named() -> None:
-    assert list(disagreements(view_of([], results=results(lambda loss: 1 - loss)))) == []
+    assert list(metric_disagreements(view_of([], results=results(lambda loss: 1 - loss)))) == []

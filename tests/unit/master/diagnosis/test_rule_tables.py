@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from benchmarks.fault_cases.faults import FAULTS
-from tests.unit.master.diagnosis.curves import curve
 from tests.unit.master.diagnosis.test_trial_rules import FIRES
+from tests.unit.master.diagnosis.trial_curves import curve
 
 from tunefleet_master.diagnosis.finding import Severity
 from tunefleet_master.diagnosis.study_findings import STUDY_RULES

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from tests.unit.master.diagnosis.studied import spec_of, studied, told, with_edit
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of, study_view_of, with_edit
 
 from tunefleet.study.space import Configuration
-from tunefleet_master.diagnosis.effects import idle_parameters
 from tunefleet_master.diagnosis.finding import Severity
+from tunefleet_master.diagnosis.negligible_parameters import negligible_parameters
 from tunefleet_master.diagnosis.study_findings import STUDY_RULES, study_findings
 from tunefleet_master.search.history import Change, History, Outcome
 
@@ -26,7 +26,7 @@ def good_loss(params: dict[str, Any]) -> float:
 
 def test_a_healthy_study_has_no_findings() -> None:
     spec = spec_of(GOOD, budget={"trials": 100})
-    assert [finding.code for finding in study_findings(studied(spec, good_loss, 60).history, spec)] == []
+    assert [finding.code for finding in study_findings(random_study_view(spec, good_loss, 60).history, spec)] == []
 
 
 def test_an_empty_study_is_judged_by_its_space_alone() -> None:
@@ -49,7 +49,7 @@ def test_a_sick_study_is_told_the_gravest_first_and_every_edit_can_be_applied() 
             return math.inf
         return float(-math.log10(params["lr"]) - 0.3 * math.log2(params["width"]) + 0.05 * noise.standard_normal())
 
-    found = study_findings(studied(spec, loss, 79).history, spec)
+    found = study_findings(random_study_view(spec, loss, 79).history, spec)
     codes = [finding.code for finding in found]
     assert {"many_failures", "failing_region", "edge", "rate_at_the_edge", "linear_scale", "no_effect"} <= set(codes)
     ranks = [finding.severity.rank for finding in found]
@@ -65,21 +65,21 @@ def test_a_sick_study_is_told_the_gravest_first_and_every_edit_can_be_applied() 
 
 def test_what_does_nothing_is_fixed_at_the_value_of_the_best_trial() -> None:
     spec = spec_of({**GOOD, "idle": {"int": [1, 8]}})
-    view = studied(spec, good_loss, 150)
-    (finding,) = idle_parameters(view)
-    best = view.history.axes.configuration(view.evidence.points[view.order[0]])
+    view = random_study_view(spec, good_loss, 150)
+    (finding,) = negligible_parameters(view)
+    best = view.history.axes.configuration(view.observations.points[view.order[0]])
     assert finding.edit == {"idle": {"fixed": best["idle"]}}
-    assert list(idle_parameters(studied(spec, good_loss, 39))) == []
+    assert list(negligible_parameters(random_study_view(spec, good_loss, 39))) == []
 
 
 def test_a_parameter_that_is_rarely_active_is_not_said_to_do_nothing() -> None:
     spec = spec_of({**GOOD, "extra": {"float": [0, 1], "when": "width > 500"}})
-    assert list(idle_parameters(studied(spec, good_loss, 150))) == []
+    assert list(negligible_parameters(random_study_view(spec, good_loss, 150))) == []
 
 
 def test_trials_that_told_nothing_break_no_rule() -> None:
     spec = spec_of(GOOD, budget={"trials": 100})
-    view = told(spec, good_loss, [])
+    view = study_view_of(spec, good_loss, [])
     params: Configuration = {"lr": 1e-3, "width": 64, "act": "relu"}
     view.history.fold(Change(i, Outcome.UNKNOWN, params=params) for i in range(30))
     view.history.fold(Change(i, Outcome.INFEASIBLE, params=params) for i in range(30, 60))
@@ -89,7 +89,7 @@ def test_trials_that_told_nothing_break_no_rule() -> None:
 
 def test_trials_that_are_stopped_at_rungs_are_judged_by_their_ranks() -> None:
     spec = spec_of(GOOD)
-    history = studied(spec, good_loss, 60).history
+    history = random_study_view(spec, good_loss, 60).history
     for i in range(60):
         history.fold([Change(i, Outcome.PENDING, values=(float(history.values[i, 0]),), rung=1)])
     assert study_findings(history, spec) == []

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.master.diagnosis.curves import N, curve, falling, said
+from tests.unit.master.diagnosis.trial_curves import N, curve, falling, findings_by_code
 
 from tunefleet_master.diagnosis.finding import Severity
-from tunefleet_master.diagnosis.training.confidence import fano_bound
+from tunefleet_master.diagnosis.training.calibration import fano_bound
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 from tunefleet_master.diagnosis.training.findings import is_alarm, lacking, trial_findings
 from tunefleet_master.diagnosis.training.rules import TRIAL_RULES
@@ -101,12 +101,12 @@ FIRES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("code", FIRES)
 def test_a_rule_speaks_up_where_it_should_and_not_at_the_near_miss(code: str) -> None:
     sick, near = FIRES[code]
-    assert code in said(curve(**sick))
-    assert code not in said(curve(**near))
+    assert code in findings_by_code(curve(**sick))
+    assert code not in findings_by_code(curve(**near))
 
 
 def test_a_healthy_training_has_no_finding() -> None:
-    assert said(curve()) == {}
+    assert findings_by_code(curve()) == {}
 
 
 def test_every_rule_is_tested_and_says_who_says_so_and_what_to_do() -> None:
@@ -121,17 +121,17 @@ def test_every_rule_is_tested_and_says_who_says_so_and_what_to_do() -> None:
 
 def test_layers_that_never_change_are_named_and_layers_far_apart_too() -> None:
     watched = replace(curve(), update_ratios={"body.weight": 0.0, "head.weight": 1e-3})
-    assert "body.weight" in said(watched)["layers_apart"].sentence
+    assert "body.weight" in findings_by_code(watched)["layers_apart"].sentence
     apart = replace(curve(), update_ratios={"a": 1e-5, "b": 1.1e-3})
-    assert said(apart)["layers_apart"].evidence["n_still"] == 0
-    assert said(replace(curve(), update_ratios={"a": 1e-5, "b": 0.9e-3})) == {}
+    assert findings_by_code(apart)["layers_apart"].evidence["n_still"] == 0
+    assert findings_by_code(replace(curve(), update_ratios={"a": 1e-5, "b": 0.9e-3})) == {}
 
 
 def test_an_overfit_is_told_from_the_step_of_the_lowest_validation_loss() -> None:
     values = [*falling(2.0, 0.5, n=6), *np.linspace(0.52, 0.9, 14).tolist()]
-    assert said(curve(val_loss=values))["overfit"].evidence["from_step"] == 5
+    assert findings_by_code(curve(val_loss=values))["overfit"].evidence["from_step"] == 5
     worse = curve(val_loss=values, train_loss=[*falling(2.2, 0.2, n=10), *[0.6] * 10])
-    assert "overfit" not in said(worse)  # training got worse as well
+    assert "overfit" not in findings_by_code(worse)  # training got worse as well
 
 
 def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
@@ -140,8 +140,8 @@ def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
         "val_accuracy": falling(0.3, 0.99),
         "train_loss": falling(2.2, 0.3),
     }
-    alarm = said(curve(**series))["validation_below_training"]
-    excused = said(curve(**series, params={"dropout": 0.5}))["validation_below_training"]
+    alarm = findings_by_code(curve(**series))["validation_below_training"]
+    excused = findings_by_code(curve(**series, params={"dropout": 0.5}))["validation_below_training"]
     assert (alarm.severity, excused.severity) == (Severity.WARNING, Severity.NOTE)
     assert "dropout" in excused.remedy
 
@@ -153,25 +153,25 @@ def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
         "val_accuracy": falling(0.3, 0.99),
         "params": {"dropout": 0.5},
     }
-    assert "validation_below_training" not in said(curve(**series, train_eval_loss=falling(1.8, 0.04)))
-    assert said(curve(**series, train_eval_loss=falling(1.8, 0.055)))["no_gap"].severity is Severity.WARNING
+    assert "validation_below_training" not in findings_by_code(curve(**series, train_eval_loss=falling(1.8, 0.04)))
+    assert findings_by_code(curve(**series, train_eval_loss=falling(1.8, 0.055)))["no_gap"].severity is Severity.WARNING
 
 
 def test_validation_as_good_as_training_is_no_alarm_before_training_is_known_by_heart() -> None:
     series: dict[str, Any] = {"train_loss": falling(2.2, 0.6), "val_loss": falling(2.1, 0.4)}
-    assert said(curve(**series, train_eval_loss=falling(2.2, 0.42)))["no_gap"].severity is Severity.NOTE
+    assert findings_by_code(curve(**series, train_eval_loss=falling(2.2, 0.42)))["no_gap"].severity is Severity.NOTE
     little: dict[str, Any] = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
-    assert "no_gap" not in said(curve(**little, train_eval_loss=falling(2.2, 0.8)))
+    assert "no_gap" not in findings_by_code(curve(**little, train_eval_loss=falling(2.2, 0.8)))
 
 
 @pytest.mark.parametrize(("n", "severity"), [(8, Severity.NOTE), (12, Severity.WARNING)])
 def test_jumps_among_few_evaluations_are_no_alarm(n: int, severity: Severity) -> None:
     jumps = [value * (1.6 if i % 2 else 0.7) for i, value in enumerate(falling(2.0, 0.5, n=n))]
-    assert said(curve(val_loss=jumps))["noisy_validation"].severity is severity
+    assert findings_by_code(curve(val_loss=jumps))["noisy_validation"].severity is severity
 
 
 def test_a_rate_is_named_where_the_configuration_has_one() -> None:
-    finding = said(curve(train_loss=[2.0, 1.5, math.inf], params={"lr": 0.3}))["diverged"]
+    finding = findings_by_code(curve(train_loss=[2.0, 1.5, math.inf], params={"lr": 0.3}))["diverged"]
     assert finding.remedy.startswith("Lower lr from 0.3 to 0.03")
 
 
@@ -188,9 +188,9 @@ def test_other_names_with_train_and_val_before_them_are_understood() -> None:
         for i, (a, b) in enumerate(zip(falling(2.2, 0.1), with_rise(0.5, last=8), strict=True))
     ]
     found = TrialCurve(points, metric="val/nll", maximised=False)
-    assert "overfit" in said(found)
+    assert "overfit" in findings_by_code(found)
     keras = [(step, {"loss": metrics["train/nll"], "val_loss": metrics["val/nll"]}) for step, metrics in points]
-    assert "overfit" in said(TrialCurve(keras, metric="val_loss", maximised=False))
+    assert "overfit" in findings_by_code(TrialCurve(keras, metric="val_loss", maximised=False))
 
 
 def test_what_is_not_reported_is_asked_for() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.master.pruning.played import Played, pruner_of
+from tests.unit.master.pruning.pruner_runs import PrunerRun, pruner_of
 
 from tunefleet.study.spec import Pruning
 from tunefleet_master.pruning.asha import rungs
@@ -44,7 +44,7 @@ class Algorithm2:
 class Ours:
     """The same questions, put to our pruner."""
 
-    study: Played = field(default_factory=lambda: Played(pruner_of("asha", mode="promote"), STEPS))
+    study: PrunerRun = field(default_factory=lambda: PrunerRun(pruner_of("asha", mode="promote"), STEPS))
     n_drawn: int = 0
 
     def get_job(self) -> tuple[int, int]:
@@ -82,13 +82,13 @@ def test_promotion_gives_each_worker_the_jobs_of_the_paper(n_workers: int, chanc
 
 def gone_on(losses: Sequence[float]) -> set[int]:
     """Trials arrive at the first rung one after the other: who has gone on from it when workers are free again."""
-    study = Played(pruner_of("asha", mode="promote"), STEPS)
+    study = PrunerRun(pruner_of("asha", mode="promote"), STEPS)
     at_once = {trial for trial, loss in enumerate(losses) if _action(study, trial, loss) is Action.CONTINUE}
     promoted = set(iter(study.promote, None))
     return at_once | promoted
 
 
-def _action(study: Played, trial: int, loss: float) -> Action:
+def _action(study: PrunerRun, trial: int, loss: float) -> Action:
     decision = study.report(trial, loss)
     assert decision is not None
     return decision.action
@@ -107,7 +107,7 @@ def test_nobody_else_has_where_the_best_came_first(losses: list[float]) -> None:
 
 @given(LOSSES)
 def test_a_trial_that_is_not_among_the_best_third_when_it_arrives_stops(losses: list[float]) -> None:
-    study = Played(pruner_of("asha"), STEPS)
+    study = PrunerRun(pruner_of("asha"), STEPS)
     for trial, loss in enumerate(losses):
         better = sum(other <= loss for other in losses[:trial])
         goes_on = better < max(1, (trial + 1) // ETA)
@@ -137,12 +137,12 @@ def test_rungs_of_many_steps_are_exact() -> None:
 
 def test_a_trial_is_compared_after_as_many_steps_as_a_rung_says_and_at_its_end_lives() -> None:
     pruner = pruner_of("asha", steps=20)
-    study = Played(pruner, 20)
+    study = PrunerRun(pruner, 20)
     assert [step for step in range(20) if study.report(0, 1.0) is not None] == [0, 2, 8, 19]
 
 
 def test_the_last_trial_of_a_small_study_is_promoted_when_no_more_come() -> None:
-    study = Played(pruner_of("asha", mode="promote"), STEPS)
+    study = PrunerRun(pruner_of("asha", mode="promote"), STEPS)
     curves = {0: [0.5] * STEPS, 1: [0.3] * STEPS}
     assert [study.run(trial, curve) for trial, curve in curves.items()] == [Action.PAUSE, Action.PAUSE]
     assert study.promote() is None
@@ -154,7 +154,7 @@ def test_the_last_trial_of_a_small_study_is_promoted_when_no_more_come() -> None
 
 
 def test_higher_rungs_are_promoted_from_first() -> None:
-    study = Played(pruner_of("asha", mode="promote", eta=2), STEPS)
+    study = PrunerRun(pruner_of("asha", mode="promote", eta=2), STEPS)
     for trial, loss in enumerate([0.9, 0.8, 0.7, 0.6]):
         study.report(trial, loss, step=1)
     for trial, loss in enumerate([0.5, 0.4, 0.3, 0.2]):
@@ -173,7 +173,7 @@ def test_higher_rungs_are_promoted_from_first() -> None:
     ],
 )
 def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
-    study = Played(pruner_of("asha", mode=mode), STEPS)
+    study = PrunerRun(pruner_of("asha", mode=mode), STEPS)
     for trial in range(11):
         study.report(trial, 0.1 + trial / 100, step=2)
     decision = study.report(11, 0.9, step=2)
@@ -189,6 +189,6 @@ def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
     ],
 )
 def test_the_first_trial_of_a_rung_is_told_what_it_waits_for(mode: str, message: str) -> None:
-    decision = Played(pruner_of("asha", mode=mode), STEPS).report(0, 0.9)
+    decision = PrunerRun(pruner_of("asha", mode=mode), STEPS).report(0, 0.9)
     assert decision is not None
     assert decision.message == message

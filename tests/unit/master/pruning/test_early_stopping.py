@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
-from tests.unit.master.pruning.played import Curve, best_found, pruner_of
+from tests.unit.master.pruning.pruner_runs import Curve, best_found, pruner_of
 
 STEPS = 27
 N_SEEDS = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.unit.master.pruning.played import Played, pruner_of
+from tests.unit.master.pruning.pruner_runs import PrunerRun, pruner_of
 
 from tunefleet_master.pruning.hyperband import bracket_sizes
 from tunefleet_master.pruning.pruner import Action
@@ -22,7 +22,7 @@ def test_brackets_begin_with_as_many_trials_as_in_the_paper() -> None:
 def first_rung(trial: int, *, steps: int = STEPS) -> int:
     """After how many steps a trial is compared, when it is worse than all before it; `steps`: never."""
     pruner = pruner_of("hyperband", steps=steps)
-    study = Played(pruner, steps)
+    study = PrunerRun(pruner, steps)
     for rival in range(1_000):
         if rival != trial and pruner.bracket(rival) == pruner.bracket(trial):
             study.run(rival, [0.1] * steps)
@@ -51,7 +51,7 @@ def test_every_beginning_of_a_study_shares_its_trials_out_as_the_paper_does(step
 
 def test_a_trial_is_compared_with_those_of_its_bracket_only() -> None:
     pruner = pruner_of("hyperband", steps=STEPS)
-    study = Played(pruner, STEPS)
+    study = PrunerRun(pruner, STEPS)
     for trial in range(60):
         decision = study.report(trial, float(trial), step=8)
         assert decision is not None
@@ -66,7 +66,7 @@ def test_a_trial_is_compared_with_those_of_its_bracket_only() -> None:
 def test_each_bracket_is_an_asha_of_its_own() -> None:
     pruner = pruner_of("hyperband", steps=STEPS)
     second = [trial for trial in range(200) if pruner.bracket(trial) == 1]
-    hyperband, asha = Played(pruner, STEPS), Played(pruner_of("asha", steps=STEPS, min=3), STEPS)
+    hyperband, asha = PrunerRun(pruner, STEPS), PrunerRun(pruner_of("asha", steps=STEPS, min=3), STEPS)
     for i, trial in enumerate(second):
         curve = [((7 * i) % 23) / (step + 1) for step in range(STEPS)]
         assert hyperband.run(trial, curve) is asha.run(trial, curve)
@@ -75,7 +75,7 @@ def test_each_bracket_is_an_asha_of_its_own() -> None:
 
 def test_paused_trials_of_all_brackets_are_promoted_from_the_highest_rung_down() -> None:
     pruner = pruner_of("hyperband", steps=STEPS, mode="promote")
-    study = Played(pruner, STEPS)
+    study = PrunerRun(pruner, STEPS)
     paused = [trial for trial in range(60) if study.run(trial, [1.0 - trial / 100] * STEPS) is Action.PAUSE]
     rungs = [study.n_run(trial) for trial in iter(lambda: study.promote(is_final=True), None)]
     assert paused

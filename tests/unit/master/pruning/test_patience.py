@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.master.pruning.played import Played, pruner_of
+from tests.unit.master.pruning.pruner_runs import PrunerRun, pruner_of
 
 from tunefleet_master.pruning.pruner import Action
 
@@ -17,7 +17,7 @@ DELTAS = st.sampled_from([0.0, 1.0, 2.5])
 
 def n_run(curve: list[float], *, steps: int = STEPS, **keys: float) -> int:
     """How many steps a trial with this curve runs."""
-    study = Played(pruner_of("patience", steps=steps, **keys), steps)
+    study = PrunerRun(pruner_of("patience", steps=steps, **keys), steps)
     study.run(0, curve)
     return study.n_run(0)
 
@@ -50,7 +50,7 @@ def test_small_improvements_add_up() -> None:
 
 
 def test_steps_are_counted_and_not_reports() -> None:
-    study = Played(pruner_of("patience", steps=100, patience=10), 100)
+    study = PrunerRun(pruner_of("patience", steps=100, patience=10), 100)
     steps = [4, 9, 14, 19]
     actions = [study.report(0, 1.0, step=step) for step in steps]
     assert [decision and decision.action for decision in actions] == [
@@ -80,7 +80,7 @@ def test_values_that_are_no_numbers_are_no_improvement_and_no_reason_to_stop(val
     ],
 )
 def test_the_evidence_is_the_best_value_and_the_wait(keys: dict[str, float], message: str) -> None:
-    study = Played(pruner_of("patience", steps=STEPS, patience=3, **keys), STEPS)
+    study = PrunerRun(pruner_of("patience", steps=STEPS, patience=3, **keys), STEPS)
     decisions = [study.report(0, value) for value in (0.9, 0.5, 0.6, 0.5, 0.5)]
     assert decisions[-1] is not None
     assert (decisions[-1].action, decisions[-1].message) == (Action.STOP, message)

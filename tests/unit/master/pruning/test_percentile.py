@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.master.pruning.played import Played, pruner_of
+from tests.unit.master.pruning.pruner_runs import PrunerRun, pruner_of
 
 from tunefleet_master.pruning.pruner import Action
 
@@ -16,9 +16,9 @@ STEPS = 4
 CURVE = st.lists(st.floats(-100, 100), min_size=STEPS, max_size=STEPS)
 
 
-def study_of(curves: list[list[float]], *, name: str = "median", **keys: Any) -> Played:
+def study_of(curves: list[list[float]], *, name: str = "median", **keys: Any) -> PrunerRun:
     """A study that has run these trials to their end."""
-    study = Played(pruner_of(name, steps=STEPS, **{"startup": len(curves), **keys}), STEPS)
+    study = PrunerRun(pruner_of(name, steps=STEPS, **{"startup": len(curves), **keys}), STEPS)
     for trial, curve in enumerate(curves):
         assert study.run(trial, curve) is Action.CONTINUE
     return study
@@ -66,14 +66,14 @@ def test_trials_that_run_or_were_stopped_do_not_count() -> None:
 
 @pytest.mark.parametrize("startup", [1, 3, 5])
 def test_nothing_is_compared_before_enough_trials_are_complete(startup: int) -> None:
-    study = Played(pruner_of("median", steps=STEPS, startup=startup), STEPS)
+    study = PrunerRun(pruner_of("median", steps=STEPS, startup=startup), STEPS)
     for trial in range(startup):
         assert study.run(trial, [float(trial)] * STEPS) is Action.CONTINUE
     assert study.run(startup, [99.0] * STEPS) is Action.STOP
 
 
 def test_it_looks_after_min_steps_and_every_interval_from_there_and_at_the_end() -> None:
-    study = Played(pruner_of("median", steps=20, min=3, interval=7), 20)
+    study = PrunerRun(pruner_of("median", steps=20, min=3, interval=7), 20)
     assert [step for step in range(20) if study.report(0, 1.0) is not None] == [2, 9, 16, 19]
 
 
@@ -97,6 +97,6 @@ def test_the_evidence_is_the_limit(name: str, keys: dict[str, Any], message: str
 
 
 def test_the_evidence_of_a_start_says_what_is_missing() -> None:
-    decision = Played(pruner_of("median", steps=STEPS), STEPS).report(0, 0.9)
+    decision = PrunerRun(pruner_of("median", steps=STEPS), STEPS).report(0, 0.9)
     assert decision is not None
     assert decision.message == "0 complete trials have a value after 1 step; comparison starts at 5"

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tunefleet_master.pruning.racing import ALPHA, Race, chance
+from tunefleet_master.pruning.racing import ALPHA, Race, p_value
 
 
 def test_the_chance_is_that_of_the_corrected_t() -> None:
     differences = [0.3, 0.1, 0.25, 0.2]
     for folds in (5, 10):
         t = np.mean(differences) / (np.std(differences, ddof=1) * math.sqrt(1 / 4 + 1 / (folds - 1)))
-        assert chance(differences, folds=folds) == pytest.approx(stats.t.sf(t, df=3), rel=1e-12)
+        assert p_value(differences, folds=folds) == pytest.approx(stats.t.sf(t, df=3), rel=1e-12)
 
 
 def test_the_correction_asks_for_more_than_the_test_of_independent_pairs() -> None:
     differences = [0.3, 0.1, 0.25]
     usual = stats.ttest_1samp(differences, 0.0, alternative="greater").pvalue
-    assert usual < ALPHA < chance(differences, folds=5)
+    assert usual < ALPHA < p_value(differences, folds=5)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_correction_asks_for_more_than_the_test_of_independent_pairs() -> No
     [([0.1, 0.1, 0.1], 1 / 8), ([0.1, 0.1 + 1e-17, 0.1, 0.1, 0.1], 1 / 32), ([0.0, 0.0, 0.0], 1.0), ([-1.0, 0.5], 1.0)],
 )
 def test_equal_differences_count_by_their_sign_alone_and_none_means_nothing(differences: list[float], p: float) -> None:
-    assert chance(differences, folds=5) == p
+    assert p_value(differences, folds=5) == p
 
 
 def race_of(*configurations: dict[int, float], folds: int = 5, sign: float = 1.0) -> Race:

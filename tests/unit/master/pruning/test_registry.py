@@ -8,7 +8,7 @@ import pytest
 
 from tunefleet.catalogue.pruners import PRUNERS
 from tunefleet.study.spec import StudySpec
-from tunefleet_master.pruning.pruner import Action, Standing
+from tunefleet_master.pruning.pruner import Action, RungArrival
 from tunefleet_master.pruning.registry import build, pruner_class
 
 
@@ -37,7 +37,7 @@ def test_a_pruner_is_built_by_its_name(name: str) -> None:
 def test_what_is_maximised_is_shown_as_the_user_reported_it() -> None:
     pruner = build(spec_of({"pruner": "threshold", "upper": 1.0}))
     assert pruner is not None
-    standing = Standing(trial=0, rung=3, value=-0.75, latest=-0.75)
+    standing = RungArrival(trial=0, rung=3, value=-0.75, latest=-0.75)
     assert pruner.decide(pruner.new_table(), standing).message.startswith("0.75 after 3 steps")
 
 
@@ -45,6 +45,6 @@ def test_what_is_maximised_is_shown_as_the_user_reported_it() -> None:
 def test_a_stage_has_steps_of_its_own(steps: int | None, last: int) -> None:
     pruner = build(spec_of({"pruner": "asha"}), steps=steps)
     assert pruner is not None
-    standing = Standing(trial=0, rung=last, value=0.5, latest=0.5)
+    standing = RungArrival(trial=0, rung=last, value=0.5, latest=0.5)
     decision = pruner.decide(pruner.new_table(), standing)
     assert (decision.action, decision.message) == (Action.CONTINUE, f"it has run all of its {last} steps")

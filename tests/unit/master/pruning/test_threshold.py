@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
-from tests.unit.master.pruning.played import Played, pruner_of
+from tests.unit.master.pruning.pruner_runs import PrunerRun, pruner_of
 
-from tunefleet_master.pruning.pruner import Action, Standing
+from tunefleet_master.pruning.pruner import Action, RungArrival
 
 STEPS = 8
 
 
 def message(value: float, *, sign: float = 1.0, **keys: float) -> tuple[Action, str]:
     """What is decided after 3 steps on the user's value."""
-    decision = Played(pruner_of("threshold", steps=STEPS, sign=sign, **keys), STEPS).report(0, sign * value, step=2)
+    decision = PrunerRun(pruner_of("threshold", steps=STEPS, sign=sign, **keys), STEPS).report(0, sign * value, step=2)
     assert decision is not None
     return decision.action, decision.message
 
@@ -40,11 +40,11 @@ def test_one_bound_is_enough() -> None:
 
 def test_it_is_the_newest_value_that_counts_and_not_the_best() -> None:
     pruner = pruner_of("threshold", steps=STEPS, upper=1.0)
-    standing = Standing(trial=0, rung=3, value=0.2, latest=5.0)
+    standing = RungArrival(trial=0, rung=3, value=0.2, latest=5.0)
     assert pruner.decide(pruner.new_table(), standing).action is Action.STOP
 
 
 def test_the_first_steps_are_free() -> None:
-    study = Played(pruner_of("threshold", steps=STEPS, upper=1.0, min=3), STEPS)
+    study = PrunerRun(pruner_of("threshold", steps=STEPS, upper=1.0, min=3), STEPS)
     assert study.run(0, [9.0, 9.0, 0.5, 0.5, 9.0, 9.0, 9.0, 9.0]) is Action.STOP
     assert study.n_run(0) == 5

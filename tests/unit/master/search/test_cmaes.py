@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare, norm
-from tests.unit.master.search.searched import chance_of_no_difference, drawn, end, history_of, number, space_of
+from tests.unit.master.search.search_runs import (
+    configurations_in,
+    end,
+    history_of,
+    mann_whitney_p,
+    number,
+    space_of,
+)
 
 from tunefleet.errors import InvalidInput
 from tunefleet.study.parameters import IntRange
@@ -83,10 +90,10 @@ def test_other_values_of_an_integer_are_never_given_up(log: bool) -> None:
         optimizer.reseed_rng(generation)
         points = np.array([optimizer.draw() for _ in range(optimizer.population_size)])
         optimizer.learn(points, scores=np.abs(points[:, 1] - parameter.to_unit(5)), generator=noise)
-    drawn = [parameter.from_unit(optimizer.draw()[1]) for _ in range(1_000)]
+    configurations_in = [parameter.from_unit(optimizer.draw()[1]) for _ in range(1_000)]
     margin = 1 / (2 * optimizer.population_size)
-    assert np.mean([value != 5 for value in drawn]) > margin / 2
-    assert np.mean([value == 5 for value in drawn]) > 0.5
+    assert np.mean([value != 5 for value in configurations_in]) > margin / 2
+    assert np.mean([value == 5 for value in configurations_in]) > 0.5
 
 
 def test_results_of_another_distribution_do_not_blow_up_the_step_size() -> None:
@@ -113,7 +120,7 @@ def test_where_it_has_come_to_rest_it_begins_anew() -> None:
 
 def test_what_it_has_folded_before_changes_nothing() -> None:
     space = space_of(SPACE)
-    configurations = drawn(RandomSampler(space, seed=0).propose(0, 60, history=History(space)))
+    configurations = configurations_in(RandomSampler(space, seed=0).propose(0, 60, history=History(space)))
     used = CmaesSampler(space, seed=1)
     for n in (10, 11, 25, 40, 60, 30):
         history = history_of(space, configurations[:n], bowl)
@@ -122,11 +129,11 @@ def test_what_it_has_folded_before_changes_nothing() -> None:
 
 def test_it_works_on_one_parameter() -> None:
     space = space_of({"k": {"int": [1, 2_000]}})
-    configurations = drawn(RandomSampler(space, seed=0).propose(0, 30, history=History(space)))
+    configurations = configurations_in(RandomSampler(space, seed=0).propose(0, 30, history=History(space)))
     history = history_of(space, configurations, lambda configuration: abs(number(configuration, "k") - 700))
     proposals = CmaesSampler(space, seed=0).propose(30, 8, history=history)
     assert np.median([abs(number(configuration, "k") - 700) for configuration in proposals if configuration]) < 400
 
 
 def test_it_beats_random_search() -> None:
-    assert chance_of_no_difference(CmaesSampler, space_of(SPACE), bowl, n=60) < 0.05
+    assert mann_whitney_p(CmaesSampler, space_of(SPACE), bowl, n=60) < 0.05

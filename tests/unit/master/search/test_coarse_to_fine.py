@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from benchmarks.search_quality import curves, stored
 from numpy.typing import NDArray
-from tests.unit.master.search.searched import number, space_of
+from tests.unit.master.search.search_runs import number, space_of
 from tests.unit.worker.trained import network, parts
 
 from tunefleet.study.space import Configuration, Space
-from tunefleet_master.search.boxes import box_around_best, searched
 from tunefleet_master.search.history import Change, Edit, History, Outcome
 from tunefleet_master.search.random import RandomSampler
+from tunefleet_master.search.stage_box import apply_box, box_around_best
 from tunefleet_worker.training.epochs import score, train_epoch
 from tunefleet_worker.training.optimizers import build_optimizer
 
@@ -79,7 +79,7 @@ def search(stages: Stages, space: Space, error: Error, *, seed: int) -> Found:
     for stage, (n, epochs) in enumerate(stages):
         if stage > 0:
             box = box_around_best(history, space, stage=stage - 1, keep=KEEP)
-            spaces.append(Space(searched(space.parameters, box.parameters)))
+            spaces.append(Space(apply_box(space.parameters, box.parameters)))
             history.fold([Edit(spaces[-1])])
         for configuration in RandomSampler(spaces[-1], seed=seed).propose(ends[stage] - n, n, history=history):
             assert configuration is not None

@@ -6,13 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from tests.unit.master.search.searched import (
-    chance_of_no_difference,
-    end,
-    history_of,
-    number,
-    space_of,
-)
+from tests.unit.master.search.search_runs import end, history_of, mann_whitney_p, number, space_of
 
 from tunefleet.study.space import Configuration
 from tunefleet_master.search.evolution import LONG_POPULATION, LONG_SEARCH, SHORT_POPULATION, EvolutionSampler
@@ -169,4 +163,4 @@ def test_it_beats_random_search() -> None:
             branch + abs(math.log10(number(configuration, "lr")) + 2) + 0.1 * abs(number(configuration, "layers") - 3)
         )
 
-    assert chance_of_no_difference(EvolutionSampler, space, loss, n=60) < 0.05
+    assert mann_whitney_p(EvolutionSampler, space, loss, n=60) < 0.05

@@ -17,12 +17,12 @@ from tunefleet_master.search.axes import Axes
 from tunefleet_master.search.forest import (
     Forest,
     ForestSampler,
-    Lessons,
     Neighbourhood,
+    TrainingData,
     log_expected_improvement,
 )
 from tunefleet_master.search.history import Change, History, Outcome
-from tunefleet_master.search.initial_design import covering_point
+from tunefleet_master.search.initial_design import sobol_point
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 from tunefleet_master.search.trees import ChoiceOrder, Tree
@@ -149,7 +149,7 @@ def test_one_proposal_in_five_covers_the_space() -> None:
     history = told(space, 12)
     sampler = ForestSampler(space, seed=3)
     axes = Axes(space)
-    covers = [axes.configuration(covering_point(axes.d, at, seed=3)) for at in range(12, 36)]
+    covers = [axes.configuration(sobol_point(axes.d, at, seed=3)) for at in range(12, 36)]
     n_covering = sum(a == b for a, b in zip(covers, sampler.propose(12, 24, history=history), strict=True))
     assert 1 <= n_covering <= 10  # of 24, with probability .99
 
@@ -160,12 +160,14 @@ def test_the_mean_is_that_of_the_trees_and_the_variance_that_within_and_between_
     points = generator.random((200, 1))
     noisy = np.where(points[:, 0] < 0.5, 0.0, generator.choice([-1.0, 1.0], size=200))
     order = np.argsort(noisy)
-    model = Forest(axes, Lessons(np.repeat(points[order], 5, axis=0), np.repeat(noisy[order], 5)), generator=generator)
+    model = Forest(
+        axes, TrainingData(np.repeat(points[order], 5, axis=0), np.repeat(noisy[order], 5)), generator=generator
+    )
     mean, variance = model.predict(np.array([[0.2], [0.8]]))
     assert mean[0] == pytest.approx(0)
     assert variance[0] == pytest.approx(forest.MIN_VARIANCE)
     # The same x with both outcomes in a leaf: grown on one point only, the variance within it is all there is.
-    single = Forest(axes, Lessons(np.full((400, 1), 0.3), np.repeat([-1.0, 1.0], 200)), generator=generator)
+    single = Forest(axes, TrainingData(np.full((400, 1), 0.3), np.repeat([-1.0, 1.0], 200)), generator=generator)
     mean, variance = single.predict(np.array([[0.3]]))
     assert mean[0] == pytest.approx(0, abs=0.1)
     assert variance[0] == pytest.approx(1, abs=0.05)
@@ -195,17 +197,17 @@ def test_neighbours_differ_in_one_coordinate_and_a_choice_takes_all_its_other_va
 
 def test_a_choice_of_hundreds_and_hundreds_of_parameters_keep_the_search_bounded() -> None:
     many = Axes(space_of({"c": list(range(500))}))
-    assert Neighbourhood(many).size == forest.MAX_TURNS
+    assert Neighbourhood(many).size == forest.MAX_OFFSETS
     wide = ForestSampler(space_of({f"x{i}": {"float": [0, 1]} for i in range(200)}), seed=0)
     assert 2 * wide._n_starts * wide._neighbourhood.size <= 2 * forest.MAX_AROUND
 
 
 def test_of_many_trials_the_best_are_kept_and_the_others_thinned() -> None:
-    kept = forest._thinned(10_000)
-    assert len(kept) == len(set(kept)) == forest.MAX_LESSONS
+    kept = forest._select(10_000)
+    assert len(kept) == len(set(kept)) == forest.MAX_TRAINING
     assert kept[:500].tolist() == list(range(500))
     assert kept[-1] == 9_999
-    assert forest._thinned(7).tolist() == list(range(7))
+    assert forest._select(7).tolist() == list(range(7))
 
 
 def test_choices_stand_in_order_of_their_means_and_an_unseen_one_in_the_middle() -> None:

@@ -6,7 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
-from tests.unit.master.search.searched import best_found, chance_of_no_difference, end, history_of, number, space_of
+from tests.unit.master.search.search_runs import (
+    best_found,
+    end,
+    history_of,
+    mann_whitney_p,
+    number,
+    space_of,
+)
 
 from tunefleet.study.space import Configuration
 from tunefleet_master.search.gp import N_STARTUP, GpSampler
@@ -42,7 +49,7 @@ def random_history(parameters: dict[str, Any], n: int, function: Any, *, seed: i
 
 
 def test_it_finds_better_values_than_random_search() -> None:
-    assert chance_of_no_difference(GpSampler, space_of(MIXED), valley, n=18, n_seeds=6) < 0.05
+    assert mann_whitney_p(GpSampler, space_of(MIXED), valley, n=18, n_seeds=6) < 0.05
 
 
 def test_it_comes_close_to_an_optimum_within_forty_trials() -> None:

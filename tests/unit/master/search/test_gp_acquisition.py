@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mpmath import mp
 from scipy.stats import norm
-from tests.unit.master.search.searched import space_of
+from tests.unit.master.search.search_runs import space_of
 
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.gaussian_process.acquisition import LogExpectedImprovement, log_improvement

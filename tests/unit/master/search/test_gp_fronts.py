@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
-from tests.unit.master.search.searched import drawn, end, number, space_of
+from tests.unit.master.search.search_runs import configurations_in, end, number, space_of
 
 from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes
-from tunefleet_master.search.gaussian_process.box_decomposition import cells_beyond
-from tunefleet_master.search.gaussian_process.hypervolume import MAX_STEPS, HypervolumeGain, reference_of
+from tunefleet_master.search.gaussian_process.box_decomposition import decompose_nondominated
+from tunefleet_master.search.gaussian_process.hypervolume import (
+    MAX_FRONT_POINTS,
+    LogExpectedHypervolumeImprovement,
+    reference_point,
+)
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
 from tunefleet_master.search.gaussian_process.warping import warped
 from tunefleet_master.search.gp import N_STARTUP, GpSampler
 from tunefleet_master.search.history import Change, History, Outcome
-from tunefleet_master.search.observations import front_evidence
+from tunefleet_master.search.observations import collect_front_observations
 from tunefleet_master.search.pareto import hypervolume_2d
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
@@ -42,7 +46,7 @@ def zdt1(params: Configuration) -> tuple[float, float]:
 def searched(sampler: Sampler, function: Objectives, n: int, *, m: int = 2) -> History:
     history = History(sampler.space, signs=(1.0,) * m)
     for position in range(n):
-        [params] = drawn(sampler.propose(position, 1, history=history))
+        [params] = configurations_in(sampler.propose(position, 1, history=history))
         end(history, params, *function(params))
     return history
 
@@ -64,7 +68,7 @@ def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> Non
     generator = np.random.default_rng(m)
     values, points = generator.random((6, m)).round(1), generator.random((30, m)).round(1)
     reference = np.full(m, 0.9)
-    gained = cells_beyond(values, reference).gained(points)
+    gained = decompose_nondominated(values, reference).gained(points)
     for point, gain in zip(points, gained, strict=True):
         more = dominated(np.vstack([values, point]), reference) - dominated(values, reference)
         assert gain == pytest.approx(more, abs=1e-12)
@@ -72,12 +76,12 @@ def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> Non
 
 
 def test_a_front_of_nothing_leaves_one_cell() -> None:
-    boxes = cells_beyond(np.empty((0, 3)), np.ones(3))
+    boxes = decompose_nondominated(np.empty((0, 3)), np.ones(3))
     assert boxes.gained(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
     assert len(boxes.low) == 1
 
 
-def gain_of(m: int, *, members: int = 3, feasibility: bool = False) -> HypervolumeGain:
+def gain_of(m: int, *, members: int = 3, feasibility: bool = False) -> LogExpectedHypervolumeImprovement:
     generator = np.random.default_rng(m)
     axes, points = Axes(SPACE), generator.random((12, 3))
     values = generator.standard_normal((12, m))
@@ -86,7 +90,7 @@ def gain_of(m: int, *, members: int = 3, feasibility: bool = False) -> Hypervolu
     ]
     means = np.stack([process.posterior(points)[0] for process in processes], axis=2)
     labels = GaussianProcess.fit(points, np.where(points[:, 0] > 0.5, 1.0, -1.0), axes=axes) if feasibility else None
-    return HypervolumeGain(processes, means, reference=reference_of(values), feasibility=labels)
+    return LogExpectedHypervolumeImprovement(processes, means, reference=reference_point(values), feasibility=labels)
 
 
 @pytest.mark.parametrize("m", [2, 3])
@@ -95,7 +99,7 @@ def test_the_expected_gain_is_what_samples_gain_on_average(m: int) -> None:
     at = np.random.default_rng(0).random((4, 3))
     found = [process.predict(at) for process in gain._processes]
     noise = np.random.default_rng(1).standard_normal((100_000, m))
-    boxes = cells_beyond(gain._fronts[0], gain._reference)
+    boxes = decompose_nondominated(gain._fronts[0], gain._reference)
     for i, expected in enumerate(np.exp(gain(at))):
         mean, variance = (np.array([getattr(each, name)[0, i] for each in found]) for name in ("mean", "variance"))
         gained = boxes.gained(mean + np.sqrt(variance) * noise)
@@ -127,12 +131,12 @@ def test_a_point_beside_a_running_trial_is_worth_less() -> None:
 
 
 def test_of_a_long_front_those_that_are_least_alone_are_left_out() -> None:
-    first = np.linspace(0, 1, 3 * MAX_STEPS[2])
+    first = np.linspace(0, 1, 3 * MAX_FRONT_POINTS[2])
     line = np.column_stack([first, 1 - first])
     axes, points = Axes(SPACE), np.random.default_rng(0).random((4, 3))
     process = GaussianProcess.fit(points, points[:, 0], axes=axes)
-    gain = HypervolumeGain([process, process], [line], reference=np.full(2, 1.1), feasibility=None)
-    assert len(gain._fronts[0]) == MAX_STEPS[2]
+    gain = LogExpectedHypervolumeImprovement([process, process], [line], reference=np.full(2, 1.1), feasibility=None)
+    assert len(gain._fronts[0]) == MAX_FRONT_POINTS[2]
     assert {0.0, 1.0} <= set(gain._fronts[0][:, 0])
 
 
@@ -168,10 +172,10 @@ def test_it_keeps_off_what_breaks_a_bound() -> None:
     def middle_x(bound: float) -> float:
         """Of what is proposed where results below the bound are infeasible; the front reaches down to 0."""
         history = History(SPACE, signs=(1.0, 1.0))
-        for params in drawn(RandomSampler(SPACE, seed=0).propose(0, 30, history=history)):
+        for params in configurations_in(RandomSampler(SPACE, seed=0).propose(0, 30, history=history)):
             is_bad = number(params, "x") < bound
             end(history, params, *zdt1(params), outcome=Outcome.INFEASIBLE if is_bad else Outcome.COMPLETE)
-        proposed = drawn(GpSampler(SPACE, seed=0).propose(30, 9, history=history))
+        proposed = configurations_in(GpSampler(SPACE, seed=0).propose(30, 9, history=history))
         return float(np.median([number(params, "x") for params in proposed]))
 
     assert middle_x(0.0) < 0.4
@@ -181,20 +185,20 @@ def test_it_keeps_off_what_breaks_a_bound() -> None:
 @pytest.mark.parametrize("outcome", [Outcome.INFEASIBLE, Outcome.COMPLETE])
 def test_it_proposes_where_all_values_are_alike(outcome: Outcome) -> None:
     history = History(SPACE, signs=(1.0, -1.0))
-    for params in drawn(RandomSampler(SPACE, seed=0).propose(0, 10, history=history)):
+    for params in configurations_in(RandomSampler(SPACE, seed=0).propose(0, 10, history=history)):
         end(history, params, 0.5, 0.5, outcome=outcome)
-    assert len(drawn(GpSampler(SPACE, seed=0).propose(10, 3, history=history))) == 3
+    assert len(configurations_in(GpSampler(SPACE, seed=0).propose(10, 3, history=history))) == 3
 
 
 def test_trials_that_broke_a_bound_are_evidence_of_values_and_those_that_diverged_are_not() -> None:
     history = History(SPACE, signs=(1.0, -1.0))
-    params = drawn(RandomSampler(SPACE, seed=0).propose(0, 5, history=history))
+    params = configurations_in(RandomSampler(SPACE, seed=0).propose(0, 5, history=history))
     end(history, params[0], 1.0, 2.0)
     end(history, params[1], 3.0, 4.0, outcome=Outcome.INFEASIBLE)
     end(history, params[2], outcome=Outcome.INFEASIBLE)
     end(history, params[3], outcome=Outcome.UNKNOWN)
     history.fold([Change(4, Outcome.PENDING, params=params[4])])
-    known = front_evidence(history)
+    known = collect_front_observations(history)
     assert known.values.tolist() == [[1.0, -2.0], [3.0, -4.0]]
     assert known.is_feasible.tolist() == [True, False]
     assert (len(known.infeasible), len(known.pending)) == (2, 1)
@@ -218,4 +222,4 @@ def test_a_space_of_everything_has_a_front_too() -> None:
     history = searched(sampler, cost, N_STARTUP + 3)
     batch = sampler.propose(history.n, 4, history=history)
     assert list(batch[:2]) == list(sampler.propose(history.n, 2, history=history))
-    assert all(space.allows(params) for params in drawn(batch))
+    assert all(space.allows(params) for params in configurations_in(batch))

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
-from tests.unit.master.search.searched import space_of
+from tests.unit.master.search.search_runs import space_of
 
 from tunefleet.study.space import Configuration
 from tunefleet_master.search.axes import Axes, Points
@@ -18,8 +18,8 @@ from tunefleet_master.search.gaussian_process.fit import (
     MEAN_VARIANCE,
     NOISE_MEAN,
     LogPosterior,
-    most_probable,
-    plausible,
+    posterior_mode,
+    sample_posterior,
 )
 from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
 from tunefleet_master.search.gaussian_process.process import SAMPLE_NOISE, GaussianProcess
@@ -208,7 +208,7 @@ def test_the_fit_tells_noise_from_signal() -> None:
 def test_the_fit_stands_at_a_maximum() -> None:
     points = drawn_points(50)
     posterior = LogPosterior(FEATURES(points), values_at(points), groups=FEATURES.groups, n_groups=FEATURES.n_groups)
-    mode = most_probable(posterior, FEATURES.n_groups)
+    mode = posterior_mode(posterior, FEATURES.n_groups)
     generator = np.random.default_rng(0)
     nearby = [posterior(mode + 0.3 * generator.standard_normal(len(mode)))[0] for _ in range(50)]
     assert max(nearby) < posterior(mode)[0] + 1e-3
@@ -221,7 +221,7 @@ def test_plausible_hyperparameters_spread_where_values_say_little() -> None:
     posterior = LogPosterior(
         features(points), np.sin(9 * points[:, 0]), groups=features.groups, n_groups=features.n_groups
     )
-    drawn = plausible(posterior, most_probable(posterior, 2), n=200, generator=np.random.default_rng(0))
+    drawn = sample_posterior(posterior, posterior_mode(posterior, 2), n=200, generator=np.random.default_rng(0))
     spread_x, spread_y, _ = drawn.std(axis=0)
     assert spread_y > 2 * spread_x
 

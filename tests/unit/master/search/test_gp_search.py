@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.master.search.searched import space_of
+from tests.unit.master.search.search_runs import space_of
 
 from tunefleet_master.search.axes import Axes, Points, row_keys
 from tunefleet_master.search.gaussian_process.acquisition import LogExpectedImprovement
@@ -15,15 +15,15 @@ from tunefleet_master.search.gaussian_process.acquisition_optimizer import Acqui
 from tunefleet_master.search.gaussian_process.kernel import Array
 from tunefleet_master.search.gaussian_process.neighbourhood import Box, Neighbourhood
 from tunefleet_master.search.gaussian_process.process import GaussianProcess
-from tunefleet_master.search.gaussian_process.region import (
+from tunefleet_master.search.gaussian_process.training_points import (
+    select_training_points,
+    spread_over_ranks,
+)
+from tunefleet_master.search.gaussian_process.trust_region import (
     FIRST_LENGTH,
     MIN_LENGTH,
     SUCCESSES,
     TrustRegion,
-)
-from tunefleet_master.search.gaussian_process.training_points import (
-    select_training_points,
-    spread_over_ranks,
 )
 from tunefleet_master.search.gaussian_process.warping import warped
 

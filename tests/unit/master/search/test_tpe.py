@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare, truncnorm
-from tests.unit.master.search.searched import (
-    chance_of_no_difference,
-    drawn,
+from tests.unit.master.search.search_runs import (
+    configurations_in,
     end,
     history_of,
+    mann_whitney_p,
     number,
     space_of,
 )
@@ -23,7 +23,7 @@ from tunefleet.study.space import Configuration, Space
 from tunefleet_master.search.axes import Axes, Points
 from tunefleet_master.search.history import History
 from tunefleet_master.search.observations import Observations
-from tunefleet_master.search.parzen import Grain, Parzen
+from tunefleet_master.search.parzen import AxisKinds, Parzen
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sobol import SobolSampler
 from tunefleet_master.search.tpe import MAX_BAD, MAX_GOOD, TpeSampler, split
@@ -47,7 +47,7 @@ def random_points(space: Space, n: int, *, seed: int = 0) -> Points:
 
 
 def parzen_of(space: Space, points: Points, *, prior_weight: float = 1.0) -> Parzen:
-    return Parzen(Grain(Axes(space)), points, weights=np.arange(1.0, len(points) + 1), prior_weight=prior_weight)
+    return Parzen(AxisKinds(Axes(space)), points, weights=np.arange(1.0, len(points) + 1), prior_weight=prior_weight)
 
 
 def scott_width(coordinates: Points, d: int) -> float:
@@ -114,8 +114,8 @@ def test_draws_follow_the_density() -> None:
             for each in itertools.product(range(4), range(1, 5), space.parameters["c"].grid())
         ]
     )
-    drawn = axes.canonical(parzen.draw(np.random.default_rng(0), 20_000))
-    counts = [int(np.isclose(drawn, point).all(axis=1).sum()) for point in every]
+    configurations_in = axes.canonical(parzen.draw(np.random.default_rng(0), 20_000))
+    counts = [int(np.isclose(configurations_in, point).all(axis=1).sum()) for point in every]
     expected = np.exp(parzen.log_density(every))
     assert sum(counts) == 20_000
     assert expected.sum() == pytest.approx(1)
@@ -188,7 +188,7 @@ def test_until_ten_results_are_known_it_covers_the_space_evenly() -> None:
 def test_proposals_in_flight_keep_their_distance() -> None:
     """Eight of one batch spread more than eight that know nothing of each other."""
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
-    configurations = drawn(RandomSampler(space, seed=0).propose(0, 30, history=History(space)))
+    configurations = configurations_in(RandomSampler(space, seed=0).propose(0, 30, history=History(space)))
     history = history_of(space, configurations, lambda c: (number(c, "x") - 0.5) ** 2 + (number(c, "y") - 0.5) ** 2)
 
     def nearest(proposals: Sequence[Configuration]) -> float:
@@ -197,11 +197,11 @@ def test_proposals_in_flight_keep_their_distance() -> None:
         return float(distances.min(axis=1).mean())
 
     def batch(seed: int) -> list[Configuration]:
-        return drawn(TpeSampler(space, seed=seed).propose(30, 8, history=history))
+        return configurations_in(TpeSampler(space, seed=seed).propose(30, 8, history=history))
 
     def apart(seed: int) -> list[Configuration]:
         sampler = TpeSampler(space, seed=seed)
-        return drawn([sampler.propose(position, 1, history=history)[0] for position in range(30, 38)])
+        return configurations_in([sampler.propose(position, 1, history=history)[0] for position in range(30, 38)])
 
     assert np.mean([nearest(batch(seed)) for seed in range(10)]) > np.mean([nearest(apart(seed)) for seed in range(10)])
 
@@ -216,4 +216,4 @@ def test_it_beats_random_search() -> None:
             branch + abs(math.log10(number(configuration, "lr")) + 2) + 0.1 * abs(number(configuration, "layers") - 3)
         )
 
-    assert chance_of_no_difference(TpeSampler, space, loss, n=40) < 0.05
+    assert mann_whitney_p(TpeSampler, space, loss, n=40) < 0.05

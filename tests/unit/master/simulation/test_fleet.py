@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tunefleet.study.space import Configuration
-from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
-from tunefleet_master.simulation.training import Training
+from tunefleet_master.simulation.fleet import Fleet, Limit, Measurement
+from tunefleet_master.simulation.training_run import TrainingRun
 from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
 
@@ -45,10 +45,10 @@ class Scripted(Tuner):
 def lasting(*durations_s: float) -> Fleet:
     """Two workers; trial i takes the i-th duration and ends with minus its number."""
 
-    def train(configuration: Configuration) -> Training:
+    def train(configuration: Configuration) -> TrainingRun:
         number = configuration["number"]
         assert isinstance(number, int)
-        return Training((-float(number),), (durations_s[number],))
+        return TrainingRun((-float(number),), (durations_s[number],))
 
     return Fleet(Scripted(), train, 2)
 
@@ -56,10 +56,10 @@ def lasting(*durations_s: float) -> Fleet:
 def curves(tuner: Scripted, *, n_workers: int = 1, n_steps: int = 3) -> Fleet:
     """Every step takes a second; the value after step s is s."""
     values = tuple(float(step) for step in range(1, n_steps + 1))
-    return Fleet(tuner, lambda _: Training(values, values), n_workers)
+    return Fleet(tuner, lambda _: TrainingRun(values, values), n_workers)
 
 
-def told(sights: list[Sight]) -> list[tuple[float, int, int]]:
+def told(sights: list[Measurement]) -> list[tuple[float, int, int]]:
     return [(sight.at_s, sight.trial, sight.step) for sight in sights]
 
 
@@ -87,7 +87,7 @@ def test_the_best_so_far_is_kept_in_the_users_own_sense() -> None:
 
 
 def test_a_value_that_is_no_number_is_never_the_best() -> None:
-    fleet = Fleet(Scripted(), lambda _: Training((math.nan, 2.0), (1.0, 2.0)), 1)
+    fleet = Fleet(Scripted(), lambda _: TrainingRun((math.nan, 2.0), (1.0, 2.0)), 1)
     assert [sight.best for sight in fleet.run(Limit(trials=1))] == [math.inf, 2.0]
 
 
@@ -129,12 +129,12 @@ def test_a_training_without_reports_or_whose_time_stands_still_is_refused(
     values: tuple[float, ...], ends_s: tuple[float, ...], steps: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match="times"):
-        Training(values, ends_s, steps)
+        TrainingRun(values, ends_s, steps)
 
 
 def test_a_trainings_steps_are_counted_from_one_unless_they_are_given() -> None:
-    assert Training((1.0, 2.0), (1.0, 2.0)).steps == (1, 2)
-    training = Training((1.0, 2.0), (5.0, 12.0), (5, 10))
+    assert TrainingRun((1.0, 2.0), (1.0, 2.0)).steps == (1, 2)
+    training = TrainingRun((1.0, 2.0), (5.0, 12.0), (5, 10))
     assert [training.part_s(index) for index in range(2)] == [5.0, 7.0]
     fleet = Fleet(Scripted(), lambda _: training, 1)
     assert [sight.step for sight in itertools.islice(fleet.run(Limit(trials=1)), 2)] == [5, 10]

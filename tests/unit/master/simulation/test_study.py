@@ -14,9 +14,9 @@ from tunefleet_master.pruning.registry import pruner_class
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
-from tunefleet_master.simulation.fleet import Fleet, Limit, Sight
+from tunefleet_master.simulation.fleet import Fleet, Limit, Measurement
 from tunefleet_master.simulation.study import SimulatedStudy
-from tunefleet_master.simulation.training import Training
+from tunefleet_master.simulation.training_run import TrainingRun
 
 N_STEPS = 9
 
@@ -26,16 +26,16 @@ def space_of(**parameters: Any) -> Space:
     return StudySpec.parse({**spec, "space": parameters or {"x": {"float": [0, 1]}}}).search_space
 
 
-def curve(configuration: Configuration) -> Training:
+def curve(configuration: Configuration) -> TrainingRun:
     """Nine steps of a second towards x; the order is clear from the first."""
     x = configuration["x"]
     assert isinstance(x, float)
-    return Training(
+    return TrainingRun(
         tuple(x + 1 / step for step in range(1, N_STEPS + 1)), tuple(float(s) for s in range(1, N_STEPS + 1))
     )
 
 
-def run(study: SimulatedStudy, *, n_workers: int = 4, n_trials: int = 30) -> list[Sight]:
+def run(study: SimulatedStudy, *, n_workers: int = 4, n_trials: int = 30) -> list[Measurement]:
     return list(Fleet(study, curve, n_workers).run(Limit(trials=n_trials)))
 
 
@@ -73,8 +73,8 @@ def test_the_same_seed_gives_the_same_trace() -> None:
 
 
 def test_a_complete_trial_counts_by_its_best_report_or_by_its_last() -> None:
-    def train(_: Configuration) -> Training:
-        return Training((2.0, 1.0, 3.0), (1.0, 2.0, 3.0))
+    def train(_: Configuration) -> TrainingRun:
+        return TrainingRun((2.0, 1.0, 3.0), (1.0, 2.0, 3.0))
 
     for counts_best, value in ((True, 1.0), (False, 3.0)):
         study = SimulatedStudy(RandomSampler(space_of(), seed=0), counts_best=counts_best)
@@ -86,13 +86,13 @@ def test_a_complete_trial_counts_by_its_best_report_or_by_its_last() -> None:
 
 def test_values_are_folded_minimised_where_the_objective_is_maximised() -> None:
     study = SimulatedStudy(RandomSampler(space_of(), seed=0), sign=-1.0)
-    list(Fleet(study, lambda _: Training((2.0, 5.0), (1.0, 2.0)), 1, sign=-1.0).run(Limit(trials=1)))
+    list(Fleet(study, lambda _: TrainingRun((2.0, 5.0), (1.0, 2.0)), 1, sign=-1.0).run(Limit(trials=1)))
     assert study.history.values.tolist() == [[-5.0]]
 
 
 def test_a_training_without_a_number_is_infeasible() -> None:
     study = SimulatedStudy(RandomSampler(space_of(), seed=0))
-    list(Fleet(study, lambda _: Training((math.nan,), (1.0,)), 1).run(Limit(trials=2)))
+    list(Fleet(study, lambda _: TrainingRun((math.nan,), (1.0,)), 1).run(Limit(trials=2)))
     assert study.history.outcomes.tolist() == [Outcome.INFEASIBLE] * 2
 
 

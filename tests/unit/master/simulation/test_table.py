@@ -11,7 +11,7 @@ from tunefleet.study.spec import StudySpec
 from tunefleet_master.search.history import History
 from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.simulation.table import Table
-from tunefleet_master.simulation.training import Training
+from tunefleet_master.simulation.training_run import TrainingRun
 
 SPACE = StudySpec.parse(
     {
@@ -28,7 +28,9 @@ SPACE = StudySpec.parse(
 
 
 def table_of(space: Space, *configurations: Configuration) -> Table:
-    return Table(space, configurations, trainings=[Training((float(i),), (1.0,)) for i in range(len(configurations))])
+    return Table(
+        space, configurations, trainings=[TrainingRun((float(i),), (1.0,)) for i in range(len(configurations))]
+    )
 
 
 def test_a_row_is_nearest_to_itself() -> None:
@@ -65,7 +67,7 @@ def test_what_decides_how_trainings_end_decides_which_row_is_near() -> None:
     drawn = RandomSampler(SPACE, seed=0).propose(0, 200, history=History(SPACE))
     rows = [configuration for configuration in drawn if configuration is not None]
     ends = [abs(math.log10(float(str(row["lr"]))) + 2.0) for row in rows]
-    table = Table(SPACE, rows, trainings=[Training((end,), (1.0,)) for end in ends])
+    table = Table(SPACE, rows, trainings=[TrainingRun((end,), (1.0,)) for end in ends])
     lr, _, momentum = table.weights
     assert lr >= 10 * momentum
     asked: Configuration = {"lr": 1e-2, "optimizer": "sgd", "momentum": 0.5}
@@ -76,5 +78,5 @@ def test_weights_of_few_rows_are_equal_and_no_row_is_lost() -> None:
     drawn = RandomSampler(SPACE, seed=1).propose(0, 300, history=History(SPACE))
     rows = [configuration for configuration in drawn if configuration is not None]
     assert list(table_of(SPACE, *rows[:20]).weights) == [1.0, 1.0, 1.0]
-    same = Table(SPACE, rows, trainings=[Training((math.nan,), (1.0,))] * len(rows))
+    same = Table(SPACE, rows, trainings=[TrainingRun((math.nan,), (1.0,))] * len(rows))
     assert [same.nearest(row) for row in rows] == list(range(300))

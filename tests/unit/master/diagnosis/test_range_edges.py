@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
-from tests.unit.master.diagnosis.studied import spec_of, studied, told, with_edit
+from tests.unit.master.diagnosis.study_views import random_study_view, spec_of, study_view_of, with_edit
 
 from tunefleet.study.parameters import Parameter
-from tunefleet_master.diagnosis.edges import edges, widened
+from tunefleet_master.diagnosis.range_edges import best_at_edge, widened
 from tunefleet_master.diagnosis.study_view import StudyView
 
 SPACE: dict[str, Any] = {
@@ -43,11 +43,11 @@ def loss_with_best_rate(rate: float, *, noise: np.random.Generator) -> Any:
 
 
 def study(seed: int, *, rate: float, n: int = 60) -> StudyView:
-    return studied(spec_of(SPACE), loss_with_best_rate(rate, noise=np.random.default_rng(seed)), n, seed=seed)
+    return random_study_view(spec_of(SPACE), loss_with_best_rate(rate, noise=np.random.default_rng(seed)), n, seed=seed)
 
 
 def test_an_optimum_beyond_the_range_is_found_and_the_range_widened() -> None:
-    found = [list(edges(study(seed, rate=1e-2))) for seed in range(40)]
+    found = [list(best_at_edge(study(seed, rate=1e-2))) for seed in range(40)]
     (first,) = found[0]
     assert first.edit == {"lr": {"log": [1e-6, 1e-2]}}
     assert "upper edge of lr, 0.001" in first.sentence
@@ -56,7 +56,7 @@ def test_an_optimum_beyond_the_range_is_found_and_the_range_widened() -> None:
 
 
 def test_optima_inside_their_ranges_raise_few_false_alarms() -> None:
-    assert sum(bool(list(edges(study(seed, rate=3e-5)))) for seed in range(40)) <= 2
+    assert sum(bool(list(best_at_edge(study(seed, rate=3e-5)))) for seed in range(40)) <= 2
 
 
 def test_an_idle_parameter_is_not_blamed_where_a_sampler_crowded() -> None:
@@ -68,24 +68,24 @@ def test_an_idle_parameter_is_not_blamed_where_a_sampler_crowded() -> None:
     wide = [{"x": float(x), "idle": float(i)} for x, i in generator.random((15, 2))]
     crowd = [{"x": float(0.4 + 0.05 * e), "idle": 0.9 + 0.1 * float(u)} for e, u in generator.random((25, 2))]
     spec = spec_of({"x": {"float": [0, 1]}, "idle": {"float": [0, 1]}})
-    assert list(edges(told(spec, loss, wide + crowd))) == []
+    assert list(best_at_edge(study_view_of(spec, loss, wide + crowd))) == []
 
 
 def test_maximised_objectives_are_understood() -> None:
     spec = spec_of({"x": {"float": [0, 4]}, "y": {"float": [0, 1]}}, goal="maximize")
-    (finding,) = edges(studied(spec, lambda p: -p["x"] + (p["y"] - 0.5) ** 2, 40))
+    (finding,) = best_at_edge(random_study_view(spec, lambda p: -p["x"] + (p["y"] - 0.5) ** 2, 40))
     assert finding.edit == {"x": {"float": [0.0, 6.0]}}
 
 
 def test_choices_have_no_edges_and_few_trials_say_nothing() -> None:
     spec = spec_of({"c": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "x": {"float": [0, 4]}})
-    assert list(edges(studied(spec, lambda p: p["c"] + (p["x"] - 2) ** 2, 60))) == []
-    assert list(edges(studied(spec_of({"x": {"float": [1, 9]}}), lambda p: p["x"], 9))) == []
+    assert list(best_at_edge(random_study_view(spec, lambda p: p["c"] + (p["x"] - 2) ** 2, 60))) == []
+    assert list(best_at_edge(random_study_view(spec_of({"x": {"float": [1, 9]}}), lambda p: p["x"], 9))) == []
 
 
 def test_the_trials_in_which_a_conditional_parameter_is_active_speak_for_it() -> None:
     spec = spec_of({"on": ["a", "b"], "x": {"float": [1, 9], "when": "on == 'a'"}})
-    (finding,) = edges(studied(spec, lambda p: p.get("x", 5.0), 60))
+    (finding,) = best_at_edge(random_study_view(spec, lambda p: p.get("x", 5.0), 60))
     assert finding.edit == {"x": {"float": [0.1, 9.0], "when": "on == 'a'"}}
 
 

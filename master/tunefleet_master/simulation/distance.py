@@ -20,8 +20,8 @@ from tunefleet_master.search.axes import Axes, Mask, Points
 Array = NDArray[np.float64]
 
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # for each axis; never 0, so that rows stay apart
-FEWEST = 50  # rows from which weights are learnt; with fewer, any weights may fit by chance
-MOST = 400  # rows that weights are learnt from
+MIN_ROWS = 50  # rows from which weights are learnt; with fewer, any weights may fit by chance
+MAX_ROWS = 400  # rows that weights are learnt from
 MAX_SWEEPS = 3  # over all axes; mostly the third changes nothing
 
 
@@ -34,16 +34,16 @@ def squared_distances(axes: Axes, point: Points, *, points: Points) -> Array:
     return np.asarray(np.where(np.isnan(apart), one_inactive.astype(np.float64), apart) ** 2)
 
 
-def learnt_weights(axes: Axes, points: Points, *, ends: Array) -> Array:
+def fit_weights(axes: Axes, points: Points, *, ends: Array) -> Array:
     """Return the weights (d,) with which the nearest other point best predicts the result (n,) of each point (n, d).
 
     Results are compared by rank, with NaN last, so that a diverged one counts no more than any bad one. The weights are
     found by coordinate descent on the leave-one-out error of the nearest neighbour. They are all 1 for few points.
     """
     weights = np.ones(axes.d)
-    if len(points) < FEWEST:
+    if len(points) < MIN_ROWS:
         return weights
-    some = np.linspace(0, len(points) - 1, min(len(points), MOST)).astype(np.int64)
+    some = np.linspace(0, len(points) - 1, min(len(points), MAX_ROWS)).astype(np.int64)
     ranks = np.argsort(np.argsort(ends[some], kind="stable"), kind="stable").astype(np.float64)
     apart = np.stack([squared_distances(axes, points[i], points=points[some]) for i in some])
     itself = np.eye(len(some), dtype=np.bool_)

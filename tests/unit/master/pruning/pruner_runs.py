@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tunefleet.study.spec import Pruning
-from tunefleet_master.pruning.pruner import Action, Decision, Pruner, Standing
+from tunefleet_master.pruning.pruner import Action, Decision, Pruner, RungArrival
 from tunefleet_master.pruning.registry import pruner_class
 from tunefleet_master.pruning.rungs import RungTable
 
@@ -38,7 +38,7 @@ class Event:
 
 
 @dataclass
-class Played:
+class PrunerRun:
     """A study of trials whose curves are known."""
 
     pruner: Pruner
@@ -61,7 +61,7 @@ class Played:
             return None
         if self.pruner.compares:
             self._happened(Event("rung", trial, rung, value))
-        standing = Standing(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
+        standing = RungArrival(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
         decision = self.pruner.decide(self.table, standing)
         self.said.append(decision.message)
         if step + 1 >= self.steps:
@@ -99,7 +99,7 @@ def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: A
     return pruner_class(name)(Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
 
 
-def refolded(pruner: Pruner, events: Iterable[Event]) -> RungTable:
+def refold(pruner: Pruner, events: Iterable[Event]) -> RungTable:
     """The table of a master that has just started and reads the events."""
     table = pruner.new_table()
     for event in events:
@@ -110,7 +110,7 @@ def refolded(pruner: Pruner, events: Iterable[Event]) -> RungTable:
 def best_found(pruner: Pruner | None, curve_of: Callable[[int], Curve], *, n_workers: int, work: int) -> float:
     """The best value that was seen when workers have trained so many steps together, each step taking as long."""
     steps = len(curve_of(0))
-    study = Played(pruner, steps) if pruner else None
+    study = PrunerRun(pruner, steps) if pruner else None
     n_run: dict[int, int] = {}
     busy: list[int | None] = [None] * n_workers
     best = math.inf

@@ -42,6 +42,6 @@ def curve(
     return TrialCurve(points, metric=metric, maximised="accuracy" in metric, params=params or {})
 
 
-def said(of: TrialCurve) -> dict[str, Finding]:
+def findings_by_code(of: TrialCurve) -> dict[str, Finding]:
     """What is found, by code."""
     return {finding.code: finding for finding in trial_findings(of)}

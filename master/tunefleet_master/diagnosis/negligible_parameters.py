@@ -12,7 +12,7 @@ from tunefleet_master.diagnosis.study_view import StudyView
 NEGLIGIBLE = 0.05  # of the variance, with interactions; with 150 trials, .02 to .04 may be noise
 
 
-def idle_parameters(view: StudyView) -> Iterator[Finding]:
+def negligible_parameters(view: StudyView) -> Iterator[Finding]:
     """Find parameters that explain almost none of the variance, alone or in interactions; one finding for all of them.
 
     Conditional parameters are exempt: a rarely active one explains little in total, and may still matter where active.
@@ -21,7 +21,7 @@ def idle_parameters(view: StudyView) -> Iterator[Finding]:
     if found is None:
         return
     totals = {effect.parameter: effect.total for effect in found.effects}
-    best = view.evidence.points[view.order[0]]
+    best = view.observations.points[view.order[0]]
     idle: dict[str, JsonValue] = {
         name: parameter.from_unit(float(best[j]))
         for j, name, parameter in view.tuned()

@@ -10,7 +10,7 @@ from tunefleet.study.space import Configuration
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRun:
     """One training run, from its first report to its last.
 
     Attributes:
@@ -39,7 +39,7 @@ class Training:
         return self.ends_s[index] - (self.ends_s[index - 1] if index else 0.0)
 
 
-Trainer = Callable[[Configuration], Training]
+Trainer = Callable[[Configuration], TrainingRun]
 """A function from a configuration to its training run."""
 
 

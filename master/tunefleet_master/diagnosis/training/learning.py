@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series, between
 
@@ -28,11 +28,11 @@ class NothingLearned:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the training loss, or the only loss."""
-        loss = shaped(curve.loss)
+        loss = usable(curve.loss)
         if loss is None or loss.values[0] <= 0:
             return None
         first, best = float(loss.values[0]), float(loss.values.min())
-        accuracy = shaped(curve.train_accuracy if curve.train_accuracy is not None else curve.val_accuracy)
+        accuracy = usable(curve.train_accuracy if curve.train_accuracy is not None else curve.val_accuracy)
         if best < (1 - self.fall) * first or (accuracy is not None and self._is_learning(accuracy)):
             return None
         return Finding(
@@ -65,12 +65,12 @@ class NothingCarriesOver:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check both losses."""
-        train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
+        train, validation = usable(curve.train_loss), usable(curve.val_loss)
         if train is None or validation is None or min(train.values[0], validation.values[0]) <= 0:
             return None
         fall = 1 - float(train.values[-3:].mean() / train.values[0])
         carried = 1 - float(validation.values.min() / validation.values[0])
-        accuracy = shaped(curve.val_accuracy)
+        accuracy = usable(curve.val_accuracy)
         if fall < self.fall or carried > self.carried or (accuracy is not None and self._carries(accuracy)):
             return None
         return Finding(
@@ -102,7 +102,7 @@ class RateTooLow:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the training loss, or the only loss."""
-        loss = shaped(curve.loss)
+        loss = usable(curve.loss)
         if loss is None or loss.values[0] <= 0:
             return None
         values = loss.values
@@ -145,12 +145,12 @@ class Underfit:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check that both losses are high; the rule needs validation."""
-        train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
+        train, validation = usable(curve.train_loss), usable(curve.val_loss)
         if train is None or validation is None or train.values[0] <= 0:
             return None
         first, last = float(train.values[0]), float(between(train, validation)[-3:].mean())
         gap = float(validation.values[-3:].mean()) - last
-        accuracy = shaped(curve.train_accuracy)
+        accuracy = usable(curve.train_accuracy)
         is_poor = accuracy is None or accuracy.values[-3:].mean() < self.poor
         if not is_poor or not last >= self.high * first or gap > self.near * last:
             return None
@@ -178,7 +178,7 @@ class Plateau:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the training loss, or the only loss."""
-        loss = shaped(curve.loss, least=8)
+        loss = usable(curve.loss, least=8)
         if loss is None or loss.values[0] <= 0:
             return None
         values, half = loss.values, int(len(loss) * (1 - self.share))

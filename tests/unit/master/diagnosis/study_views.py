@@ -29,15 +29,15 @@ def spec_of(space: dict[str, Any], *, goal: str = "minimize", sampler: str = "ra
     )
 
 
-def studied(spec: StudySpec, loss: Loss, n: int, *, seed: int = 0) -> StudyView:
+def random_study_view(spec: StudySpec, loss: Loss, n: int, *, seed: int = 0) -> StudyView:
     """A study after n configurations drawn at random."""
     generator = np.random.default_rng(seed)
     space = spec.search_space
     points = generator.random((n, len(space.names))).tolist()
-    return told(spec, loss, [space.from_unit(dict(zip(space.names, point, strict=True))) for point in points])
+    return study_view_of(spec, loss, [space.from_unit(dict(zip(space.names, point, strict=True))) for point in points])
 
 
-def told(spec: StudySpec, loss: Loss, configurations: list[dict[str, Any]]) -> StudyView:
+def study_view_of(spec: StudySpec, loss: Loss, configurations: list[dict[str, Any]]) -> StudyView:
     """A study after these configurations; of one that is maximised the value is minus the loss."""
     sign = 1.0 if spec.objective.goal == "minimize" else -1.0
     history = History(spec.search_space, signs=(sign,))

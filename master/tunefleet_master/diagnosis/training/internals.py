@@ -9,7 +9,7 @@ import numpy as np
 
 from tunefleet.protocol.telemetry import DEAD_UNITS, RATIO_BAND, SATURATED_UNITS, UPDATE_RATIO
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 
 LECTURE = "The lecture, on the ratio of updates to weights: about 1e-3"
@@ -28,7 +28,7 @@ class UpdateRatio:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the median over the weight tensors, in the second and third epoch."""
-        series = shaped(curve.series(UPDATE_RATIO), least=1)
+        series = usable(curve.series(UPDATE_RATIO), least=1)
         if series is None:
             return None
         ratio = float(np.median(series.values[1:3] if len(series) > 1 else series.values))
@@ -96,7 +96,7 @@ class DeadUnits:
             (DEAD_UNITS, self.dead, "are zero"),
             (SATURATED_UNITS, self.saturated, "are saturated"),
         ):
-            series = shaped(curve.series(name), least=1)
+            series = usable(curve.series(name), least=1)
             share = 0.0 if series is None else float(np.median(series.values[-3:]))
             if share > most:
                 return self._finding(share, most, are)

@@ -14,7 +14,7 @@ from tunefleet.study.space import Space, describe
 from tunefleet_master.search.history import History, Outcome
 from tunefleet_master.search.observations import best_first
 
-MIN_KEPT = 3  # trials with a result; with fewer, no range can be estimated and the box stays as it is
+MIN_BEST = 3  # trials with a result; with fewer, no range can be estimated and the box stays as it is
 MAX_SHRINK = 4.0  # of a range in one stage: a few best trials may be close together by chance
 NEAR_EDGE = 0.1  # of a range; best trials this near to an edge of the box suggest that the optimum lies outside
 N_TOP, N_AT_EDGE = 5, 3  # this many of the best five must be near the edge, unless the best trial is
@@ -57,30 +57,32 @@ def box_around_best(history: History, space: Space, *, stage: int, keep: float) 
     known = known[(history.stages[known] == stage) & np.isfinite(history.values[known, 0])]
     ranked = known[best_first(history, known)]
     current = history.axes.space
-    n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_KEPT))
-    if len(ranked) < MIN_KEPT:
-        return Box(_changed(space, current.parameters), [f"only {len(ranked)} trials of the stage have a result"])
+    n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_BEST))
+    if len(ranked) < MIN_BEST:
+        return Box(
+            _changed_parameters(space, current.parameters), [f"only {len(ranked)} trials of the stage have a result"]
+        )
     tried = [history.axes.configuration(history.points[trial]) for trial in ranked]
     evidence = [f"the best {n_kept} of {len(tried)} trials"]
     parameters = dict(current.parameters)
     for name, parameter in current.parameters.items():
         values = [configuration.get(name) for configuration in tried]
-        parameters[name] = _narrowed(parameter, space.parameters[name], values, n_kept=n_kept)
+        parameters[name] = _narrow(parameter, space.parameters[name], values, n_kept=n_kept)
         if parameters[name] != parameter:
             evidence.append(f"{name}: {describe(parameter)} → {describe(parameters[name])}")
-    return Box(_changed(space, parameters), evidence)
+    return Box(_changed_parameters(space, parameters), evidence)
 
 
-def searched(space: dict[str, Parameter], box: dict[str, Parameter]) -> dict[str, Parameter]:
+def apply_box(space: dict[str, Parameter], box: dict[str, Parameter]) -> dict[str, Parameter]:
     """Return the user's parameters, replaced by those of a box where it has them."""
     return {name: box.get(name, parameter) for name, parameter in space.items()}
 
 
-def _changed(space: Space, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+def _changed_parameters(space: Space, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
     return {name: each for name, each in parameters.items() if each != space.parameters[name]}
 
 
-def _narrowed(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_kept: int) -> Parameter:
+def _narrow(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_kept: int) -> Parameter:
     """Return a parameter's part of the box.
 
     Args:
@@ -95,7 +97,7 @@ def _narrowed(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_
             return _fewer_choices(parameter, values, n_kept=n_kept)
         case ((LogRange() | FloatRange() | IntRange()), (LogRange() | FloatRange() | IntRange())):
             kept = [value for value in values[:n_kept] if value is not None]
-            return _narrower_range(parameter, own, kept) if len(kept) >= MIN_KEPT else parameter
+            return _narrower_range(parameter, own, kept) if len(kept) >= MIN_BEST else parameter
     return parameter
 
 
@@ -133,7 +135,7 @@ def _at_edge(distances: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
 
 
 def _reals(parameter: RealRange, own: RealRange, low: float, high: float) -> Parameter:
-    ends = _rounded(_beyond(parameter, low)), _rounded(_beyond(parameter, high))
+    ends = _rounded(_extrapolate(parameter, low)), _rounded(_extrapolate(parameter, high))
     bounds = max(ends[0], own.bounds[0]), min(ends[1], own.bounds[1])
     return parameter.model_copy(update={"bounds": bounds}) if bounds[0] < bounds[1] else parameter
 
@@ -143,7 +145,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _beyond(parameter: RealRange, u: float) -> float:
+def _extrapolate(parameter: RealRange, u: float) -> float:
     """Return the value at u, which may lie outside of [0, 1]; the scale is continued there."""
     low, high = (math.log(bound) if parameter.is_log else bound for bound in parameter.bounds)
     at = low + u * (high - low)

@@ -12,7 +12,7 @@ import pytest
 
 from tunefleet.errors import InvalidInput
 from tunefleet.study.spec import StudySpec
-from tunefleet_master.simulation import comparison, exported
+from tunefleet_master.simulation import comparison, exported_trials
 
 STUDY: dict[str, Any] = {
     "name": "s",
@@ -73,8 +73,8 @@ TRIALS = [trial(number) for number in range(20)]
 
 
 def test_csv_and_json_give_the_same_table() -> None:
-    from_json = exported.read(json.dumps(TRIALS), SPEC)
-    from_csv = exported.read(as_csv(TRIALS), SPEC)
+    from_json = exported_trials.read(json.dumps(TRIALS), SPEC)
+    from_csv = exported_trials.read(as_csv(TRIALS), SPEC)
     assert from_csv.table.configurations == from_json.table.configurations == [each["params"] for each in TRIALS]
     assert from_csv.table.trainings == from_json.table.trainings
     assert from_json.table.trainings[3].ends_s == (13.0,)
@@ -83,7 +83,7 @@ def test_csv_and_json_give_the_same_table() -> None:
 
 
 def test_curves_spread_over_the_time_that_the_trial_took() -> None:
-    read = exported.read(json.dumps([{**each, "curve": curve(each["number"])} for each in TRIALS]), SPEC)
+    read = exported_trials.read(json.dumps([{**each, "curve": curve(each["number"])} for each in TRIALS]), SPEC)
     assert read.has_curves
     assert read.table.trainings[8].steps == tuple(range(1, 10))
     assert read.table.trainings[8].ends_s == pytest.approx([2.0 * step for step in range(1, 10)])
@@ -91,7 +91,7 @@ def test_curves_spread_over_the_time_that_the_trial_took() -> None:
 
 
 def test_a_configuration_that_cannot_be_trained_is_part_of_the_table() -> None:
-    read = exported.read(json.dumps([*TRIALS, trial(20, state="failed", failure="diverged", value=None)]), SPEC)
+    read = exported_trials.read(json.dumps([*TRIALS, trial(20, state="failed", failure="diverged", value=None)]), SPEC)
     assert math.isnan(read.table.trainings[20].values[0])
     assert len(read.values) == 20
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_used_is_left_out_and_counted() -> None:
         trial(23, params={"lr": 5.0}),
         trial(24, value=None),
     ]
-    read = exported.read(json.dumps([*TRIALS, *others]), SPEC)
+    read = exported_trials.read(json.dumps([*TRIALS, *others]), SPEC)
     assert len(read.table.trainings) == 20
     assert sum(read.left_out.values()) == 5
     assert read.left_out["state: is pruned; only complete trials can be simulated"] == 2
@@ -121,19 +121,19 @@ def test_what_cannot_be_used_is_left_out_and_counted() -> None:
 )
 def test_a_file_that_cannot_be_used_is_refused_by_name(text: str, rule: str) -> None:
     with pytest.raises(InvalidInput, match=f"^--table: {rule}"):
-        exported.read(text, SPEC)
+        exported_trials.read(text, SPEC)
 
 
 def test_the_best_5_percent_are_at_least_one_trial() -> None:
-    assert comparison.good_value(exported.read(json.dumps(TRIALS), SPEC), SPEC) == 0.19
+    assert comparison.good_value(exported_trials.read(json.dumps(TRIALS), SPEC), SPEC) == 0.19
 
 
 def test_a_comparison_tells_who_found_it_how_soon() -> None:
-    table = exported.read(json.dumps([{**each, "curve": curve(each["number"])} for each in TRIALS]), SPEC)
+    table = exported_trials.read(json.dumps([{**each, "curve": curve(each["number"])} for each in TRIALS]), SPEC)
     halving = StudySpec.parse({**STUDY, "search": {"sampler": "random"}, "pruning": {"pruner": "asha"}})
     full = StudySpec.parse({**STUDY, "search": {"sampler": "random"}})
-    found = list(comparison.found([full, halving], table, n_workers=4, n_seeds=5, n_trials=40))
+    found = list(comparison.compare([full, halving], table, n_workers=4, n_seeds=5, n_trials=40))
     assert [(each.sampler, each.pruner) for each in found] == [("random", "none"), ("random", "asha")]
     assert all(each.n_good == each.n_best > 0 for each in found)
     assert found[1].work_s < found[0].work_s
-    assert found == list(comparison.found([full, halving], table, n_workers=4, n_seeds=5, n_trials=40))
+    assert found == list(comparison.compare([full, halving], table, n_workers=4, n_seeds=5, n_trials=40))

@@ -32,7 +32,7 @@ def number(configuration: Configuration, name: str) -> float:
     return float(cast("float", configuration[name]))
 
 
-def drawn(proposals: Sequence[Configuration | None]) -> list[Configuration]:
+def configurations_in(proposals: Sequence[Configuration | None]) -> list[Configuration]:
     """Those that are configurations."""
     return [proposal for proposal in proposals if proposal is not None]
 
@@ -63,9 +63,7 @@ def best_found(sampler: Sampler, function: Function, n: int) -> float:
     return float(history.values[:, 0].min())
 
 
-def chance_of_no_difference(
-    kind: type[Sampler], space: Space, function: Function, *, n: int, n_seeds: int = 20
-) -> float:
+def mann_whitney_p(kind: type[Sampler], space: Space, function: Function, *, n: int, n_seeds: int = 20) -> float:
     """The p-value of a Mann-Whitney test that the sampler finds no better values than random search does."""
     ours, random = (
         [best_found(each(space, seed=seed), function, n) for seed in range(n_seeds)] for each in (kind, RandomSampler)

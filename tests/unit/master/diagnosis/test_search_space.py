@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.master.diagnosis.studied import spec_of, told, with_edit
+from tests.unit.master.diagnosis.study_views import spec_of, study_view_of, with_edit
 
 from tunefleet_master.diagnosis.finding import Finding, Severity
-from tunefleet_master.diagnosis.scales import adam_extras, few_trials, linear_scales
+from tunefleet_master.diagnosis.search_space import adam_extras, few_trials, linear_scales
 from tunefleet_master.diagnosis.study_view import StudyView
 
 
 def view_of(space: dict[str, Any], **more: Any) -> StudyView:
-    return told(spec_of(space, **more), lambda params: 0.0, [])
+    return study_view_of(spec_of(space, **more), lambda params: 0.0, [])
 
 
 def only(found: list[Finding]) -> Finding:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Series, Values, between, sample_size
 
@@ -34,7 +34,7 @@ class Overfit:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the last three evaluations of both losses."""
-        train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
+        train, validation = usable(curve.train_loss), usable(curve.val_loss)
         if train is None or validation is None:
             return None
         trained, values = between(train, validation), validation.values
@@ -59,7 +59,7 @@ class Overfit:
         loss, judged = float(trained[-LAST:].mean()), float(values[-LAST:].min())
         if not judged > self.ahead * max(loss, 0.0) or judged < self.rise * abs(values[0]):
             return None
-        train, accuracy = shaped(curve.train_accuracy), shaped(curve.val_accuracy)
+        train, accuracy = usable(curve.train_accuracy), usable(curve.val_accuracy)
         if train is None or accuracy is None:
             if judged < 0.5 * values[0]:  # without accuracies, validation must be bad itself
                 return None
@@ -109,7 +109,7 @@ class NoGap:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the last step at which both were measured in the same way, from five reports on."""
-        train, alike = shaped(curve.train_loss), curve.measured_alike
+        train, alike = usable(curve.train_loss), curve.measured_alike
         if train is None or alike is None or train.values[0] <= 0:
             return None
         trained, judged = alike
@@ -145,7 +145,7 @@ class ValidationBelowTraining:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the last third of both losses, and at least three evaluations."""
-        train, validation = shaped(curve.train_loss), shaped(curve.val_loss)
+        train, validation = usable(curve.train_loss), usable(curve.val_loss)
         if train is None or validation is None or train.values[0] <= 0:
             return None
         if (alike := curve.measured_alike) is not None and alike[0] < alike[1]:
@@ -172,7 +172,7 @@ class ValidationBelowTraining:
 
     def _is_more_than_chance(self, curve: TrialCurve, ratios: Values, n: int) -> bool:
         """Return True if accuracy is higher by two standard errors; without it, if the loss is a tenth lower."""
-        train, accuracy = shaped(curve.train_accuracy), shaped(curve.val_accuracy)
+        train, accuracy = usable(curve.train_accuracy), usable(curve.val_accuracy)
         size = None if accuracy is None or curve.val_accuracy is None else sample_size(curve.val_accuracy.finest.values)
         if train is None or accuracy is None or size is None:
             return bool(np.median(ratios) < self.below)
@@ -202,7 +202,7 @@ class NoisyValidation:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the validation loss, from 8 evaluations on."""
-        validation = shaped(curve.val_loss, least=8)
+        validation = usable(curve.val_loss, least=8)
         if validation is None:
             return None
         values = validation.values[len(validation) // 2 :]
@@ -241,7 +241,7 @@ class DropoutInValidation:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the first half, before a model may overfit."""
-        train, validation = shaped(curve.train_loss, least=8), shaped(curve.val_loss, least=8)
+        train, validation = usable(curve.train_loss, least=8), usable(curve.val_loss, least=8)
         shares = [curve.params[name] for name in curve.regularisers if "dropout" in name]
         dropout = max((float(share) for share in shares if isinstance(share, int | float)), default=0.0)
         if train is None or validation is None or dropout < self.least:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.master.search.searched import number, space_of
+from tests.unit.master.search.search_runs import number, space_of
 
 from tunefleet.study.parameters import Choice
 from tunefleet.study.space import Configuration, Space
-from tunefleet_master.search.boxes import Box, box_around_best
 from tunefleet_master.search.history import Change, Edit, History, Outcome
-from tunefleet_master.search.observations import evidence
+from tunefleet_master.search.observations import collect_observations
+from tunefleet_master.search.stage_box import Box, box_around_best
 
 SPACE = space_of(
     {
@@ -127,7 +127,7 @@ def test_trials_of_an_earlier_stage_in_the_box_are_evidence_by_rank_among_each_o
     history.fold([Edit(space_of({"x": {"float": [0, 0.3]}}))])
     for i, x in enumerate((0.1, 0.2), start=40):
         history.fold([Change(i, Outcome.PENDING, {"x": x}), Change(i, Outcome.COMPLETE, values=(x,), steps=9)])
-    known = evidence(history)
+    known = collect_observations(history)
     assert known.are_ranks
     stages: Sequence[Any] = history.stages[history.with_outcome(Outcome.COMPLETE)].tolist()
     first, second = (known.scores[np.array(stages) == stage] for stage in (0, 1))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from benchmarks.search_quality import curves
 from scipy.stats import mannwhitneyu
-from tests.unit.master.search.searched import drawn, number, space_of
+from tests.unit.master.search.search_runs import configurations_in, number, space_of
 
 from tunefleet.study.parameters import Choice
 from tunefleet.study.space import Configuration, Space
@@ -22,12 +22,12 @@ from tunefleet_master.search.random import RandomSampler
 
 
 def at_random(space: Space, n: int, *, seed: int) -> list[Configuration]:
-    return drawn(RandomSampler(space, seed=seed).propose(0, n, history=History(space)))
+    return configurations_in(RandomSampler(space, seed=seed).propose(0, n, history=History(space)))
 
 
 def test_where_two_of_seven_parameters_matter_32_random_trials_are_better_than_a_grid_of_128() -> None:
     space = space_of({f"x{i}": {"float": [0.0, 1.0], "points": 2} for i in range(7)})
-    grid = drawn(GridSampler(space, seed=0).propose(0, 200, history=History(space)))
+    grid = configurations_in(GridSampler(space, seed=0).propose(0, 200, history=History(space)))
     assert len(grid) == 128
     gains = []
     for seed in range(50):

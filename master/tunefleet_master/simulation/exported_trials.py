@@ -24,7 +24,7 @@ from tunefleet.study.parameters import Parameter
 from tunefleet.study.space import Configuration
 from tunefleet.study.spec import StudySpec
 from tunefleet_master.simulation.table import Table
-from tunefleet_master.simulation.training import Training
+from tunefleet_master.simulation.training_run import TrainingRun
 
 FIELD = "--table"
 MIN_ROWS = 10  # with fewer, the nearest row says nothing about a configuration
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedTrials:
     """Trials that can be simulated.
 
     Attributes:
@@ -52,7 +52,7 @@ class Exported:
     left_out: Mapping[str, int]
 
 
-def rows_of(text: str) -> list[Row]:
+def parse_rows(text: str) -> list[Row]:
     """Parse the trials of an exported file in either format.
 
     Raises InvalidInput for any other format.
@@ -72,15 +72,15 @@ def rows_of(text: str) -> list[Row]:
     raise InvalidInput([Problem(FIELD, rule)])
 
 
-def read(text: str, spec: StudySpec) -> Exported:
+def read(text: str, spec: StudySpec) -> ExportedTrials:
     """Read the table of an exported file for a study.
 
     Raises:
         InvalidInput: the format is unknown, or too few of the trials can be used; the problem gives the reasons.
     """
     left_out: Counter[str] = Counter()
-    kept: list[tuple[Configuration, Training]] = []
-    for row in rows_of(text):
+    kept: list[tuple[Configuration, TrainingRun]] = []
+    for row in parse_rows(text):
         try:
             kept.append((_configuration(row["params"], spec), _training(row, spec)))
         except InvalidInput as error:
@@ -90,7 +90,7 @@ def read(text: str, spec: StudySpec) -> Exported:
         reasons = "; ".join(f"{n} left out: {reason}" for reason, n in left_out.most_common(3))
         rule = f"needs at least {MIN_ROWS} complete trials of the study's space, and has {len(values)}"
         raise InvalidInput([Problem(FIELD, f"{rule}; {reasons}" if reasons else rule)])
-    return Exported(
+    return ExportedTrials(
         table=Table(spec.search_space, [params for params, _ in kept], trainings=[each for _, each in kept]),
         values=[_final(training, spec) for training in values],
         has_curves=all(len(training.values) > 1 for training in values),
@@ -98,7 +98,7 @@ def read(text: str, spec: StudySpec) -> Exported:
     )
 
 
-def _final(training: Training, spec: StudySpec) -> float:
+def _final(training: TrainingRun, spec: StudySpec) -> float:
     """Return the value that a training run counts with."""
     if spec.objective.value == "last":
         return training.values[-1]
@@ -124,22 +124,22 @@ def _value(value: JsonValue, parameter: Parameter) -> JsonValue:
     return parsed
 
 
-def _training(row: Row, spec: StudySpec) -> Training:
+def _training(row: Row, spec: StudySpec) -> TrainingRun:
     """Return the trial's training run. Raises InvalidInput if it cannot be simulated."""
     took_s = max(_duration_s(row), MIN_S)
     if row.get("state") == "failed" and row.get("failure") in INFEASIBLE:
-        return Training((math.nan,), (took_s,))
+        return TrainingRun((math.nan,), (took_s,))
     if row.get("state") != "complete":
         raise InvalidInput([Problem("state", f"is {row.get('state')}; only complete trials can be simulated")])
     if curve := sorted(_curve(row, spec.objective.metric)):
         steps = tuple(step + 1 for step, _ in curve)
         # The times of reports are not stored; epochs of one trial take about the same time.
         ends_s = tuple(took_s * step / steps[-1] for step in steps)
-        return Training(tuple(value for _, value in curve), ends_s, steps)
+        return TrainingRun(tuple(value for _, value in curve), ends_s, steps)
     value = _float(row.get("value"))
     if value is None:
         raise InvalidInput([Problem("value", "is not a number", shown(row.get("value")))])
-    return Training((value,), (took_s,), (int(_float(row.get("last_step")) or 0) + 1,))
+    return TrainingRun((value,), (took_s,), (int(_float(row.get("last_step")) or 0) + 1,))
 
 
 def _curve(row: Row, metric: str) -> Iterator[tuple[int, float]]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from tunefleet_master.diagnosis.finding import Finding, Severity, shown
-from tunefleet_master.diagnosis.training.curve import TrialCurve, shaped
+from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.rule import CALIBRATED
 from tunefleet_master.diagnosis.training.series import Values, side_of
 
@@ -48,7 +48,7 @@ class LossBesideAccuracy:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the last three evaluations, and the first, which shows a bad initialisation."""
-        loss, accuracy = shaped(curve.train_loss), shaped(curve.train_accuracy)
+        loss, accuracy = usable(curve.train_loss), usable(curve.train_accuracy)
         if loss is None or accuracy is None or len(loss) != len(accuracy):
             return None
         if not np.all((accuracy.values >= 0) & (accuracy.values <= 1)) or any(
@@ -117,11 +117,11 @@ class Miscalibrated:
     def _reported(self, curve: TrialCurve) -> tuple[str, float] | None:
         names = {side_of(name)[1]: name for name in curve.names if side_of(name)[0] != "train"}
         if "ece" in names:
-            series = shaped(curve.series(names["ece"]), least=1)
+            series = usable(curve.series(names["ece"]), least=1)
             return None if series is None else (names["ece"], float(np.median(series.values[-3:])))
-        accuracy = shaped(curve.val_accuracy, least=1)
+        accuracy = usable(curve.val_accuracy, least=1)
         if "confidence" in names and accuracy is not None:
-            confidence = shaped(curve.series(names["confidence"]), least=1)
+            confidence = usable(curve.series(names["confidence"]), least=1)
             if confidence is not None:
                 gap = float(np.median(confidence.values[-3:]) - np.median(accuracy.values[-3:]))
                 return f"{names['confidence']} against {accuracy.name}", abs(gap)
