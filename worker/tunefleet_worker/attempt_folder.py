@@ -1,4 +1,4 @@
-"""Where an attempt keeps its files on the worker: one folder each, with fixed names inside."""
+"""The folder of an attempt on the worker, with fixed file names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tunefleet.protocol import Lease
 CHECKPOINT = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 LOG = "log.txt"
-RESERVE_BYTES = 16_384  # more than the longest end of an attempt
+RESERVE_BYTES = 16_384  # more than the longest end record
 
 
 class StoredLease(Model):
-    """A lease and the master that gave it, as an agent finds them again after it was killed."""
+    """A lease and the URL of its master, stored for the next agent."""
 
     url: str
     lease: Lease
@@ -34,12 +34,12 @@ class AttemptFolder:
 
     @classmethod
     def of(cls, parent: Path, lease: Lease) -> Self:
-        """Where the files of a lease's attempt are."""
+        """Return the folder of a lease's attempt, which need not exist."""
         return cls(parent / f"{lease.trial_id}-{lease.attempt}")
 
     @classmethod
     def create(cls, parent: Path, stored: StoredLease) -> Self:
-        """Make the folder of a lease anew, with the lease in it. Raises OSError, on a full disk for one."""
+        """Create an empty folder for a lease, and store the lease in it. Raises OSError, for example on a full disk."""
         folder = cls.of(parent, stored.lease)
         shutil.rmtree(folder.path, ignore_errors=True)
         folder.scratch.mkdir(parents=True)
@@ -50,23 +50,23 @@ class AttemptFolder:
 
     @classmethod
     def all_in(cls, parent: Path) -> Iterator[Self]:
-        """The folders that stand, oldest name first."""
+        """Yield the existing folders, sorted by name."""
         for path in sorted(parent.glob("*-*")):
             yield cls(path)
 
     @property
     def spool(self) -> Path:
-        """What the trial told, as lines."""
+        """The trial's records, as JSON lines."""
         return self.path / "spool.jsonl"
 
     @property
     def log(self) -> Path:
-        """What the trial printed."""
+        """The trial's output."""
         return self.path / LOG
 
     @property
     def files(self) -> Path:
-        """Files on their way to the master."""
+        """Files to upload to the master."""
         return self.path / "files"
 
     @property
@@ -76,14 +76,12 @@ class AttemptFolder:
 
     @property
     def resume(self) -> Path:
-        """The checkpoint of an earlier attempt, when there is one."""
+        """The checkpoint to resume from, if there is one."""
         return self.path / CHECKPOINT
 
     @property
     def life(self) -> Path:
-        """Locked by the training process and all that it forks for as long as one of them lives; holds its process
-        id.
-        """
+        """Locked by the training process and its forks until all have ended; holds the process id."""
         return self.path / "life"
 
     @property
@@ -95,16 +93,16 @@ class AttemptFolder:
         return self.path / "lease.json"
 
     def stored_lease(self) -> StoredLease | None:
-        """The lease that the folder was made for; None when the folder is not whole."""
+        """Return the lease of the folder; None when the folder is incomplete."""
         try:
             return StoredLease.model_validate_json(self._lease.read_bytes())
         except (OSError, ValidationError):
             return None
 
     def free_reserve(self) -> None:
-        """Make room for the last record, which must find its place on a disk that the trial has filled."""
+        """Free disk space for the last record, in case the trial has filled the disk."""
         self._reserve.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete everything in it; a file that cannot be deleted stays."""
+        """Delete the folder; files that cannot be deleted stay."""
         shutil.rmtree(self.path, ignore_errors=True)

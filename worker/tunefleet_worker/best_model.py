@@ -1,4 +1,4 @@
-"""The model as it was at its best step, kept while training goes on."""
+"""A copy of the model at its best step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class BestModel:
-    """Copies a model's state whenever the objective's metric is the best so far; writes the copy when it is asked to.
+    """Copies a model's state whenever the objective's metric is the best so far, and writes the copy on request.
 
-    The copy lies in the CPU's memory, so that a trial's GPU holds its model once.
+    The copy is in CPU memory, so that the GPU holds the model once.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -30,18 +30,18 @@ class BestModel:
 
     @property
     def progress(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the best value and its step."""
+        """The data for a checkpoint: the best value and its step."""
         return {"value": self._value, "step": self._step}
 
     def restore(self, progress: Mapping[str, Any]) -> None:
-        """Go on from an earlier attempt; its model lies with the master already."""
+        """Continue from an earlier attempt; the master already has its model."""
         self._value, self._step = progress["value"], progress["step"]
 
     def consider(self, step: int, metrics: Mapping[str, float], *, model: Any) -> None:
-        """Copy the model's state if these metrics are the best so far, or the objective counts the last ones."""
+        """Copy the model's state if these metrics are the best so far, or if the objective uses the last step."""
         objective = self._lease.objective
-        asked_for = self._lease.result_metrics or (objective.metric,)
-        if not all(math.isfinite(metrics.get(name, math.nan)) for name in asked_for):
+        required = self._lease.result_metrics or (objective.metric,)
+        if not all(math.isfinite(metrics.get(name, math.nan)) for name in required):
             return
         value = metrics[objective.metric]
         if objective.value == "best" and not self._is_better(value, step):
@@ -51,16 +51,16 @@ class BestModel:
             self._value, self._step, self._tensors, self._is_written = value, step, tensors, False
 
     def load_into(self, model: Any) -> bool:
-        """Give the model the state that is kept; False when there is none here."""
+        """Load the copied state into the model; return False when there is no copy."""
         if not self._tensors:
             return False
-        model.load_state_dict(self._tensors, strict=False)  # what is no tensor was not kept
+        model.load_state_dict(self._tensors, strict=False)  # values that are not tensors were not copied
         return True
 
     def write(self, path: Path) -> bool:
-        """Write what `write` has not written yet; False when there is nothing new.
+        """Write the copy to a file; return False when it was written before.
 
-        The file's metadata say what the model is: study, trial, step, metric, value and params.
+        The file's metadata name the study, trial, step, metric, value and params.
         """
         if self._is_written:
             return False
@@ -68,7 +68,7 @@ class BestModel:
 
         lease = self._lease
         metadata = {
-            "format": "pt",  # what other readers of safetensors files look for
+            "format": "pt",  # required by other readers of safetensors files
             "study": lease.study,
             "trial": str(lease.number),
             "step": str(self._step),
@@ -81,14 +81,14 @@ class BestModel:
         return True
 
     def _is_better(self, value: float, step: int) -> bool:
-        # A step that is reported in parts comes again with the same value, and perhaps another model.
+        # A step may be reported in parts: the value is the same, but the model may have changed.
         return self._lease.objective.better(value, self._value) or (step == self._step and value == self._value)
 
 
 def _copied(model: Any) -> dict[str, Tensor]:
-    """The tensors of a model's state, each in memory of its own on the CPU."""
+    """Return copies of the tensors in a model's state, on the CPU."""
     torch = sys.modules.get("torch")
-    if torch is None:  # then there are no tensors, and a trial without torch need not wait for it
+    if torch is None:  # there are no tensors, and the import would be slow
         return {}
     state = model.state_dict()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The code that users send along: fetched once by its hash, unpacked safely, kept for the next trial."""
+"""A cache of users' code bundles: downloaded once by their hash, unpacked safely, reused by later trials."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class BundleCache:
     """Unpacked bundles in a folder, each under its hash.
 
     Args:
-        folder: of the cache.
-        download: fetches the bundle of a hash into a file.
+        folder: the cache's folder.
+        download: downloads the bundle with a hash to a file.
     """
 
     def __init__(self, folder: Path, download: Callable[[str, Path], object]) -> None:
@@ -23,10 +23,10 @@ class BundleCache:
         self._download = download
 
     def folder_of(self, sha256: str) -> Path:
-        """The unpacked bundle; several threads and agents may ask at once.
+        """Return the folder of the unpacked bundle; safe for several threads and agents at once.
 
         Raises:
-            BrokenBundle, TooLarge: what the master sent cannot be unpacked.
+            BrokenBundle, TooLarge: the bundle cannot be unpacked.
         """
         unpacked = self._folder / sha256
         if unpacked.is_dir():
@@ -41,7 +41,7 @@ class BundleCache:
             try:
                 (draft / "code").rename(unpacked)
             except OSError:
-                if not unpacked.is_dir():  # another thread may have been first; anything else is an error
+                if not unpacked.is_dir():  # another thread has unpacked the same bundle; anything else is an error
                     raise
         return unpacked
 

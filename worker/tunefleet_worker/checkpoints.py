@@ -1,9 +1,9 @@
-"""Checkpoints: everything that a training run needs to go on as if it had never stopped, in one safetensors file.
+"""Checkpoints: the complete state of a training run in one safetensors file.
 
-The file holds the tensors; its metadata holds a JSON tree of all else (see `state_tree`). The states of the global
-generators (Python's, numpy's, torch's on the CPU and on every CUDA device) are always part of it, so that a resumed run
-draws the same shuffles and dropout masks: on the CPU it equals an unbroken one bit for bit. Nothing is ever pickled or
-unpickled, so a checkpoint from anywhere runs no code.
+The file holds the tensors; its metadata holds everything else as a JSON tree (see `state_tree`). A checkpoint always
+includes the states of the global generators: Python's, numpy's, torch's on the CPU and on every CUDA device. A resumed
+run draws the same shuffles and dropout masks; on the CPU it equals an uninterrupted run bit for bit. Nothing is pickled
+or unpickled, so loading a checkpoint runs no code from it.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ FORMAT = "tunefleet.checkpoint/1"
 
 
 class CheckpointError(TunefleetError):
-    """A checkpoint cannot be written, read, or fitted to the objects at hand."""
+    """A checkpoint cannot be written or read, or does not fit the objects."""
 
     code = "checkpoint"
 
 
 @runtime_checkable
 class HasState(Protocol):
-    """A module, optimizer, scheduler, gradient scaler, or anything of a user's own that speaks like them."""
+    """A module, optimizer, scheduler, gradient scaler, or any object with the same two methods."""
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Everything that `load_state_dict` needs."""
+        """Return the state for `load_state_dict`."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object:
-        """Take over the state that `state_dict` gave."""
+        """Restore a state from `state_dict`."""
         ...
 
 
 Stateful = HasState | torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-"""What a checkpoint saves and restores."""
+"""The objects that a checkpoint saves and restores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a checkpoint tells besides the objects' states: the step it was made at, and the caller's own notes."""
+    """The content of a checkpoint besides the objects' states: its step, and the caller's own data."""
 
     step: int
     progress: Mapping[str, Any]
@@ -64,17 +64,17 @@ class Checkpoint:
 def save_checkpoint(path: Path, *, step: int, objects: Mapping[str, Stateful], progress: Mapping[str, Json]) -> None:
     """Write the states of the objects and of the global generators to `path`, atomically and durably.
 
-    Whenever this is interrupted, `path` holds either the old checkpoint or the new one, whole; once it returns, the new
-    one survives a power cut.
+    After an interruption `path` holds either the old or the new checkpoint, complete. Once this returns, the new one
+    survives a power failure.
 
     Args:
-        path: the file; its folder exists.
-        step: the last step that is finished.
-        objects: by the names under which `load_checkpoint` will ask for them.
-        progress: notes of the caller, given back by `load_checkpoint`.
+        path: the file, in an existing folder.
+        step: the last finished step.
+        objects: the objects by name; `load_checkpoint` needs the same names.
+        progress: the caller's own data, returned by `load_checkpoint`.
 
     Raises:
-        CheckpointError: a state cannot be stored (the message names its place in the tree), or the file cannot be
+        CheckpointError: a state cannot be stored (the message names its path in the tree), or the file cannot be
         written.
     """
     encoder = TreeEncoder()
@@ -95,13 +95,12 @@ def save_checkpoint(path: Path, *, step: int, objects: Mapping[str, Stateful], p
 def load_checkpoint(path: Path, *, objects: Mapping[str, Stateful]) -> Checkpoint:
     """Restore the objects and the global generators from `path`.
 
-    Tensors are handed to the objects on the CPU; modules and optimizers move them to their own device. States in the
-    file that no object asks for are left alone.
+    The objects get tensors on the CPU; modules and optimizers move them to their own device. States of other objects
+    in the file are ignored.
 
     Raises:
-        CheckpointError: the file is missing, corrupt or of another format, lacks an object, or holds a state that does
-        not fit one.
-            Unless a state did not fit, nothing was changed.
+        CheckpointError: the file is missing, is corrupt or has another format, lacks an object, or has a state that
+        does not fit its object. Only in the last case are some objects already restored.
     """
     tree = _read(path)
     missing = [name for name in objects if name not in tree["objects"]]
@@ -130,7 +129,7 @@ def _state_of(name: str, item: Stateful) -> object:
         return item.state_dict()
     raise CheckpointError(
         f"a checkpoint cannot hold {name!r}, a value of type {type(item).__qualname__!r}.",
-        hint="It takes objects with state_dict() and load_state_dict(), and generators of torch, numpy and random.",
+        hint="It can hold objects with state_dict() and load_state_dict(), and generators of torch, numpy and random.",
     )
 
 
@@ -154,7 +153,7 @@ def _restore(path: Path, name: str, item: Stateful, state: Any) -> None:
 
 
 def _generator_states() -> dict[str, object]:
-    """The states of all global generators; asking a CUDA that nobody uses would start it, so it is left alone."""
+    """Return the states of all global generators; those of CUDA only if CUDA is initialised."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(legacy=False),  # noqa: NPY002 - the global generator is what user code draws from
@@ -190,7 +189,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 
 def _sync(path: Path) -> None:
-    """Force a file's, or a folder's, content to the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -206,7 +205,7 @@ def _read(path: Path) -> dict[str, Any]:
                 raise CheckpointError(
                     f"{path} is not a checkpoint of the format {FORMAT!r}, but {metadata.get('format')!r}."
                 )
-            # Cloned, since the file's own tensors are windows on it, and die with the disk under it.
+            # Cloned, because the file's tensors are memory-mapped, and invalid when the file changes.
             decoder = TreeDecoder(lambda name: file.get_tensor(name).clone())
             tree = decoder.decode(json.loads(metadata["tree"]))
         _check_tree(tree)
@@ -214,7 +213,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint {path}.") from error
     except (OSError, SafetensorError, BrokenTree, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"the checkpoint {path} is corrupt: {error}", hint="Delete it; the trial then starts from its beginning."
+            f"the checkpoint {path} is corrupt: {error}", hint="Delete it; the trial then starts from step 0."
         ) from error
     return tree  # type: ignore[no-any-return]
 

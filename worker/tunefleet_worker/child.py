@@ -1,6 +1,6 @@
-"""One trial in a process of its own: what a forkserver's child runs.
+"""One trial in a process of its own: the main function of a training process.
 
-It uses no network; all that it tells goes to its spool.
+It uses no network; all records go to its spool.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tunefleet_worker.trial_process import detach, export_credentials, send_outp
 
 
 def main(job: Job, log: Connection, *, orders: Connection) -> None:
-    """Run the trial, record its end, and leave without a look back: what is still running is the agent's to kill."""
+    """Run the trial, record its end, and exit at once; the agent kills descendants that still run."""
     attempt_folder = AttemptFolder(job.folder)
     detach(attempt_folder.life)
     send_output(log)
@@ -41,12 +41,12 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     lease = Lease.model_validate_json(job.lease_json)
     export_credentials(lease, job.url)
     seal_test_part()
-    spool, line = SpoolWriter(attempt_folder.spool), OrderReceiver(orders)
+    spool, receiver = SpoolWriter(attempt_folder.spool), OrderReceiver(orders)
     trial = WorkerTrial(
         lease,
         attempt_folder,
         spool=spool,
-        orders=line,
+        orders=receiver,
         device=device,
         checkpoint_every_s=job.checkpoint_every_s,
     )
@@ -55,14 +55,14 @@ def main(job: Job, log: Connection, *, orders: Connection) -> None:
     attempt_folder.free_reserve()
     spool.append(end)
     failpoint("child.after_end")
-    line.notify()
+    receiver.notify()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)
 
 
 def _attempt(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
-    """Run the trial and say how it ended; raises nothing."""
+    """Run the trial and return its end; raises nothing."""
     try:
         try:
             end = _run(trial, lease, code)
@@ -73,7 +73,7 @@ def _attempt(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
         return End.released("preempted") if trial.is_drained else end
     except BaseException as error:
         _print_traceback(error)
-        trial.leave()
+        trial.abort()
         return end_of_exception(error, code)
 
 
@@ -85,19 +85,19 @@ def _run(trial: WorkerTrial, lease: Lease, code: Path | None) -> End:
         return end_of_program(run_command(run.command, trial, check=trial.check))
     if code is not None:
         enter_folder(code)
-    known = _generators()
+    imported = _generators()
     function = load_task(run.task) if isinstance(run, TaskRun) else load_function(run.function, code)
-    if _generators() != known:  # the function's module has brought a generator that nobody has seeded
+    if _generators() != imported:  # the function's module has imported a library with an unseeded generator
         seed_everything(lease.seed)
     name = run.task if isinstance(run, TaskRun) else run.function
     if lease.preflight is not None:
-        return _inspected(function, trial, lease, lease.preflight)
+        return _preflight(function, trial, lease, lease.preflight)
     check_signature(function, lease.params, target=name)
     metrics = _final_metrics(function(trial, **lease.params))
     return End.complete(CompleteRequest.parse({"attempt": lease.attempt, "metrics": metrics}, field="returned").metrics)
 
 
-def _inspected(function: Callable[..., object], trial: WorkerTrial, lease: Lease, order: PreflightOrder) -> End:
+def _preflight(function: Callable[..., object], trial: WorkerTrial, lease: Lease, order: PreflightOrder) -> End:
     from tunefleet_worker.preflight.inspection import Inspection  # imports torch
 
     for tries in order.branches:
@@ -107,12 +107,12 @@ def _inspected(function: Callable[..., object], trial: WorkerTrial, lease: Lease
 
 
 def _generators() -> set[str]:
-    """The libraries with a global generator that are imported."""
+    """Return the imported libraries that have a global generator."""
     return {"numpy", "torch"} & sys.modules.keys()
 
 
 def _final_metrics(returned: object) -> Mapping[str, float]:
-    """The metrics that a function returned, if it returned a mapping of numbers."""
+    """Return the metrics that a function returned; empty unless it returned a mapping of numbers."""
     if not isinstance(returned, Mapping):
         return {}
     numbers: dict[str, Any] = {str(name): value for name, value in returned.items() if isinstance(value, Real)}
@@ -120,7 +120,7 @@ def _final_metrics(returned: object) -> Mapping[str, float]:
 
 
 def _print_traceback(error: BaseException) -> None:
-    """Into the log, without the frames of this module."""
+    """Print the traceback to the log, without the frames of this module."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__ and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""`tunefleet-worker run | test | preflight | health | audit | subsets`; what imports long waits for its command."""
+"""`tunefleet-worker run | test | preflight | health | audit | subsets`; commands import heavy modules themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_UNHEALTHY = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 LOG_TEXT = "%(asctime)s %(message)s"
-HEALTHY_S = 60.0  # a lease: whoever is silent for longer has lost its trials
+HEALTHY_S = 60.0  # the duration of a lease: a worker that is silent for longer has lost its trials
 
 app = typer.Typer(
     help="The worker of Tunefleet: claims trials from a master and trains them.",
@@ -49,7 +49,7 @@ def run_worker(
     gpus_per_slot: Annotated[int, typer.Option(min=1, max=64, help="GPUs that one trial sees.")] = 1,
     name: Name = None,
     token: Annotated[
-        str | None, typer.Option(envvar="TUNEFLEET_TOKEN", help="What the master asks for, if it does.")
+        str | None, typer.Option(envvar="TUNEFLEET_TOKEN", help="The master's token, if it requires one.")
     ] = None,
     labels: Annotated[str, typer.Option(help="Labels that studies may ask for, such as a100,fast.")] = "",
     allow_code: Annotated[
@@ -58,26 +58,26 @@ def run_worker(
     folder: Folder = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Processor threads of a trial.  [default: the cores, divided by the slots]"),
+        typer.Option(min=1, help="CPU threads of a trial.  [default: the cores divided by the slots]"),
     ] = None,
     checkpoint_every: Annotated[
         float,
-        typer.Option(min=0, help="Least seconds between two checkpoints; 0: after each epoch, whatever it costs."),
+        typer.Option(min=0, help="Minimum seconds between two checkpoints; 0: after each epoch, whatever it costs."),
     ] = 10.0,
     preload: Annotated[
         bool,
-        typer.Option(help="Import torch before the first trial, which takes seconds; without, trials that need it do."),
+        typer.Option(help="Import torch once, at the start; without it, each trial that needs torch imports it."),
     ] = True,
     log_format: Annotated[
-        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object for each line.")
+        str, typer.Option(envvar="TUNEFLEET_LOG_FORMAT", help="text, or json: one object per line.")
     ] = "text",
     study: Annotated[str | None, typer.Option(help="Take trials of this study only.")] = None,
     exit_when_idle: Annotated[
-        float | None, typer.Option(min=0, help="Leave after so many seconds without a trial.")
+        float | None, typer.Option(min=0, help="Exit after this many seconds without a trial.")
     ] = None,
     drain_within: Annotated[
         float,
-        typer.Option(min=1, metavar="SECONDS", help="From SIGTERM to the end, whatever trials and master do."),
+        typer.Option(min=1, metavar="SECONDS", help="Maximum time from SIGTERM to exit."),
     ] = 25.0,
     rest: Annotated[
         float,
@@ -85,21 +85,22 @@ def run_worker(
             min=0.1,
             max=2_880,
             metavar="SECONDS",
-            help="Rest so long after three different trials failed in a row, then try one; twice as long each time, "
-            "up to 30 times.",
+            help="Claim no trial for this long after three different trials failed in a row, then claim one. The time "
+            "doubles with each further failure, up to 30 times.",
         ),
     ] = 60.0,
 ) -> None:
-    """Run trials until SIGTERM or Ctrl-C, which saves them and gives them back; a second one stops at once.
+    """Run trials until SIGTERM or Ctrl-C, which saves and releases them; a second one stops at once.
 
-    Exit codes: 0 drained, or idle long enough; 1 stopped at once, or idle while it rests; 2 could not start.
+    Exit codes: 0 drained, or idle for long enough; 1 stopped at once, or idle after failures; 2 could not start.
     """
-    signal.signal(signal.SIGTERM, _leave)  # until the agent takes it over; so far nothing has to be saved
+    signal.signal(signal.SIGTERM, _leave)  # until the agent installs its handler: nothing has to be saved yet
     from tunefleet import logs
     from tunefleet_worker.agent import assembly, devices
 
-    os.environ.pop("TUNEFLEET_TOKEN", None)  # no concern of the code that trials run
-    assigned = devices.assign_gpus(devices.choose_gpus(devices.find_gpus(), gpus), slots=slots, gpus_per_slot=gpus_per_slot)
+    os.environ.pop("TUNEFLEET_TOKEN", None)  # hidden from the code of trials
+    chosen = devices.choose_gpus(devices.find_gpus(), gpus)
+    assigned = devices.assign_gpus(chosen, slots=slots, gpus_per_slot=gpus_per_slot)
     settings = assembly.AgentSettings.parse(
         {
             "url": url,
@@ -129,9 +130,9 @@ def score_model(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Score a downloaded model on the sealed test part of its data, which is kept in test-openings.jsonl beside it.
+    """Score a downloaded model on the sealed test part of its data; test-openings.jsonl beside it counts the openings.
 
-    Exit codes: 0 scored; 2 there is no model in the folder, or its data is not here.
+    Exit codes: 0 scored; 2 the folder has no model, or its data is not on this machine.
     """
     from json import dumps
 
@@ -148,13 +149,13 @@ def score_model(
 
 @app.command("preflight")
 def run_preflight(
-    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study; its code is run.")],
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study; its code runs on this machine.")],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look here whether a study's function can learn at all; `tunefleet check --run` does it, too.
+    """Check on this machine that a study's function can learn at all, as `tunefleet check --run` does.
 
-    Exit codes: 0 it passed; 1 the study would be blocked; 2 it could not be looked at.
+    Exit codes: 0 passed; 1 the study would be blocked; 2 the check could not run.
     """
     from tunefleet_worker.preflight.local import inspect_file
 
@@ -166,9 +167,9 @@ def run_preflight(
 
 @app.command()
 def health(*, name: Name = None, folder: Folder = None) -> None:
-    """Tell whether this machine's worker is in touch with its master.
+    """Check that this machine's worker reaches its master.
 
-    Exit codes: 0 the master answered it within the last minute; 1 it did not.
+    Exit codes: 0 the master answered within the last minute; 1 it did not.
     """
     from tunefleet_worker.agent import assembly
     from tunefleet_worker.agent.worker_folder import WorkerFolder
@@ -188,7 +189,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def run() -> NoReturn:
-    """The console entry: an error that Tunefleet can explain is one line and exit code 2."""
+    """Run the command line; print a TunefleetError as one line and exit with code 2."""
     try:
         app()
     except TunefleetError as error:

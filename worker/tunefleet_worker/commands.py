@@ -1,13 +1,13 @@
 """Run a study's `command`: any program.
 
-It gets its parameters by `{name}` in the command and by its environment, and writes its metrics to a file.
+The program reads its parameters from `{name}` in the command and from its environment, and writes metrics to a file.
 
-The program's environment has
-    TUNEFLEET_PARAMS          the parameters as JSON, and each one as TUNEFLEET_PARAM_NAME
-    TUNEFLEET_METRICS         a file; one JSON object a line: {"step": 1, "val_loss": 0.3}; without a step: the next one
+Its environment has
+    TUNEFLEET_PARAMS          the parameters as JSON; each one also as TUNEFLEET_PARAM_NAME
+    TUNEFLEET_METRICS         a file with one JSON object per line: {"step": 1, "val_loss": 0.3}; default: the next step
     TUNEFLEET_SEED, TUNEFLEET_STEPS, TUNEFLEET_TRIAL, TUNEFLEET_ATTEMPT, TUNEFLEET_FOLDER
-    TUNEFLEET_FOLD, TUNEFLEET_FOLDS: in a cross-validation the fold to validate on, from 0, and how many there are
-    TUNEFLEET_URL, TUNEFLEET_TRIAL_ID, TUNEFLEET_TOKEN: the master, and what opens it to this attempt only
+    TUNEFLEET_FOLD, TUNEFLEET_FOLDS: in a cross-validation the fold to validate on, from 0, and the number of folds
+    TUNEFLEET_URL, TUNEFLEET_TRIAL_ID, TUNEFLEET_TOKEN: the master, and a token for this attempt only
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pydantic import JsonValue
 from tunefleet.errors import InvalidInput, Problem, TunefleetError
 from tunefleet.trial.trial import Trial, TrialStopped
 
-STOP_GRACE_S = 10.0  # what a program has to end by itself; the agent waits three times as long
-_LOOK_S = 0.2  # between two looks at the metrics
-_PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+STOP_GRACE_S = 10.0  # for a program to end after SIGTERM; the agent waits three times as long
+_POLL_S = 0.2  # between two reads of the metrics file
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 _PR_SET_PDEATHSIG = 1
 _set_process_option = getattr(ctypes.CDLL(None), "prctl", None)
 
@@ -43,21 +43,20 @@ class CommandError(TunefleetError):
 
 
 def arguments(command: str, params: Mapping[str, JsonValue]) -> list[str]:
-    """The program and its arguments; no shell reads them, so a value stays one argument whatever is in it.
+    """Return the program and its arguments. No shell parses them, so each value stays one argument.
 
-    A word of the command with a parameter that the configuration does not have is left out. Braces around anything else
-    stay as they are.
+    A word with a parameter that the configuration lacks is omitted. Braces around anything but a name are not changed.
     """
     words = []
     for word in shlex.split(command):
-        names = set(_PLACE.findall(word))
+        names = set(_PLACEHOLDER.findall(word))
         if names <= params.keys():
-            words.append(_PLACE.sub(lambda match: as_text(params[match[1]]), word))
+            words.append(_PLACEHOLDER.sub(lambda match: as_text(params[match[1]]), word))
     return words
 
 
 def environment(trial: Trial, metrics: Path) -> dict[str, str]:
-    """What the program's environment has beside the worker's own."""
+    """Return the variables to add to the worker's environment."""
     each = {f"TUNEFLEET_PARAM_{name.upper()}": as_text(value) for name, value in trial.params.items()}
     return each | {
         "TUNEFLEET_PARAMS": json.dumps(dict(trial.params)),
@@ -73,24 +72,24 @@ def environment(trial: Trial, metrics: Path) -> dict[str, str]:
 
 
 def as_text(value: JsonValue) -> str:
-    """A parameter's value as a program reads it: text as it is, everything else as JSON."""
+    """Format a parameter's value: text unchanged, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def run_command(command: str, trial: Trial, *, check: Callable[[], None]) -> int:
-    """Run the program to its end and report its metrics; its exit code, the negative number of a signal.
+    """Run the program to its end and report its metrics; return its exit code, or the negative number of a signal.
 
-    The program runs in the caller's process group: one that ignores its stop goes down with that.
+    The program runs in the caller's process group, and ends with it even if it ignores a stop.
 
     Args:
-        command: as the study has it.
-        trial: gets the reports.
+        command: the study's command.
+        trial: receives the reports.
         check: raises TrialStopped when the program should stop.
 
     Raises:
-        CommandError: there is no such program, or the command has no word in it.
-        InvalidInput: a line of the metrics' file is none.
-        TrialStopped: the program was told to stop.
+        CommandError: the program does not exist, or the command is empty.
+        InvalidInput: a line of the metrics file is not valid.
+        TrialStopped: the program was stopped.
     """
     metrics = MetricsFile(trial.folder / "metrics.jsonl")
     program = _started(arguments(command, trial.params), os.environ | environment(trial, metrics.path))
@@ -109,7 +108,7 @@ def run_command(command: str, trial: Trial, *, check: Callable[[], None]) -> int
 
 
 class MetricsFile:
-    """The file that the program writes its metrics to, read as it grows."""
+    """Reads the metrics file of a program while it grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,10 +117,10 @@ class MetricsFile:
         path.touch()
 
     def report_to(self, trial: Trial, *, is_whole: bool = False) -> None:
-        """Report the lines that have come since the last call; with `is_whole`, also a last one without an end.
+        """Report the lines that were added since the last call; with `is_whole`, also a last line without a newline.
 
         Raises:
-            InvalidInput: a line is no JSON object of numbers; the message has its number and its text.
+            InvalidInput: a line is not a JSON object of numbers; the message has the line's number and text.
         """
         with self.path.open("rb") as file:
             file.seek(self._offset)
@@ -156,7 +155,7 @@ def _started(words: list[str], variables: Mapping[str, str]) -> subprocess.Popen
     if not words:
         raise CommandError("the study's command has no program in it.")
     try:
-        # In the process group of this process, so that whoever ends the one ends the other.
+        # The same process group, so that a signal to the group ends both processes.
         return subprocess.Popen(words, env=variables, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
     except OSError as error:
         raise CommandError(f"the program {words[0]!r} cannot be started: {error.strerror}.") from error
@@ -169,12 +168,12 @@ def _die_with_parent() -> None:
 
 def _has_ended(program: subprocess.Popen[bytes]) -> bool:
     with contextlib.suppress(subprocess.TimeoutExpired):
-        program.wait(_LOOK_S)
+        program.wait(_POLL_S)
     return program.returncode is not None
 
 
 def _stop(program: subprocess.Popen[bytes]) -> None:
-    """Ask the program and all that it started to end, and give them a grace."""
+    """Send SIGTERM to the process group, and wait STOP_GRACE_S for the program."""
     os.killpg(os.getpgrp(), signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(STOP_GRACE_S)

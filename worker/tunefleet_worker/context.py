@@ -1,4 +1,4 @@
-"""A worker's trial, as a training function sees it: it spools what it is told, saves itself, and obeys its agent."""
+"""The trial that a training function gets on a worker: it writes to the spool, saves checkpoints, obeys orders."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from tunefleet_worker.best_model import BestModel
 from tunefleet_worker.orders import Order, OrderReceiver
 from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolWriter
 
-# A checkpoint is due when training has taken so many times its cost: it takes at most 2 % of the time.
+# A checkpoint is due after this many times its cost: checkpoints take at most 2 % of the time.
 COST_FACTOR = 50
-# Of each artifact, the file that is being sent and the newest one: neither waits for the other, and no disk fills.
-FILES_KEPT = 2
+# For each artifact, the file in upload and the newest one: neither waits for the other, and the disk does not fill.
+MAX_FILES_PER_NAME = 2
 
 
 class TrialDrained(TrialStopped):
-    """The worker leaves: the trial is saved, and goes on elsewhere."""
+    """The worker drains: the trial is saved, and another attempt continues it."""
 
 
 class WorkerTrial(Trial):
     """A leased trial in its training process.
 
     Args:
-        lease: what to run.
-        place: the attempt's folder; a checkpoint in it is resumed from.
-        spool: takes what the trial tells.
-        orders: what the agent wants of the trial.
+        lease: the trial to run.
+        attempt_folder: the attempt's folder; the trial resumes from the checkpoint in it, if any.
+        spool: receives the trial's records.
+        orders: the agent's orders.
         device: `cuda` when the slot has a GPU.
-        checkpoint_every_s: the least time between two checkpoints; 0: one after each step, whatever it costs.
+        checkpoint_every_s: minimum time between two checkpoints; 0: one after each step, whatever it costs.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class WorkerTrial(Trial):
     ) -> None:
         super().__init__(Assignment.of(lease), folder=attempt_folder.scratch, device=device)
         self.is_drained = False
-        """Whether the function was told to leave off; one that catches this and returns has not run to its end."""
+        """True after the function was ordered to drain; even if it then returns, it has not run to its end."""
         self._attempt_folder = attempt_folder
         self._spool = spool
         self._orders = orders
         self._checkpoint_every_s = checkpoint_every_s
-        self._inherits = lease.resume_from is not None
+        self._resumes_from_other = lease.resume_from is not None
         self._is_segment = lease.until is not None
         self._leaves_checkpoint = lease.until is not None and lease.until < (lease.steps or 0)
         self._model: Any = None
@@ -67,16 +67,16 @@ class WorkerTrial(Trial):
         self._files: dict[str, list[Path]] = {}
 
     def finish(self) -> None:
-        """Hand over what is still in memory; called once, when the function has returned or stopped."""
+        """Write the best model and the telemetry; call it once, after the function has returned or stopped."""
         self._send_best_model()
         self._end_watch()
 
-    def leave(self) -> None:
-        """The function has failed: hand over what tells why. Raises nothing."""
+    def abort(self) -> None:
+        """Write the telemetry after the function has failed. Raises nothing."""
         self._end_watch()
 
     def load_best(self, model: Any) -> bool:
-        """As a trial does; the copy lies in this process's memory until the trial ends."""
+        """See `Trial.load_best`; the copy stays in this process's memory until the trial ends."""
         return self._best.load_into(model)
 
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
@@ -86,7 +86,7 @@ class WorkerTrial(Trial):
             raise _nothing_passed()
         if not stateful or not self._attempt_folder.resume.exists():
             return 0
-        if self._inherits:
+        if self._resumes_from_other:
             from tunefleet_worker.parent_checkpoint import load_parent_checkpoint
 
             checkpoint = load_parent_checkpoint(self._attempt_folder.resume, objects=stateful)
@@ -98,7 +98,7 @@ class WorkerTrial(Trial):
             self._watch.restore(checkpoint.progress.get("watch"))  # checkpoints of older workers have none
         self._step = self._reported_step = checkpoint.step
         self._merged = dict(checkpoint.progress["metrics"])
-        print(f"resumed behind step {checkpoint.step} ({count} in all)", flush=True)
+        print(f"resumed after step {checkpoint.step} of {count}", flush=True)
         return checkpoint.step + 1
 
     def _between(self, step: int, count: int, stateful: Mapping[str, Any]) -> None:
@@ -108,11 +108,11 @@ class WorkerTrial(Trial):
         is_last = step == count - 1
         if order is not None or (self._leaves_checkpoint if is_last else self._checkpoint_is_due()):
             self._save(step, stateful)
-        if order is not None and not is_last:  # behind the last step the function is about to return: let it
+        if order is not None and not is_last:  # after the last step the function returns by itself
             self._obey(order)
 
     def check(self) -> None:
-        """Obey an order where there is no boundary to wait for, and nothing to save. Raises TrialStopped."""
+        """Obey an order at once, without a checkpoint. Raises TrialStopped."""
         order = self._orders.newest()
         if order is not None:
             self._obey(order)
@@ -124,7 +124,8 @@ class WorkerTrial(Trial):
         failpoint("child.after_report")
         self._orders.notify()
         order = self._orders.newest()
-        if order is not None and (order.kind == "stop" or not self._looping):  # the others wait for the epoch's end
+        # Inside `epochs`, orders other than a stop wait for the end of the epoch.
+        if order is not None and (order.kind == "stop" or not self._looping):
             self.check()
 
     def _obey(self, order: Order) -> NoReturn:
@@ -142,7 +143,7 @@ class WorkerTrial(Trial):
         return time.monotonic() - self._saved_at >= max(self._checkpoint_every_s, COST_FACTOR * self._save_cost_s)
 
     def _save(self, step: int, stateful: Mapping[str, Any]) -> None:
-        """Write a checkpoint; the model that belongs to it goes before it."""
+        """Write a checkpoint, after the best model that belongs to it."""
         if not stateful:
             return
         from tunefleet_worker.checkpoints import save_checkpoint
@@ -160,22 +161,22 @@ class WorkerTrial(Trial):
         self._send_file(MODEL, self._best.write)
 
     def _send_file(self, name: str, write: Callable[[Path], object]) -> None:
-        """Let `write` make a file, and record it as the newest of its name; nothing when it answers False."""
+        """Call `write` to make a file, and record it as the newest of its name, unless `write` returns False."""
         path = self._attempt_folder.files / f"{self._n_files}-{name}"
         if write(path) is False:
             return
         self._n_files += 1
         self._spool.append(FileRecord(name, path.name))
         self._orders.notify()
-        kept = self._files.setdefault(name, [])
-        kept.append(path)
-        while len(kept) > FILES_KEPT:
-            kept.pop(0).unlink(missing_ok=True)
+        files = self._files.setdefault(name, [])
+        files.append(path)
+        while len(files) > MAX_FILES_PER_NAME:
+            files.pop(0).unlink(missing_ok=True)
 
 
 def _nothing_passed() -> InvalidInput:
     rule = (
-        "population-based training goes on from checkpoints, and nothing was passed that one could hold; pass what "
+        "population-based training continues from checkpoints, and no object was passed to save in one; pass what "
         "training changes, such as trial.epochs(model=model, optimizer=optimizer)"
     )
     return InvalidInput([Problem("epochs", rule)])

@@ -1,4 +1,4 @@
-"""`tunefleet-worker audit | subsets`: what can be said of a study's data where the data is."""
+"""`tunefleet-worker audit | subsets`: checks of a study's data, on the machine that has the data."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def audit(
     file: StudyFile,
     *,
     accuracy: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="What good configurations are expected to reach.")
+        float, typer.Option(min=0.01, max=0.99, help="The accuracy that good configurations are expected to reach.")
     ] = 0.9,
     as_json: AsJson = False,
 ) -> None:
-    """Audit the split of a built-in task's data: duplicates, rare classes, and what its validation part can tell.
+    """Audit the split of a built-in task's data: duplicates, rare classes, and the resolution of the validation part.
 
-    Nothing is trained, and the test part stays sealed. Exit codes: 0 audited; 2 the data is not here.
+    Nothing is trained, and the test part stays sealed. Exit codes: 0 audited; 2 the data is not on this machine.
     """
     from tunefleet.client.study_file import read_study
     from tunefleet_worker.tasks.split_audit import audit_study
@@ -47,22 +47,24 @@ def audit(
 def subsets(
     file: StudyFile,
     *,
-    configs: Annotated[int, typer.Option(min=4, max=1_000, help="How many random configurations are trained.")] = 12,
+    configs: Annotated[int, typer.Option(min=4, max=1_000, help="Number of random configurations to train.")] = 12,
     subset: Annotated[
-        list[float] | None, typer.Option(help="A share of the training part; may be given again.  [default: 0.1, 0.25]")
+        list[float] | None, typer.Option(help="Share of the training part; repeatable.  [default: 0.1, 0.25]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train some configurations on subsets of the data and on all of it, and tell whether they rank alike.
+    """Train configurations on subsets of the data and on all of it, and compare their rankings.
 
-    It runs here, with the study's steps, and costs that many trainings; no master is needed.
+    The trainings run on this machine, with the study's steps; no master is needed.
     """
     from tunefleet.client.study_file import read_study
     from tunefleet.data.seal import seal_test_part
     from tunefleet_worker.tasks.subset_check import compare_subsets
 
     seal_test_part()
-    found = compare_subsets(read_study(file).spec, n_configurations=configs, subsets=subset or [0.1, 0.25], tell=_say)
+    found = compare_subsets(
+        read_study(file).spec, n_configurations=configs, subsets=subset or [0.1, 0.25], tell=_print_progress
+    )
     if as_json:
         print(json.dumps([_facts(result, found[-1]) for result in found[:-1]]))
         return
@@ -98,8 +100,8 @@ def _sentence(facts: dict[str, Any]) -> str:
     )
     if facts["trusted"]:
         return f"{measured}."
-    return f"warning: {measured}; below {TRUSTED} a choice by it is not to be trusted. Use a larger subset."
+    return f"warning: {measured}; below {TRUSTED} the subset does not rank reliably. Use a larger subset."
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

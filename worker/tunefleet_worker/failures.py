@@ -1,4 +1,4 @@
-"""What an attempt's end means: an exception of the user's code, or the way in which its process went away."""
+"""Classification of an attempt's end: by an exception of the user's code, or by the exit of its process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OURS = Path(__file__).parent
 
 
 def end_of_exception(error: BaseException, folder: Path | None) -> End:
-    """The end of an attempt whose function raised; `folder` is where the user's code lies."""
+    """Return the end of an attempt after its function raised; `folder` is the user's code."""
     if isinstance(error, SystemExit):
         return _end_of_system_exit(error)
     kind = type(error).__name__
@@ -31,11 +31,11 @@ def end_of_exception(error: BaseException, folder: Path | None) -> End:
 
 
 def end_of_exit(code: int | None, *, out_of_memory: bool) -> End:
-    """The end of an attempt whose process went away without a word.
+    """Return the end of an attempt after its process exited without recording an end.
 
     Args:
-        code: as the operating system tells it, the negative number of a signal; None when nobody knows.
-        out_of_memory: whether the system killed a process for memory while it ran.
+        code: the exit code, or the negative number of a signal; None when it is not known.
+        out_of_memory: True if the OOM killer ran while the process did.
     """
     if code == -signal.SIGKILL:
         if out_of_memory:
@@ -44,7 +44,7 @@ def end_of_exit(code: int | None, *, out_of_memory: bool) -> End:
             )
         return End.failed(Failure.LOST, "the training process was killed from outside (SIGKILL)")
     if code is None:
-        return End.failed(Failure.LOST, "the training process went away, and nobody knows why")
+        return End.failed(Failure.LOST, "the training process ended for an unknown reason")
     if code < 0:
         name = _signal_name(-code)
         return End.failed(Failure.ERROR, f"the training process was ended by {name}", exception=name)
@@ -56,7 +56,7 @@ def end_of_exit(code: int | None, *, out_of_memory: bool) -> End:
 
 
 def end_of_program(code: int) -> End:
-    """The end of an attempt whose program exited with this code, the negative number of a signal."""
+    """Return the end of an attempt after its program exited with a code, or the negative number of a signal."""
     if code == 0:
         return End.complete()
     what = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
@@ -85,7 +85,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _innermost(error: BaseException, folder: Path | None) -> str | None:
-    """Where the user's own code was, as `train.py:12`; in a built-in task, where the task was."""
+    """Return the innermost line of the user's code, or else of the built-in task, as `train.py:12`."""
     frames = traceback.extract_tb(error.__traceback__)
     for root in filter(None, (folder, _OURS)):
         for frame in reversed(frames):

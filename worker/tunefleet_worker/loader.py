@@ -1,4 +1,4 @@
-"""Find the function that a study names, and see that it takes the study's parameters."""
+"""Loader of a study's training function, and the check of its signature."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class LoadError(TunefleetError):
-    """The study's function is not there, or does not take the study's parameters."""
+    """The study's function does not exist, or does not accept the study's parameters."""
 
     code = "load"
 
 
 def load_function(target: str, folder: Path | None) -> Callable[..., object]:
-    """Import `module:name`; what the module itself raises while it is imported is not caught.
+    """Import `module:name`. Errors that the module raises during its import are not caught.
 
     Args:
-        target: the function as the study names it.
-        folder: where the study's code was unpacked; None: the function is installed on this worker.
+        target: the function, `module:name`.
+        folder: the study's unpacked code; None: the function is installed on this worker.
 
     Raises:
-        LoadError: there is no such module or function, or the module imports one that is not installed.
+        LoadError: the module or function does not exist, or the module imports a package that is not installed.
     """
     module_name, _, name = target.partition(":")
     importlib.invalidate_caches()
@@ -43,7 +43,7 @@ def load_function(target: str, folder: Path | None) -> Callable[..., object]:
             ) from error
         raise LoadError(
             f"the module {module_name!r} imports {error.name!r}, which is not installed on this worker.",
-            hint="Install it there, or send it along in the study's folder.",
+            hint="Install it there, or put it into the study's folder.",
         ) from error
     function = getattr(module, name, None)
     if function is None:
@@ -58,14 +58,14 @@ def load_function(target: str, folder: Path | None) -> Callable[..., object]:
 
 
 def check_signature(function: Callable[..., object], names: Iterable[str], *, target: str) -> None:
-    """See that `function(trial, **params)` fits a configuration with these parameters.
+    """Check that `function(trial, **params)` accepts a configuration with these parameters.
 
     Raises:
-        LoadError: names every argument that is missing and every one that is not expected.
+        LoadError: with every missing and every unexpected argument.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # a function that is not written in Python does not tell
+    except (TypeError, ValueError):  # a function that is not written in Python may have no signature
         return
     given = set(names)
     if not parameters or parameters[0].kind not in (
@@ -85,7 +85,7 @@ def check_signature(function: Callable[..., object], names: Iterable[str], *, ta
 
 
 def load_local(spec: StudySpec) -> Callable[..., object]:
-    """The training function of a study's file, its folder entered as a worker enters it: for runs without a master.
+    """Return the training function of a study's file, for runs without a master. Enters its folder as a worker does.
 
     Raises:
         InvalidInput: the study runs a program. NotFound: there is no such task. LoadError: see `load_function`.
@@ -93,7 +93,7 @@ def load_local(spec: StudySpec) -> Callable[..., object]:
     from tunefleet_worker.tasks.registry import load_task
 
     if isinstance(spec.run, CommandRun):
-        rule = "runs a program, which cannot be looked into from outside; use a function or a built-in task"
+        rule = "runs a program, which the check cannot inspect; use a function or a built-in task"
         raise InvalidInput([Problem("run.command", rule)])
     if isinstance(spec.run, TaskRun):
         return load_task(spec.run.task)
@@ -106,7 +106,7 @@ def load_local(spec: StudySpec) -> Callable[..., object]:
 
 
 def enter_folder(folder: Path) -> None:
-    """Make a code folder the first place to import from, as `python script.py` does."""
+    """Put a code folder first on the import path, as `python script.py` does."""
     sys.path.insert(0, str(folder))
 
 

@@ -1,19 +1,17 @@
-"""A log that cannot fill a disk: its beginning as it came, then only its end, and a line between them that says what
-is missing.
-"""
+"""A log of bounded size: its beginning and its end, with a line between them that counts the omitted bytes."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
-HEAD_BYTES = 1_000_000  # enough for every log that a person reads from its beginning
+HEAD_BYTES = 1_000_000  # enough for a log that a person reads from its beginning
 TAIL_BYTES = 64_000  # enough for the traceback at the end
 _CUT = "\n[... {} bytes are left out here ...]\n"
 
 
 class CappedLog:
-    """What one attempt prints; bytes may be added by one thread while another takes a copy."""
+    """The output of one attempt; one thread may add bytes while another copies the log."""
 
     def __init__(self, path: Path, *, head_bytes: int = HEAD_BYTES, tail_bytes: int = TAIL_BYTES) -> None:
         self._head_bytes = head_bytes
@@ -27,11 +25,11 @@ class CappedLog:
 
     @property
     def total_bytes(self) -> int:
-        """How much was printed so far."""
+        """The number of bytes added so far."""
         return self._total
 
     def add(self, text: bytes) -> None:
-        """Take in what was printed. A disk that is full costs the log, never the trial."""
+        """Add output. On a full disk the log is incomplete, and the trial continues."""
         with self._lock:
             self._total += len(text)
             room = max(0, self._head_bytes - self._written)
@@ -39,18 +37,18 @@ class CappedLog:
                 self._write(text[:room])
             if len(text) > room:
                 self._tail += text[room:]
-                if len(self._tail) > 2 * self._tail_bytes:  # cut now and then, not at every line
+                if len(self._tail) > 2 * self._tail_bytes:  # cut rarely, not at every line
                     del self._tail[: -self._tail_bytes]
 
     def copy_to(self, path: Path) -> None:
-        """Write the log as it stands to another file. Raises OSError when that file cannot be written."""
+        """Copy the current log to another file. Raises OSError when that file cannot be written."""
         with self._lock:
             head, tail, dropped = self._path.read_bytes(), self._end(), self._dropped()
         cut = _CUT.format(dropped).encode() if dropped else b""
         path.write_bytes(head + cut + tail)
 
     def last(self, n_bytes: int) -> str:
-        """The end of the log as text."""
+        """Return the last bytes of the log as text."""
         with self._lock:
             end = self._end()
             if len(end) < n_bytes and not self._dropped():
@@ -60,7 +58,7 @@ class CappedLog:
         return end[-n_bytes:].decode("utf-8", errors="replace")
 
     def close(self) -> None:
-        """Write the end behind the beginning, and give the file back; nothing may be added any more."""
+        """Append the end to the beginning, and close the file; `add` must not be called afterwards."""
         with self._lock:
             if self._file.closed:
                 return
@@ -80,5 +78,5 @@ class CappedLog:
     def _write(self, text: bytes) -> None:
         try:
             self._written += self._file.write(text)
-        except OSError:  # the disk is full; what does not fit goes to the end, which is kept in memory
+        except OSError:  # the disk is full: the rest goes to the end, which is in memory
             self._head_bytes = self._written

@@ -1,7 +1,6 @@
-"""What an agent tells a training process, through a pipe that is never waited for on either side.
+"""Orders from an agent to a training process, through a pipe that never blocks either side.
 
-The other direction of the same pipe carries one byte for each thing that the trial told, so that the agent reads the
-spool at once instead of looking again and again.
+The other direction of the pipe carries one byte for each new record, so that the agent reads the spool without polling.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ _CHUNK_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a trial is told to do.
+    """An order to a trial.
 
     Attributes:
-        kind: `stop`: end now, and this is the result; `pause`: save, and end as if stopped, perhaps another attempt
-            goes on; `drain`: save and end, another attempt goes on.
+        kind: `stop`: end now with the result so far; `pause`: save, then end as after a stop, since another attempt may
+            continue; `drain`: save and end, since another attempt continues.
     """
 
     kind: Literal["stop", "pause", "drain"]
@@ -34,7 +33,7 @@ class OrderReceiver:
     """The training process's end of the pipe."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection  # kept, since the pipe closes when it is collected
+        self._connection = connection  # a reference, because a collected connection closes the pipe
         self._file = connection.fileno()
         os.set_blocking(self._file, False)
         self._text = b""
@@ -42,11 +41,11 @@ class OrderReceiver:
 
     @property
     def file(self) -> int:
-        """The file to wait on for the next order."""
+        """The file descriptor to wait on for the next order."""
         return self._file
 
     def newest(self) -> Order | None:
-        """The order that holds now, None to go on; a stop outranks the others. Takes about a microsecond."""
+        """Return the order in force, None without one; a stop replaces the others. Takes about a microsecond."""
         try:
             self._text += os.read(self._file, _CHUNK_BYTES)
         except OSError:
@@ -59,7 +58,7 @@ class OrderReceiver:
         return self._order
 
     def notify(self) -> None:
-        """Let the agent know that the spool has grown. A full pipe is a bell that rings already."""
+        """Notify the agent of a new record. A full pipe already holds a notification."""
         with contextlib.suppress(OSError):
             os.write(self._file, b".")
 
@@ -74,16 +73,16 @@ class OrderSender:
 
     @property
     def file(self) -> int:
-        """The file to wait on for the bell."""
+        """The file descriptor to wait on for notifications."""
         return self._file
 
     def send(self, order: Order) -> None:
-        """Tell the training process; does nothing when it is gone."""
+        """Send an order to the training process; do nothing if it has ended."""
         with contextlib.suppress(OSError):
             os.write(self._file, json.dumps(asdict(order)).encode() + b"\n")
 
     def clear_notifications(self) -> bool:
-        """Take all rings of the bell; False when the other end is closed."""
+        """Read all pending notifications; return False when the other end is closed."""
         try:
             return os.read(self._file, _CHUNK_BYTES) != b""
         except BlockingIOError:

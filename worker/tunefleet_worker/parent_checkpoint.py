@@ -1,7 +1,7 @@
-"""Going on from another trial's checkpoint: what it has learnt is taken over, and what it was told is not.
+"""Restore of another trial's checkpoint for population-based training: its state without its hyperparameters.
 
-A checkpoint of an optimizer holds its options beside its moments, and one of a schedule the rates that it began with.
-Restored as they are, they would undo the very parameters that the trial was given to try.
+An optimizer's state holds its options beside its moments, and a schedule's state holds its base rates. Restoring them
+would overwrite the hyperparameters of the new trial.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch.optim.lr_scheduler import LRScheduler
 from tunefleet_worker.checkpoints import Checkpoint, Stateful, load_checkpoint
 
 Options = dict[str, Any]
-"""Of a group of parameters: `lr`, `momentum`, `weight_decay` and so on, but for the parameters themselves."""
+"""The options of a parameter group, such as `lr`, `momentum` and `weight_decay`, without the parameters."""
 
 
 def load_parent_checkpoint(path: Path, *, objects: Mapping[str, Stateful]) -> Checkpoint:
-    """Restore the objects and the global generators from another trial's checkpoint, as `load_checkpoint` does.
+    """Restore the objects and the global generators from another trial's checkpoint.
 
-    The options of torch's optimizers stay as they are. So do the rates that its schedules began with: a schedule goes
-    on from where it was, with its rate in proportion.
+    The options of torch's optimizers and the base rates of its schedules stay. A schedule continues at its restored
+    position, with the current rate scaled in proportion.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does.
+        CheckpointError: see `load_checkpoint`.
     """
     optimizers = {name: item for name, item in objects.items() if isinstance(item, Optimizer)}
     schedules = {name: item for name, item in objects.items() if isinstance(item, LRScheduler)}
@@ -34,7 +34,7 @@ def load_parent_checkpoint(path: Path, *, objects: Mapping[str, Stateful]) -> Ch
     rates = {name: list(item.base_lrs) for name, item in schedules.items()}
     checkpoint = load_checkpoint(path, objects=objects)
     for name, optimizer in optimizers.items():
-        _put_back(optimizer, options[name])
+        _restore_options(optimizer, options[name])
     for name, schedule in schedules.items():
         schedule.base_lrs = rates[name]
         schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
@@ -45,9 +45,9 @@ def _options(group: Mapping[str, Any]) -> Options:
     return {name: value for name, value in group.items() if name != "params"}
 
 
-def _put_back(optimizer: Optimizer, options: Sequence[Options]) -> None:
+def _restore_options(optimizer: Optimizer, options: Sequence[Options]) -> None:
     for group, own in zip(optimizer.param_groups, options, strict=True):
-        at, began = group["lr"], group.get("initial_lr")
+        lr, initial_lr = group["lr"], group.get("initial_lr")
         group.update(own)
-        if began and "initial_lr" in own:  # a schedule has changed the rate since it began
-            group["lr"] = own["initial_lr"] * (at / began)
+        if initial_lr and "initial_lr" in own:  # a schedule has changed the rate
+            group["lr"] = own["initial_lr"] * (lr / initial_lr)

@@ -1,6 +1,6 @@
-"""Imported once by the forkserver: what training needs, so that starting a process costs a fork and no import.
+"""Imported once by the forkserver: all modules that training needs, so that a process starts without imports.
 
-Nothing here may touch CUDA or start threads that compute: neither survives a fork.
+Nothing here may initialise CUDA or start compute threads: neither survives a fork.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from importlib import import_module
 from tunefleet.trial.seeding import seed_everything
 
 MODULES = (
-    "torch._dynamo",  # every torch optimizer imports it when it is made, which takes longer than torch itself
+    "torch._dynamo",  # imported by every torch optimizer when it is built; it takes longer to import than torch
     "tunefleet_worker.checkpoints",
     "tunefleet_worker.preload_lean",
     "tunefleet_worker.tasks.image_classification",
     "tunefleet_worker.watching",
 )
 
-gc.disable()  # what is imported stays: to walk through it again and again would take a sixth of the time
+gc.disable()  # garbage collection would take a sixth of the import time and find nothing
 try:
     for name in MODULES:
         import_module(name)
-    # torch notes where it was first seeded, and reads the source files of all callers for it: once, not in each child.
+    # At the first seeding torch reads the source files of all callers: here once, not in each child.
     seed_everything(0)
 finally:
-    # A child's garbage collector need not look at what is there, and its pages stay shared.
+    # Children do not collect the imported objects, and share their memory pages.
     gc.freeze()
     gc.enable()

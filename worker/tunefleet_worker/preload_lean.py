@@ -1,4 +1,4 @@
-"""Imported once by the forkserver of a worker started with `--no-preload`: what every trial needs, and no torch."""
+"""Imported once by the forkserver of a worker with `--no-preload`: the modules of every trial, without torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import signal
 
 import tunefleet_worker.child  # noqa: F401
 
-# The agent decides when its helpers end; a SIGTERM for the whole process group must not take them away before.
+# The agent ends its helper processes; a SIGTERM for the whole process group must not end them earlier.
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-# What is imported stays: a child's garbage collector need not look at it, and its pages stay shared.
+# Children do not collect the imported objects, and share their memory pages.
 gc.freeze()

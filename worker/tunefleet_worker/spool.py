@@ -1,8 +1,8 @@
-"""The spool of an attempt: what the training process tells, as JSON lines in a file that outlives it and its agent.
+"""The spool of an attempt: the training process's records, as JSON lines in a file that outlives process and agent.
 
-The training process appends; it never waits for a network. The agent reads behind it and delivers in order. A
-record's number is its line's: it rises within an attempt, so that the master can tell an older report of a step from
-a newer one. A line that has no end yet, because its writer was killed in the middle, is no record.
+The training process appends records and never waits for the network. The agent reads them and delivers them in order.
+The number of a record is its line number. It rises within an attempt, so the master can order two reports of a step.
+A last line without a newline is not a record: its writer was killed, or is still writing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ReportRecord:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """A file for the master; `file` is its name in the attempt's folder of files, `name` the artifact's."""
+    """A file to upload; `file` is its name in the attempt's folder of files, `name` the name of the artifact."""
 
     kind: ClassVar[str] = "file"
     name: str
@@ -38,10 +38,10 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How the attempt ended; the last record.
+    """The end of the attempt; the last record.
 
-    `complete`: with `metrics` that were not reported. `failed`: with `failure`, `message` and `exception`.
-    `released`: with `reason`.
+    `complete` has `metrics` that were not reported; `failed` has `failure`, `message` and `exception`; `released` has
+    `reason`.
     """
 
     kind: ClassVar[str] = "end"
@@ -52,26 +52,26 @@ class End:
     exception: str | None = None
     reason: Literal["preempted", "lost"] = "preempted"
     preflight: Mapping[str, Any] | None = None
-    """Of a preflight that was carried out: its report, as plain data."""
+    """The report of a preflight that ran, as plain data."""
 
     @classmethod
     def complete(cls, metrics: Mapping[str, float] | None = None) -> Self:
-        """The function returned, or stopped as it was told."""
+        """Return the end of a function that returned, or obeyed a stop."""
         return cls("complete", metrics=metrics or {})
 
     @classmethod
     def inspected(cls, report: Mapping[str, Any]) -> Self:
-        """A preflight was carried out, whatever it found."""
+        """Return the end of a preflight that ran, whatever its result."""
         return cls("complete", preflight=report)
 
     @classmethod
     def failed(cls, failure: Failure, message: str, *, exception: str | None = None) -> Self:
-        """The attempt failed."""
+        """Return the end of a failed attempt."""
         return cls("failed", failure=failure, message=message, exception=exception)
 
     @classmethod
     def released(cls, reason: Literal["preempted", "lost"]) -> Self:
-        """The attempt is given back unfinished."""
+        """Return the end of an attempt that is released unfinished."""
         return cls("released", reason=reason)
 
 
@@ -81,7 +81,7 @@ _KINDS: Mapping[str, type[Record]] = {kind.kind: kind for kind in (ReportRecord,
 
 
 class SpoolWriter:
-    """Appends records; one writer at a time. A line that an earlier writer left without an end is cut off."""
+    """Appends records; one writer at a time. Truncates an incomplete last line of an earlier writer."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -89,9 +89,9 @@ class SpoolWriter:
         os.ftruncate(self._file, self._size_bytes)
 
     def append(self, record: Record) -> None:
-        """Write a record; when this returns it outlives the process.
+        """Write a record, which then outlives the process.
 
-        Raises OSError, and leaves the spool as it was, when the disk is full.
+        Raises OSError, and leaves the spool unchanged, when the disk is full.
         """
         line = json.dumps({"kind": record.kind, **asdict(record)}, separators=(",", ":")).encode() + b"\n"
         try:
@@ -105,12 +105,12 @@ class SpoolWriter:
         self._size_bytes += len(line)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         os.close(self._file)
 
 
 class SpoolReader:
-    """Reads the records in order, each one once."""
+    """Reads the records in order, each once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -118,7 +118,7 @@ class SpoolReader:
         self._next = 0
 
     def read(self) -> list[tuple[int, Record]]:
-        """The records that have come since the last call, with their numbers; passes over a line that is no record."""
+        """Return the records since the last call with their numbers; skip lines that are not records."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -136,7 +136,7 @@ class SpoolReader:
 
 
 def read_end(path: Path) -> End | None:
-    """The end that the spool at `path` has recorded, None when it has none."""
+    """Return the end in the spool at `path`; None when there is none."""
     ends = [record for _, record in SpoolReader(path).read() if isinstance(record, End)]
     return ends[0] if ends else None
 

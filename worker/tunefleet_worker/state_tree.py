@@ -1,12 +1,12 @@
-"""A tree of Python, numpy and torch values as JSON plus flat tensors, and back, exactly.
+"""Lossless encoding of a tree of Python, numpy and torch values as JSON plus flat tensors.
 
-JSON holds what JSON can hold. Everything else becomes an object with the key `$`, which names its kind:
+Values of JSON stay as they are. Every other value becomes an object with the key `$`, which names its kind:
 
     {"$": "tuple", "items": [...]}                      {"$": "int", "hex": "0x..."}      {"$": "float", "text": "nan"}
     {"$": "tensor", "at": "7", "dtype": "complex64", "shape": [2, 3]}
 
-`at` names one of the tensors that are stored beside the JSON. Nothing is pickled, and decoding calls no code that the
-data names: the kinds below are all that there is.
+`at` is the name of a tensor that is stored beside the JSON. Nothing is pickled. Decoding supports only the kinds below
+and calls no code that the data names.
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ from tunefleet.errors import TunefleetError
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
-EXACT_INT = (
-    2**63
-)  # larger integers go as hexadecimal text: many JSON readers, and Python's own beyond 4300 digits, refuse them
+# Larger integers become hexadecimal text: many JSON readers, and Python's own beyond 4300 digits, refuse them.
+EXACT_INT = 2**63
 PLAIN_TENSOR_TYPES = (torch.Tensor, torch.nn.Parameter)
 NATIVE_DTYPES = frozenset(
     {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool}
     | {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
-)  # stored as they are; other dtypes as their bytes, since not every reader of safetensors knows them
-ARRAY_KINDS = "biufcmMUS"  # numpy's kinds of flat data without Python objects or fields in them
+)  # stored unchanged; other dtypes are stored as bytes, because some readers of safetensors do not support them
+ARRAY_KINDS = "biufcmMUS"  # numpy's kinds of flat data, without Python objects or fields
 
 
 class UnstorableState(TunefleetError):
@@ -43,29 +42,29 @@ class UnstorableState(TunefleetError):
 
 
 class BrokenTree(TunefleetError):
-    """The stored tree is not one that this module wrote."""
+    """The stored tree was not written by this module."""
 
     code = "broken_tree"
 
 
 class TreeEncoder:
-    """Encodes values into JSON and collects their tensors in `tensors`.
+    """Encodes values as JSON and collects their tensors in `tensors`.
 
-    Tensors that are the same memory in the same shape are stored once, and are one tensor again after decoding.
+    Tensors that share memory and shape are stored once, and are one tensor again after decoding.
     """
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self._names: dict[tuple[object, ...], str] = {}
         self._storages: set[int] = set()
-        # Memory addresses identify tensors only while these live.
+        # Memory addresses identify tensors only while the tensors exist.
         self._sources: list[Tensor] = []
 
     def encode(self, value: object, path: str = "") -> Json:
-        """The value as JSON; `path` is where it stands, for errors.
+        """Encode a value as JSON; `path` is its path in the tree, for errors.
 
         Raises:
-            UnstorableState: it holds something that is none of the kinds this module knows; the message names its path.
+            UnstorableState: the value has a part of an unsupported kind; the message names its path.
         """
         if value is None or type(value) in (bool, str):
             return cast("Json", value)
@@ -81,7 +80,7 @@ class TreeEncoder:
         return encode(self, value, path)
 
     def items(self, values: Any, path: str) -> list[Json]:
-        """Each of the values, encoded."""
+        """Encode each of the values."""
         return [self.encode(value, f"{path}[{index}]") for index, value in enumerate(values)]
 
     def _dict(self, value: dict[Any, Any], path: str) -> Json:
@@ -94,7 +93,7 @@ class TreeEncoder:
             [self.encode(key, path), self.encode(item, f"{path}[{key!r}]")] for key, item in value.items()
         ]
         node: dict[str, Json] = {"$": kind, "pairs": pairs}
-        # torch keeps the versions of a module's state in this attribute, and load_state_dict reads them.
+        # torch stores the versions of a module's state in this attribute; load_state_dict reads them.
         if (metadata := getattr(value, "_metadata", None)) is not None:
             node["metadata"] = self.encode(metadata, f"{path}._metadata")
         return node
@@ -131,11 +130,11 @@ class TreeEncoder:
         }
 
     def _store(self, tensor: Tensor) -> str:
-        """Keep a contiguous CPU tensor, in memory of its own, and return its name."""
+        """Store a contiguous CPU tensor in its own memory, and return its name."""
         if tensor.dtype not in NATIVE_DTYPES:
             tensor = tensor.reshape(-1).view(torch.uint8)
         if tensor.untyped_storage().data_ptr() in self._storages:
-            tensor = tensor.clone()  # safetensors refuses tensors that overlap
+            tensor = tensor.clone()  # safetensors refuses overlapping tensors
         self._storages.add(tensor.untyped_storage().data_ptr())
         name = str(len(self.tensors))
         self.tensors[name] = tensor
@@ -143,17 +142,17 @@ class TreeEncoder:
 
 
 class TreeDecoder:
-    """Decodes what a TreeEncoder wrote; `tensor` gives a stored tensor by its name. Decoded tensors are on the CPU."""
+    """Decodes the JSON of a TreeEncoder; `tensor` returns a stored tensor by name. Decoded tensors are on the CPU."""
 
     def __init__(self, tensor: Callable[[str], Tensor]) -> None:
         self._read = tensor
         self._tensors: dict[tuple[str, str], Tensor] = {}
 
     def decode(self, node: Json) -> Any:
-        """The value that was encoded.
+        """Decode a value.
 
         Raises:
-            BrokenTree: no encoder wrote this.
+            BrokenTree: the node was not written by a TreeEncoder.
         """
         if isinstance(node, list):
             return [self.decode(item) for item in node]
@@ -198,7 +197,7 @@ class TreeDecoder:
 def _unstorable(path: str, what: str) -> UnstorableState:
     return UnstorableState(
         f"a checkpoint cannot hold {path or 'the state'}: {what}.",
-        hint="Keep numbers, text, dense tensors, plain arrays, and lists, tuples, sets or dicts of these in it.",
+        hint="It can hold numbers, text, dense tensors, plain arrays, and lists, tuples, sets or dicts of these.",
     )
 
 
@@ -241,7 +240,7 @@ def _dtype(name: str) -> torch.dtype:
     return dtype
 
 
-# A defaultdict comes back as a dict: what its factory is cannot be stored.
+# A defaultdict is restored as a dict, because its factory cannot be stored.
 _DICT_KINDS: Mapping[type, str] = {dict: "dict", defaultdict: "dict", OrderedDict: "ordered", Counter: "counter"}
 
 _ENCODERS: Mapping[type, Callable[[TreeEncoder, Any, str], Json]] = {

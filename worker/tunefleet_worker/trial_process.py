@@ -1,4 +1,4 @@
-"""Turn a fresh process into a trial's own: apart from its agent, and gone with it."""
+"""Setup of a training process: a process group of its own, output to the agent, and an end with the agent."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _STDOUT, _STDERR = 1, 2
 
 
 def detach(life: Path) -> None:
-    """Give the process a session and a process group of its own, and tie its life to its agent's.
+    """Give the process a session and a process group of its own, and end it when its agent ends.
 
-    Signals that a terminal, systemd or a batch system sends to the whole worker are left to the agent, which tells the
-    trial what to do.
+    The process ignores signals that a terminal, systemd or a batch system sends to the whole worker: the agent handles
+    them and sends orders.
     """
     os.setsid()
     _lock(life)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave_to_agent)
-    os.register_at_fork(after_in_child=_obey_signals)
+        signal.signal(number, _ignore_signal)
+    os.register_at_fork(after_in_child=_restore_signals)
     agent = multiprocessing.parent_process()
     if agent is not None:
-        _die_with(agent.sentinel)
+        _end_with(agent.sentinel)
 
 
 def send_output(log: Connection) -> None:
-    """Let everything that is printed go to the agent, also from C code and from processes that the trial starts."""
+    """Redirect all output to the agent, including that of C code and of descendants."""
     for stream in (_STDOUT, _STDERR):
         os.dup2(log.fileno(), stream)
     log.close()
@@ -44,13 +44,13 @@ def send_output(log: Connection) -> None:
 
 
 def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
-    """Show the process its slot's GPUs and no others, and let it use its share of the cores; where it is to train."""
+    """Restrict the process to its slot's GPUs and threads; return the device to train on."""
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for library in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[library] = str(threads)
     if not gpus and "torch" not in sys.modules:
-        return "cpu"  # a trial that imports it later finds the variables
+        return "cpu"  # a trial that imports torch later reads the variables
     import torch
 
     torch.set_num_threads(threads)
@@ -60,7 +60,7 @@ def use_devices(gpus: tuple[str, ...], threads: int) -> Literal["cpu", "cuda"]:
 
 
 def export_credentials(lease: Lease, url: str) -> None:
-    """Let what the trial starts reach the master as this attempt, and never as the worker."""
+    """Export the master's URL and the attempt's token for descendants, and hide the worker's token."""
     os.environ["TUNEFLEET_URL"] = url
     os.environ["TUNEFLEET_TRIAL_ID"] = str(lease.trial_id)
     os.environ.pop("TUNEFLEET_TOKEN", None)
@@ -69,25 +69,25 @@ def export_credentials(lease: Lease, url: str) -> None:
 
 
 def _lock(life: Path) -> None:
-    """Hold the file for as long as this process, or one that it forked, lives."""
+    """Lock the file until this process and all its forks have ended; write the process id to it."""
     file = os.open(life, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     os.write(file, str(os.getpid()).encode())
     fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _leave_to_agent(number: int, frame: FrameType | None) -> None:
-    """Do nothing; a handler and not SIG_IGN, which programs that the trial starts would inherit."""
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
+    """Do nothing. A handler, because programs that the trial starts would inherit SIG_IGN."""
 
 
-def _obey_signals() -> None:
-    """In a process that the trial forks (a data loader's worker), signals mean what they always mean."""
+def _restore_signals() -> None:
+    """Restore the default signal handlers in a fork of the trial, such as a data loader's worker."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is _leave_to_agent:
+        if signal.getsignal(number) is _ignore_signal:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _die_with(sentinel: int) -> None:
-    """End this process and all that it started when the other end of the pipe `sentinel` closes."""
+def _end_with(sentinel: int) -> None:
+    """Kill this process group when the other end of the pipe `sentinel` closes."""
     if hasattr(fcntl, "F_SETSIG"):
         # The kernel does it, so that it happens also while C code holds the interpreter. PR_SET_PDEATHSIG would not do:
         # the parent is the forkserver, not the agent.
@@ -96,9 +96,9 @@ def _die_with(sentinel: int) -> None:
         fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
         if not wait([sentinel], timeout=0):
             return  # it closes later, and the signal comes then
-    threading.Thread(target=_wait_and_die, args=(sentinel,), name="die-with-agent", daemon=True).start()
+    threading.Thread(target=_kill_when_closed, args=(sentinel,), name="end-with-agent", daemon=True).start()
 
 
-def _wait_and_die(sentinel: int) -> None:
+def _kill_when_closed(sentinel: int) -> None:
     wait([sentinel])
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Unpacking an archive of which nothing is believed: not its sizes, not its names, not its links."""
+"""Safe unpacking of an untrusted archive: its sizes, names and links are all checked."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path, PurePosixPath
 from tunefleet.client.bundle import MAX_DEPTH, MAX_FILES, MAX_NAME, max_unpacked_bytes
 from tunefleet.errors import TooLarge, TunefleetError
 
-MAX_READ_BYTES = 1_000_000  # tarfile reads a file in small pieces, but a header of any length at once
-HEADER_BYTES = 3_000  # what the description of one file takes, with a long name
+MAX_READ_BYTES = 1_000_000  # tarfile reads files in small pieces, but a header of any length at once
+HEADER_BYTES = 3_000  # bytes of one header, with a long name
 
 
 class BrokenBundle(TunefleetError):
-    """A bundle has another hash than its name, or holds what does not belong into a folder of code."""
+    """A bundle does not match its hash, or has a member that is not allowed in a code folder."""
 
     code = "broken_bundle"
 
 
 def unpack(packed: Path, to: Path) -> None:
-    """Unpack a bundle into a new folder; on an error nothing of it stays.
+    """Unpack a bundle into a new folder; delete the folder on an error.
 
     Raises:
-        BrokenBundle: it is no archive, or a member would leave the folder, or is neither a file, a folder nor a link.
+        BrokenBundle: it is not an archive, or a member leaves the folder, or is not a file, a folder or a link.
         TooLarge: it unpacks to more files or bytes than a bundle may.
     """
     to.mkdir()
@@ -41,12 +41,12 @@ def unpack(packed: Path, to: Path) -> None:
         shutil.rmtree(to, ignore_errors=True)
         if isinstance(error, TunefleetError):
             raise
-        # tarfile raises whatever its parser stumbles over: ValueError, RecursionError, zlib.error, ...
+        # The parser of tarfile raises many types: ValueError, RecursionError, zlib.error, ...
         raise _broken(error) from error
 
 
 class _Bounded:
-    """The unpacked stream: so many bytes and no more, and never many at once."""
+    """The unpacked stream, bounded in its length and in the size of one read."""
 
     def __init__(self, content: gzip.GzipFile, limit: int) -> None:
         self._content = content
@@ -71,7 +71,7 @@ class _Bounded:
 
 
 def _accepted(archive: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]:
-    """The members, as long as they keep to the limits and to the folder; all are looked at before one is unpacked."""
+    """Yield the members while they respect the limits and the folder; the caller checks all before it unpacks one."""
     total = 0
     seen: dict[PurePosixPath, bool] = {}
     for member in archive:
@@ -80,9 +80,9 @@ def _accepted(archive: tarfile.TarFile, limit: int) -> Iterator[tarfile.TarInfo]
         if len(seen) >= MAX_FILES or total > limit:
             raise _too_large(limit)
         if not _is_plain(member) or not _is_inside(name, member.name):
-            raise _broken(f"{member.name[:100]!r} does not belong into a folder of code")
+            raise _broken(f"{member.name[:100]!r} is not allowed in a folder of code")
         if name in seen or any(seen.get(parent, False) for parent in name.parents):
-            raise _broken(f"{member.name[:100]!r} is in it twice, or behind a link")
+            raise _broken(f"{member.name[:100]!r} occurs twice, or is inside a link")
         if member.issym() and not _stays_inside(name, member.linkname):
             raise _broken(f"the link {member.name[:100]!r} leads out of the folder")
         seen[name] = member.issym()
@@ -99,9 +99,9 @@ def _is_inside(name: PurePosixPath, as_written: str) -> bool:
 
 
 def _stays_inside(name: PurePosixPath, target: str) -> bool:
-    """Whether a link leads into the folder, by its text alone.
+    """Return True if a link's target is inside the folder, judged by its text.
 
-    No member lies behind a link, so the steps up are real ones when they all come first.
+    No member is inside a link, so leading `..` parts lead to real parent folders.
     """
     joined = posixpath.normpath(posixpath.join(name.parent, target))
     is_plain = posixpath.normpath(target) == target and len(target) <= MAX_NAME and not target.startswith("/")
@@ -114,5 +114,5 @@ def _broken(reason: object) -> BrokenBundle:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(
-        f"the study's code bundle unpacks to more than it may: {MAX_FILES:,} files, {limit / 1e6:.0f} MB for its size."
+        f"the study's code bundle exceeds a limit when unpacked: {MAX_FILES:,} files, {limit / 1e6:.0f} MB."
     )

@@ -359,7 +359,7 @@ def test_the_telemetry_of_a_trial_that_fails_is_kept(setting):
     trial = here.trial()
     with pytest.raises(ValueError, match="broken"):
         train_watched(trial, fail_after=2)
-    trial.leave()
+    trial.abort()
     assert telemetry_told(here).updates == 15
 
 

@@ -74,7 +74,7 @@ def test_sys_exit_counts_as_it_does_for_a_script(code, outcome, message):
         (-signal.SIGSEGV, False, Failure.ERROR, "ended by SIGSEGV"),
         (-signal.SIGKILL, False, Failure.LOST, "killed from outside"),
         (-signal.SIGKILL, True, Failure.OUT_OF_MEMORY, "ran out of memory"),
-        (None, False, Failure.LOST, "nobody knows why"),
+        (None, False, Failure.LOST, "unknown reason"),
     ],
 )
 def test_a_process_that_goes_without_a_word(code, out_of_memory, failure, message):

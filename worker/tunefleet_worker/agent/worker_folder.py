@@ -1,4 +1,4 @@
-"""The folder of a worker: one agent at a time, its attempts, its caches and a sign of life."""
+"""The folder of a worker: a lock for one agent, attempts, caches, and the time of the last heartbeat."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunefleet.files import lock
 
 
 class FolderTaken(TunefleetError):
-    """Another worker runs in this folder, or it cannot be used at all."""
+    """Another worker runs in this folder, or the folder cannot be used."""
 
     code = "folder_taken"
 
@@ -24,18 +24,18 @@ class WorkerFolder:
         self.attempts = folder / "attempts"
         self.bundles = folder / "bundles"
         self.checkpoints = folder / "checkpoints"
-        self._beat = folder / "beat"
-        self._lock = folder / "lock"
+        self._heartbeat_file = folder / "beat"
+        self._lock_file = folder / "lock"
 
-    def enter(self) -> None:
-        """Make the folder, and keep every other agent out of it until this process ends.
+    def lock(self) -> None:
+        """Create the folder, and lock it until this process ends.
 
         Raises:
-            FolderTaken: another agent is in it, or it cannot be written to.
+            FolderTaken: another agent has locked it, or it cannot be written to.
         """
         try:
             self.attempts.mkdir(parents=True, exist_ok=True)
-            lock.take(self._lock)
+            lock.take(self._lock_file)
         except OSError as error:
             raise FolderTaken(
                 f"the worker's folder {self.folder} cannot be used: {error.strerror}.", hint="Choose another: --folder."
@@ -46,14 +46,14 @@ class WorkerFolder:
                 hint="Give this one another --name or --folder.",
             ) from held
 
-    def note_beat(self) -> None:
-        """The master has just answered a heartbeat; a full disk costs the note, not the beat."""
+    def record_heartbeat(self) -> None:
+        """Record that the master has answered a heartbeat; a full disk is ignored."""
         with contextlib.suppress(OSError):
-            self._beat.touch()
+            self._heartbeat_file.touch()
 
-    def last_beat_s(self) -> float | None:
-        """How long ago the master last answered, None when it never did."""
+    def heartbeat_age_s(self) -> float | None:
+        """Return the time since the master last answered; None when it never did."""
         try:
-            return max(0.0, time.time() - self._beat.stat().st_mtime)
+            return max(0.0, time.time() - self._heartbeat_file.stat().st_mtime)
         except FileNotFoundError:
             return None

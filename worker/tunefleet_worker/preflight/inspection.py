@@ -90,7 +90,10 @@ class Inspection:
         checks = [] if run.fault is None else [reloaded(run.fault, is_same=False)]
         if reload is not None or blind.fault:
             checks = [reloaded(blind.fault or "", is_same=_are_same(run.outputs, blind.reloaded))]
-        return [*checks, *(compare_with_blind(run.seen, blind.seen, asked=self._asked) if run.example is not None else ())]
+        return [
+            *checks,
+            *(compare_with_blind(run.seen, blind.seen, asked=self._asked) if run.example is not None else ()),
+        ]
 
     def _run(self, plan: RunPlan) -> _Run:
         seed_everything(plan.seed)

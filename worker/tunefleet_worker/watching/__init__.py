@@ -1,3 +1,3 @@
-"""What `trial.watch` does: see how a training goes inside, at a cost of under 2 % of its time."""
+"""The watch of `trial.watch`: measurements inside a training, for less than 2 % of its time."""
 
 from tunefleet_worker.watching.watch import Watch as Watch

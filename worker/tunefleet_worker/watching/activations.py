@@ -1,11 +1,11 @@
-"""What the layers of a model put out for one batch of training: moments, dead and saturated units.
+"""Layer outputs for one training batch: moments, dead units and saturated units.
 
-A ReLU unit that is zero for a whole batch gets no gradient from it; a tanh or sigmoid near the end of its range passes
-nearly none on (Bengio 2012, arXiv:1206.5533, section 3.1; Glorot and Bengio 2010). A unit is a feature of a dense
-layer, a channel of a convolution.
+A ReLU unit that is zero for a whole batch gets no gradient; a tanh or sigmoid unit near the end of its range passes on
+almost none (Bengio 2012, arXiv:1206.5533, section 3.1; Glorot and Bengio 2010). A unit is a feature of a dense layer,
+or a channel of a convolution.
 
-Activations are met where the model calls them, as a module or as a function (`torch.relu(x)`, `x.tanh()`), and named
-for the layer before them: `conv1.relu`.
+Activations are observed as modules and as functions (`torch.relu(x)`, `x.tanh()`), and named after the layer before
+them: `conv1.relu`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tunefleet_worker.watching.updates import plain_name
 Kind = Literal["layer", "relu", "tanh", "sigmoid"]
 
 SATURATED = 0.97
-MAX_MODULES = MAX_LAYERS // 2  # each with an activation behind it
+MAX_MODULES = MAX_LAYERS // 2  # each followed by an activation
 
 FUNCTIONS: Mapping[Any, Kind] = {
     **dict.fromkeys((functional.relu, functional.relu6, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), "relu"),
@@ -43,7 +43,7 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True, slots=True)
 class LayerOutput:
-    """One output over a batch; `idle` is what tunefleet.protocol.telemetry.WatchedLayer says."""
+    """One output over a batch; see tunefleet.protocol.telemetry.WatchedLayer for `idle`."""
 
     name: str
     kind: Kind
@@ -53,24 +53,24 @@ class LayerOutput:
 
 
 class ActivationProbe:
-    """Looks at the first training forward pass after it was made, until it is closed."""
+    """Observes the first training forward pass after its creation, until it is closed."""
 
     def __init__(self, model: nn.Module) -> None:
         self.samples: int | None = None
         self._input: Tensor | None = None
-        self._is_begun = False
+        self._has_input = False
         self.notes: list[str] = []
         self._seen: dict[tuple[str, Kind], _Seen] = {}
-        self._place, self._axis = "input", -1
+        self._last_layer, self._axis = "input", -1
         self._mode: _Functions | None = None
         self._handles: list[RemovableHandle] = []
         if is_compiled(model):
-            self.notes.append("the layers' outputs are not seen: the model is compiled, and runs no hooks.")
+            self.notes.append("the layers' outputs are not observed: the model is compiled and runs no hooks.")
         else:
             self._attach(model)
 
     def measure(self) -> list[LayerOutput]:
-        """What was seen, in the order in which the model computed it."""
+        """Return the outputs in the order of the model's computation."""
         idle = iter(fetched([seen.idle for seen in self._seen.values() if seen.idle is not None]))
         found = moments([seen.sample for seen in self._seen.values()])
         return [
@@ -79,21 +79,21 @@ class ActivationProbe:
         ]
 
     def close(self) -> None:
-        """Take the hooks away; safe to call twice."""
+        """Remove the hooks; safe to call twice."""
         self._leave()
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def note(self, kind: Kind, output: Tensor) -> None:
-        """An activation function was called."""
-        self._take(f"{self._place}.{kind}", kind, output)
+        """Record the output of an activation function."""
+        self._record(f"{self._last_layer}.{kind}", kind, output)
 
     def _attach(self, model: nn.Module) -> None:
         layers = [(plain_name(name), module) for name, module in model.named_modules() if _has_own_parameters(module)]
         every = -(-len(layers) // MAX_MODULES)
         if every > 1:
-            self.notes.append(f"of {len(layers)} layers every {every}. is watched.")
+            self.notes.append(f"the model has {len(layers)} layers; one in {every} is observed.")
         self._handles = [module.register_forward_hook(_LayerHook(self, name)) for name, module in layers[:: every or 1]]
         self._handles.append(model.register_forward_pre_hook(self._enter, with_kwargs=True))
         self._handles.append(model.register_forward_hook(self._leave, always_call=True))
@@ -111,33 +111,33 @@ class ActivationProbe:
             mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def input_scale(self) -> float | None:
-        """The root mean square of what the first layer with parameters was given.
+        """Return the root mean square of the input of the first layer with parameters.
 
-        None where it normalises what it is given, or is given no real numbers.
+        None if that layer normalises its input, or if the input is not floating-point.
         """
         return None if self._input is None else math.hypot(*moments([self._input])[0])
 
     def layer(self, module: nn.Module, name: str, *, args: tuple[Any, ...], output: Any) -> None:
-        """A layer has put something out."""
+        """Record the output of a layer."""
         if not is_training(module):
             return
-        if not self._is_begun:
-            self._is_begun = True
+        if not self._has_input:
+            self._has_input = True
             if args and isinstance(args[0], Tensor) and args[0].is_floating_point() and not isinstance(module, _NORMS):
                 self._input = sample(args[0], OUTPUT_SAMPLE).clone()
-        if not isinstance(output, Tensor):  # a recurrent layer gives its outputs first, and then its state
+        if not isinstance(output, Tensor):  # a recurrent layer returns its outputs and then its state
             output = next((part for part in output if isinstance(part, Tensor)), None) if _is_row(output) else None
         if isinstance(output, Tensor):
-            self._place, self._axis = name or type(module).__name__.lower(), _unit_axis(module)
-            self._take(self._place, "layer", output)
+            self._last_layer, self._axis = name or type(module).__name__.lower(), _unit_axis(module)
+            self._record(self._last_layer, "layer", output)
 
     @torch.no_grad()
-    def _take(self, name: str, kind: Kind, output: Tensor) -> None:
+    def _record(self, name: str, kind: Kind, output: Tensor) -> None:
         if (name, kind) in self._seen or len(self._seen) >= MAX_LAYERS or not output.numel():
             return
         if output.is_floating_point():
             output = output.detach()
-            kept = sample(output, OUTPUT_SAMPLE).clone()  # what follows may work in place
+            kept = sample(output, OUTPUT_SAMPLE).clone()  # the next operation may be in place
             self._seen[name, kind] = _Seen(kept, self._idle(kind, output, kept))
 
     def _idle(self, kind: Kind, output: Tensor, kept: Tensor) -> Tensor | None:
@@ -153,7 +153,7 @@ class ActivationProbe:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Numbers of one output, and its share of idle units."""
+    """A sample of one output, and its share of idle units."""
 
     sample: Tensor
     idle: Tensor | None
@@ -170,7 +170,7 @@ class _LayerHook:
 
 
 class _Functions(TorchFunctionMode):
-    """Sees the calls of activation functions, whoever makes them."""
+    """Intercepts all calls of activation functions."""
 
     def __init__(self, probe: ActivationProbe) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class _Functions(TorchFunctionMode):
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether the model, or a part of it, runs as compiled code, which hooks would break up or not reach."""
+    """Return True if the model or a part of it is compiled: hooks would break the graph or not run."""
     return any(
         isinstance(module, torch.jit.ScriptModule)
         or "_orig_mod" in module._modules
@@ -195,7 +195,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def is_training(module: nn.Module) -> bool:
-    """Whether a forward pass of now is one of training."""
+    """Return True if a forward pass of the module is a training pass now."""
     return module.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 

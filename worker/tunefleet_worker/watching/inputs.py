@@ -1,8 +1,8 @@
-"""Whether training has seen what a model is judged by, and whether both parts are prepared alike.
+"""Leakage and shift: the share of validation samples that were trained on, and the shift between both parts' inputs.
 
-It looks at loops that train on batches, judge in evaluation mode or without gradients, and report: what is judged
-behind the last batch of training, when that has gone through all its samples, is validation's. Where it is not plain
-that a loop is like that, nothing is said.
+The probe supports loops that train on batches, evaluate in evaluation mode or without gradients, and report. Samples
+that are evaluated after the last training batch of a complete pass are validation samples. For other loops it reports
+nothing.
 """
 
 from __future__ import annotations
@@ -20,74 +20,74 @@ from torch import Tensor, nn
 from tunefleet.protocol.telemetry import INPUT_SHIFT, VAL_SEEN
 from tunefleet_worker.watching.activations import is_compiled, is_training
 from tunefleet_worker.watching.measures import OUTPUT_SAMPLE, fetched, sample
-from tunefleet_worker.watching.signature_sketch import OF_TRAINING, SignatureSketch
+from tunefleet_worker.watching.signature_sketch import MIN_SEEN_SHARE, SignatureSketch
 from tunefleet_worker.watching.signatures import signatures
 
-MAX_JUDGED = 10_000  # batches between two of training
-MAX_REPORTS = 16  # with something to compare, behind which nothing new is to be expected
+MAX_EVALUATED_BATCHES = 10_000  # between two training batches
+MAX_COMPARISONS = 16  # later comparisons are not expected to differ
 
-_MOMENT_BATCHES = 16
-_RUNS_TO_TELL = 8
+_MAX_MOMENT_BATCHES = 16
+_MIN_RUNS = 8  # of training batches, before the order of a loop is judged
 
 
 class InputProbe:
-    """Looks at what a model is given until it can be told, or it is plain that it cannot.
+    """Examines the inputs of a model until the shares are known, or it is clear that they cannot be.
 
-    Then it takes its hook away: `is_over`. Why nothing can be told stands in `notes`, where it is no matter of course.
+    Then it removes its hook, and `is_over` is True. `notes` explain a failure, unless the kind of model explains it.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.is_over = is_compiled(model) or _is_time_first(model)
         self.notes: list[str] = []
-        self._known = SignatureSketch()
-        self._trained, self._judged = _Moments(), _Moments()
-        self._gap: list[Tensor] = []  # signatures of what was judged behind the last batch of training
-        self._progress = _Progress()
-        self._found: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._sketch = SignatureSketch()
+        self._train_moments, self._evaluated_moments = _Moments(), _Moments()
+        self._evaluated: list[Tensor] = []  # signatures of the batches evaluated since the last training batch
+        self._loop = _LoopOrder()
+        self._metrics: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
         if not self.is_over:
             self._handle = model.register_forward_pre_hook(_Hook(self._enter), with_kwargs=True)
 
-    def news(self) -> dict[str, float]:
-        """As metrics, what can be said by now and was not said before."""
+    def new_metrics(self) -> dict[str, float]:
+        """Return the metrics that have changed since the last call."""
         self._guarded(self._compare)
-        news = {name: value for name, value in self._found.items() if self._told.get(name) != value}
-        self._told |= news
-        return news
+        new = {name: value for name, value in self._metrics.items() if self._reported.get(name) != value}
+        self._reported |= new
+        return new
 
     def state(self) -> dict[str, Any]:
-        """What `restore` of another process needs, as JSON; at most 200 kB."""
-        said: dict[str, Any] = {"found": dict(self._found), "told": dict(self._told)}
+        """Return the state for `restore` in another process, as JSON; at most 200 kB."""
+        state: dict[str, Any] = {"found": dict(self._metrics), "told": dict(self._reported)}
 
-        def add_the_rest() -> None:
-            rest = {"known": self._known.state(), "trained": self._trained.measured()}
-            said.update(rest, progress=self._progress.state())
+        def add_progress() -> None:
+            sketch, moments = self._sketch.state(), self._train_moments.measured()
+            state.update(known=sketch, trained=moments, progress=self._loop.state())
 
-        self._guarded(add_the_rest)
-        return {**said, "is_over": self.is_over}
+        self._guarded(add_progress)
+        return {**state, "is_over": self.is_over}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where another probe of the same training had come to."""
+        """Continue from the state of another probe of the same training."""
 
-        def take() -> None:
-            self._found, self._told = dict(state["found"]), dict(state["told"])
+        def load() -> None:
+            self._metrics, self._reported = dict(state["found"]), dict(state["told"])
             if state["is_over"]:
                 self.close()
             else:
-                self._known, self._progress = SignatureSketch.of(state["known"]), _Progress(**state["progress"])
-                self._trained = _Moments([tuple(each) for each in state["trained"]])
+                self._sketch, self._loop = SignatureSketch.of(state["known"]), _LoopOrder(**state["progress"])
+                self._train_moments = _Moments([tuple(each) for each in state["trained"]])
 
-        self._guarded(take)
+        self._guarded(load)
 
     def close(self) -> None:
-        """Take the hook away; safe to call twice."""
+        """Remove the hook; safe to call twice."""
         if not self.is_over:
             self.is_over = True
             self._handle.remove()
-            self._gap = []
+            self._evaluated = []
 
     def _guarded(self, act: Callable[[], None]) -> None:
-        """Act, and give up when that fails: no training ends for what watches it."""
+        """Call `act`, and give up when it raises: a failure of the probe never ends a training."""
         if self.is_over:
             return
         try:
@@ -95,71 +95,71 @@ class InputProbe:
         except Exception as error:
             self._give_up(f"{type(error).__name__}: {error}")
 
-    def _give_up(self, why: str) -> None:
-        self.notes.append(f"what the model is given is not looked at: {why}")
+    def _give_up(self, reason: str) -> None:
+        self.notes.append(f"the inputs of the model are not examined: {reason}")
         self.close()
 
     def _enter(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if torch._C._is_tracing() or torch.compiler.is_compiling():
             return
-        if self._known.is_whole and is_training(model):
-            self._forget_judged()  # and nothing else, in most passes of a training
+        if self._sketch.is_whole and is_training(model):
+            self._forget_evaluated()  # the cheap path of most training passes
             return
-        self._guarded(lambda: self._look([*_tensors((args, kwargs))], is_judged=not is_training(model)))
+        self._guarded(lambda: self._examine([*_tensors((args, kwargs))], is_evaluated=not is_training(model)))
 
     @torch.no_grad()
-    def _look(self, inputs: Sequence[Tensor], *, is_judged: bool) -> None:
-        if why := _odd(inputs):
-            self._give_up(why)
+    def _examine(self, inputs: Sequence[Tensor], *, is_evaluated: bool) -> None:
+        if reason := _unsupported(inputs):
+            self._give_up(reason)
         elif not len(inputs[0]) or any(map(_is_captured, inputs)):
             return
-        elif is_judged:
-            if self._progress.judges():
-                self._give_up("the model judges between single steps of training")
-            elif len(self._gap) < MAX_JUDGED:
-                self._judged.add(inputs[0])
-                self._gap.append(signatures(inputs))
+        elif is_evaluated:
+            if self._loop.add_evaluated_batch():
+                self._give_up("the model is evaluated between single training steps")
+            elif len(self._evaluated) < MAX_EVALUATED_BATCHES:
+                self._evaluated_moments.add(inputs[0])
+                self._evaluated.append(signatures(inputs))
         else:
-            self._forget_judged()
-            self._trained.add(inputs[0])
-            self._known.add(signatures(inputs))
-            if self._known.is_too_long:
+            self._forget_evaluated()
+            self._train_moments.add(inputs[0])
+            self._sketch.add(signatures(inputs))
+            if self._sketch.is_too_long:
                 self.close()
 
-    def _forget_judged(self) -> None:
-        """A batch of training comes: what was judged before it is none of validation's."""
-        self._progress.trains()
-        if self._gap:
-            self._gap, self._judged = [], _Moments()
+    def _forget_evaluated(self) -> None:
+        """Count a training batch; the batches evaluated before it are not validation batches."""
+        self._loop.add_training_batch()
+        if self._evaluated:
+            self._evaluated, self._evaluated_moments = [], _Moments()
 
     @torch.no_grad()
     def _compare(self) -> None:
-        """Compare what was judged behind the last batch of training with all of training, once that is known."""
-        gap, self._gap = self._gap, []
-        judged, self._judged = self._judged, _Moments()
-        if not gap or not self._known.has_all():
+        """Compare the batches evaluated since the last training batch with all of training, once that is known."""
+        evaluated, self._evaluated = self._evaluated, []
+        moments, self._evaluated_moments = self._evaluated_moments, _Moments()
+        if not evaluated or not self._sketch.has_all_samples():
             return
-        blocks = self._known.blocks_of(gap)
-        partly = [block for block in blocks if block.share < OF_TRAINING]
-        is_all_seen = not partly and not self._known.is_covered_by(blocks)
-        is_believed = is_all_seen and self._progress.was_all_seen  # when it is so twice
-        self._progress.was_all_seen = is_all_seen
-        chosen = blocks if is_believed else [block for block in partly if not block.is_mixed_with(blocks)]
+        blocks = self._sketch.blocks_of(evaluated)
+        partly = [block for block in blocks if block.share < MIN_SEEN_SHARE]
+        is_all_seen = not partly and not self._sketch.is_covered_by(blocks)
+        is_confirmed = is_all_seen and self._loop.was_all_seen  # in two comparisons in a row
+        self._loop.was_all_seen = is_all_seen
+        chosen = blocks if is_confirmed else [block for block in partly if not block.is_mixed_with(blocks)]
         if not chosen:
             return
-        share = self._known.share_seen(chosen, is_all=is_all_seen)
+        share = self._sketch.share_seen(chosen, is_all=is_all_seen)
         if share is not None:
-            self._found[VAL_SEEN] = share
-        places = [place for block in chosen for place in block.places]
-        shift = _shift(self._trained.typical(), judged.typical(places))
+            self._metrics[VAL_SEEN] = share
+        batches = [batch for block in chosen for batch in block.batches]
+        shift = _shift(self._train_moments.pooled(), moments.pooled(batches))
         if shift is not None:
-            self._found[INPUT_SHIFT] = shift
-        if self._progress.compares():
+            self._metrics[INPUT_SHIFT] = shift
+        if self._loop.add_comparison():
             self.close()
 
 
 class _Hook:
-    """A forward pre-hook that is not copied or pickled with the model: nothing takes its place there."""
+    """A forward pre-hook that copies and pickles as a function without effect."""
 
     def __init__(self, enter: Callable[..., None]) -> None:
         self._enter = weakref.WeakMethod(enter)
@@ -170,63 +170,63 @@ class _Hook:
             enter(model, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What takes three arguments, does nothing, and needs none of our modules."""
+        """Return a function of three arguments that does nothing, and needs no module of tunefleet."""
         return getattr, (nullcontext(), "__exit__")
 
 
-class _Progress:
-    """In which order a loop trains, judges and reports."""
+class _LoopOrder:
+    """The order in which a loop trains, evaluates and reports."""
 
     def __init__(self, *, n_runs: int = 0, n_short: int = 0, n_compared: int = 0, was_all_seen: bool = False) -> None:
         self._n_runs, self._n_short, self._n_compared = n_runs, n_short, n_compared
-        self._n_trained = 0  # batches since something was judged
+        self._n_trained = 0  # training batches since the last evaluated batch
         self.was_all_seen = was_all_seen
 
-    def trains(self) -> None:
-        """A batch of training comes."""
+    def add_training_batch(self) -> None:
+        """Count a training batch."""
         self._n_trained += 1
 
-    def judges(self) -> bool:
-        """Another batch comes; whether mostly single steps of training lie between those that are judged."""
+    def add_evaluated_batch(self) -> bool:
+        """Count an evaluated batch; return True if mostly single training steps lie between evaluated batches."""
         if self._n_trained:
             self._n_runs += 1
             self._n_short += self._n_trained == 1
             self._n_trained = 0
-        return self._n_runs >= _RUNS_TO_TELL and 2 * self._n_short > self._n_runs
+        return self._n_runs >= _MIN_RUNS and 2 * self._n_short > self._n_runs
 
-    def compares(self) -> bool:
-        """A comparison was made; whether it was the last one."""
+    def add_comparison(self) -> bool:
+        """Count a comparison; return True if it was the last one."""
         self._n_compared += 1
-        return self._n_compared >= MAX_REPORTS
+        return self._n_compared >= MAX_COMPARISONS
 
     def state(self) -> dict[str, Any]:
-        """The arguments that make it again."""
+        """Return the constructor's arguments."""
         counts = {"n_runs": self._n_runs, "n_short": self._n_short, "n_compared": self._n_compared}
         return {**counts, "was_all_seen": self.was_all_seen}
 
 
 class _Moments:
-    """Mean and variance of the first batches of one kind; what holds no real numbers has none."""
+    """Mean and variance of the first batches; inputs that are not floating-point numbers have none."""
 
     def __init__(self, known: Sequence[tuple[float, float]] = ()) -> None:
         self._known = list(known)
         self._pending: list[Tensor] = []
 
     def add(self, inputs: Tensor) -> None:
-        """A batch, if it is one of the first."""
-        if inputs.is_floating_point() and len(self._known) + len(self._pending) // 2 < _MOMENT_BATCHES:
+        """Add a batch, if it is one of the first."""
+        if inputs.is_floating_point() and len(self._known) + len(self._pending) // 2 < _MAX_MOMENT_BATCHES:
             numbers = sample(inputs, OUTPUT_SAMPLE).float()
             self._pending += [mean := numbers.mean(), (numbers - mean).square().mean()]
 
     def measured(self) -> list[tuple[float, float]]:
-        """Of each batch."""
+        """Return mean and variance of each batch."""
         numbers, self._pending = fetched(self._pending), []
         self._known += zip(numbers[::2], numbers[1::2], strict=True)
         return list(self._known)
 
-    def typical(self, places: Collection[int] | None = None) -> tuple[float, float] | None:
-        """Mean and standard deviation over some batches, those whose numbers are finite; None: there are none."""
-        chosen = [each for at, each in enumerate(self.measured()) if places is None or at in places]
+    def pooled(self, batches: Collection[int] | None = None) -> tuple[float, float] | None:
+        """Return mean and standard deviation over the batches with finite moments; None if there are none."""
+        chosen = [each for at, each in enumerate(self.measured()) if batches is None or at in batches]
         finite = [each for each in chosen if math.isfinite(sum(each))]
         if not finite:
             return None
@@ -234,16 +234,16 @@ class _Moments:
         return statistics.fmean(means), math.sqrt(statistics.fmean(variances) + statistics.pvariance(means))
 
 
-def _shift(trained: tuple[float, float] | None, judged: tuple[float, float] | None) -> float | None:
-    """How far apart means and deviations are; None where it cannot be told."""
-    if trained is None or judged is None or not trained[1] > 0 or not judged[1] > 0:
+def _shift(trained: tuple[float, float] | None, evaluated: tuple[float, float] | None) -> float | None:
+    """Return the larger of the differences in mean and in deviation; None where they are not known."""
+    if trained is None or evaluated is None or not trained[1] > 0 or not evaluated[1] > 0:
         return None
-    ratio = max(judged[1] / trained[1], trained[1] / judged[1])
-    return max(abs(judged[0] - trained[0]) / trained[1], (ratio - 1) / 2)
+    ratio = max(evaluated[1] / trained[1], trained[1] / evaluated[1])
+    return max(abs(evaluated[0] - trained[0]) / trained[1], (ratio - 1) / 2)
 
 
 def _tensors(given: Any) -> Iterator[Tensor]:
-    """All tensors of what a model is given, but scalars."""
+    """Yield all tensors in a model's arguments, except scalars."""
     if isinstance(given, Tensor):
         if given.dim():
             yield given
@@ -255,25 +255,25 @@ def _tensors(given: Any) -> Iterator[Tensor]:
             yield from _tensors(each)
 
 
-def _odd(inputs: Sequence[Tensor]) -> str:
-    """Why the rows of these tensors are not samples that can be compared; empty where they may be."""
+def _unsupported(inputs: Sequence[Tensor]) -> str:
+    """Return the reason why the rows of these tensors cannot be compared as samples; empty if they can be."""
     if not inputs:
-        return "no tensors come"
+        return "the model gets no tensors"
     if len({len(each) for each in inputs}) > 1:
-        return "its tensors are not of one length"
+        return "the tensors differ in length"
     if all(each.dim() == 1 and not each.is_floating_point() for each in inputs) and len(inputs) == 1:
-        return "a number stands for each sample"
+        return "each sample is a single number"
     return ""
 
 
 def _is_captured(inputs: Tensor) -> bool:
-    """Whether it is no tensor of now: of a CUDA graph, which runs without hooks, or of torch.func."""
+    """Return True for a tensor in the capture of a CUDA graph, which runs without hooks, or inside torch.func."""
     if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
         return True
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(inputs))
 
 
 def _is_time_first(model: nn.Module) -> bool:
-    """Whether rows may be points in time: layers that read sequences so unless they are told otherwise."""
+    """Return True if a layer reads sequences with time as the first axis: rows are then not samples."""
     kinds = (nn.RNNBase, nn.MultiheadAttention)
     return any(not each.batch_first for each in model.modules() if isinstance(each, kinds))

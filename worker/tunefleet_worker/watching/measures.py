@@ -1,4 +1,4 @@
-"""Norms and moments of tensors of any kind, at a cost that does not grow with their size."""
+"""Norms and moments of tensors, at a cost that does not grow with their size."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 
 PARAMETER_SAMPLE = 16_384
-"""Elements of a larger parameter that are looked at: a ratio of norms is then known to about 0.8 %, and the copy that a
-watched update needs takes 64 kB a parameter whatever the model.
+"""Maximum number of sampled elements of a parameter: a ratio of norms is accurate to about 0.8 %, and the copy for a
+watched update takes at most 64 kB per parameter.
 """
 
 OUTPUT_SAMPLE = 4_096
-"""Elements of a layer's output: a standard deviation is then known to about 1 %, and a batch tells it no better."""
+"""Maximum number of sampled elements of a layer's output: a standard deviation is accurate to about 1 %, as accurate as
+a batch allows.
+"""
 
 
 def dense(tensor: Tensor) -> Tensor:
-    """The tensor's numbers as one real dimension, outside of autograd: of a sparse one those that it stores."""
+    """Return the tensor's numbers, detached, in one real dimension; for a sparse tensor its stored values."""
     tensor = tensor.detach()
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()
@@ -27,22 +29,22 @@ def dense(tensor: Tensor) -> Tensor:
 
 
 def sample(tensor: Tensor, at_most: int) -> Tensor:
-    """The tensor's numbers, or evenly spaced ones of a large one: the same places each time; may share its memory."""
+    """Return at most this many evenly spaced numbers of a tensor, always the same ones; may share its memory."""
     flat = dense(tensor)
     stride = -(-flat.numel() // at_most)
     if stride <= 1:
         return flat
-    return flat[:: stride | 1]  # odd, so that it meets every column of a matrix with 2^k of them
+    return flat[:: stride | 1]  # odd, so that it samples every column of a matrix with 2^k columns
 
 
 def norm(flat: Tensor) -> Tensor:
-    """The Euclidean norm as a scalar in at least float32."""
+    """Return the Euclidean norm as a scalar in float32 or wider."""
     length: Tensor = torch.linalg.vector_norm(flat, dtype=torch.promote_types(flat.dtype, torch.float32))
     return length
 
 
 def moments(rows: Sequence[Tensor]) -> list[tuple[float, float]]:
-    """Mean and standard deviation (of the population) of each row; rows of one length are taken together."""
+    """Return mean and population standard deviation of each row; rows of equal length are computed together."""
     found: dict[int, tuple[float, float]] = {}
     alike: dict[tuple[object, ...], list[int]] = {}
     for at, row in enumerate(rows):
@@ -57,8 +59,8 @@ def moments(rows: Sequence[Tensor]) -> list[tuple[float, float]]:
 
 
 def fetched(scalars: Sequence[Tensor]) -> list[float]:
-    """The values of scalars, in one transfer from each device, float32."""
+    """Return the values of scalars as float32, with one transfer per device."""
     if not scalars:
         return []
-    place = scalars[0].device
-    return [float(value) for value in torch.stack([scalar.detach().float().to(place) for scalar in scalars]).tolist()]
+    device = scalars[0].device
+    return [float(value) for value in torch.stack([scalar.detach().float().to(device) for scalar in scalars]).tolist()]

@@ -1,4 +1,4 @@
-"""What was seen at each watched update, and the same as the columns of a Telemetry and back."""
+"""Records of watched updates, and their conversion to and from the columns of a Telemetry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tunefleet.protocol.telemetry import (
 from tunefleet_worker.watching.activations import LayerOutput
 from tunefleet_worker.watching.updates import TensorUpdate
 
-DIGITS = 4  # that are kept: what is measured on one batch is not known to more
+DIGITS = 4  # significant digits: a measurement on one batch is not more accurate
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Record:
     grad_norm: float | None
     tensors: tuple[TensorUpdate, ...]
     layers: tuple[LayerOutput, ...]
-    input_scale: float | None = None  # a metric, and no part of the telemetry
+    input_scale: float | None = None  # a metric only; not in the telemetry
 
     def summary(self) -> dict[str, float]:
-        """The record as metrics: the median ratio of the weights, the worst layer's share of idle units.
+        """Return the record as metrics: the median ratio of the weights, the highest share of idle units in a layer.
 
-        What is not finite is left out: a metric that is not stops a trial, which is its loss's to decide.
+        Values that are not finite are omitted: they would stop the trial, and only its loss should do that.
         """
         weights = [each for each in self.tensors if len(each.shape) > 1] or self.tensors
         ratios = [each.ratio for each in weights if each.ratio is not None]
@@ -57,13 +57,13 @@ class Record:
 
 
 def summary_of(summaries: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The median of each metric over several records' summaries."""
+    """Return the median of each metric over several summaries."""
     names = dict.fromkeys(name for each in summaries for name in each)
     return {name: median(each[name] for each in summaries if name in each) for name in names}
 
 
 def telemetry_of(records: Sequence[Record], *, updates: int, notes: Sequence[str]) -> Telemetry:
-    """The records as columns; tensors and layers that came late have None before."""
+    """Return the records as columns; None where a record lacks a tensor or layer."""
     tensors = {each.name: each for record in records for each in record.tensors}
     layers = {(each.name, each.kind): each for record in records for each in record.layers}
     of_tensors = [{each.name: each for each in record.tensors} for record in records]
@@ -98,7 +98,7 @@ def telemetry_of(records: Sequence[Record], *, updates: int, notes: Sequence[str
 
 
 def records_of(telemetry: Telemetry) -> list[Record]:
-    """The records that a telemetry was made of."""
+    """Return the records of a telemetry."""
     return [
         Record(
             step=step,

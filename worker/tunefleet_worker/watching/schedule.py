@@ -1,15 +1,15 @@
-"""Which updates are watched: four to a doubling, so that a training of any length keeps a bounded number."""
+"""The schedule of watched updates: four per doubling, so that a training of any length stores a bounded number."""
 
 from __future__ import annotations
 
-PER_DOUBLING = 4  # six in the second and third epoch of any training, since three is 1.58 doublings
-EVERY = 128  # of the later ones, so that epochs have a figure; they are reported and not kept
+PER_DOUBLING = 4  # six in the second and third epoch together: three is 1.58 doublings
+EVERY = 128  # later updates, so that each long epoch has a value; these are reported but not stored
 
-_FIRST = (0, 1, 2, 3, 4, 5, 6)  # below 2^(11/4) the spacing is that of the integers
+_FIRST = (0, 1, 2, 3, 4, 5, 6)  # below 2^(11/4) every integer is one of them
 
 
 def is_kept(update: int) -> bool:
-    """Whether update number `update`, from 0, is one of the log-spaced ones: round(2^(k/4)) for a whole k."""
+    """Return True for log-spaced updates, counted from 0: round(2^(k/4)) for an integer k."""
     if update <= _FIRST[-1]:
         return update >= 0
     octave = update.bit_length() - 1
@@ -18,7 +18,7 @@ def is_kept(update: int) -> bool:
 
 
 def next_watched(update: int) -> int:
-    """The first update from `update` on that is watched."""
+    """Return the first watched update from `update` on."""
     while update % EVERY and not is_kept(update):
         update += 1
     return update

@@ -1,4 +1,4 @@
-"""What one update does to the parameters: the gradients that it starts from, and the step that is applied."""
+"""The gradients and the applied step of one update."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WRAPPERS = frozenset({"module", "_orig_mod"})  # DataParallel's and torch.compi
 
 
 def plain_name(name: str) -> str:
-    """A parameter's or module's name as its author knows it, without what wrappers put before it."""
+    """Return a parameter's or module's name without the prefixes of wrappers."""
     parts = name.split(".")
     while parts and parts[0] in _WRAPPERS:
         parts.pop(0)
@@ -25,7 +25,7 @@ def plain_name(name: str) -> str:
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters that training may change, each once, with their plain names."""
+    """Yield the trainable parameters, each once, with their plain names."""
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and not is_lazy(parameter) and parameter.layout is torch.strided:
             yield plain_name(name), parameter
@@ -33,7 +33,12 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 @dataclass(frozen=True, slots=True)
 class TensorUpdate:
-    """How one update changed a parameter, or several together; `ratio` is None where the weights were all 0."""
+    """The change of one parameter, or of several together, by one update.
+
+    Attributes:
+        tensors: number of parameters.
+        ratio: norm of the change divided by the norm of the weights; None where all weights were 0.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -42,7 +47,7 @@ class TensorUpdate:
 
 
 class UpdateProbe:
-    """Looks at one update: made before its backward pass, `snapshot` before the step, `measure` behind it."""
+    """Measures one update: create it before the backward pass, call `snapshot` before the step, `measure` after it."""
 
     def __init__(self, model: nn.Module) -> None:
         self._parameters = list(trainable(model))
@@ -55,15 +60,15 @@ class UpdateProbe:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether the weights before the step are known."""
+        """True after `snapshot`."""
         return bool(self._before)
 
     def snapshot(self) -> None:
-        """Copy what the weights are now, a bounded sample of each."""
+        """Copy a bounded sample of each weight."""
         self._before = [sample(parameter, PARAMETER_SAMPLE).clone() for _, parameter in self._parameters]
 
     def measure(self) -> tuple[float | None, list[TensorUpdate]]:
-        """The gradients' norm, None when there were none, and what the step did to each parameter."""
+        """Return the gradients' norm, None without gradients, and the change of each parameter."""
         after = [sample(parameter, PARAMETER_SAMPLE) for _, parameter in self._parameters]
         changes = [new - old for new, old in zip(after, self._before, strict=True)]
         numbers = fetched([*map(norm, changes), *map(norm, self._before), *self._gradients.values()])
@@ -73,18 +78,18 @@ class UpdateProbe:
         return total, self._listed(numbers[:n], numbers[n : 2 * n])
 
     def close(self) -> None:
-        """Take the hooks away; safe to call twice."""
+        """Remove the hooks; safe to call twice."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
     def _note(self, parameter: Tensor) -> None:
-        """A gradient is there: the last one before the step counts, which a clipping has not touched yet."""
+        """Record the norm of a new gradient; the last one before the step counts, before any clipping."""
         if parameter.grad is not None:
             self._gradients[parameter] = norm(dense(parameter.grad))  # type: ignore[index]  # hooks get parameters
 
     def _listed(self, changes: list[float], weights: list[float]) -> list[TensorUpdate]:
-        """The largest tensors one by one in the model's order, the others as one."""
+        """Return the largest tensors one by one in the model's order, and the rest as one."""
         n = len(self._parameters)
         kept = n if n <= MAX_TENSORS else MAX_TENSORS - 1
         by_size = sorted(range(n), key=lambda at: -self._parameters[at][1].numel())

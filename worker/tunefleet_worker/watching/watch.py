@@ -1,9 +1,8 @@
-"""Watching a model train: at log-spaced updates hooks look at gradients, steps and activations, and go again.
+"""The watch over a training: at log-spaced updates, hooks measure gradients, steps and activations.
 
-Between those updates one hook on the optimizer counts, which costs a microsecond, and what the model is given is looked
-at until it is known. Which updates are watched depends on their number alone, and nothing is drawn or changed: a
-watched training equals an unwatched one bit for bit, and the same training is watched at the same updates wherever it
-was interrupted.
+Between these updates one hook on the optimizer counts, which costs a microsecond, and the inputs are examined until
+they are known. The number of an update alone decides whether it is watched, also after an interruption. The watch draws
+no random number and changes nothing: a watched training equals an unwatched one bit for bit.
 """
 
 from __future__ import annotations
@@ -28,90 +27,90 @@ _NOTE_CHARACTERS = 500
 
 
 class Watch:
-    """Watches the updates that optimizers make to a model.
+    """Watches the updates of a model by its optimizers.
 
-    An update is a step of the last optimizer. An error inside the watch ends the watch and not the training; the
-    telemetry's notes say what it was.
+    An update is a step of the last optimizer. An error inside the watch ends the watch, not the training, and is noted
+    in the telemetry.
 
     Args:
-        model: its trainable parameters and their layers are watched; it may be compiled or wrapped.
-        optimizers: of torch.optim, or derived from its Optimizer.
-        scaler: the gradient scaler of a training in mixed precision, without which the gradients' norm is the scaled.
+        model: the model; it may be compiled or wrapped.
+        optimizers: from torch.optim, or subclasses of its Optimizer.
+        scaler: the gradient scaler of mixed-precision training; without it the norm is that of the scaled gradients.
 
     Raises:
-        InvalidInput: the model has no trainable parameter, an optimizer is none, or they hold none of the model's
-        parameters.
+        InvalidInput: the model has no trainable parameter, an optimizer is not torch's, or the optimizers hold none of
+        the model's parameters.
     """
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer], *, scaler: Any = None) -> None:
         _check(model, optimizers)
         self.epoch: int | None = None
-        """The trial's step that runs; the trial tells it."""
+        """The step that the trial runs; set by the trial."""
         self._model, self._optimizers, self._scaler = model, list(optimizers), scaler
         self.n_watched = 0
-        """How many updates were looked at; the telemetry has the log-spaced ones of them."""
+        """The number of watched updates; the telemetry has the log-spaced ones."""
         self._updates = 0
-        self._next = 0  # the update that is watched next
+        self._next = 0  # the next watched update
         self._is_over = False
         self._records: list[Record] = []
-        self._recent: list[dict[str, float]] = []  # summaries that were not asked for yet
+        self._recent: list[dict[str, float]] = []  # summaries since the last call of `summaries`
         self._notes: list[str] = []
-        self._changes: UpdateProbe | None = None
-        self._outputs: ActivationProbe | None = None
-        self._inputs = InputProbe(model)
+        self._update_probe: UpdateProbe | None = None
+        self._activation_probe: ActivationProbe | None = None
+        self._input_probe = InputProbe(model)
         self._n_written = 0
         self._pre_hooks: list[Any] = []
         self._post_hook = self._optimizers[-1].register_step_post_hook(self._on_step)
         self._arm_if_next()
 
     def summaries(self) -> dict[str, float]:
-        """Metrics of the watched updates since the last call; empty when there were none."""
+        """Return the metrics of the watched updates since the last call; empty when there are none."""
         recent, self._recent = self._recent, []
-        return summary_of(recent) | self._inputs.news()
+        return summary_of(recent) | self._input_probe.new_metrics()
 
     def telemetry(self) -> Telemetry:
-        """Everything that was seen so far."""
-        for note in self._inputs.notes:
+        """Return everything measured so far."""
+        for note in self._input_probe.notes:
             self._note(note)
         return telemetry_of(self._records, updates=self._updates, notes=self._notes)
 
     def is_due(self) -> bool:
-        """Whether twice as many updates have been made as when the telemetry was stored last."""
+        """Return True if twice as many updates were made as at the last `note_written`."""
         return self._updates >= 2 * self._n_written and self.is_newer()
 
     def is_newer(self) -> bool:
-        """Whether there is something that was not stored yet."""
+        """Return True if an update was made since the last `note_written`."""
         return self._updates > self._n_written
 
     def note_written(self) -> None:
-        """The telemetry was stored as it is now."""
+        """Record that the telemetry is stored as it is now."""
         self._n_written = self._updates
 
     def state(self) -> dict[str, Any]:
-        """What `restore` of another process needs to go on from here, as JSON."""
-        seen = {"recent": list(self._recent), "inputs": self._inputs.state()}
+        """Return the state for `restore` in another process, as JSON."""
+        seen = {"recent": list(self._recent), "inputs": self._input_probe.state()}
         return {"telemetry": self.telemetry().model_dump_json(), **seen}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on where another watch of the same training had come to."""
+        """Continue from the state of another watch of the same training."""
         earlier = Telemetry.model_validate_json(state["telemetry"])
         self._records, self._recent = records_of(earlier), list(state["recent"])
         self._updates, self._notes = earlier.updates, list(earlier.notes)
         if (inputs := state.get("inputs")) is not None:  # checkpoints of older workers have none
-            self._inputs.restore(inputs)
+            self._input_probe.restore(inputs)
         self._next = next_watched(self._updates)
         self._disarm()
         self._arm_if_next()
 
     def close(self) -> None:
-        """Take all hooks away; safe to call twice."""
+        """Remove all hooks; safe to call twice."""
         self._is_over = True
-        self._inputs.close()
+        self._input_probe.close()
         self._disarm()
         self._post_hook.remove()
 
     def _on_step(self, *_: object) -> None:
-        if self._changes is not None:
+        if self._update_probe is not None:
             self._guarded(self._record)
             self._disarm()
             self._next = next_watched(self._updates + 1)
@@ -123,48 +122,48 @@ class Watch:
             self._guarded(self._arm)
 
     def _arm(self) -> None:
-        """Set the hooks for the update that comes next."""
-        self._changes, self._outputs = UpdateProbe(self._model), ActivationProbe(self._model)
+        """Install the hooks for the next update."""
+        self._update_probe, self._activation_probe = UpdateProbe(self._model), ActivationProbe(self._model)
         self._pre_hooks = [each.register_step_pre_hook(self._before_step) for each in self._optimizers]
 
     def _disarm(self) -> None:
-        for probe in (self._changes, self._outputs):
+        for probe in (self._update_probe, self._activation_probe):
             if probe is not None:
                 probe.close()
-        self._changes = self._outputs = None
+        self._update_probe = self._activation_probe = None
         for hook in self._pre_hooks:
             hook.remove()
         self._pre_hooks = []
 
     def _before_step(self, *_: object) -> None:
-        if self._changes is not None and not self._changes.has_snapshot:
-            self._guarded(self._changes.snapshot)
+        if self._update_probe is not None and not self._update_probe.has_snapshot:
+            self._guarded(self._update_probe.snapshot)
 
     @torch.no_grad()
     def _record(self) -> None:
-        if self._changes is None or self._outputs is None:
+        if self._update_probe is None or self._activation_probe is None:
             return
-        norm, tensors = self._changes.measure()
+        norm, tensors = self._update_probe.measure()
         if norm is not None and self._scaler is not None:
             norm /= self._scaler.get_scale()
         record = Record(
             step=self._updates,
             epoch=self.epoch,
-            samples=self._outputs.samples,
+            samples=self._activation_probe.samples,
             grad_norm=norm,
             tensors=tuple(tensors),
-            layers=tuple(self._outputs.measure()),
-            input_scale=self._outputs.input_scale(),
+            layers=tuple(self._activation_probe.measure()),
+            input_scale=self._activation_probe.input_scale(),
         )
         self.n_watched += 1
         self._recent.append(record.summary())
         if is_kept(self._updates):
             self._records.append(record)
-        for note in self._outputs.notes:
+        for note in self._activation_probe.notes:
             self._note(note)
 
     def _guarded(self, act: Any) -> None:
-        """Act, and give the watch up when that fails: no training ends for what watches it."""
+        """Call `act`, and end the watch when it raises: a failure of the watch never ends a training."""
         try:
             act()
         except Exception as error:
@@ -179,23 +178,23 @@ class Watch:
 
 def _check(model: object, optimizers: Sequence[object]) -> None:
     if not isinstance(model, nn.Module):
-        raise _unwatchable("model", f"a torch.nn.Module is watched, and this is a {type(model).__qualname__}")
+        raise _unwatchable("model", f"must be a torch.nn.Module, and is a {type(model).__qualname__}")
     if not optimizers:
-        raise _unwatchable("optimizer", "the step of an optimizer is watched; pass it: trial.watch(model, optimizer)")
+        raise _unwatchable("optimizer", "is required: trial.watch(model, optimizer)")
     for optimizer in optimizers:
         if not isinstance(optimizer, Optimizer):
             kind = type(optimizer).__qualname__
-            raise _unwatchable("optimizer", f"a torch.optim.Optimizer is watched, and this is a {kind}")
+            raise _unwatchable("optimizer", f"must be a torch.optim.Optimizer, and is a {kind}")
     parameters = list(model.parameters())
     if not parameters:
-        raise _unwatchable("model", f"{type(model).__qualname__} has no parameters, so that nothing of it is trained")
+        raise _unwatchable("model", f"{type(model).__qualname__} has no parameters to train")
     if not any(parameter.requires_grad for parameter in parameters):
-        raise _unwatchable("model", "none of the model's parameters requires a gradient, so that nothing is trained")
+        raise _unwatchable("model", "none of the model's parameters requires a gradient")
     held = {id(each) for optimizer in optimizers for group in optimizer.param_groups for each in group["params"]}  # type: ignore[attr-defined]
     if not any(id(parameter) in held for parameter in parameters):
         rule = (
-            "holds none of the model's parameters, so that its steps change nothing of the model; make it from "
-            "model.parameters() of the very model that is trained"
+            "holds none of the model's parameters, so its steps do not change the model; create it from "
+            "model.parameters() of the model that is trained"
         )
         raise _unwatchable("optimizer", rule)
 

@@ -51,7 +51,7 @@ def seen(train: Tensor, *judged: Tensor, model: nn.Module | None = None, size: i
     for epoch in range(EPOCHS):
         learn(model, train, epoch=epoch, size=size)
         judge(model, *judged, size=size)
-        newest |= probe.news()
+        newest |= probe.new_metrics()
     assert probe.notes == []
     return newest
 
@@ -108,7 +108,7 @@ def test_of_more_samples_than_are_kept_the_share_is_told_by_those_that_are() -> 
     for epoch in range(2):
         learn(model, train, epoch=epoch, size=512)
         judge(model, judged, train[9_000:15_000], size=500)
-        told = probe.news()
+        told = probe.new_metrics()
     assert told[VAL_SEEN] == pytest.approx(0.2, abs=0.04)
     assert len(json.dumps(probe.state())) < 240_000
 
@@ -132,7 +132,7 @@ def test_training_judged_between_validations_is_no_leak(every: int) -> None:
     for epoch in range(8):
         learn(model, train, epoch=epoch)
         judge(model, train[:200], *([validation] if epoch % every == 0 else []))
-        told.append(probe.news().get(VAL_SEEN, 0.0))
+        told.append(probe.new_metrics().get(VAL_SEEN, 0.0))
     assert set(told) == {0.0}
 
 
@@ -145,9 +145,9 @@ def test_nothing_is_told_of_a_loop_that_judges_between_single_steps() -> None:
             learn(model, batch)
             judge(model, batch)
         judge(model, drawn(100, seed=1))
-        assert VAL_SEEN not in probe.news()
+        assert VAL_SEEN not in probe.new_metrics()
     assert probe.notes == [
-        "what the model is given is not looked at: the model judges between single steps of training"
+        "the inputs of the model are not examined: the model is evaluated between single training steps"
     ]
 
 
@@ -160,7 +160,7 @@ def test_what_is_judged_before_it_is_trained_on_is_no_leak() -> None:
         judge(model, new)
         states = torch.cat([states, new])
         learn(model, states)
-        assert VAL_SEEN not in probe.news()
+        assert VAL_SEEN not in probe.new_metrics()
 
 
 def test_equal_samples_that_are_usual_in_the_data_are_no_leak() -> None:
@@ -195,17 +195,17 @@ def test_samples_of_several_tensors_are_compared_as_a_whole() -> None:
             model(part, items=torch.arange(len(part)) % 40)
         with torch.no_grad():
             model(users[:50], items=torch.full((50,), 45))
-        told |= probe.news()
+        told |= probe.new_metrics()
     assert told == {VAL_SEEN: 0.0}
 
 
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (lambda: ((torch.randn(9, 4), torch.zeros(2, 30)), {}), "its tensors are not of one length"),
-        (lambda: ((torch.arange(9),), {}), "a number stands for each sample"),
-        (lambda: (("text",), {}), "no tensors come"),
-        (lambda: (({"a": torch.randn(9, 4), "b": [torch.zeros(8)]},), {}), "its tensors are not of one length"),
+        (lambda: ((torch.randn(9, 4), torch.zeros(2, 30)), {}), "the tensors differ in length"),
+        (lambda: ((torch.arange(9),), {}), "each sample is a single number"),
+        (lambda: (("text",), {}), "the model gets no tensors"),
+        (lambda: (({"a": torch.randn(9, 4), "b": [torch.zeros(8)]},), {}), "the tensors differ in length"),
     ],
 )
 def test_rows_that_may_be_no_samples_are_not_compared(given: Callable[[], Any], why: str) -> None:
@@ -221,7 +221,7 @@ def test_rows_that_may_be_no_samples_are_not_compared(given: Callable[[], Any], 
     probe = InputProbe(model)
     args, kwargs = given()
     model(*args, **kwargs)
-    assert probe.notes == [f"what the model is given is not looked at: {why}"]
+    assert probe.notes == [f"the inputs of the model are not examined: {why}"]
     assert InputProbe(nn.LSTM(3, 3)).is_over  # its rows are points in time
     assert not InputProbe(nn.LSTM(3, 3, batch_first=True)).is_over
 
@@ -248,7 +248,7 @@ def test_a_probe_that_is_restored_says_what_an_unbroken_one_says() -> None:
                 probe.restore(state)
             learn(model, train, epoch=epoch)
             judge(model, validation)
-            found.append(probe.news())
+            found.append(probe.new_metrics())
         return found
 
     unbroken = told(breaks=())
@@ -262,7 +262,7 @@ def test_it_is_over_when_nothing_new_is_to_be_expected() -> None:
     for epoch in range(20):
         learn(model, drawn(N), epoch=epoch)
         judge(model, drawn(100, seed=1))
-        probe.news()
+        probe.new_metrics()
     assert probe.is_over
     assert not model._forward_pre_hooks
 
@@ -277,7 +277,7 @@ def test_copies_and_files_of_a_model_know_nothing_of_its_watch() -> None:
     assert b"tunefleet" not in written
     for other in (copied, pickle.loads(written)):
         judge(other, drawn(100, seed=1))
-    assert probe.news() == {}
+    assert probe.new_metrics() == {}
     traced: Any = torch.jit.trace(model, drawn(3))
     assert torch.equal(traced(drawn(5)), model(drawn(5)))
 
@@ -310,8 +310,8 @@ def test_a_failure_ends_the_probe_and_not_the_training() -> None:
     probe = InputProbe(model)
     model(drawn(8).as_subclass(Odd))
     assert probe.is_over
-    assert probe.notes == ["what the model is given is not looked at: TypeError: no shape like that"]
-    assert probe.news() == {}
+    assert probe.notes == ["the inputs of the model are not examined: TypeError: no shape like that"]
+    assert probe.new_metrics() == {}
     broken = InputProbe(model)
     broken.restore({"found": {}, "told": {}, "is_over": False})
     assert broken.is_over

@@ -243,7 +243,7 @@ def test_sparse_half_complex_and_frozen_parameters_are_watched_or_left_out() -> 
         optimizer.step()
     watch.close()
     telemetry = watch.telemetry()
-    assert telemetry.notes == ["what the model is given is not looked at: a number stands for each sample"]
+    assert telemetry.notes == ["the inputs of the model are not examined: each sample is a single number"]
     assert [tensor.name for tensor in telemetry.tensors] == ["turn", "table.weight", "small.weight", "small.bias"]
     assert all(ratio for tensor in telemetry.tensors[:3] for ratio in tensor.update_ratio)
 
@@ -323,7 +323,7 @@ def test_telemetry_of_a_model_of_any_size_is_bounded() -> None:
     assert len(telemetry.tensors) == MAX_TENSORS
     assert telemetry.tensors[-1].name == "(403 smaller tensors)"
     assert len(telemetry.layers) <= MAX_TENSORS
-    assert "of 301 layers every 4. is watched." in telemetry.notes
+    assert "the model has 301 layers; one in 4 is observed." in telemetry.notes
     assert len(telemetry.model_dump_json()) / 3 * 256 < MAX_BYTES
 
 
@@ -340,10 +340,10 @@ def test_a_large_tensor_is_sampled_evenly() -> None:
     ("model", "optimizer", "says"),
     [
         (nn.ReLU(), lambda: None, "watch.model: ReLU has no parameters"),
-        ("net", lambda: None, "watch.model: a torch.nn.Module is watched, and this is a str"),
+        ("net", lambda: None, "watch.model: must be a torch.nn.Module, and is a str"),
         (mlp().requires_grad_(False), lambda: torch.optim.SGD(mlp().parameters()), "requires a gradient"),
         (mlp(), lambda: torch.optim.SGD(mlp().parameters()), "watch.optimizer: holds none of the model's parameters"),
-        (mlp(), lambda: "adam", "watch.optimizer: a torch.optim.Optimizer is watched, and this is a str"),
+        (mlp(), lambda: "adam", "watch.optimizer: must be a torch.optim.Optimizer, and is a str"),
     ],
 )
 def test_what_cannot_be_watched_is_refused_with_its_reason(model: Any, optimizer: Callable[[], Any], says: str) -> None:
