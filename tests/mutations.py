@@ -211,7 +211,7 @@ MUTATIONS = (
     Mutation(
         "a crash's text goes to the database as it came",
         (Change("shared/tunefleet/plain.py", 'return _UNSTORABLE.sub("\\ufffd", text)', "return text"),),
-        ("tests/integration/test_bad_input.py::test_text_of_a_crash_that_cannot_be_kept_costs_no_result",),
+        ("tests/integration/test_bad_input.py::test_unstorable_text_of_a_crash_costs_no_result",),
     ),
     Mutation(
         "a bundle may unpack to any size",

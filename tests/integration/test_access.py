@@ -1,4 +1,4 @@
-"""Which scope opens which route: every route of the application, with every kind of token and with none."""
+"""Access to every route of the application, with every kind of token and without one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FETCH = "admin submit work read"
 SUBMIT = "admin submit"
 WORK = "admin work"
 
-# Written out by hand, so that a route which opens to somebody else shows in a review.
+# Written out, so that a review shows every change of access.
 OPENED_BY = {
     "GET /": LOOK,
     "GET /docs": LOOK,
@@ -120,7 +120,7 @@ def test_every_route_is_in_one_of_the_tables() -> None:
     assert routes().keys() == OPENED_BY.keys() | OPEN_TO_ALL
 
 
-def test_the_walk_over_the_routes_finds_what_each_declares() -> None:
+def test_the_declared_access_of_every_route_is_found() -> None:
     for name, route in routes().items():
         scopes = set(OPENED_BY.get(name, "").split()) - {"attempt"}
         assert {str(scope) for scope in GRANTED_BY.get(declared(route), ())} == scopes, name
@@ -166,7 +166,7 @@ def test_the_page_on_security_shows_the_same_table() -> None:
 
 @pytest.mark.parametrize("route", OPENED_BY)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_scope_opens_what_the_table_says_and_nothing_else(
+def test_a_scope_grants_exactly_what_the_table_lists(
     master: TestClient, tokens: dict[str, str], route: str, scope: str
 ) -> None:
     status = ask(master, route, tokens[scope])
@@ -178,7 +178,7 @@ def test_a_scope_opens_what_the_table_says_and_nothing_else(
 
 
 @pytest.mark.parametrize("route", OPENED_BY)
-def test_nothing_opens_without_a_token(master: TestClient, route: str) -> None:
+def test_no_route_is_open_without_a_token(master: TestClient, route: str) -> None:
     assert ask(master, route, None) == 401
 
 
@@ -195,18 +195,18 @@ def test_nothing_opens_without_a_token(master: TestClient, route: str) -> None:
         ),
     ],
 )
-def test_what_is_no_token_of_this_master_opens_nothing(master: TestClient, shown: str) -> None:
+def test_a_foreign_token_grants_nothing(master: TestClient, shown: str) -> None:
     answer = master.get("/api/v1/trials/1", headers={"Authorization": shown.encode("latin-1")})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
 
-def test_the_scheme_of_a_token_may_be_written_in_small_letters(master: TestClient) -> None:
+def test_the_scheme_of_a_token_may_be_in_lower_case(master: TestClient) -> None:
     assert master.get("/api/v1/status", headers={"Authorization": f"bearer {ADMIN}"}).status_code == 200
 
 
 @pytest.mark.parametrize("route", sorted(OPEN_TO_ALL - {"POST /login", "POST /logout", "/static"}))
-def test_what_is_open_needs_no_token(master: TestClient, route: str) -> None:
+def test_an_open_route_needs_no_token(master: TestClient, route: str) -> None:
     assert ask(master, route, None) == 200
 
 
@@ -214,7 +214,7 @@ def test_the_style_of_the_login_page_needs_no_token(master: TestClient) -> None:
     assert master.get("/static/tunefleet.css").status_code == 200
 
 
-def test_refusals_have_stable_codes_and_say_what_it_takes(master: TestClient, tokens: dict[str, str]) -> None:
+def test_refusals_have_stable_codes_and_name_the_needed_scope(master: TestClient, tokens: dict[str, str]) -> None:
     unknown = master.get("/api/v1/tokens")
     forbidden = master.get("/api/v1/tokens", headers=bearer(tokens["read"]))
 

@@ -41,7 +41,7 @@ def test_a_study_is_followed_from_its_beginning(live, name) -> None:
     assert int(first["id"]) == first["data"]["id"] < int(second["id"])
 
 
-def test_a_stream_goes_on_behind_the_last_event(live, name) -> None:
+def test_a_stream_continues_after_the_last_event(live, name) -> None:
     live.submit(name=name)
     with live.http.stream("GET", f"/api/v1/studies/{name}/events") as response:
         first, second = islice(events_in(response), 2)
@@ -52,7 +52,7 @@ def test_a_stream_goes_on_behind_the_last_event(live, name) -> None:
     assert again == second
 
 
-def test_what_happens_now_is_streamed_at_once(live, name) -> None:
+def test_new_events_are_streamed_at_once(live, name) -> None:
     live.submit(name=name)
     with live.http.stream("GET", f"/api/v1/studies/{name}/events") as response:
         events = events_in(response)
@@ -66,13 +66,13 @@ def test_what_happens_now_is_streamed_at_once(live, name) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_study_that_is_not_there_has_no_stream(live) -> None:
+def test_a_missing_study_has_no_stream(live) -> None:
     answer = live.get("/studies/nothing/events")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_claim_whose_client_has_gone_takes_nothing(live, name) -> None:
+def test_a_claim_of_a_disconnected_client_takes_nothing(live, name) -> None:
     live.submit(name=name, budget={"trials": 1})
     lease = live.claim("present", study=name)[0]
     body = json.dumps({"worker": "gone", "wait_s": 25, "study": name}).encode()
@@ -89,7 +89,7 @@ def test_a_claim_whose_client_has_gone_takes_nothing(live, name) -> None:
     assert [(one["trial_id"], one["attempt"]) for one in again] == [(lease["trial_id"], 2)]
 
 
-def test_many_waiting_claims_share_what_comes_up(live, name) -> None:
+def test_many_waiting_claims_share_new_trials(live, name) -> None:
     live.submit(name=name, budget={"trials": 8})
     held = live.claim(slots=8, study=name)
     numbers: list[int] = []

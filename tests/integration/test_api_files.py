@@ -93,7 +93,7 @@ def test_the_same_name_again_is_replaced(api, lease) -> None:
     assert api.get(f"/trials/{lease['trial_id']}/artifacts/model").content == newer
 
 
-def test_a_file_that_is_not_there_is_not_found(api, lease) -> None:
+def test_a_missing_file_is_not_found(api, lease) -> None:
     answer = api.get(f"/trials/{lease['trial_id']}/artifacts/nothing")
 
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

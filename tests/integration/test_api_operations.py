@@ -1,4 +1,4 @@
-"""What those who run a master look at: health, metrics, the API's description, tokens."""
+"""Operations of a master: health, metrics, the API's description, tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_master_that_serves_is_alive_and_ready(api) -> None:
     assert api.http.get("/readyz").json() == {"status": "ready"}
 
 
-def test_every_route_is_described_with_its_answers_and_errors(api) -> None:
+def test_every_route_is_described_with_its_responses_and_errors(api) -> None:
     document = api.get("/openapi.json").json()
     operations = {
         f"{method} {path}": operation for path, item in document["paths"].items() for method, operation in item.items()

@@ -14,7 +14,7 @@ def post(api, content: bytes, path: str = "/claims", headers: dict[str, str] | N
 
 
 @pytest.mark.parametrize("content", [b'{"worker": ', b"\xff\xfe", b"[" * 50_000, b"{'worker': 1}", b"1" * 5_000])
-def test_what_is_not_json_is_malformed(api, content) -> None:
+def test_a_body_that_is_not_json_is_malformed(api, content) -> None:
     answer = post(api, content)
 
     assert answer.status_code in (400, 422)
@@ -22,7 +22,7 @@ def test_what_is_not_json_is_malformed(api, content) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_malformed_json_is_told_where(api) -> None:
+def test_the_position_of_malformed_json_is_named(api) -> None:
     answer = post(api, b'{"worker": "w1",}')
 
     assert answer.status_code == 400
@@ -42,7 +42,7 @@ def test_half_a_character_is_no_crash(api) -> None:
     assert answer.status_code == 422
 
 
-def test_a_body_that_is_not_declared_as_json_is_told_how(api) -> None:
+def test_a_body_without_a_json_content_type_is_refused_with_a_hint(api) -> None:
     answer = post(api, b'{"worker": "w1"}', headers={"Content-Type": "text/plain"})
 
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
@@ -53,7 +53,7 @@ def test_a_missing_body_is_named(api) -> None:
     assert post(api, b"").json()["errors"] == [{"field": "body", "rule": "is required"}]
 
 
-def test_an_unknown_key_is_answered_with_the_one_that_was_meant(api) -> None:
+def test_an_unknown_key_is_refused_with_a_suggestion(api) -> None:
     problem = post(api, b'{"worker": "w1", "slot": 2}').json()
 
     assert problem["errors"] == [{"field": "slot", "rule": "unknown key 'slot'; did you mean 'slots'?"}]
@@ -66,7 +66,7 @@ def test_a_long_value_is_not_repeated_whole(api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/trials/99999999999999999999", "/trials/-1", "/trials/one", "/studies/a%20b"])
-def test_a_path_that_can_name_nothing_is_invalid(api, path) -> None:
+def test_an_impossible_name_in_a_path_is_invalid(api, path) -> None:
     assert api.get(path).json()["code"] == "invalid_input"
 
 
@@ -80,7 +80,7 @@ def test_a_path_that_can_name_nothing_is_invalid(api, path) -> None:
         ("POST", "/", 405, "method_not_allowed"),
     ],
 )
-def test_what_is_not_there_is_a_document_too(api, method, path, status, code) -> None:
+def test_a_missing_resource_is_a_document_too(api, method, path, status, code) -> None:
     answer = api.http.request(method, path)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)

@@ -1,4 +1,4 @@
-"""`tunefleet-master`, as it is started, refused and stopped."""
+"""The start, refusal and stop of `tunefleet-master`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tunefleet_master(*arguments: str, **variables: str) -> subprocess.CompletedP
 
 
 def refused(*arguments: str, **variables: str) -> str:
-    """What a start that cannot be says: one line, and exit code 2."""
+    """Run a start that must fail; return the one line that it prints with exit code 2."""
     ran = tunefleet_master(*arguments, **variables)
     assert ran.returncode == 2, ran.stderr
     errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
@@ -47,7 +47,7 @@ def data(tmp_path: Path) -> list[str]:
     return ["--port", "0", "--data", str(tmp_path / "data")]
 
 
-def test_it_says_where_it_listens_when_it_does(start_master) -> None:
+def test_the_address_is_printed_once_it_listens(start_master) -> None:
     master = start_master()
 
     assert httpx.get(f"{master.url}/readyz").status_code == 200
@@ -81,7 +81,7 @@ def test_it_stops_within_seconds_whatever_is_open(start_master, number) -> None:
     assert "Traceback" not in master.log.read_text()
 
 
-def test_what_was_acknowledged_is_there_after_a_kill(start_master, tmp_path: Path) -> None:
+def test_acknowledged_writes_survive_a_kill(start_master, tmp_path: Path) -> None:
     first = start_master()
     assert httpx.post(f"{first.url}/api/v1/studies", json=STUDY).status_code == 201
     first.stop(signal.SIGKILL)
@@ -102,7 +102,7 @@ def test_a_port_in_use_is_named(data) -> None:
     assert "--port" in error
 
 
-def test_the_first_start_beyond_this_machine_makes_an_admins_token_and_shows_it_once(start_master) -> None:
+def test_the_first_start_of_a_remote_master_creates_an_admin_token_and_shows_it_once(start_master) -> None:
     first = start_master("--host", "0.0.0.0")
     link = re.search(r"http://\S+/login\?token=(\S+)", first.log.read_text())
     assert link is not None
@@ -119,14 +119,14 @@ def test_the_first_start_beyond_this_machine_makes_an_admins_token_and_shows_it_
     assert link[1].encode() not in b"".join(file.read_bytes() for file in (first.folder / "data").glob("tunefleet.db*"))
 
 
-def test_a_given_token_is_enough_beyond_this_machine_and_none_is_made(start_master) -> None:
+def test_a_remote_master_with_a_given_token_creates_none(start_master) -> None:
     master = start_master("--host", "0.0.0.0", "--token", "a-long-secret")
 
     assert "token=" not in master.log.read_text()
     assert httpx.get(f"{master.url}/api/v1/tokens", headers={"Authorization": "Bearer a-long-secret"}).json() == []
 
 
-def test_a_host_that_is_not_there_is_named(data) -> None:
+def test_an_unknown_host_is_named(data) -> None:
     error = refused("serve", *data, "--host", "203.0.113.7", TUNEFLEET_TOKEN="a-long-secret")
 
     assert "203.0.113.7" in error
@@ -171,7 +171,7 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     assert "9999" in error
 
 
-def test_upgrade_says_from_where_to_where(tmp_path: Path) -> None:
+def test_upgrade_prints_both_revisions(tmp_path: Path) -> None:
     first = tunefleet_master("upgrade", "--data", str(tmp_path))
     again = tunefleet_master("upgrade", "--data", str(tmp_path))
 
@@ -186,14 +186,14 @@ def test_a_wrong_option_is_named(data) -> None:
     assert "lease_s" in ran.stderr
 
 
-def test_the_settings_come_from_the_environment_too(tmp_path: Path) -> None:
+def test_settings_are_read_from_the_environment(tmp_path: Path) -> None:
     ran = tunefleet_master("upgrade", TUNEFLEET_HOME=str(tmp_path / "home"))
 
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "home" / "tunefleet.db").exists()
 
 
-def test_help_does_not_import_what_it_does_not_need() -> None:
+def test_help_imports_nothing_unneeded() -> None:
     code = (
         "import sys, tunefleet_master.cli as cli\n"
         "try: cli.app(['serve', '--help'])\n"

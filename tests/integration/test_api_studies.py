@@ -67,7 +67,7 @@ def test_a_running_study_cannot_be_deleted_and_a_stopped_one_can(api) -> None:
         ({"objective": {"metric": "loss"}}, "objective.goal", "is required"),
     ],
 )
-def test_a_study_that_breaks_a_rule_is_told_which(api, changes, field, says) -> None:
+def test_an_invalid_study_is_refused_with_its_field(api, changes, field, says) -> None:
     answer = api.post("/studies", api.study_of(**changes))
 
     problem = answer.json()
@@ -75,13 +75,13 @@ def test_a_study_that_breaks_a_rule_is_told_which(api, changes, field, says) -> 
     assert any(error["field"].startswith(field) and says in error["rule"] for error in problem["errors"]), problem
 
 
-def test_what_this_version_cannot_run_yet_is_refused_as_such(api) -> None:
+def test_a_study_that_this_version_cannot_run_is_refused(api) -> None:
     answer = api.post("/studies", api.study_of(ensemble={"size": 3}))
 
     assert (answer.status_code, answer.json()["code"]) == (422, "not_available_yet")
 
 
-def test_the_schema_of_a_study_is_there_for_editors(api) -> None:
+def test_the_schema_of_a_study_is_served(api) -> None:
     schema = api.get("/schema/study").json()
 
     assert set(schema["required"]) == {"name", "run", "space"}

@@ -27,7 +27,7 @@ def test_the_same_request_gives_the_same_leases(api) -> None:
     assert [lease["trial_id"] for lease in first] == [lease["trial_id"] for lease in again]
 
 
-def test_a_claim_without_work_is_empty_and_says_how_often_to_beat(api) -> None:
+def test_a_claim_without_work_is_empty_and_has_the_heartbeat_interval(api) -> None:
     answer = api.post("/claims", {"worker": "w1"}).json()
 
     assert answer == {"leases": [], "lease_s": 60.0, "heartbeat_s": 10.0}
@@ -54,7 +54,7 @@ def test_a_waiting_claim_gives_up_when_its_time_is_over(api) -> None:
     assert 0.3 <= time.monotonic() - began < 5
 
 
-def test_nobody_waits_for_longer_than_a_long_poll_lasts(api) -> None:
+def test_a_wait_longer_than_a_long_poll_is_refused(api) -> None:
     answer = api.post("/claims", {"worker": "w1", "wait_s": 600})
 
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "wait_s")

@@ -1,4 +1,4 @@
-"""Whatever stands in a request, the master says what is wrong with it, and goes on (I11)."""
+"""Bad requests of every kind: the master names the problem and continues (I11)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BAD_VALUES = (
     *("null", "true", "[]", "{}", '"x"', "[[[[1]]]]", '{"\\u0000": 1}', '{"\\ud800": 1}'),
     *("[" * 200 + "]" * 200, '{"a":' * 400 + "1" + "}" * 400, "[" * 900 + "]" * 900),
 )
-"""JSON as it goes over the wire; some of it is good in some places."""
+"""JSON values on the wire; some are valid for some fields."""
 
 STUDY: dict[str, Any] = {
     "name": "bad",
@@ -96,7 +96,7 @@ PAGES = ("/?x={}", "/studies/{}", "/studies/good?sort={}", "/studies/good?page={
 
 
 class SameThread(httpx.BaseTransport):
-    """Asks a master whose loop runs on this thread while a request does: no thread to pass each of thousands to."""
+    """Sends requests to a master whose loop runs on this thread, which saves a thread switch for each of thousands."""
 
     def __init__(self, app: FastAPI, runner: asyncio.Runner) -> None:
         self._asked = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -114,7 +114,7 @@ class SameThread(httpx.BaseTransport):
 
 @pytest.fixture
 def api(settings: Settings) -> Iterator[Api]:
-    """A master in this thread: for one request at a time."""
+    """A master in this thread, for one request at a time."""
     app = create_app(settings)
     lifespan = app.router.lifespan_context(app)
     with asyncio.Runner() as runner:
@@ -127,7 +127,7 @@ def api(settings: Settings) -> Iterator[Api]:
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where a value stands in a body: every key, every element."""
+    """The path of every value in a body: every key, every element."""
     yield place
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in inner:
@@ -135,7 +135,7 @@ def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def changed(value: Any, place: tuple[Any, ...]) -> Any:
-    """The body with a mark at this place, or beside what stands there when it is a key's name."""
+    """The body with a mark at this path, or next to the value there if the mark is a key."""
     if not place:
         return HERE
     if isinstance(value, list):
@@ -144,7 +144,7 @@ def changed(value: Any, place: tuple[Any, ...]) -> Any:
 
 
 def bad_bodies(good: dict[str, Any]) -> Iterator[bytes]:
-    """The body with each bad value at each place, and with a bad key in each object."""
+    """The body with each bad value at each path, and with a bad key in each object."""
     for place in places(good):
         text = json.dumps(changed(good, place))
         for bad in BAD_VALUES:
@@ -154,7 +154,7 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[bytes]:
 
 
 def assert_explained(answer: httpx.Response) -> None:
-    """It worked, or a document says why it did not; the master made no mistake."""
+    """Assert that the request succeeded, or that a document names the reason; never an internal error."""
     assert answer.status_code < 500, (answer.request.url, answer.request.content[:300], answer.text[:300])
     if answer.status_code >= 400:
         assert answer.headers["content-type"] == "application/problem+json", (answer.request.url, answer.text[:300])
@@ -168,7 +168,7 @@ def send(api: Any, path: str, body: bytes, method: str = "POST") -> httpx.Respon
 
 
 def assert_works(api: Any) -> None:
-    """A study behind all that stands already is planned and handed out."""
+    """Assert that a new study, after all existing ones, is planned and leased."""
     api.submit(name="last", priority=-9)
     assert api.claim("last", wait_s=20.0, study="last")[0]["study"] == "last"
 
@@ -224,7 +224,7 @@ def test_no_text_in_the_address_of_a_page_breaks_the_master(api: Any) -> None:
             assert answer.status_code < 500, answer.request.url
 
 
-def test_text_of_a_crash_that_cannot_be_kept_costs_no_result(api: Any) -> None:
+def test_unstorable_text_of_a_crash_costs_no_result(api: Any) -> None:
     api.submit()
     lease = api.claim()[0]
     said = rb'"NUL \u0000 half \ud800 whole \ud83d\ude00"'
@@ -252,9 +252,7 @@ def test_text_of_a_crash_that_cannot_be_kept_costs_no_result(api: Any) -> None:
         ("/studies", rb'{"space": {"x": {"fixed": "\udc00"}}}', "space.x.fixed"),
     ],
 )
-def test_what_cannot_be_kept_as_it_stands_is_refused_with_its_place(
-    api: Any, path: str, body: bytes, field: str
-) -> None:
+def test_unstorable_text_is_refused_with_its_field(api: Any, path: str, body: bytes, field: str) -> None:
     api.submit(name="good")
 
     answer = send(api, path, body)
@@ -263,7 +261,7 @@ def test_what_cannot_be_kept_as_it_stands_is_refused_with_its_place(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-def test_a_range_of_integers_too_large_to_list_is_a_study_as_any_other(api: Any) -> None:
+def test_a_range_of_integers_too_large_to_list_is_valid(api: Any) -> None:
     study = api.study_of(run={"function": "train:train"}, space={"n": {"int": [0, 2**53]}})
 
     assert api.post("/studies", study).status_code == 201
@@ -271,7 +269,7 @@ def test_a_range_of_integers_too_large_to_list_is_a_study_as_any_other(api: Any)
 
 
 @pytest.mark.parametrize("asked", ["bytes=abc", "bytes=5-2", "items=1-2", "bytes=", "bytes=5000-6000", "bytes=--1"])
-def test_a_range_that_a_file_has_not_is_refused_with_a_document(api: Any, asked: str) -> None:
+def test_an_invalid_byte_range_is_refused_with_a_document(api: Any, asked: str) -> None:
     content = b"x" * 1_000
     path = f"/api/v1/bundles/{hashlib.sha256(content).hexdigest()}"
     api.http.put(path, content=content)

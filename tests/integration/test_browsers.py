@@ -1,4 +1,4 @@
-"""What a browser may do: log in for a session, and nothing on behalf of another site."""
+"""Browsers: they can log in for a session, but do nothing on behalf of another site."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def log_in(master: TestClient, token: str = TOKEN, **fields: str) -> Any:
     return master.post("/login", data={"token": token, **fields}, headers=OWN)
 
 
-def test_a_page_leads_who_has_no_session_to_the_login_and_back(master: TestClient) -> None:
+def test_a_page_without_a_session_redirects_to_the_login_and_back(master: TestClient) -> None:
     asked = master.get("/studies/x?page=2", headers=HTML)
     assert asked.status_code == 303
     form = master.get(asked.headers["location"], headers=HTML).text
@@ -54,12 +54,12 @@ def test_a_page_leads_who_has_no_session_to_the_login_and_back(master: TestClien
     assert master.get("/", headers=HTML).status_code == 200
 
 
-def test_programs_are_told_and_not_led(master: TestClient) -> None:
+def test_programs_get_a_document_and_no_redirect(master: TestClient) -> None:
     assert master.get("/api/v1/status", headers=HTML).status_code == 401
     assert master.get("/").status_code == 401
 
 
-def test_the_session_is_kept_from_scripts_and_other_sites_and_ends(master: TestClient) -> None:
+def test_the_session_cookie_is_hidden_from_scripts_and_other_sites_and_expires(master: TestClient) -> None:
     cookie = log_in(master).headers["set-cookie"]
 
     assert TOKEN not in cookie
@@ -68,7 +68,7 @@ def test_the_session_is_kept_from_scripts_and_other_sites_and_ends(master: TestC
     assert "Secure" not in cookie
 
 
-def test_behind_tls_the_session_travels_by_tls_only(tmp_path: Path) -> None:
+def test_with_tls_the_session_cookie_is_secure(tmp_path: Path) -> None:
     app = create_app(Settings(data=tmp_path, token=TOKEN))
     with TestClient(app, "https://127.0.0.1", follow_redirects=False) as http:
         entered = http.post("/login", data={"token": TOKEN}, headers={"Origin": "https://127.0.0.1"})
@@ -76,14 +76,14 @@ def test_behind_tls_the_session_travels_by_tls_only(tmp_path: Path) -> None:
     assert "; Secure" in entered.headers["set-cookie"]
 
 
-def test_the_printed_link_logs_in_and_leaves_the_token_behind(master: TestClient) -> None:
+def test_the_printed_link_logs_in_and_removes_the_token_from_the_address(master: TestClient) -> None:
     entered = master.get(f"/login?token={TOKEN}", headers=HTML)
 
     assert (entered.status_code, entered.headers["location"]) == (303, "/")
     assert master.get("/", headers=HTML).status_code == 200
 
 
-def test_a_wrong_token_begins_nothing_and_says_so(master: TestClient) -> None:
+def test_a_wrong_token_begins_no_session(master: TestClient) -> None:
     for answer in (log_in(master, "wrong"), log_in(master, ""), master.get("/login?token=wrong")):
         assert answer.status_code == 401
         assert "not valid" in answer.text
@@ -92,7 +92,7 @@ def test_a_wrong_token_begins_nothing_and_says_so(master: TestClient) -> None:
 
 
 @pytest.mark.parametrize("place", ["http://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\r\nb", ""])
-def test_the_login_leads_to_no_other_site(master: TestClient, place: str) -> None:
+def test_the_login_redirects_to_no_other_site(master: TestClient, place: str) -> None:
     assert log_in(master, next=place).headers["location"] == "/"
 
 
@@ -106,7 +106,7 @@ def test_logging_out_ends_the_session_in_the_browser(master: TestClient) -> None
     assert master.get("/").status_code == 401
 
 
-def test_a_session_may_do_what_its_token_may_and_ends_with_it(master: TestClient) -> None:
+def test_a_session_has_the_scopes_of_its_token_and_ends_with_it(master: TestClient) -> None:
     admin = {"Authorization": f"Bearer {TOKEN}"}
     body = {"name": "reader", "scopes": ["read"]}
     made = master.post("/api/v1/tokens", json=body, headers=admin).json()
@@ -132,7 +132,7 @@ def test_another_site_cannot_use_a_session(master: TestClient, method: str, path
     assert master.request(method, path, headers=OWN).status_code in (303, 404, 422)
 
 
-def test_another_site_cannot_log_somebody_in(master: TestClient) -> None:
+def test_another_site_cannot_log_a_user_in(master: TestClient) -> None:
     assert master.post("/login", data={"token": TOKEN}, headers=EVIL).status_code == 403
 
 
@@ -155,19 +155,19 @@ def test_a_name_of_another_site_that_points_here_reads_nothing(open_master: Test
         assert read.status_code in (401, 421)
 
 
-def test_a_page_says_by_which_name_it_was_asked_for(open_master: TestClient) -> None:
+def test_a_refused_host_name_is_named(open_master: TestClient) -> None:
     page = open_master.get("/", headers={**HTML, "Host": "gpu-box"})
 
     assert page.status_code == 421
     assert "--allow-host gpu-box" in page.text
 
 
-def test_a_name_that_was_allowed_is_answered_to(tmp_path: Path) -> None:
+def test_an_allowed_name_is_accepted(tmp_path: Path) -> None:
     with started(tmp_path, allowed_hosts=("tune.example.org",)) as http:
         assert http.get("/", headers={"Host": "tune.example.org"}).status_code == 200
 
 
-def test_whoever_shows_a_token_may_use_any_name(tmp_path: Path) -> None:
+def test_a_caller_with_a_token_may_use_any_name(tmp_path: Path) -> None:
     with started(tmp_path, host="0.0.0.0", token=TOKEN) as http:
         headers = {"Host": "master:8765", "Authorization": f"Bearer {TOKEN}"}
         assert http.get("/api/v1/status", headers=headers).status_code == 200
@@ -197,7 +197,7 @@ def test_the_first_token_closes_an_open_master(open_master: TestClient) -> None:
     assert made["token"] not in open_master.get("/api/v1/tokens", headers=headers).text
 
 
-def test_who_asks_too_often_is_told_when_to_come_again(tmp_path: Path) -> None:
+def test_a_client_over_its_rate_is_told_when_to_retry(tmp_path: Path) -> None:
     with started(tmp_path, token=TOKEN, rate_limit=5) as http:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         answers = [http.get("/api/v1/status", headers=headers) for _ in range(30)]
@@ -216,7 +216,7 @@ PAGES = ("/", "/workers", "/docs", "/login", "/studies/digits", "/trials/1", "/n
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_have_nothing_that_their_policy_forbids(api: Any, path: str) -> None:
+def test_pages_respect_their_content_security_policy(api: Any, path: str) -> None:
     api.submit(name="digits")
     api.report(api.claim()[0], 0, val_accuracy=0.5)
 

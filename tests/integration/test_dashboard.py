@@ -30,7 +30,7 @@ def study(api):
     return {"complete": complete, "failed": failed, "running": running}
 
 
-def test_an_empty_master_says_how_to_begin(api) -> None:
+def test_an_empty_master_shows_how_to_begin(api) -> None:
     text = page(api, "/")
 
     assert "tunefleet submit study.yaml" in text
@@ -67,7 +67,7 @@ def test_a_study_whose_space_was_changed_shows_both_versions(api) -> None:
     assert len(re.findall(r"<td>(log \[[^<]*)</td>", text)) == 2
 
 
-def test_a_study_that_no_worker_takes_says_why_on_its_page_and_on_the_first_one(api) -> None:
+def test_a_study_without_an_eligible_worker_states_the_reason_on_both_pages(api) -> None:
     api.submit(name="large", resources={"gpus": 2})
     api.claim("small-one", wait_s=0, facts={"gpus_per_slot": 1})
     reason = "it needs a worker that has 2 GPUs in a slot; the one that is alive does not"
@@ -76,7 +76,7 @@ def test_a_study_that_no_worker_takes_says_why_on_its_page_and_on_the_first_one(
     assert f"No worker can run trials of this study: {reason}" in page(api, "/studies/large")
 
 
-def test_a_worker_that_rests_says_why_and_for_how_long(api) -> None:
+def test_a_worker_in_cooldown_states_the_reason_and_the_remaining_time(api) -> None:
     facts = {"resting_s": 3600, "status": "rests: 3 different trials failed here in a row"}
     api.post("/heartbeats", {"worker": "tired", "facts": facts})
 
@@ -91,7 +91,7 @@ def test_a_stopped_study_counts_what_ran(api, study) -> None:
     assert "2 of 4 trials" in page(api, "/studies/digits-cnn")
 
 
-def test_trials_are_sorted_best_first_by_the_head_of_the_column(api, study) -> None:
+def test_a_column_header_sorts_trials_best_first(api, study) -> None:
     link = re.search(r'href="(\?[^"]*sort=value[^"]*)"', page(api, "/studies/digits-cnn"))
     assert link is not None
 
@@ -133,7 +133,7 @@ def test_a_trial_shows_its_configuration_curves_and_attempts(api, study) -> None
     assert "Attempt 1" in text
 
 
-def test_what_users_write_is_text_and_never_markup(api, study) -> None:
+def test_text_of_users_is_never_markup(api, study) -> None:
     text = page(api, f"/trials/{study['failed']['trial_id']}")
 
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
@@ -172,7 +172,7 @@ def test_pages_have_nothing_inline(api, study, path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/static/tunefleet.css", "/static/refresh.js", "/static/mark.svg"])
-def test_what_pages_need_is_served(api, path) -> None:
+def test_static_files_are_served(api, path) -> None:
     answer = api.http.get(path)
 
     assert answer.status_code == 200
@@ -184,7 +184,7 @@ def test_nothing_else_is_served(api, path) -> None:
     assert api.http.get(path).status_code == 404
 
 
-def test_a_person_who_goes_astray_gets_a_page(api) -> None:
+def test_a_wrong_address_gets_a_page_in_a_browser(api) -> None:
     answer = api.http.get("/studies/nothing", headers=HTML)
 
     assert answer.status_code == 404

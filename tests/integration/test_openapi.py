@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI page: what it promises is what comes, and nothing breaks the master (I11)."""
+"""Requests generated from the OpenAPI document: responses conform to it, and nothing breaks the master (I11)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CHECKS = [
     response_schema_conformance,
 ]
 ENDLESS = "/api/v1/studies/{name}/events"
-"""A stream that does not end by itself; texts in its address are tested in test_bad_input.py."""
+"""A stream that does not end by itself; test_bad_input.py tests texts in its address."""
 
 
 TOKEN = "of-the-one-who-tries-everything"
@@ -37,7 +37,7 @@ AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture
 def page(start_master: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The page of a master in a process of its own, whose first token stands: else one of the calls would make it."""
+    """The document of a master in its own process; its first token exists, so that no generated call creates it."""
     monkeypatch.setenv("TUNEFLEET_TOKEN", TOKEN)
     master = start_master("--database", database_url)
     return schemathesis.openapi.from_url(f"{master.url}/api/v1/openapi.json", headers=AUTHORIZED).exclude(path=ENDLESS)
@@ -45,7 +45,7 @@ def page(start_master: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_every_call_does_as_the_page_says(page: Any, mode: GenerationMode) -> None:
+def test_every_call_behaves_as_documented(page: Any, mode: GenerationMode) -> None:
     tried: set[str] = set()
 
     @given(data=st.data())

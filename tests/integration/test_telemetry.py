@@ -1,4 +1,4 @@
-"""What /metrics says: counted since the start, read from the database, and what happens when that is gone."""
+"""The metrics at /metrics: counters since the start, gauges from the database, and a database that is down."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PATIENCE_S = 30.0
 
 
 def samples(api: Any) -> Callable[..., float]:
-    """A scrape, as a function of a sample's name and labels; raises KeyError for what is not there."""
+    """A scrape, as a function of a sample's name and labels; raises KeyError for a missing one."""
     return read(api.http.get("/metrics"))
 
 
 def read(scraped: httpx.Response) -> Callable[..., float]:
-    """What was scraped, as a function of a sample's name and labels."""
+    """A parsed scrape, as a function of a sample's name and labels."""
     text = scraped.raise_for_status().text
     found = {
         (sample.name, frozenset(sample.labels.items())): sample.value
@@ -36,7 +36,7 @@ def read(scraped: httpx.Response) -> Callable[..., float]:
     return lambda name, **labels: found[f"tunefleet_{name}", frozenset(labels.items())]
 
 
-def test_what_workers_do_is_counted(api) -> None:
+def test_actions_of_workers_are_counted(api) -> None:
     api.submit()
     lease = api.claim()[0]
     api.claim(wait_s=0, study="no-such-study")
@@ -57,7 +57,7 @@ def test_what_workers_do_is_counted(api) -> None:
     assert now("attempts_ended_total", state="complete", failure="none") == 1
 
 
-def test_the_fleet_is_shown_as_it_is(api) -> None:
+def test_gauges_show_the_fleet(api) -> None:
     empty = samples(api)
     api.submit(budget={"trials": 3})
     api.claim()
@@ -89,7 +89,7 @@ def test_trials_of_a_paused_study_are_not_in_the_queue_but_hold_their_leases(api
     assert now("studies", state="paused") == 1
 
 
-def test_names_and_made_up_methods_do_not_become_labels(api) -> None:
+def test_names_and_unknown_methods_do_not_become_labels(api) -> None:
     api.get("/studies/some-name")
     api.http.get("/some-other-name")
     api.http.request("BREW", "/healthz")
@@ -128,7 +128,7 @@ def hasty(tmp_path: Path) -> Iterator[Any]:
         yield http
 
 
-def test_a_lease_that_runs_out_is_counted_and_so_is_a_worker_that_beats_late(hasty, api) -> None:
+def test_expired_leases_and_late_heartbeats_are_counted(hasty, api) -> None:
     hasty.post("/api/v1/studies", json=api.study_of()).raise_for_status()
     hasty.post("/api/v1/claims", json={"worker": "slow", "wait_s": 10}).raise_for_status()
 
@@ -137,7 +137,7 @@ def test_a_lease_that_runs_out_is_counted_and_so_is_a_worker_that_beats_late(has
 
     now = read(hasty.get("/metrics"))
     assert now("heartbeat_lag_seconds_count") == 1
-    assert now("heartbeat_lag_seconds_sum") > 0.3 - 0.05  # a lease without a word, less the interval of a beat
+    assert now("heartbeat_lag_seconds_sum") > 0.3 - 0.05  # a lease without a heartbeat, less the interval of heartbeats
     assert now("workers_alive") == 1
 
 
@@ -147,7 +147,7 @@ def mortal_postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-def test_a_database_that_is_gone_is_a_metric_and_no_failed_scrape(mortal_postgres, start_master) -> None:
+def test_an_unreachable_database_is_a_metric_and_no_failed_scrape(mortal_postgres, start_master) -> None:
     master = start_master("--database", mortal_postgres.new_database())
     before = read(httpx.get(f"{master.url}/metrics"))
     mortal_postgres.kill()

@@ -35,7 +35,7 @@ class RateLimit:
         if late_s > 1e-9:
             raise TooManyRequests(
                 f"{client} sends more than {1 / self._gap_s:,.0f} requests a second.",
-                hint="Wait as long as `Retry-After` says.",
+                hint="Wait for the seconds in `Retry-After`.",
                 retry_after_s=late_s,
             )
         if len(self._full_at) >= MAX_CLIENTS:

@@ -262,13 +262,13 @@ def trial_names(connection: Connection, trial_ids: Collection[TrialId]) -> dict[
 
 
 def ended_segments(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:
-    """Those of these trials whose checkpoints may have been deleted on purpose."""
+    """The subset of these trials that may have had their checkpoints deleted on purpose."""
     query = select(TrialRow.id).where(TrialRow.member.is_not(None), TrialRow.state.in_(FINISHED))
     return {TrialId(trial_id) for trial_id in connection.execute(query.where(TrialRow.id.in_(trial_ids))).scalars()}
 
 
 def thinned(connection: Connection, trial_ids: Collection[TrialId]) -> set[TrialId]:
-    """Those of these trials whose curves were thinned on purpose."""
+    """The subset of these trials with curves that were thinned on purpose."""
     query = select(TrialRow.id).join(StudyRow, StudyRow.id == TrialRow.study_id)
     found = connection.execute(query.where(TrialRow.id.in_(trial_ids), TrialRow.number < StudyRow.n_thinned))
     return {TrialId(trial_id) for trial_id in found.scalars()}

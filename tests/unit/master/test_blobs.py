@@ -51,7 +51,7 @@ def test_publishing_twice_changes_nothing(store: BlobStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
-def test_a_broken_upload_goes_on_where_it_stopped(store: BlobStore) -> None:
+def test_a_broken_upload_resumes_where_it_stopped(store: BlobStore) -> None:
     first = store.begin("1-1")
     first.write(CONTENT[:100])
     first.close()
@@ -65,7 +65,7 @@ def test_a_broken_upload_goes_on_where_it_stopped(store: BlobStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
-def test_a_wrong_offset_is_told_the_right_one(store: BlobStore) -> None:
+def test_a_wrong_offset_is_refused_with_the_right_one(store: BlobStore) -> None:
     upload = store.begin("1-1")
     upload.write(CONTENT[:100])
     upload.close()
@@ -86,7 +86,7 @@ def test_content_with_another_hash_is_refused_and_removed(store: BlobStore, tmp_
     assert files_in(tmp_path) == []
 
 
-def test_a_newer_stream_takes_the_upload_over(store: BlobStore) -> None:
+def test_a_newer_stream_takes_over_the_upload(store: BlobStore) -> None:
     old = store.begin("1-1")
     old.write(CONTENT[:100])
     new = store.begin("1-1")
@@ -100,7 +100,7 @@ def test_a_newer_stream_takes_the_upload_over(store: BlobStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
-def test_a_newer_stream_cannot_touch_what_is_sealed(store: BlobStore) -> None:
+def test_a_newer_stream_cannot_change_sealed_content(store: BlobStore) -> None:
     old = store.begin("1-1")
     old.write(CONTENT)
     old.seal(SHA256)
@@ -113,7 +113,7 @@ def test_a_newer_stream_cannot_touch_what_is_sealed(store: BlobStore) -> None:
     assert store.path(SHA256).read_bytes() == CONTENT
 
 
-def test_a_sealed_upload_that_nobody_publishes_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
+def test_an_unpublished_sealed_upload_leaves_nothing(store: BlobStore, tmp_path: Path) -> None:
     upload = store.begin("1-1")
     upload.write(CONTENT)
     upload.seal(SHA256)
@@ -136,7 +136,7 @@ def test_a_full_disk_is_named_and_leaves_no_partial_file(store: BlobStore, tmp_p
     assert not partial.is_symlink()
 
 
-def test_uploads_of_yesterday_are_removed_and_those_of_today_are_not(store: BlobStore, tmp_path: Path) -> None:
+def test_stale_uploads_are_removed_and_fresh_ones_are_not(store: BlobStore, tmp_path: Path) -> None:
     for key in ("old", "new"):
         store.begin(key).close()
     two_days_ago = time.time() - 2 * 86_400
@@ -161,18 +161,18 @@ def test_deleted_content_is_gone_and_deleting_it_again_is_harmless(store: BlobSt
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "ABC", SHA256[:-1], SHA256 + "0", f"../{SHA256}"])
-def test_what_is_no_hash_is_refused(store: BlobStore, name: str) -> None:
+def test_an_invalid_hash_is_refused(store: BlobStore, name: str) -> None:
     with pytest.raises(InvalidInput):
         store.path(name)
 
 
 @pytest.mark.parametrize("key", ["../x", "a/b", "", ".", "x" * 300])
-def test_what_is_no_key_is_refused(store: BlobStore, key: str) -> None:
+def test_an_invalid_key_is_refused(store: BlobStore, key: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
         store.begin(key)
 
 
-def test_what_came_before_the_connection_broke_is_kept(store: BlobStore) -> None:
+def test_bytes_received_before_the_connection_broke_are_stored(store: BlobStore) -> None:
     async def breaking() -> AsyncIterator[bytes]:
         yield b"x" * CHUNK_BYTES
         yield b"y" * 10

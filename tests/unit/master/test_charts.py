@@ -1,4 +1,4 @@
-"""What the pages compute: numbers as text, curves as geometry."""
+"""Computations of the pages: numbers as text, curves as geometry."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_lines_stay_inside_the_axes() -> None:
             assert charts.TOP <= y <= charts.HEIGHT - charts.BOTTOM
 
 
-def test_what_cannot_be_drawn_is_left_out() -> None:
+def test_values_that_cannot_be_drawn_are_left_out() -> None:
     (chart,) = charts.charts_of(curve(loss=[1.0, math.nan, 0.5, math.inf]))
 
     assert len(chart.lines[0].dots) == 2
@@ -124,7 +124,7 @@ def test_prose_marks_code_and_escapes_the_rest() -> None:
     assert formats.prose("`a<b>` & c") == "<code>a&lt;b&gt;</code> &amp; c"
 
 
-def test_a_bar_of_importance_has_what_a_parameter_explains_alone_and_what_with_others() -> None:
+def test_an_importance_bar_has_a_segment_for_alone_and_one_for_together() -> None:
     def bar(share: float, total: float) -> list[tuple[str, float, float]]:
         return charts.importance_bar(EffectView(parameter="lr", share=share, spread=0.1, total=total))
 

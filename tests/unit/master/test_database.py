@@ -1,4 +1,4 @@
-"""The one writer: what it groups, what it undoes, what it answers."""
+"""The group-commit writer: grouping, rollback and responses."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_requests_that_wait_share_one_transaction_and_are_all_answered(database:
     assert held(database) == list(range(100))
 
 
-def test_a_request_that_fails_undoes_itself_and_no_other(database: Database) -> None:
+def test_a_request_that_fails_undoes_only_itself(database: Database) -> None:
     def fail(uow: UnitOfWork) -> int:
         insert(uow, 50)
         raise ValueError("no")
@@ -90,7 +90,7 @@ def test_topics_are_published_after_the_commit_and_not_without_one(tmp_path: Pat
     assert heard == ["inserted 1"]
 
 
-def test_a_request_whose_asker_has_gone_is_done_and_the_writer_goes_on(database: Database) -> None:
+def test_a_cancelled_request_is_still_done_and_the_writer_continues(database: Database) -> None:
     gate = Event()
 
     async def ask_and_leave() -> None:
@@ -110,7 +110,7 @@ def test_a_reader_cannot_write(database: Database) -> None:
         database.read(lambda uow: insert(uow, 1))
 
 
-def test_a_closed_database_refuses_and_what_was_queued_is_done(database: Database) -> None:
+def test_a_closed_database_finishes_queued_requests_and_refuses_new_ones(database: Database) -> None:
     futures = in_one_batch(database, *[lambda uow, x=x: insert(uow, x) for x in range(20)])
     database.close()
     assert [future.result() for future in futures] == list(range(20))
@@ -118,7 +118,7 @@ def test_a_closed_database_refuses_and_what_was_queued_is_done(database: Databas
         database.write(lambda uow: insert(uow, 99)).result()
 
 
-def test_a_full_disk_is_named_and_what_was_acknowledged_stays(database: Database) -> None:
+def test_a_full_disk_is_named_and_acknowledged_writes_stay(database: Database) -> None:
     database.write(lambda uow: insert(uow, 1)).result()
     n_pages = database.read(lambda uow: uow.connection.execute(text("pragma page_count")).scalar_one())
     database.write(lambda uow: uow.connection.execute(text(f"pragma max_page_count={n_pages}"))).result()

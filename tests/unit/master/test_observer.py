@@ -1,4 +1,4 @@
-"""What the database tells its observer, and what Prometheus makes of it."""
+"""The calls of the database to its observer, and the metrics that follow from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ASKER: ContextVar[str] = ContextVar("ASKER", default="nobody")
 
 
 class Notes:
-    """An observer that remembers."""
+    """An observer that records its calls."""
 
     def __init__(self) -> None:
         self.transactions: list[Transaction] = []
@@ -57,7 +57,7 @@ def expire_and_fail(uow: UnitOfWork) -> None:
     raise ValueError("this one is undone")
 
 
-def test_requests_that_share_a_transaction_are_told_with_it_and_what_was_undone_is_not_measured(
+def test_a_transaction_is_reported_with_its_requests_and_without_undone_measurements(
     database: Database, notes: Notes
 ) -> None:
     gate, busy = Event(), Event()
@@ -81,7 +81,7 @@ def test_requests_that_share_a_transaction_are_told_with_it_and_what_was_undone_
     assert told == [Measurement.LEASE_EXPIRED] * 2
 
 
-def test_a_request_keeps_the_context_of_whoever_asked(database: Database, notes: Notes) -> None:
+def test_a_request_keeps_the_context_of_its_caller(database: Database, notes: Notes) -> None:
     ASKER.set("ada")
     database.write(lambda uow: None).result()
     database.read(lambda uow: None)
@@ -90,7 +90,7 @@ def test_a_request_keeps_the_context_of_whoever_asked(database: Database, notes:
     assert {each.requests[0].context[ASKER] for each in notes.transactions} == {"ada"}
 
 
-def test_a_read_that_fails_is_told_as_not_committed(database: Database, notes: Notes) -> None:
+def test_a_failed_read_is_reported_as_not_committed(database: Database, notes: Notes) -> None:
     def fail(uow: UnitOfWork) -> None:
         raise ValueError("no")
 

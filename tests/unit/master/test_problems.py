@@ -43,7 +43,7 @@ def test_an_error_has_the_status_of_its_nearest_kind(error: TunefleetError, stat
     assert problems.document(error).status == status
 
 
-def test_a_document_has_the_message_the_hint_and_every_broken_rule() -> None:
+def test_a_document_has_the_message_the_hint_and_every_problem() -> None:
     error = InvalidInput([Problem("space.lr", "low must be below high", "[1, 0]"), Problem("name", "is required")])
 
     document = json.loads(bytes(problems.answer(problems.document(error)).body))
@@ -59,7 +59,7 @@ def test_a_document_has_its_own_media_type() -> None:
     assert problems.answer(problems.document(LeaseLost("x"))).headers["content-type"] == "application/problem+json"
 
 
-def test_unusable_storage_says_when_to_try_again() -> None:
+def test_unusable_storage_has_a_retry_after_header() -> None:
     assert int(problems.answer(problems.document(StorageUnusable("x"))).headers["retry-after"]) > 0
 
 

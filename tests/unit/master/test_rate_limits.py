@@ -23,7 +23,7 @@ def clock() -> Clock:
 
 
 def n_taken(limit: RateLimit, client: str) -> int:
-    """How many requests the client may send now."""
+    """The number of requests that the client may send now."""
     for count in range(1_000_000):
         try:
             limit.take(client)
@@ -32,7 +32,7 @@ def n_taken(limit: RateLimit, client: str) -> int:
     raise AssertionError("there is no limit")
 
 
-def test_a_quiet_client_may_send_a_burst_and_then_so_many_a_second(clock: Clock) -> None:
+def test_an_idle_client_may_send_a_burst_and_then_its_rate(clock: Clock) -> None:
     limit = RateLimit(10, clock)
 
     assert n_taken(limit, "a") == 10 * BURST_S
@@ -41,7 +41,7 @@ def test_a_quiet_client_may_send_a_burst_and_then_so_many_a_second(clock: Clock)
         assert n_taken(limit, "a") == 10
 
 
-def test_waiting_as_long_as_it_is_told_is_enough(clock: Clock) -> None:
+def test_waiting_for_retry_after_is_enough(clock: Clock) -> None:
     limit = RateLimit(3, clock)
     n_taken(limit, "a")
     with pytest.raises(TooManyRequests) as refused:
@@ -52,14 +52,14 @@ def test_waiting_as_long_as_it_is_told_is_enough(clock: Clock) -> None:
     limit.take("a")
 
 
-def test_one_client_does_not_hold_up_another(clock: Clock) -> None:
+def test_one_client_does_not_delay_another(clock: Clock) -> None:
     limit = RateLimit(10, clock)
     n_taken(limit, "a")
 
     assert n_taken(limit, "b") == 10 * BURST_S
 
 
-def test_less_than_one_request_in_the_length_of_a_burst_is_still_one(clock: Clock) -> None:
+def test_a_burst_allows_at_least_one_request(clock: Clock) -> None:
     assert n_taken(RateLimit(0.1, clock), "a") == 1
 
 
@@ -67,7 +67,7 @@ def test_the_usual_limit_lets_a_thousand_workers_of_one_token_report(clock: Cloc
     limit = RateLimit(10_000, clock)
 
     for _ in range(30):
-        for _ in range(5_100):  # five batches of reports a second, and a beat every ten seconds
+        for _ in range(5_100):  # five batches of reports a second, and a heartbeat every ten seconds
             limit.take("the token 'fleet'")
         clock.now_s += 1
 
@@ -81,7 +81,7 @@ def test_many_clients_do_not_fill_the_memory(clock: Clock) -> None:
     assert len(limit._full_at) <= rate_limits.MAX_CLIENTS
 
 
-def test_who_asks_too_often_is_still_known_when_quiet_ones_are_forgotten(clock: Clock) -> None:
+def test_a_client_over_its_rate_is_remembered_when_idle_ones_are_forgotten(clock: Clock) -> None:
     limit = RateLimit(10, clock)
     for number in range(rate_limits.MAX_CLIENTS - 1):
         limit.take(f"10.0.{number}")

@@ -9,7 +9,7 @@ from tunefleet_master import data_folder
 from tunefleet_master.settings import Settings, is_loopback
 
 
-def test_without_choices_the_master_is_for_this_machine_alone() -> None:
+def test_the_default_master_is_local() -> None:
     settings = Settings(data=Path("/data"))
 
     assert (settings.host, settings.port, settings.token) == ("127.0.0.1", 8765, None)
@@ -43,14 +43,14 @@ def test_loopback_is_recognised(host: str, expected: bool) -> None:
         ("rate_limit", 0),
     ],
 )
-def test_a_choice_out_of_bounds_is_named(field: str, value: object) -> None:
+def test_a_setting_out_of_bounds_is_named(field: str, value: object) -> None:
     with pytest.raises(InvalidInput) as error:
         Settings.parse({"data": "/data", field: value})
 
     assert error.value.problems[0].field.startswith(field)
 
 
-def test_a_short_lease_is_beaten_and_swept_often() -> None:
+def test_a_short_lease_has_short_heartbeat_and_sweep_intervals() -> None:
     settings = Settings(data=Path("/data"), lease_s=3)
 
     assert settings.heartbeat_s == 0.5
@@ -69,7 +69,7 @@ def test_the_token_is_not_shown() -> None:
         ("postgresql+psycopg://host/name", None),
     ],
 )
-def test_only_a_file_is_one_masters_alone(url: str, expected: Path | None) -> None:
+def test_only_a_database_file_has_a_lock_file(url: str, expected: Path | None) -> None:
     assert Settings(data=Path("/data"), database=url).lock_file == expected
 
 
