@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.journaled import journaled
 from tunefleet import Client, Study
 from tunefleet.client.journal import VARIABLE as JOURNAL
-from tunefleet.client.journal import Journal
-from tunefleet.client.transport import Transport
 from tunefleet.errors import MasterUnreachable
 from tunefleet.failpoints import VARIABLE as FAILPOINTS
 
@@ -111,7 +110,7 @@ class Fleet:
     @cached_property
     def client(self) -> Client:
         """For the fleet's masters, which keep their address."""
-        return Client(transport=Transport(self.url, retry_for_s=20.0).with_journal(Journal(self.journal)))
+        return Client(transport=journaled(self.url, self.journal, retry_for_s=20.0))
 
     def submit(self, code: str, **changes: Any) -> Study:
         """Submit a study that runs `train` of this code."""

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.journaled import journaled
+
 from tunefleet.client.artifacts import upload
-from tunefleet.client.journal import Journal
-from tunefleet.client.transport import Transport, route
+from tunefleet.client.transport import route
 from tunefleet.errors import Conflict, NotFound, TunefleetError
 from tunefleet.protocol import (
     ClaimRequest,
@@ -85,7 +86,7 @@ class ScriptedWorker(threading.Thread):
         self, url: str, name: str, *, script: Script, tally: Tally, journal: Path, stop: threading.Event
     ) -> None:
         super().__init__(name=name, daemon=True)
-        transport = Transport(url, retry_for_s=None, stop=stop).with_journal(Journal(journal))
+        transport = journaled(url, journal, retry_for_s=None, stop=stop)
         if script.beat_s is not None:  # leases are short, and so are the waits: else a lost claim is repeated too late
             transport = transport.with_max_wait(script.beat_s)
         self._transport = transport

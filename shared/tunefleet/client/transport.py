@@ -124,12 +124,6 @@ class Transport:
         other._max_wait_s = max_wait_s
         return other
 
-    def with_journal(self, journal: Journal) -> Self:
-        """Return a transport with the same connections that records every acknowledged write in `journal`."""
-        other = copy.copy(self)
-        other._journal = journal
-        return other
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
