@@ -1,1 +1,1 @@
-"""The grammar of a study: what a user writes, and what follows from it."""
+"""The grammar of a study, and what follows from it."""

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: `90s`, `30m`, `2h`, `1d`, or a number of seconds."""
+"""Durations as users write them: `90s`, `30m`, `2h`, `1d`, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _PATTERN = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$")
 
 
 def seconds(value: Any) -> Any:
-    """`"2h"` as 7200.0; numbers pass. Raises ValueError for another text."""
+    """Return `"2h"` as 7200.0, and numbers unchanged. Raises ValueError for any other text."""
     if not isinstance(value, str):
         return value
     match = _PATTERN.match(value)
     if match is None:
         raise ValueError(
-            "a duration is a number of seconds, or a number with s, m, h or d behind it, such as '90s' or '2h'"
+            "a duration is a number of seconds, or a number followed by s, m, h or d, such as '90s' or '2h'"
         )
     return float(match[1]) * _UNITS_S[match[2]]
 
 
 def spoken(duration_s: float) -> str:
-    """A duration as a person reads it: `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    """Return a duration as readable text: `42 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(duration_s)
     if whole < 60:
         return f"{duration_s:.1f} s" if duration_s < 10 else f"{whole} s"

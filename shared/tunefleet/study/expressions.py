@@ -1,4 +1,4 @@
-"""The expressions of `when` and `constraints`, parsed with `ast` and walked here, never `eval`uated.
+"""Expressions in `when` and `constraints`, parsed with `ast` and interpreted here, without `eval`.
 
 batch_size * lr <= 10
 optimizer == 'sgd' and not (nesterov and momentum == 0)
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-MAX_LENGTH = 500  # characters: far more than a person writes, far less than what could exhaust the parser's stack
-MAX_POWER = 64  # keeps `9 ** 9 ** 9` from taking the master's memory
+MAX_LENGTH = 500  # characters: far more than users write, far fewer than exhaust the parser's stack
+MAX_POWER = 64  # keeps `9 ** 9 ** 9` from exhausting the memory
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -44,7 +44,7 @@ _SIGNS: dict[type[ast.unaryop], Callable[[Any], Any]] = {
 
 
 class InvalidExpression(ValueError):
-    """The text is not an expression of this grammar, or cannot be evaluated on these values."""
+    """The text is not a valid expression, or cannot be evaluated on the given values."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Expression:
         """Check the text against the grammar.
 
         Raises:
-            InvalidExpression: it does not parse, is too long, or holds a call, an attribute, an index or another
-                foreign form.
+            InvalidExpression: the text cannot be parsed, is too long, or contains a call, an attribute, an index or
+                another form outside the grammar.
         """
         if len(text) > MAX_LENGTH:
             raise InvalidExpression(f"is {len(text)} characters long; at most {MAX_LENGTH} are allowed")
@@ -73,11 +73,11 @@ class Expression:
         return frozenset(node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name))
 
     def evaluate(self, values: Mapping[str, Any]) -> Any:
-        """The value of the expression where each name stands for `values[name]`.
+        """Return the value of the expression; each name is replaced by `values[name]`.
 
         Raises:
-            InvalidExpression: a name is not in `values`, types do not go together, a division by zero, a power too
-                large.
+            InvalidExpression: a name is not in `values`, the types do not match, the expression divides by zero, or a
+                power is too large.
         """
         try:
             return _walk(self._tree, values)

@@ -1,4 +1,4 @@
-"""What is optimised: one metric, or several of which none is given up for another, within bounds on metrics."""
+"""Objectives of a study: the metrics to optimise, and bounds on metrics."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tunefleet.study.expressions import Expression, InvalidExpression
 
 
 class Objective(Model):
-    """What is optimised."""
+    """A metric to optimise."""
 
     metric: MetricName
     goal: Literal["maximize", "minimize"]
     value: Literal["best", "last"] = "best"
-    """Which report counts: the best one (the model is kept from there), or the last."""
+    """The report that counts: the best one, from which the model is stored too, or the last one."""
 
     @property
     def sign(self) -> float:
@@ -26,12 +26,12 @@ class Objective(Model):
         return 1.0 if self.goal == "minimize" else -1.0
 
     def better(self, a: float, b: float | None) -> bool:
-        """Whether value a is strictly better than b; anything is better than None."""
+        """Return True if value a is strictly better than b; any value is better than None."""
         return b is None or (a > b if self.goal == "maximize" else a < b)
 
 
 class FrontObjective(Objective):
-    """One of several objectives. No report is the best one in all of them, so that a trial counts with its last."""
+    """One of several objectives. A trial counts with its last report, because no report is best in all of them."""
 
     value: Literal["last"] = "last"
 
@@ -40,14 +40,14 @@ class FrontObjective(Objective):
     def _refuse_best(cls, value: Any) -> Any:
         if value == "best":
             raise ValueError(
-                "with several objectives a trial counts with its last report that has all of their metrics, since the "
-                "best report of one is not the best of another; write `last`, or leave it out"
+                "with several objectives a trial counts with its last report that has all of their metrics, because no "
+                "report is the best in all of them; write `last`, or leave it out"
             )
         return value
 
 
 def _check_outcome(text: str) -> str:
-    """The text, if it is an expression over metrics that is true or false."""
+    """Return the text. Raises ValueError unless it is a true-or-false expression over metrics."""
     expression = Expression.parse(text)
     if not expression.names:
         raise ValueError("reads no metric; write a bound such as 'params <= 1e6'")
@@ -55,10 +55,10 @@ def _check_outcome(text: str) -> str:
         found = expression.evaluate(dict.fromkeys(expression.names, 1.0))
     except InvalidExpression as error:
         if isinstance(error.__cause__, TypeError):
-            raise ValueError(f"metrics are numbers, and with numbers it {_without_text(error, text)}") from error
-        return text  # with other numbers it may be true or false: here it divides by zero
+            raise ValueError(f"metrics are numbers, and with numbers the bound {_without_text(error, text)}") from error
+        return text  # it divides by zero here, but may be valid with other numbers
     if not isinstance(found, bool):
-        raise ValueError("is a number and not true or false; compare it with something, such as 'params <= 1e6'")
+        raise ValueError("is a number, not true or false; add a comparison, such as 'params <= 1e6'")
     return text
 
 
@@ -67,12 +67,12 @@ def _without_text(error: InvalidExpression, text: str) -> str:
 
 
 Outcome = Annotated[str, AfterValidator(_check_outcome)]
-"""A bound on metrics in the grammar of `constraints`."""
+"""A bound on metrics, in the grammar of `constraints`."""
 
 
 def is_true(bound: Expression, metrics: Mapping[str, float]) -> bool:
-    """Whether a bound is true of metrics, which have all that it reads."""
+    """Return True if a bound holds; `metrics` has all names that it reads."""
     try:
         return bool(bound.evaluate(metrics))
-    except InvalidExpression:  # a division by zero: whatever was meant to hold does not
+    except InvalidExpression:  # a division by zero: the bound does not hold
         return False

@@ -1,7 +1,7 @@
-"""The kinds of parameter, each a frozen model that maps between its values and the unit interval.
+"""The kinds of parameters. Each is a frozen model that maps between its values and the unit interval.
 
-Samplers work in the unit cube: `from_unit` turns a coordinate u in [0, 1] into a value, `to_unit` turns a value back.
-Equal lengths of the unit interval are equally likely values; on a log scale these are equal ratios.
+Samplers work in the unit cube: `from_unit` maps a coordinate u in [0, 1] to a value, `to_unit` maps a value back. Equal
+lengths of the unit interval have equal probability; on a log scale they are equal ratios.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from pydantic import Discriminator, Field, JsonValue, Tag, model_validator
 from tunefleet.model import Model
 from tunefleet.study.expressions import Expression, InvalidExpression
 
-DEFAULT_POINTS = (
-    5  # a grid over a continuous range: enough to see a valley, and five parameters still make a number that can be run
-)
+DEFAULT_POINTS = 5  # of a grid over a real range: enough to see a minimum, and few enough for five parameters
 MAX_CHOICES = 1_000
 MAX_INT = 2**53  # integers above it are not exact in JSON numbers
 
 
 class Conditional(Model):
-    """What every kind has: the condition under which the parameter exists."""
+    """The base of all kinds: an optional condition for the parameter to be active."""
 
     when: str | None = None
-    """Active only in configurations where this expression is true."""
+    """The parameter is active only in configurations for which this expression is true."""
 
     @model_validator(mode="after")
     def _check_when(self) -> Self:
@@ -45,7 +43,7 @@ class RealRange(Conditional):
 
     bounds: tuple[float, float]
     points: int = Field(default=DEFAULT_POINTS, ge=2, le=10_000)
-    """How many points a grid takes from the range."""
+    """The number of grid points in the range."""
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
@@ -54,40 +52,40 @@ class RealRange(Conditional):
 
     @property
     def is_log(self) -> bool:
-        """Whether equal ratios, and not equal differences, are equally likely."""
+        """True if equal ratios are equally likely, False if equal differences are."""
         return True
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None, since they cannot be counted."""
+        """None: real numbers cannot be counted."""
         return None
 
     def from_unit(self, u: float) -> float:
-        """The value at u in [0, 1]."""
+        """Return the value at u in [0, 1]."""
         low, high = self._edges
         at = low + u * (high - low)
         return min(max(math.exp(at) if self.is_log else at, self.bounds[0]), self.bounds[1])
 
     def to_unit(self, value: JsonValue) -> float:
-        """The coordinate in [0, 1] of a value of the range."""
+        """Return the coordinate in [0, 1] of a value in the range."""
         low, high = self._edges
         at = math.log(_number(value)) if self.is_log else _number(value)
-        # Bounds that are neighbours among the floats have the same logarithm.
+        # The bounds have equal logarithms if they are adjacent floats.
         return (at - low) / (high - low) if high > low else 0.0
 
     def contains(self, value: JsonValue) -> bool:
-        """Whether the value belongs to the range."""
+        """Return True if the value is in the range."""
         return _is_number(value) and self.bounds[0] <= _number(value) <= self.bounds[1]
 
     def grid(self) -> list[JsonValue]:
-        """`points` distinct values with equal steps on the range's own scale, both ends included."""
+        """Return `points` distinct values with equal steps on the range's scale, both ends included."""
         inner = [self.from_unit(i / (self.points - 1)) for i in range(1, self.points - 1)]
-        # In a range of a few floats, some points are the same number.
+        # Points can coincide if the range holds only a few floats.
         return list(dict.fromkeys([self.bounds[0], *inner, self.bounds[1]]))
 
     @property
     def grid_size(self) -> int:
-        """How many points `grid` gives."""
+        """The number of points that `grid` returns."""
         return len(self.grid())
 
     @property
@@ -110,7 +108,7 @@ class FloatRange(RealRange):
 
     @property
     def is_log(self) -> bool:
-        """As written: linear by default."""
+        """The value of `log`: linear by default."""
         return self.log
 
 
@@ -120,22 +118,22 @@ class IntRange(Conditional):
     bounds: tuple[int, int] = Field(alias="int")
     log: bool = False
     points: int | None = Field(default=None, ge=2, le=10_000)
-    """How many points a grid takes from the range; all of them when not given and the scale is linear."""
+    """The number of grid points in the range. By default a linear range has all its integers as points."""
 
     @model_validator(mode="after")
     def _check_range(self) -> Self:
         _check_bounds(self.bounds, log=self.log)
         if max(abs(bound) for bound in self.bounds) > MAX_INT:
-            raise ValueError(f"bounds must lie within ±{MAX_INT}, where JSON keeps integers exact")
+            raise ValueError(f"bounds must be within ±{MAX_INT}, where JSON keeps integers exact")
         return self
 
     @property
     def size(self) -> int | None:
-        """How many values there are."""
+        """The number of values."""
         return self.bounds[1] - self.bounds[0] + 1
 
     def from_unit(self, u: float) -> int:
-        """The value whose cell holds u in [0, 1].
+        """Return the integer whose cell contains u in [0, 1].
 
         Each integer k owns the cell [k - 1/2, k + 1/2) of the range's scale.
         """
@@ -144,17 +142,17 @@ class IntRange(Conditional):
         return min(max(math.floor(at + 0.5), self.bounds[0]), self.bounds[1])
 
     def to_unit(self, value: JsonValue) -> float:
-        """The coordinate in [0, 1] of an integer of the range."""
+        """Return the coordinate in [0, 1] of an integer in the range."""
         low, high = self._edges
         at = math.log(_number(value)) if self.log else _number(value)
         return (at - low) / (high - low)
 
     def contains(self, value: JsonValue) -> bool:
-        """Whether the value is an integer of the range."""
+        """Return True if the value is an integer in the range."""
         return isinstance(value, int) and not isinstance(value, bool) and self.bounds[0] <= value <= self.bounds[1]
 
     def grid(self) -> list[JsonValue]:
-        """Distinct integers with equal steps on the range's own scale, both ends included."""
+        """Return distinct integers with equal steps on the range's scale, both ends included."""
         low, high = self.bounds
         points = self.points or (DEFAULT_POINTS if self.log else high - low + 1)
         if points >= high - low + 1:
@@ -168,7 +166,7 @@ class IntRange(Conditional):
 
     @property
     def grid_size(self) -> int:
-        """How many points `grid` gives, which may be more than memory holds."""
+        """The number of points that `grid` returns; it can exceed the memory."""
         return self.bounds[1] - self.bounds[0] + 1 if self._takes_all else len(self.grid())
 
     @property
@@ -202,29 +200,29 @@ class Choice(Conditional):
 
     @property
     def size(self) -> int | None:
-        """How many values there are."""
+        """The number of values."""
         return len(self.choice)
 
     def from_unit(self, u: float) -> JsonValue:
-        """The value whose equal share of the unit interval holds u."""
+        """Return the value whose share of the unit interval contains u; all shares are equal."""
         return self.choice[min(int(u * len(self.choice)), len(self.choice) - 1)]
 
     def to_unit(self, value: JsonValue) -> float:
-        """The middle of the value's share of the unit interval."""
+        """Return the middle of the value's share of the unit interval."""
         keys = [_key(other) for other in self.choice]
         return (keys.index(_key(value)) + 0.5) / len(keys)
 
     def contains(self, value: JsonValue) -> bool:
-        """Whether the value is one of the choices; 1, 1.0 and true are three values."""
+        """Return True if the value is one of the choices; 1, 1.0 and true are three different values."""
         return _key(value) in {_key(other) for other in self.choice}
 
     def grid(self) -> list[JsonValue]:
-        """All choices, as written."""
+        """Return all choices, as written."""
         return list(self.choice)
 
     @property
     def grid_size(self) -> int:
-        """How many choices there are."""
+        """The number of choices."""
         return len(self.choice)
 
 
@@ -239,19 +237,19 @@ class Fixed(Conditional):
         return 1
 
     def from_unit(self, u: float) -> JsonValue:
-        """The value, wherever u lies."""
+        """Return the value, for any u."""
         return self.fixed
 
     def to_unit(self, value: JsonValue) -> float:
-        """The middle of the unit interval."""
+        """Return the middle of the unit interval."""
         return 0.5
 
     def contains(self, value: JsonValue) -> bool:
-        """Whether it is the value."""
+        """Return True if it is the value."""
         return _key(value) == _key(self.fixed)
 
     def grid(self) -> list[JsonValue]:
-        """The one value."""
+        """Return the one value."""
         return [self.fixed]
 
     @property
@@ -261,7 +259,7 @@ class Fixed(Conditional):
 
 
 def _kind(data: Any) -> str | None:
-    """Which kind the data means, by the key that only this kind has; capitals, so that errors can leave the tag out."""
+    """Return the kind by its distinctive key, in capitals so that `problem_of` can leave the tag out of a field."""
     if isinstance(data, Conditional):
         return {
             LogRange: "LOG",
@@ -297,7 +295,7 @@ Parameter = Annotated[
 
 
 def extremes(parameter: Parameter) -> tuple[JsonValue, ...]:
-    """The values that decide whether all of a parameter's values are accepted: the ends of a range, every choice."""
+    """Return the values that decide whether a parameter is accepted: the ends of a range, or all choices."""
     if isinstance(parameter, Choice):
         return parameter.choice
     if isinstance(parameter, Fixed):
@@ -317,19 +315,19 @@ def _check_bounds(bounds: tuple[float, float], *, log: bool) -> None:
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("bounds must be finite numbers")
     if not math.isfinite(high - low):
-        raise ValueError("the range is wider than the largest number; scale the parameter")
+        raise ValueError("the width of the range is larger than the largest float; rescale the parameter")
     if low >= high:
         raise ValueError(
-            f"low must be below high, and {low!r} is not below {high!r}; for one value write {{fixed: {low!r}}}"
+            f"low must be below high, but {low!r} is not below {high!r}; for one value write {{fixed: {low!r}}}"
         )
     if log and low <= 0:
-        raise ValueError(f"a log range needs low > 0, and low is {low!r}; start above zero, or use a linear range")
+        raise ValueError(f"a log range needs low > 0, but low is {low!r}; start above zero, or use a linear range")
 
 
 def _is_number(value: JsonValue) -> bool:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer that no float reaches
+    except OverflowError:  # an integer beyond the range of floats
         return False
 
 

@@ -1,4 +1,4 @@
-"""Which configurations a preflight runs: one for each distinct architecture of a space, at some learning rates."""
+"""The configurations of a preflight: each distinct architecture of a space, at several learning rates."""
 
 from __future__ import annotations
 
@@ -15,28 +15,26 @@ from tunefleet.study.space import Configuration, Space, configuration_hash
 from tunefleet.study.spec import StudySpec, TaskRun
 
 MAX_BRANCHES = 8
-"""So many architectures are checked at most: enough to see each choice once, and soon over."""
+"""The largest number of architectures: enough to run each choice once, in a short time."""
 
 LEARNING_RATES = (1e-2, 1e-3, 1e-1)
-"""A pipeline is at fault, and not its rate, when none of these overfits. Karpathy's recipe has the first two; plain SGD
-on a normalised network wants the third."""
+"""If no rate overfits, the pipeline is at fault. The first two are from Karpathy's recipe; plain SGD on a normalised
+network needs the third."""
 RATES_OF_TASKS = (*LEARNING_RATES, 1.0)
-"""A built-in task's optimizer may be one whose usual rate is 1. The space's own range of rates is no part of the
-pipeline, and left aside."""
+"""The rates of built-in tasks, which have optimizers with a usual rate of 1. The space's range of rates is ignored."""
 NAMES_OF_RATES = ("lr", "learning_rate", "step_size")
 OTHER_PLACES = (0.5, 0.75, 0.25)
-"""Where a function has no learning rate by one of these names: the places in its logarithmic ranges that are tried."""
-N_DRAWS = 200  # random points that are tried for one that the constraints allow
+"""Coordinates in logarithmic ranges to try, for a function without a learning rate of one of these names."""
+N_DRAWS = 200  # random points to try until the constraints allow one
 
 
 def preflight_configurations(spec: StudySpec) -> list[list[Configuration]]:
-    """The architectures of a study, at most MAX_BRANCHES, each as the configurations to try, the most likely first.
+    """Return at most MAX_BRANCHES architectures, each as a list of configurations to try, the most promising first.
 
-    An architecture is a choice of every parameter that changes shapes: of a built-in task, those that say so
-    (`TaskParameter.shapes`); of a function, its choices between words, and those that a `when` reads. Numbers are
-    taken from the middle of their range, on its own scale. Where there are more than MAX_BRANCHES combinations, each
-    value comes once, together with the others in turn. A built-in task gets nothing but its shapes and its learning
-    rate, so that all that regularises stays off, as by default.
+    An architecture is a choice for every parameter that changes shapes. In a built-in task, these have
+    `TaskParameter.shapes`. In a function, these are the choices between words, and those that a `when` reads. Numbers
+    take the middle of their range, on its own scale. If there are more than MAX_BRANCHES combinations, each value
+    occurs once. A built-in task gets only its shapes and its learning rate, so regularisation stays off, its default.
     """
     space, task = spec.search_space, _signature(spec)
     found: dict[str, list[Configuration]] = {}
@@ -53,7 +51,7 @@ def _signature(spec: StudySpec) -> TaskSignature | None:
 
 
 def _of_task(tries: list[Configuration], task: TaskSignature) -> list[Configuration]:
-    """The shapes of the first one, at each of the rates that a task is tried at."""
+    """Return the shapes of the first configuration, at each of RATES_OF_TASKS."""
     known = task.parameters
     for params in tries[:1]:
         needed = {name for name, it in known.items() if it.shapes or it.is_required}
@@ -63,7 +61,7 @@ def _of_task(tries: list[Configuration], task: TaskSignature) -> list[Configurat
 
 
 def _axes(space: Space, task: TaskSignature | None) -> dict[str, tuple[JsonValue, ...]]:
-    """The parameters that tell architectures apart, with their values."""
+    """Return the parameters that distinguish architectures, with their values."""
     choices = {name: it.choice for name, it in space.parameters.items() if isinstance(it, Choice)}
     if task is not None:
         shapes = {name for name, it in task.parameters.items() if it.shapes}
@@ -82,7 +80,7 @@ def _combinations(axes: Mapping[str, tuple[JsonValue, ...]]) -> Iterator[dict[st
 
 
 def _tries(space: Space, choice: Mapping[str, JsonValue]) -> Iterator[Configuration]:
-    """The middle of the space with these choices, at each learning rate; what its constraints allow."""
+    """Yield the middle of the space with these choices, at each learning rate, if the constraints allow it."""
     rates = {
         name: it
         for name, it in space.parameters.items()
@@ -108,7 +106,7 @@ def _unit(parameter: RealRange, value: float) -> float:
 
 
 def _allowed(space: Space, point: Mapping[str, float], *, kept: set[str]) -> Configuration | None:
-    """The configuration at a point, or at one that has only the `kept` coordinates in common with it."""
+    """Return the configuration at a point, or at a random point with the same `kept` coordinates."""
     draw = random.Random(0)
     for _ in range(N_DRAWS):
         params = space.from_unit(point)

@@ -1,9 +1,8 @@
-"""Published ways to train, as the first configurations of a study: `search: {start_from: [resnet-imagenet]}`.
+"""Published recipes as the first configurations of a study: `search: {start_from: [resnet-imagenet]}`.
 
-A recipe gives values by the names that built-in tasks use; a space that calls them otherwise (`learning_rate`, `wd`) is
-understood. Of the space's parameters that it does not mention, each takes the task's default where the task has one in
-the range, and the middle of its range otherwise. A value outside of its range is refused and not moved: what would run
-were not the recipe any more.
+A recipe names its values like the built-in tasks do; common other names in a space (`learning_rate`, `wd`) are
+understood. A parameter that the recipe does not set takes the task's default if that is in its range, and otherwise the
+middle of its range. A recipe with a value outside the range is refused, because a clipped value is not the recipe.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cutmix": ("cutmix_alpha",),
     }
 )
-"""What a space may call a recipe's parameter instead; the first that it has counts."""
+"""Other names for a recipe's parameter; the first one that the space has counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,9 @@ class Start:
     """A recipe as a configuration of a study.
 
     Attributes:
-        recipe: its name.
+        recipe: the recipe's name.
         params: the whole configuration.
-        given: which of its parameters the recipe says.
+        given: the parameters that the recipe sets.
     """
 
     recipe: str
@@ -59,7 +58,7 @@ class Start:
 
 
 def starts(spec: StudySpec) -> list[Start]:
-    """The configurations that a sound study tries before its sampler's own, as asked for, equal ones once each."""
+    """Return the configurations that a valid study runs before its sampler's, in order and without duplicates."""
     found: dict[str, Start] = {}
     for name in spec.search.start_from:
         start = start_of(RECIPES[name], spec)
@@ -75,7 +74,7 @@ def start_of(recipe: Recipe, spec: StudySpec) -> Start:
 
 
 def given_by(recipe: Recipe, space: Mapping[str, Parameter]) -> Configuration:
-    """The recipe's values by the space's names, as the space writes them."""
+    """Return the recipe's values with the names and the spelling of the space."""
     values = {}
     for name, value in recipe.params.items():
         called = next((each for each in (name, *ALIASES.get(name, ())) if each in space), None)
@@ -85,7 +84,7 @@ def given_by(recipe: Recipe, space: Mapping[str, Parameter]) -> Configuration:
 
 
 def _written(value: JsonValue, parameter: Parameter) -> JsonValue:
-    """The value as the parameter has it: `SGD` is `sgd`, and 256 among real numbers is 256.0."""
+    """Return the value as the parameter spells it: `SGD` for `sgd`, 256.0 for 256 in a real range."""
     known: Sequence[JsonValue] = ()
     if isinstance(parameter, Choice):
         known = parameter.choice
@@ -103,7 +102,7 @@ def _is_same(one: JsonValue, other: JsonValue) -> bool:
 
 
 def _defaults(spec: StudySpec) -> Configuration:
-    """The built-in task's own values, of the parameters whose range has them."""
+    """Return the built-in task's defaults for the parameters that contain them."""
     if not isinstance(spec.run, TaskRun) or spec.run.task not in TASKS:
         return {}
     taken = TASKS[spec.run.task].parameters

@@ -1,4 +1,4 @@
-"""The search space: named parameters, the conditions between them, and the constraints on whole configurations."""
+"""The search space: named parameters, their conditions, and constraints on configurations."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Configuration = dict[str, JsonValue]
 
 
 class Space:
-    """Parameters by name, in an order in which conditions come after what they read.
+    """Parameters by name, sorted so that each one comes after those that its condition reads.
 
-    Raises InvalidInput when a `when` or a constraint names an unknown parameter, or conditions run in a circle.
+    Raises InvalidInput if a `when` or a constraint names an unknown parameter, or if conditions form a cycle.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], constraints: tuple[str, ...] = ()) -> None:
         problems = [*_unknown_names(parameters, constraints)]
         if not problems:
-            problems = _circle(parameters)
+            problems = _cycle(parameters)
         if problems:
             raise InvalidInput(problems)
         self.parameters: dict[str, Parameter] = {name: parameters[name] for name in _ordered(parameters)}
@@ -43,17 +43,17 @@ class Space:
 
     @cached_property
     def size(self) -> int | None:
-        """An upper bound of how many configurations there are, None when they cannot be counted."""
+        """An upper bound of the number of configurations; None if they cannot be counted."""
         sizes = [parameter.size for parameter in self.parameters.values()]
         return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
     @property
     def grid_size(self) -> int:
-        """How many points the full grid has, before conditions merge some and constraints remove others."""
+        """The number of points in the full grid, before conditions merge some and constraints exclude others."""
         return math.prod(parameter.grid_size for parameter in self.parameters.values())
 
     def grid(self) -> Iterator[Configuration]:
-        """Every distinct configuration of the grid that the constraints allow; the last parameter varies fastest."""
+        """Yield the distinct grid configurations that the constraints allow; the last parameter varies fastest."""
         seen: set[str] = set()
         for values in itertools.product(*(parameter.grid() for parameter in self.parameters.values())):
             configuration = self._activate(dict(zip(self.parameters, values, strict=True)).__getitem__)
@@ -63,25 +63,25 @@ class Space:
                 yield configuration
 
     def from_unit(self, point: Mapping[str, float]) -> Configuration:
-        """The configuration at a point of the unit cube; inactive parameters are left out.
+        """Return the configuration at a point of the unit cube, without inactive parameters.
 
-        Constraints are not looked at.
+        Constraints are not checked.
         """
         return self._activate(lambda name: self.parameters[name].from_unit(point[name]))
 
     def around(self, known: Mapping[str, JsonValue]) -> Configuration:
-        """The configuration with the known values, of which inactive ones are left out, and the middle of all others.
+        """Return the configuration with the known values and the middle of all others, without inactive parameters.
 
-        Neither constraints are looked at, nor whether the values are in their ranges.
+        Neither constraints nor ranges are checked.
         """
         return self._activate(lambda name: known[name] if name in known else self.parameters[name].from_unit(0.5))
 
     def allows(self, configuration: Configuration) -> bool:
-        """Whether all constraints hold; one that reads an inactive parameter, or cannot be computed, does not bind."""
+        """Return True if all constraints hold; one that reads an inactive parameter or cannot be computed holds too."""
         return all(self._holds(constraint, configuration) for constraint in self.constraints)
 
     def check(self, configuration: Mapping[str, JsonValue]) -> Configuration:
-        """The configuration in the space's order.
+        """Return the configuration in the space's order.
 
         Raises:
             InvalidInput: a parameter is unknown, missing, inactive or out of range, or a constraint is broken.
@@ -101,7 +101,7 @@ class Space:
                     problems.append(
                         Problem(
                             f"params.{name}",
-                            f"must be left out, since {parameter.when!r} is not true here",
+                            f"must be left out, because {parameter.when!r} is not true here",
                         )
                     )
             elif name not in configuration:
@@ -145,13 +145,13 @@ class Space:
 
 
 def configuration_hash(configuration: Mapping[str, JsonValue]) -> str:
-    """The sha256 of a configuration's canonical JSON; equal configurations, and only they, have equal hashes."""
+    """Return the sha256 of a configuration's canonical JSON. Two hashes are equal only if the configurations are."""
     text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def describe(parameter: Parameter) -> str:
-    """The parameter as a person writes it: `log [1e-06, 0.1]`."""
+    """Return the parameter as users write it: `log [1e-06, 0.1]`."""
     data = parameter.model_dump(by_alias=True, exclude_defaults=True, exclude={"when"})
     kind = next(key for key in ("float", "int", "choice", "fixed", "log") if key in data)
     value = data[kind]
@@ -183,14 +183,14 @@ def _unknown_names(parameters: Mapping[str, Parameter], constraints: tuple[str, 
             )
 
 
-def _circle(parameters: Mapping[str, Parameter]) -> list[Problem]:
+def _cycle(parameters: Mapping[str, Parameter]) -> list[Problem]:
     placed = _ordered(parameters)
     stuck = [name for name in parameters if name not in placed]
     return (
         [
             Problem(
                 f"space.{stuck[0]}.when",
-                f"conditions run in a circle: {', '.join(stuck)}",
+                f"conditions form a cycle: {', '.join(stuck)}",
             )
         ]
         if stuck
@@ -199,7 +199,7 @@ def _circle(parameters: Mapping[str, Parameter]) -> list[Problem]:
 
 
 def _ordered(parameters: Mapping[str, Parameter]) -> list[str]:
-    """Names with each condition after what it reads, otherwise as written; those in a circle are left out."""
+    """Return the names, each after those that its condition reads, otherwise as written, without cycles."""
     needs = {
         name: parameter.condition.names if parameter.condition else frozenset()
         for name, parameter in parameters.items()

@@ -1,7 +1,7 @@
-"""Coarse to fine: which stage a trial belongs to, how long it runs there, and what is wrong with a plan of stages.
+"""Coarse-to-fine stages: the stage of a trial, and its length there.
 
-The stages share out a study's trial numbers: the first `trials` of them belong to the first stage, and so on. Trials
-beyond the plan, of a study whose budget was raised, belong to the last stage.
+The trial numbers of a study are divided among its stages: the first `trials` belong to the first stage, and so on.
+If the budget is raised, the further trials belong to the last stage.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from itertools import accumulate
 from tunefleet.study.spec import Stage, StudySpec
 
 SHRINK = 3
-"""`auto` gives a stage a third of the trials of the one before, and three times the steps: the same work."""
+"""With `auto`, each stage has a third of the trials of the stage before and three times the steps: equal work."""
 
 MAX_STAGES = 3
-MIN_TRIALS = 5  # in the last of the stages that `auto` plans: fewer show no more than where the best one was
+MIN_TRIALS = 5  # in the last stage that `auto` plans; fewer add little to the best trial of the stage before
 
 
 def planned(spec: StudySpec) -> tuple[Stage, ...]:
-    """The study's stages; empty where it has none, and where `auto` finds its budget too small for two."""
+    """Return the study's stages; empty without stages, or if the budget is too small for two `auto` stages."""
     if spec.stages != "auto":
         return spec.stages
     trials, steps = spec.budget.trials or 0, spec.steps or 0
@@ -34,29 +34,29 @@ def planned(spec: StudySpec) -> tuple[Stage, ...]:
 
 
 def n_trials(spec: StudySpec) -> int | None:
-    """How many trials the study's budget has as it is submitted: those of its stages unless it says; None: no limit."""
+    """Return the trials of the submitted budget, by default the sum over the stages; None: no limit."""
     stages = planned(spec)
     return spec.budget.trials or (sum(stage.trials for stage in stages) if stages else None)
 
 
 def ends(spec: StudySpec) -> Sequence[int]:
-    """For each stage the number after that of its last trial; the last stage goes on behind its own."""
+    """Return for each stage the number after its last trial. The last stage has all later trials too."""
     return list(accumulate(stage.trials for stage in planned(spec)))
 
 
 def stage_of(spec: StudySpec, number: int) -> int:
-    """The stage that a trial belongs to, from 0; 0 where the study has none."""
+    """Return the stage of a trial, from 0; 0 if the study has no stages."""
     return sum(number >= end for end in ends(spec)[:-1])
 
 
 def steps_of(spec: StudySpec, number: int) -> int | None:
-    """How many steps a trial runs that is never stopped; None: the study does not say."""
+    """Return the steps of a trial that is not stopped early; None if the study does not set them."""
     stages = planned(spec)
     return stages[stage_of(spec, number)].steps if stages else spec.steps
 
 
 def longest(spec: StudySpec) -> int | None:
-    """How many steps a trial runs that is never stopped, in the longest stage; None: the study does not say."""
+    """Return the steps of a trial in the longest stage; None if the study does not set them."""
     if isinstance(spec.stages, tuple) and spec.stages:
         return max(stage.steps for stage in spec.stages)
     return spec.steps

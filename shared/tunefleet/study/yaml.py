@@ -1,8 +1,7 @@
-"""YAML as its version 1.2 reads plain values, with the line of every key.
+"""A loader for YAML with the plain values of version 1.2 and the line of every key.
 
 PyYAML follows version 1.1, where `1e-6` is text, `on` is true and `1:30` is 90. Here `1e-6` is a number, and only
-`true` and `false` are truth values. A key that stands twice is an error, since one of the two would be lost without a
-word.
+`true` and `false` are booleans. A duplicate key is an error, because one of the two values would be lost silently.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 Place = tuple[str, ...]
-"""Where a value stands: the keys and indices that lead to it."""
+"""The keys and indices that lead to a value."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -23,13 +22,13 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping with text keys, each one once."""
+        """Return a mapping with unique text keys."""
         seen: dict[Any, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} is not a text; put it in quotes", problem_mark=key_node.start_mark
+                    problem=f"the key {key!r} is not text; put it in quotes", problem_mark=key_node.start_mark
                 )
             if key in seen:
                 problem = f"the key {key!r} occurs twice, first in line {seen[key]}"
@@ -38,12 +37,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
     def construct_whole(self, node: yaml.ScalarNode) -> int:
-        """An integer, decimal, 0o octal or 0x hexadecimal."""
+        """Return an integer, written as decimal, 0o octal or 0x hexadecimal."""
         text = node.value
         return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
 
     def construct_real(self, node: yaml.ScalarNode) -> float:
-        """A number with a point or an exponent, or .inf, .nan."""
+        """Return a number with a point or an exponent, or .inf, .nan."""
         return float(
             node.value.replace(".inf", "inf").replace(".nan", "nan").replace(".Inf", "inf").replace(".NaN", "nan")
         )
@@ -62,10 +61,10 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_real)
 
 
 def load(text: str) -> tuple[Any, dict[Place, int]]:
-    """The data, and the line (from 1) of every place in it.
+    """Return the data, and the line (from 1) of every place in it.
 
     Raises:
-        yaml.YAMLError: the text is no YAML, has several documents, tags that need code, or a key twice.
+        yaml.YAMLError: the text is not YAML, or has several documents, tags that need code, or a duplicate key.
     """
     loader = _Loader(text)
     try:

@@ -91,7 +91,7 @@ def test_a_wrong_configuration_is_told_everything_at_once() -> None:
     told = problems(made, optimizer="adam", momentum=0.5, lr=1.0, bacht=16)
     assert told == [
         "params.bacht: unknown parameter; did you mean 'batch'?",
-        "params.momentum: must be left out, since \"optimizer == 'sgd'\" is not true here",
+        "params.momentum: must be left out, because \"optimizer == 'sgd'\" is not true here",
         "params.lr = 1.0: is not in log [0.0001, 0.1]",
         "params.batch: is required",
     ]
@@ -112,9 +112,9 @@ def test_unknown_names_and_circles_are_refused() -> None:
         InvalidInput, match=r"space\.a\.when = 'optimiser == 1': names the unknown parameter 'optimiser'"
     ):
         space(a={"choice": [1], "when": "optimiser == 1"}, optimizer=["sgd"])
-    with pytest.raises(InvalidInput, match="conditions run in a circle: a, b"):
+    with pytest.raises(InvalidInput, match="conditions form a cycle: a, b"):
         space(a={"choice": [1], "when": "b == 1"}, b={"choice": [1], "when": "a == 1"})
-    with pytest.raises(InvalidInput, match="conditions run in a circle: a"):
+    with pytest.raises(InvalidInput, match="conditions form a cycle: a"):
         space(a={"choice": [1], "when": "a == 1"})
     with pytest.raises(InvalidInput, match=r"constraints\.1 .*names the unknown parameter 'c'; did you mean"):
         space(("a < 2", "c < 2"), a=[1], cc=[1])
