@@ -1,8 +1,10 @@
-"""What the pages say is so: studies that are shown are sound, commands, tests and files that are named exist."""
+"""Pages and docstrings: studies in pages are valid, named commands, tests and files exist, and the words are plain."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,22 @@ from tunefleet.study.yaml import load
 
 ROOT = Path(__file__).parents[3]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 README, STUDY = (ROOT / "README.md").read_text(), (ROOT / "docs" / "study.md").read_text()
+FOLDERS = {"shared": "tunefleet", "master": "tunefleet_master", "worker": "tunefleet_worker"}
+MODULES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+PLACES = (
+    *(ROOT, ROOT / "tests"),
+    *(place for folder, package in FOLDERS.items() for place in (ROOT / folder, ROOT / folder / package)),
+)
+"""The folders that paths in pages begin in."""
+MAX_LINE = 120
+FORBIDDEN_FIRST = ["What", "How", "Which", "Whether", "Who", "Whose", "Where", "When", "Why", "Is", "Does", "That"]
+"""A docstring begins with a verb or a noun."""
+BANNED = ["bell", "courier", "keyring", "lane", "nursery", "porter", "staffing", "wards", "witness", "workshop"]
+"""Metaphors that have a standard term, and no other use here."""
 SMALLEST: dict[str, Any] = {
     "name": "small",
     "objective": {"metric": "loss", "goal": "minimize"},
@@ -101,7 +115,86 @@ def test_the_tests_that_the_pages_name_exist() -> None:
     assert named <= written
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _prose(page: str) -> str:
+    """A page without its code blocks, with the same line numbers."""
+    return re.sub(r"^ *```.*?^ *```$", lambda code: "\n" * code[0].count("\n"), page, flags=re.DOTALL | re.MULTILINE)
+
+
+def _anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", _prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / link).exists(), link
+    for link, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)]*))?\)", _prose(page.read_text())):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in _anchors(target.read_text()), f"{link}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]+\.(?:py|yaml|yml|md|sh))(?:::\w+)?`", _prose(page.read_text()))
+
+    assert [name for name in named if "NAME" not in name and not any((place / name).exists() for place in PLACES)] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "architecture.md"], ids=_name)
+def test_the_modules_that_a_page_imports_have_the_names(page: Path) -> None:
+    code = "\n".join(_blocks(page.read_text(), "python"))
+    for package, path, names in re.findall(r"^ *from (tunefleet\w*)\.([\w.]+) import ([\w, ]+)$", code, re.MULTILINE):
+        folder = ROOT / {"tunefleet": "shared"}.get(package, package.removeprefix("tunefleet_")) / package
+        module = folder / f"{path.replace('.', '/')}.py"
+        text = (module if module.exists() else module.with_suffix("") / "__init__.py").read_text()
+        for name in names.split(", "):
+            inside = (module.with_suffix("") / f"{name}.py").exists()
+            assert inside or re.search(rf"^(?:def |class |async def |from .*)?\b{name}\b", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_prose_wraps(page: Path) -> None:
+    long = [
+        (number, len(line))
+        for number, line in enumerate(_prose(page.read_text()).splitlines(), start=1)
+        if len(line) > MAX_LINE and not line.lstrip().startswith("|") and not re.fullmatch(r"[-* ]*\[.*\]\(.*\)", line)
+    ]
+
+    assert long == []
+
+
+def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
+    """The docstrings of a module and of its public classes and functions, each with its place."""
+    tree = ast.parse(path.read_text())
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        name = getattr(node, "name", "")
+        if isinstance(node, kinds) and not name.startswith("_") and (text := ast.get_docstring(node)):
+            yield f"{_name(path)}:{getattr(node, 'lineno', 1)} {name}", text
+
+
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+    found = [
+        f"{place}: {text.splitlines()[0]}"
+        for path in MODULES
+        for place, text in _docstrings(path)
+        if re.split(r"\W", text, maxsplit=1)[0] in FORBIDDEN_FIRST
+    ]
+
+    assert found == []
+
+
+def test_no_metaphor_replaces_a_standard_term() -> None:
+    banned = re.compile(rf"\b(?:{'|'.join(BANNED)})(?:e?s)?\b", re.IGNORECASE)
+    texts = [
+        *((_name(page), re.sub(r"`[^`]*`", "", _prose(page.read_text()))) for page in PAGES),
+        *((place, text) for path in MODULES for place, text in _docstrings(path)),
+    ]
+
+    assert [f"{place}: {word[0]}" for place, text in texts for word in banned.finditer(text)] == []
