@@ -158,6 +158,15 @@ def test_the_modules_that_a_page_imports_have_the_names(page: Path) -> None:
             assert inside or re.search(rf"^(?:def |class |async def |from .*)?\b{name}\b", text, re.MULTILINE), name
 
 
+@pytest.mark.parametrize("folder", ["shared/tunefleet", "master/tunefleet_master", "master/tunefleet_master/services"])
+def test_the_page_on_architecture_names_every_room(folder: str) -> None:
+    rooms = {path.parent.name for path in (ROOT / folder).glob("*/__init__.py")}
+    shown = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE))
+
+    assert rooms
+    assert rooms <= shown
+
+
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_prose_wraps(page: Path) -> None:
     long = [
