@@ -61,7 +61,7 @@ SAMPLERS: Mapping[str, SamplerTraits] = MappingProxyType(
     {
         "grid": SamplerTraits(
             spaces="spaces with a finite grid; real ranges are cut into `points`",
-            purpose="few configurations, all of which you want to see",
+            purpose="a few configurations, all of them tried",
             walks_grid=True,
         ),
         "random": SamplerTraits(
