@@ -2,68 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
-import sys
-import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text()
-PACKAGES = ("shared", "master", "worker")
-
-
-def _section(heading: str) -> str:
-    """The text of a recipe, up to the next heading."""
-    return PAGE.partition(f"\n### {heading}\n")[2].partition("\n#")[0]
-
-
-def _blocks(recipe: str) -> list[str]:
-    """The code blocks of a recipe, without the indentation of their list."""
-    return [textwrap.dedent(block) for block in re.findall(r"```\w+\n(.*?)^ *```", recipe, re.DOTALL | re.MULTILINE)]
-
-
-def _files(recipe: str) -> dict[str, str]:
-    """The new files of a recipe by path: code blocks that begin with their path as a comment."""
-    named = ((re.match(r"(?:#|\{#) (\S+/\S+)(?: #\})?\n", block), block) for block in _blocks(recipe))
-    return {path[1]: block[path.end() :] for path, block in named if path}
-
-
-class Copy:
-    """A copy of the sources, in which a recipe is executed."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for package in PACKAGES:
-            shutil.copytree(ROOT / package, folder / package)
-
-    def write(self, files: Mapping[str, str]) -> None:
-        """Add new files."""
-        assert files
-        for name, text in files.items():
-            assert not (ROOT / name).exists(), name
-            (self.folder / name).write_text(text)
-
-    def insert(self, file: str, new: str, *, after: str) -> None:
-        """Insert a text into a file, after the first place where another one occurs."""
-        path = self.folder / file
-        before, found, rest = path.read_text().partition(after)
-        assert found, f"{file} has no {after!r}"
-        path.write_text(before + found + new + rest)
-
-    def run(self, code: str) -> None:
-        """Run a script with the copied packages, and fail if it fails."""
-        paths = os.pathsep.join(str(self.folder / package) for package in PACKAGES)
-        environment = {**os.environ, "PYTHONPATH": paths}
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
+from tests.architecture.recipes import Copy, blocks, files, section
 
 
 @pytest.fixture
@@ -73,7 +15,7 @@ def copy(tmp_path: Path) -> Copy:
 
 
 def _add_endpoint(copy: Copy) -> None:
-    copy.write(_files(_section("An endpoint")))
+    copy.write(files(section("An endpoint")))
     routes = "master/tunefleet_master/api/routes.py"
     copy.insert(routes, "\n    failures,", after="from tunefleet_master.api import (")
     copy.insert(routes, "\n        failures,", after="for module in (")
@@ -81,10 +23,10 @@ def _add_endpoint(copy: Copy) -> None:
 
 def test_an_endpoint_and_a_page_are_added_as_described(copy: Copy) -> None:
     _add_endpoint(copy)
-    recipe = _section("A page")
-    [handler] = [block for block in _blocks(recipe) if block.startswith("@router")]
+    recipe = section("A page")
+    [handler] = [block for block in blocks(recipe) if block.startswith("@router")]
     pages = "master/tunefleet_master/dashboard/pages.py"
-    copy.write(_files(recipe))
+    copy.write(files(recipe))
     copy.insert(pages, "failures, ", after="from tunefleet_master.services.reading import ")
     copy.insert(pages, f"\n\n{handler}\n\n", after="router = APIRouter(include_in_schema=False)\n")
 
@@ -101,12 +43,12 @@ with TestClient(create_app(Settings(data=Path("data"))), "http://127.0.0.1") as 
 
 
 def test_a_data_set_is_added_as_described(copy: Copy) -> None:
-    recipe = _section("A data set")
-    rows = [block for block in _blocks(recipe) if block.startswith('"iris"')]
+    recipe = section("A data set")
+    rows = [block for block in blocks(recipe) if block.startswith('"iris"')]
     parts = "worker/tunefleet_worker/tasks/datasets/parts.py"
     [fact] = [row for row in rows if "Traits" in row]
     [reader] = [row for row in rows if "lambda" in row]
-    copy.write(_files(recipe))
+    copy.write(files(recipe))
     copy.insert("shared/tunefleet/catalogue/datasets.py", f"\n        {fact}", after="= MappingProxyType(\n    {")
     copy.insert(parts, f"\n        {reader}", after="= MappingProxyType(\n    {")
     copy.insert(parts, "from tunefleet_worker.tasks.datasets.iris import iris\n", after="from torch import Tensor\n")
