@@ -55,13 +55,13 @@ class TaskParameter:
     below: float | None = None
     """A bound that no value reaches."""
     shapes: bool = False
-    """Whether weights and moments that were trained with one value do not fit another."""
+    """True if weights and moments that were trained with one value do not fit another."""
     optional: bool = False
-    """Whether a configuration may omit it although it has no default."""
+    """True if a configuration may omit it although it has no default."""
 
     @property
     def is_required(self) -> bool:
-        """Whether every configuration must have it."""
+        """True if every configuration must have it."""
         return self.default is None and not self.optional
 
     def broken_rule(self, value: JsonValue) -> str | None:

@@ -1,9 +1,9 @@
-"""Which optimizers there are, and the learning rates at which each of them works: plain data, without torch.
+"""Optimizers, and the learning rates at which each of them works: plain data, without torch.
 
-A range belongs to its optimizer: what is usual for Adam is useless with SGD. Each range is wide enough that the best
-rate of a small network lies well inside it (`tests/unit/worker/test_training_methods.py` measures it), and is meant to
-be searched on a log scale; `default` is where to begin without a search. Bengio 2012 (arXiv:1206.5533, section 3.1.1)
-gives 1e-6 to 1 for any optimizer on standardised inputs; the sources narrow it.
+A range belongs to its optimizer: a usual rate for Adam is useless with SGD. Each range is wide enough that the best
+rate of a small network lies well inside it (`tests/unit/worker/test_training_methods.py` measures this). Search it on a
+log scale, or begin with `default`. Bengio 2012 (arXiv:1206.5533, section 3.1.1) gives 1e-6 to 1 for any optimizer on
+standardised inputs; the sources narrow it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ class OptimizerPreset:
     """An optimizer and its learning rates.
 
     Attributes:
-        low: the least rate that is worth trying.
-        high: the greatest.
-        default: where to begin.
+        low: the smallest useful rate.
+        high: the largest useful rate.
+        default: the rate to begin with.
         decay: whether weight decay is an L2 penalty that passes through the moments (`coupled`), or shrinks the weights
             beside the step (`decoupled`, Loshchilov and Hutter 2019, arXiv:1711.05101).
         whole_batch: whether it needs the loss of all samples, in a closure, instead of batches.
-        source: who says so.
+        source: the reference for the default.
     """
 
     low: float
@@ -37,7 +37,7 @@ class OptimizerPreset:
 
     @property
     def log_range(self) -> dict[str, list[float]]:
-        """The range as a study's space has it: `{"log": [low, high]}`."""
+        """The range in the form of a study's space: `{"log": [low, high]}`."""
         return {"log": [self.low, self.high]}
 
 
@@ -71,4 +71,4 @@ PRESETS: Mapping[str, OptimizerPreset] = MappingProxyType(
 """By the names that studies use."""
 
 IN_BATCHES = tuple(name for name, preset in PRESETS.items() if not preset.whole_batch)
-"""Those that learn from batches, as the built-in tasks do."""
+"""Optimizers that learn from batches, as the built-in tasks do."""

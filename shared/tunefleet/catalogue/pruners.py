@@ -27,7 +27,7 @@ class PrunerTraits:
 
     @property
     def can_promote(self) -> bool:
-        """Whether it can pause trials and resume the best of them later."""
+        """True if it can pause trials and resume the best of them later."""
         return "mode" in self.reads
 
 

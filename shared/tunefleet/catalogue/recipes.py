@@ -1,7 +1,7 @@
-"""Recipes for training that somebody has published, with their sources.
+"""Published recipes for training, with their sources.
 
-Values are those of the source, by the names of the built-in tasks where these have the parameter; `batch_size` is the
-whole one, of all devices together. What no parameter can say stands in `also`.
+Values are those of the source, under the names of the built-in tasks if these have the parameter. `batch_size` is the
+sum over all devices. `also` has everything that no parameter expresses.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Recipe:
     """A published way to train.
 
     Attributes:
-        name: as `search.start_from` has it, at most 24 characters.
-        purpose: what it was made for.
+        name: the name in `search.start_from`, at most 24 characters.
+        purpose: the models and data that it was made for.
         params: values by parameter.
-        also: what else belongs to it.
-        source: who published it, and where.
+        also: other parts of the recipe.
+        source: its authors, and the place of publication.
     """
 
     name: str

@@ -53,7 +53,7 @@ class SamplerTraits:
 
     @property
     def takes_warm_start(self) -> bool:
-        """Whether the results of earlier studies change its proposals."""
+        """True if the results of earlier studies change its proposals."""
         return self.learns and not self.trains_population
 
 

@@ -1,4 +1,4 @@
-"""Which schedules of the learning rate there are, and what each must be told: plain data, without torch."""
+"""Schedules of the learning rate, and the parameters that each of them reads: plain data, without torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PERIODS: Mapping[str, str | None] = MappingProxyType(
         "grow_batch": "after how many epochs the batch is divided by `decay`, and the rate is not multiplied by it",
     }
 )
-"""By name: what `period` means to the schedule, None when it has none."""
+"""By name: the meaning of `period` for the schedule; None if it reads no period."""
 
 NAMES = tuple(PERIODS)
 PERIODIC = tuple(name for name, meaning in PERIODS.items() if meaning is not None)
 READERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"period": PERIODIC, "decay": ("step", "plateau", "grow_batch"), "cycle_growth": ("sgdr",)}
 )
-"""The parameters that only some schedules read, with these schedules."""
+"""Parameters that only some schedules read, and these schedules."""

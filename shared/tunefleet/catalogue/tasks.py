@@ -42,7 +42,7 @@ class NetworkArguments(Model):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     normalization: Annotated[Normalization, Mark.SHAPES] = "batch"
     residual: Annotated[bool, Mark.SHAPES] = False
-    """Whether every hidden layer but the first adds its output to its input."""
+    """True: every hidden layer but the first adds its output to its input."""
 
 
 class TrainingArguments(Model):

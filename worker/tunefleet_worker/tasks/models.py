@@ -41,12 +41,12 @@ class Residual(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs (n, ...) to the sum, of the branch's shape."""
+        """Return the sum for inputs (n, ...), in the shape of the branch."""
         return self.shortcut(inputs) + self.branch(inputs)  # type: ignore[no-any-return]
 
 
 def build_model(config: ModelConfig) -> nn.Module:
-    """A fresh network, from inputs (n, *input_shape) to logits (n, classes); draws from torch's global generator."""
+    """Return a fresh network from inputs (n, *input_shape) to logits (n, classes), drawn from torch's generator."""
     model = nn.Sequential(*(_mlp(config) if config.kind == "mlp" else _cnn(config)))
     _initialise(model, config.activation)
     return model
@@ -62,7 +62,7 @@ def _mlp(config: ModelConfig) -> list[nn.Module]:
 
 
 def _cnn(config: ModelConfig) -> list[nn.Module]:
-    """Blocks of convolution, normalisation and activation, with pooling between; an average at the end."""
+    """Return blocks of convolution, normalisation and activation with pooling between them, and an average."""
     channels, *sides = config.input_shape
     n_sides = len(sides)
     pool: type[nn.Module] = nn.MaxPool2d if n_sides == 2 else nn.MaxPool1d
@@ -84,12 +84,12 @@ def _cnn(config: ModelConfig) -> list[nn.Module]:
 
 
 def _hidden(config: ModelConfig, weights: nn.Linear | nn.Conv1d | nn.Conv2d, *, is_first: bool) -> list[nn.Module]:
-    """A hidden layer around its weights: followed by normalisation and activation, or behind them in a residual block.
+    """Return a hidden layer: its weights, normalisation and activation, or a residual block around the weights.
 
-    The block is normalisation, activation, weights, normalisation, and the last scale begins with zero, so that a
-    network of any depth begins as a shallow one (Goyal et al. 2017, arXiv:1706.02677, section 5.1). The normalisation
-    behind the weights is Han et al.'s 2017 (arXiv:1610.02915): before the activation a scale of zero would have no
-    gradient under ReLU. Without normalisation the weights themselves begin with zero.
+    The block is normalisation, activation, weights, normalisation. Its last scale begins at zero, so that a network of
+    any depth begins as a shallow one (Goyal et al. 2017, arXiv:1706.02677, section 5.1). The normalisation after the
+    weights is that of Han et al. 2017 (arXiv:1610.02915): before the activation a scale of zero would have no gradient
+    under ReLU. Without normalisation the weights themselves begin at zero.
     """
     n_inputs, n_outputs, n_sides = weights.weight.shape[1], weights.weight.shape[0], weights.weight.dim() - 2
     in_mlp = _dropout(config) if n_sides == 0 else []
@@ -109,7 +109,7 @@ def _hidden(config: ModelConfig, weights: nn.Linear | nn.Conv1d | nn.Conv2d, *, 
 
 
 def _last_activation(config: ModelConfig, n: int, *, n_sides: int) -> list[nn.Module]:
-    """What a sum of residual blocks still lacks before the head."""
+    """Return the normalisation and the activation between residual blocks and the head."""
     if not config.residual:
         return []
     return [*_norm(config, n, n_sides=n_sides), ACTIVATIONS[config.activation]()]
@@ -118,7 +118,7 @@ def _last_activation(config: ModelConfig, n: int, *, n_sides: int) -> list[nn.Mo
 def _weights(
     config: ModelConfig, n_inputs: int, *, n_outputs: int, n_sides: int, window: int | None = None
 ) -> nn.Linear | nn.Conv1d | nn.Conv2d:
-    """A linear layer for 0 sides, a convolution for a signal's 1 or a picture's 2, that keeps their lengths."""
+    """Return a linear layer for 0 sides, or a convolution for 1 side (signal) or 2 (picture) that keeps lengths."""
     has_bias = config.normalization == "none"
     if n_sides == 0:
         return nn.Linear(n_inputs, n_outputs, bias=has_bias)

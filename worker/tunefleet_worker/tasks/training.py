@@ -1,4 +1,4 @@
-"""How a built-in task trains: the pieces of `tunefleet_worker.training`, put together as a configuration asks for."""
+"""The training of a built-in task: the parts of `tunefleet_worker.training` that a configuration asks for."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Training:
     """A network in training.
 
     Attributes:
-        network: what is trained.
-        judged: what is judged and kept: the network, or the average of its weights.
-        optimizer: of the network.
-        schedule: of the optimizer's rate.
-        clip: of the gradients' norm; idle at the percentile 100.
+        network: the network that is trained.
+        judged: the network that is evaluated and saved: `network`, or the average of its weights.
+        optimizer: the optimizer of `network`.
+        schedule: the schedule of its learning rate.
+        clip: clips the norm of the gradients; inactive at the percentile 100.
 
     Raises:
         InvalidInput: the schedule lacks its period, or the warm-up is as long as the training.
@@ -60,9 +60,9 @@ class Training:
 
     @property
     def stateful(self) -> dict[str, Any]:
-        """What `trial.epochs` has to save: all that training changes, the judged model as `model`.
+        """The objects for `trial.epochs`: everything that training changes, and the judged network as `model`.
 
-        A schedule is not among it, but for plateau's: `run_epoch` says where it is.
+        Only the schedule `plateau` has a state of its own; `run_epoch` sets the position of the others.
         """
         objects: dict[str, Any] = {"model": self.judged, "optimizer": self.optimizer}
         if isinstance(self.schedule, Plateau):
@@ -74,7 +74,7 @@ class Training:
         return objects
 
     def run_epoch(self, epoch: int, train: Samples) -> Score:
-        """Train on all samples once; the score of the network on its way."""
+        """Train on all samples once, and return the score of the network during the epoch."""
         self.schedule.seek(self._plan.updates_before(epoch))
         size = self._plan.sizes[epoch]
         trained = train_epoch(self.network, train, optimizer=self.optimizer, batch_size=size, recipe=self._recipe)
@@ -83,14 +83,14 @@ class Training:
         return trained
 
     def end_epoch(self, validation_loss: float) -> None:
-        """The model was judged: let the schedule know, and the log, when clipping hides a rate that is too high."""
+        """Pass the validation loss to the schedule, and log advice if clipping hides a rate that is too high."""
         self.schedule.end_epoch(validation_loss)
         if (advice := self.clip.advice) is not None:
             print(advice, flush=True)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What to report beside the scores: `clipped_share` of the newest updates, where clipping is asked for."""
+        """Metrics besides the scores: `clipped_share` of the newest updates, if clipping is active."""
         return {"clipped_share": self.clip.share_clipped} if self._recipe.before_step else {}
 
     def _build_recipe(self, config: TrainingConfig) -> Recipe:
