@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 from tunefleet.catalogue.pruners import NO_PRUNER, PRUNERS
 from tunefleet.catalogue.samplers import SAMPLER_NAMES, SAMPLERS
+from tunefleet.catalogue.tasks import TASKS
 from tunefleet.study.spec import Search
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -43,3 +46,15 @@ def test_the_page_on_studies_has_a_row_for_each_pruner() -> None:
 
 def test_samplers_read_keys_of_the_grammar() -> None:
     assert {key for row in SAMPLERS.values() for key in row.reads} <= set(Search.model_fields)
+
+
+def test_the_page_on_studies_has_a_row_with_the_default_of_each_parameter_of_a_task() -> None:
+    rows = dict(row.split(" | ")[:2] for row in table(STUDY, "| parameter | default | values |"))
+    [task] = TASKS.values()
+    defaults = {f"`{name}`": each for name, each in task.parameters.items()}
+    assert rows.keys() == defaults.keys()
+    for name, shown in rows.items():
+        assert {"required": None, "–": None}.get(shown, yaml.safe_load(shown.strip("`"))) == defaults[name].default, (
+            name
+        )
+        assert (shown == "required") is defaults[name].is_required, name
