@@ -141,7 +141,7 @@ MUTATIONS = (
         (
             Change(
                 f"{STORAGE}/locks.py",
-                'if session.execute(_TAKE, {"kind": STUDIES, "study_id": study_id}).scalar_one():',
+                'if session.execute(_LOCK, {"kind": STUDIES, "study_id": study_id}).scalar_one():',
                 "if True:",
             ),
         ),

@@ -104,10 +104,10 @@ class FastPath:
         except TunefleetError:  # the application refuses it again and sends the problem document
             await self._fallback(scope, receive, send)
             return
-        received = await _all_of(receive)
-        body = _body(received, route.model)
+        received = await _read_body(receive)
+        body = _parse(received, route.model)
         if body is None:
-            await self._fallback(scope, _again(received, receive), send)
+            await self._fallback(scope, _replayed(received, receive), send)
             return
         status = CLIENT_LEFT
         try:
@@ -169,7 +169,7 @@ async def _refuse(response: Response, request: Request, send: Send) -> int:
     return response.status_code
 
 
-def _body(received: list[Message], model: type[BaseModel]) -> BaseModel | None:
+def _parse(received: list[Message], model: type[BaseModel]) -> BaseModel | None:
     """The message in a body; None if it is not valid."""
     if received[-1]["type"] != "http.request":
         return None
@@ -181,7 +181,7 @@ def _body(received: list[Message], model: type[BaseModel]) -> BaseModel | None:
     return read
 
 
-async def _all_of(receive: Receive) -> list[Message]:
+async def _read_body(receive: Receive) -> list[Message]:
     """The messages of a request's body, up to its end or the client's disconnect."""
     received = [await receive()]
     while received[-1].get("more_body", False):
@@ -189,7 +189,7 @@ async def _all_of(receive: Receive) -> list[Message]:
     return received
 
 
-def _again(received: list[Message], receive: Receive) -> Receive:
+def _replayed(received: list[Message], receive: Receive) -> Receive:
     """A `receive` that repeats these messages and then continues with the original."""
     waiting = iter(received)
 

@@ -96,11 +96,11 @@ class Database:
             before_commit=partial(failpoint, "master.before_commit"),
             after_commit=partial(failpoint, "master.after_commit"),
         )
-        self._of_workers = GroupCommitWriter("writer", self.engine, hooks=hooks, observer=self._observer)
-        self._of_people = self._of_workers
+        self._worker_writer = GroupCommitWriter("writer", self.engine, hooks=hooks, observer=self._observer)
+        self._user_writer = self._worker_writer
         self._listener: Listener | None = None
         if self.backend == "postgresql":
-            self._of_people = GroupCommitWriter("second-writer", self.engine, hooks=hooks, observer=self._observer)
+            self._user_writer = GroupCommitWriter("second-writer", self.engine, hooks=hooks, observer=self._observer)
             self._listener = Listener(self.engine.url, name=self._name, publish=publish)
         self._readers = ThreadPoolExecutor(N_READERS, thread_name_prefix="reader")
         self._closed = threading.Lock()
@@ -116,20 +116,20 @@ class Database:
             idempotent: committing it twice has the same effect as committing it once. If the connection is lost during
                 the commit, a request that is not idempotent fails with an error that says so.
         """
-        return self._ask(self._of_people, lambda uow, _: [work(uow)], None, idempotent=idempotent)
+        return self._submit(self._user_writer, lambda uow, _: [work(uow)], None, idempotent=idempotent)
 
     def write_together(self, work: Together[Q, T], item: Q) -> Future[T]:
         """Queue a request that is served together with all waiting requests of its kind; it must be idempotent."""
-        return self._ask(self._of_workers, work, item)
+        return self._submit(self._worker_writer, work, item)
 
     async def awrite(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = True) -> T:
         """Await `write`; cancelling the waiting task does not stop the work."""
-        done = await self._await(self._of_people, lambda uow, _: [work(uow)], None, idempotent=idempotent)
+        done = await self._submit_async(self._user_writer, lambda uow, _: [work(uow)], None, idempotent=idempotent)
         return cast("T", done)
 
     async def awrite_together(self, work: Together[Q, T], item: Q) -> T:
         """Await `write_together`; cancelling the waiting task does not stop the work."""
-        return cast("T", await self._await(self._of_workers, work, item))
+        return cast("T", await self._submit_async(self._worker_writer, work, item))
 
     def read(self, work: Callable[[UnitOfWork], T], queued: Queued | None = None) -> T:
         """Run `work` on this thread, on a connection that cannot write."""
@@ -153,7 +153,7 @@ class Database:
         """Finish the queued requests, refuse later ones and close the files. Safe to call twice."""
         if not self._closed.acquire(blocking=False):
             return
-        for writer in {self._of_workers, self._of_people}:
+        for writer in {self._worker_writer, self._user_writer}:
             writer.close()
         if self._listener is not None:
             self._listener.close()
@@ -161,13 +161,13 @@ class Database:
         self._reading.dispose()
         self.engine.dispose()
 
-    def _ask(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Future[Any]:
+    def _submit(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         self._put(writer, WriteRequest(work, item, idempotent, future))
         return future
 
-    async def _await(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Any:
+    async def _submit_async(self, writer: GroupCommitWriter, work: Work, item: Any, *, idempotent: bool = True) -> Any:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._put(writer, WriteRequest(work, item, idempotent, future, loop))

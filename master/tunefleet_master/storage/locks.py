@@ -18,8 +18,8 @@ STUDIES = 720_311
 
 log = logging.getLogger(__name__)
 
-_TAKE = text("SELECT pg_try_advisory_lock(:kind, :study_id)")
-_GIVE_BACK = text("SELECT pg_advisory_unlock(:kind, :study_id)")
+_LOCK = text("SELECT pg_try_advisory_lock(:kind, :study_id)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:kind, :study_id)")
 
 
 class StudyLocks:
@@ -33,7 +33,7 @@ class StudyLocks:
         self._engine = engine
         self._connection: Connection | None = None
         self._held: set[int] = set()
-        self._turn = threading.Lock()
+        self._mutex = threading.Lock()
         self._closed = False
 
     def hold(self, wanted: set[int]) -> set[int]:
@@ -44,7 +44,7 @@ class StudyLocks:
         """
         if backend_of(self._engine) == "sqlite" or not (wanted or self._held):
             return wanted
-        with self._turn, translated():
+        with self._mutex, translated():
             if self._closed:
                 return set()
             try:
@@ -55,16 +55,16 @@ class StudyLocks:
 
     def close(self) -> None:
         """Release all locks; later calls of `hold` take none."""
-        with self._turn:
+        with self._mutex:
             self._closed = True
             self._forget()
 
     def _hold(self, session: Connection, wanted: set[int]) -> set[int]:
         for study_id in self._held - wanted:
-            session.execute(_GIVE_BACK, {"kind": STUDIES, "study_id": study_id})
+            session.execute(_UNLOCK, {"kind": STUDIES, "study_id": study_id})
             self._held.discard(study_id)
         for study_id in sorted(wanted - self._held):
-            if session.execute(_TAKE, {"kind": STUDIES, "study_id": study_id}).scalar_one():
+            if session.execute(_LOCK, {"kind": STUDIES, "study_id": study_id}).scalar_one():
                 self._held.add(study_id)
         return self._held
 

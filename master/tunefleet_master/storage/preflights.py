@@ -37,7 +37,7 @@ def add(connection: Connection, study: Study, *, now: datetime) -> None:
 def requeue(connection: Connection, study: Study, *, now: datetime) -> None:
     """Queue a failed preflight again, with its failure counts reset."""
     failed = and_(_of(study), TrialRow.state == TrialState.FAILED)
-    connection.execute(update(TrialRow).where(failed).values(trials.anew(now)))
+    connection.execute(update(TrialRow).where(failed).values(trials.retry_values(now)))
 
 
 def call_off(connection: Connection, study: Study, *, message: str, now: datetime) -> None:

@@ -39,7 +39,7 @@ from tunefleet_master.storage.values import NewTrial, Study, Trial, trial_of
 _T = table_of(TrialRow)
 _STUDY = StudyRow.name.label("study")
 
-BY_HAND = "user"
+USER_ORIGIN = "user"
 """The origin of a trial that a user requested."""
 WARM_START = "warm_start"
 """The origin of the best configuration of an earlier study."""
@@ -125,7 +125,7 @@ def add(connection: Connection, study_id: int, new: Sequence[NewTrial], *, now: 
     _ADD.execute(connection, rows)
 
 
-def put_by_hand(
+def replace_by_user(
     connection: Connection, trial: Trial, params: Configuration, *, config_hash: str, now: datetime
 ) -> None:
     """Replace a proposal that waits and never ran by a user's configuration; its number and seed stay.
@@ -133,7 +133,7 @@ def put_by_hand(
     This transaction has locked the trial.
     """
     values = {"params": params, "config_hash": config_hash, "position": None, "rank": 0, "updated_at": now}
-    connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**values, origin=BY_HAND))
+    connection.execute(update(TrialRow).where(TrialRow.id == trial.id).values(**values, origin=USER_ORIGIN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +324,11 @@ def retry(
     chosen = and_(TrialRow.study_id == study_id, TrialRow.state == TrialState.FAILED, ~_has_successor(), IS_TRIAL)
     if failures is not None:
         chosen = and_(chosen, TrialRow.failure.in_(failures))
-    query = update(TrialRow).where(chosen).values(anew(now)).returning(TrialRow.number)
+    query = update(TrialRow).where(chosen).values(retry_values(now)).returning(TrialRow.number)
     return sorted(connection.execute(query).scalars())
 
 
-def anew(now: datetime) -> dict[str, Any]:
+def retry_values(now: datetime) -> dict[str, Any]:
     """The values of a failed trial that is queued again with its failure counts reset."""
     return {
         "state": TrialState.WAITING,

@@ -145,7 +145,7 @@ def create_by_hand(uow: UnitOfWork, study: Study, params: Configuration) -> Tria
     replaced = folds.last_untouched(uow.connection, study)
     for trial in replaced:
         config_hash = fold_identity(configuration_hash(params), fold_of(study.spec, trial.number))
-        trials.put_by_hand(uow.connection, trial, params, config_hash=config_hash, now=uow.now)
+        trials.replace_by_user(uow.connection, trial, params, config_hash=config_hash, now=uow.now)
     announce_new(uow, study, {trial.number: params for trial in replaced})
     return trials.get(uow.connection, replaced[0].id) if replaced else None
 
@@ -159,7 +159,7 @@ def _new(study: Study, configuration: int, params: Configuration, *, config_hash
             params=params,
             config_hash=fold_identity(config_hash, fold_of(study.spec, number)),
             seed=trial_seed(study.spec.search.seed, number),
-            origin=trials.BY_HAND,
+            origin=trials.USER_ORIGIN,
             position=None,
             version=study.version,
         )

@@ -121,7 +121,7 @@ def _replace(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
 
 
 def _is_replaceable(trial: Trial) -> bool:
-    return trial.attempt == 0 and trial.origin != trials.BY_HAND and trial.member is None
+    return trial.attempt == 0 and trial.origin != trials.USER_ORIGIN and trial.member is None
 
 
 def _cancel(uow: UnitOfWork, study: Study, waiting: list[Trial]) -> None:
