@@ -127,7 +127,7 @@ def test_a_duplicate_key_is_refused(tmp_path: Path) -> None:
         ("- a", "a study is a mapping"),
         ("a: !!python/object:os.system {}", "could not determine a constructor"),
         ("a: 1\n---\nb: 2", "document"),
-        ("1: x", "the key 1 is not a text"),
+        ("1: x", "the key 1 is not text"),
         ("[" * 5000, "nested too deeply"),
     ],
 )
