@@ -8,13 +8,14 @@ from __future__ import annotations
 import gc
 from importlib import import_module
 
+from tunefleet.catalogue.tasks import TASKS
 from tunefleet.trial.seeding import seed_everything
 
 MODULES = (
     "torch._dynamo",  # imported by every torch optimizer when it is built; it takes longer to import than torch
     "tunefleet_worker.checkpoints",
     "tunefleet_worker.preload_lean",
-    "tunefleet_worker.tasks.image_classification",
+    *(f"tunefleet_worker.tasks.{name}" for name in TASKS),
     "tunefleet_worker.watching",
 )
 

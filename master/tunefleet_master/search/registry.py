@@ -18,10 +18,10 @@ from tunefleet_master.built_in import built_in_class
 from tunefleet_master.search.plugins import load_plugins
 from tunefleet_master.search.sampler import Sampler
 
-# What `auto` leaves to `gp`: up to here its proposals take a fraction of a second, and need the fewest trials.
+# `auto` takes `gp` up to here: its proposals take a fraction of a second, and it needs the fewest trials.
 MAX_GP_PARAMETERS, MAX_GP_TRIALS = 50, 1_000
-# Where trials are stopped early they are many, of most of which only a rank is known: `tpe` found more in them than
-# `gp` did (docs/performance.md), for a tenth of the cost.
+# Early stopping allows many trials, most of them known by rank only. `tpe` finds better configurations than `gp` from
+# them, at a tenth of the cost (docs/performance.md).
 MAX_GP_STOPPED = 100
 
 
@@ -85,14 +85,14 @@ def sampler_problems(spec: StudySpec) -> list[Problem]:
 
 @dataclass(frozen=True)
 class Selection:
-    """A sampler's name, and why it was taken."""
+    """The selected sampler, and the reason."""
 
     sampler: str
     reason: str
 
 
 def select(spec: StudySpec) -> Selection:
-    """The sampler that the study asks for; `auto` picks by space and budget."""
+    """Return the sampler that the study names; for `auto`, select one by space and budget."""
     if spec.search.sampler != AUTO:
         return Selection(spec.search.sampler, "as the study asks")
     space, budget = spec.search_space, n_trials(spec)
@@ -114,7 +114,7 @@ def select(spec: StudySpec) -> Selection:
 
 
 def build(name: str, spec: StudySpec) -> Sampler:
-    """The sampler for a study. `name` is one that `select` gave."""
+    """Return the sampler of a study; `name` is the result of `select`."""
     return sampler_class(name).of(spec)
 
 
