@@ -277,11 +277,11 @@ def cost_of_a_report(pruner: Pruner, n: int) -> int:
     table = crowded(pruner, n)
     newcomer = next(trial for trial in range(n, n + 50) if pruner.bracket(trial) == 0)
     value = CountedFloat(n / 3 + 0.5)
-    standing = RungArrival(trial=newcomer, rung=1, value=value, latest=value)
+    arrival = RungArrival(trial=newcomer, rung=1, value=value, latest=value)
 
     def report() -> None:
         table.record(newcomer, rung=1, value=value)
-        pruner.decide(table, standing)
+        pruner.decide(table, arrival)
 
     return n_calls(report)
 

@@ -11,24 +11,24 @@ from tunefleet_master.diagnosis.trial_predictions import TrialPredictions, contr
 MIN_SHARED = 0.5  # of the best trial's samples; a trial that shares fewer holds out another fold
 
 
-def compare(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> StudyLook:
+def compare(study: str, candidates: Sequence[TrialPredictions], *, count: int) -> StudyLook:
     """Compare trials, the best first, on the samples that all hold out; return at most `count` samples of each kind.
 
     A trial that shares too few samples with the best one, or contradicts it, is left out with a sentence.
     """
-    best = witnesses[0]
+    best = candidates[0]
     labels = dict(zip(best.predictions.ids, best.predictions.labels, strict=True))
     compared, left_out = [best], []
-    for other in witnesses[1:]:
+    for other in candidates[1:]:
         reason = contradiction(other, best.predictions.classes, labels=labels) or _overlap_problem(best, other)
         if reason is None:
             compared.append(other)
         else:
             left_out.append(reason)
     shared = [each for each in best.predictions.ids if all(each in it.places for it in compared)]
-    contests = [_disagreement(each, compared) for each in shared] if len(compared) > 1 else []
-    wrong = [each for each in contests if not each.opinions[0].is_right]
-    right = [each for each in contests if each.opinions[0].is_right]
+    disagreements = [_disagreement(each, compared) for each in shared] if len(compared) > 1 else []
+    wrong = [each for each in disagreements if not each.opinions[0].is_right]
+    right = [each for each in disagreements if each.opinions[0].is_right]
     n_others = len(compared) - 1
     return StudyLook(
         study=study,
@@ -58,20 +58,20 @@ def _disagreement(sample: SampleId, compared: Sequence[TrialPredictions]) -> Dis
     )
 
 
-def _opinion(witness: TrialPredictions, place: int) -> Opinion:
-    said = witness.predictions
+def _opinion(candidate: TrialPredictions, place: int) -> Opinion:
+    predictions = candidate.predictions
     return Opinion(
-        trial=witness.trial,
-        predicted=said.classes[said.predicted(place)],
-        of_label=said.of_label(place),
-        is_right=not said.is_wrong(place),
+        trial=candidate.trial,
+        predicted=predictions.classes[predictions.predicted(place)],
+        of_label=predictions.of_label(place),
+        is_right=not predictions.is_wrong(place),
     )
 
 
-def _n_right(contest: Disagreement) -> int:
-    return sum(opinion.is_right for opinion in contest.opinions)
+def _n_right(disagreement: Disagreement) -> int:
+    return sum(opinion.is_right for opinion in disagreement.opinions)
 
 
-def _of_label(contest: Disagreement) -> float:
+def _of_label(disagreement: Disagreement) -> float:
     """Return the mean probability of the label."""
-    return sum(opinion.of_label for opinion in contest.opinions) / len(contest.opinions)
+    return sum(opinion.of_label for opinion in disagreement.opinions) / len(disagreement.opinions)

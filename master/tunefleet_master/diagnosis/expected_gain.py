@@ -131,16 +131,16 @@ def negligible_gain(view: StudyView) -> Iterator[Finding]:
     if found is None:
         return
     values = _draws(view.history)
-    won = float(np.median(values) - values.min())
-    if not np.isfinite(won) or found.high > SMALL * won:
+    gained = float(np.median(values) - values.min())
+    if not np.isfinite(gained) or found.high > SMALL * gained:
         return
     yield Finding(
         code="not_worth_going_on",
         severity=Severity.NOTE,
-        sentence=f"{found.sentence} The best trial is {shown(won)} better than the median.",
+        sentence=f"{found.sentence} The best trial is {shown(gained)} better than the median.",
         remedy="End the study and spend the time on the finalists, unless such a small gain matters.",
         source="Dodge et al. 2019, extrapolated beyond the best trial; 1 % is our threshold.",
-        evidence={"gain": found.gain, "high": found.high, "won": won, "n_more": found.n_more},
+        evidence={"gain": found.gain, "high": found.high, "won": gained, "n_more": found.n_more},
     )
 
 

@@ -182,10 +182,10 @@ def _without(view: StudyView, region: Region) -> dict[str, JsonValue] | None:
     parameter = view.parameters[name]
     best = view.observations.points[view.order[0], region.axis] if len(view.order) else np.nan
     if isinstance(parameter, Choice):
-        kept = [value for value in parameter.choice if parameter.to_unit(value) != region.inner]
-        if best == region.inner or not kept:
+        remaining = [value for value in parameter.choice if parameter.to_unit(value) != region.inner]
+        if best == region.inner or not remaining:
             return None
-        return {name: as_written(parameter, choice=list(kept))}
+        return {name: as_written(parameter, choice=list(remaining))}
     if not isinstance(parameter, RealRange | IntRange):
         return None
     (low, high), bound = parameter.bounds, _bound(parameter, region)

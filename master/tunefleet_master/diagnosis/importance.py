@@ -97,11 +97,11 @@ def importance(history: History) -> Importance | None:
     A departure from the paper: the variance explained is that of normal quantiles of ranks. Otherwise a few trials that
     nearly diverged would make up all of the variance. Trials that were stopped early can only be compared by rank.
     """
-    known = collect_observations(history)
+    observed = collect_observations(history)
     axes = history.axes
-    if len(known.scores) < trials_needed(axes) or find_spec("sklearn") is None:
+    if len(observed.scores) < trials_needed(axes) or find_spec("sklearn") is None:
         return None
-    trees = [_Decomposition(tree.boxes()) for tree in _grown(known, axes)]
+    trees = [_Decomposition(tree.boxes()) for tree in _grow(observed, axes)]
     tuned = [int(j) for j in np.flatnonzero(~axes.is_fixed)]
     mains = {j: np.array([tree.share(j) for tree in trees]) for j in tuned}
     totals = np.mean([tree.totals() for tree in trees], axis=0)
@@ -116,25 +116,25 @@ def importance(history: History) -> Importance | None:
         for (i, j), shares in sorted(pairs.items(), key=lambda pair: -pair[1].mean())
     )
     explained = sum(effect.share for effect in effects) + sum(pair.share for pair in paired)
-    return Importance(effects, paired, rest=max(0.0, 1.0 - explained), n_trials=len(known.scores))
+    return Importance(effects, paired, rest=max(0.0, 1.0 - explained), n_trials=len(observed.scores))
 
 
 def _mean_and_spread(shares: Values) -> tuple[float, float]:
     return float(shares.mean()), float(shares.std())
 
 
-def _grown(known: Observations, axes: Axes) -> list[Tree]:
+def _grow(observed: Observations, axes: Axes) -> list[Tree]:
     """Grow the trees; the same history gives the same trees."""
     generator = np.random.default_rng(0)
-    kept = np.linspace(0, len(known.scores) - 1, min(len(known.scores), MAX_TRIALS)).astype(np.int64)
-    scores = normal_quantiles(known.scores)
-    encoded = ChoiceOrder.of(axes, known.points[kept], scores=scores[kept]).encode(known.points[kept])
+    chosen = np.linspace(0, len(observed.scores) - 1, min(len(observed.scores), MAX_TRIALS)).astype(np.int64)
+    scores = normal_quantiles(observed.scores)
+    encoded = ChoiceOrder.of(axes, observed.points[chosen], scores=scores[chosen]).encode(observed.points[chosen])
 
     def inputs() -> Inputs:
         return np.where(np.isnan(encoded), generator.random(encoded.shape), encoded).astype(np.float32)
 
     return [
-        Tree(inputs(), scores[kept], cuts="best", min_leaf=MIN_LEAF, feature_share=1.0, generator=generator)
+        Tree(inputs(), scores[chosen], cuts="best", min_leaf=MIN_LEAF, feature_share=1.0, generator=generator)
         for _ in range(N_TREES)
     ]
 
@@ -192,9 +192,9 @@ class _Decomposition:
         overlaps = np.maximum(overlaps, 0.0)
         before = np.cumprod(np.insert(overlaps, 0, 1.0, axis=2), axis=2)
         after = np.ones(overlaps.shape[:2])
-        kept = np.empty(d)
+        remaining = np.empty(d)
         for j in reversed(range(d)):
             weights = means * self._widths[:, j]
-            kept[j] = weights @ (before[:, :, j] * after) @ weights
+            remaining[j] = weights @ (before[:, :, j] * after) @ weights
             after = after * overlaps[:, :, j]
-        return np.asarray(np.clip((self._variance + self._mean**2 - kept) / self._variance, 0.0, 1.0))
+        return np.asarray(np.clip((self._variance + self._mean**2 - remaining) / self._variance, 0.0, 1.0))

@@ -20,13 +20,13 @@ class Insight:
     Attributes:
         findings: the most severe first.
         importance: of the parameters; None: unknown, and `unknown` gives the reason.
-        worth: the expected gain of the trials to come; None: unknown, or there are none.
+        expected_gain: the expected gain of the trials to come; None: unknown, or there are none.
         unknown: a sentence for each unknown quantity, with what it requires.
     """
 
     findings: Sequence[Finding]
     importance: Importance | None
-    worth: ExpectedGain | None
+    expected_gain: ExpectedGain | None
     unknown: Sequence[str]
 
 
@@ -35,7 +35,7 @@ def insight(view: StudyView) -> Insight:
     return Insight(
         findings=findings(view),
         importance=view.importance,
-        worth=expected_gain(view.history, view.spec, n_more=view.n_more),
+        expected_gain=expected_gain(view.history, view.spec, n_more=view.n_more),
         unknown=list(_unknown(view)),
     )
 

@@ -32,66 +32,68 @@ class _PooledSample:
 @dataclass(slots=True)
 class _PooledPredictions:
     samples: dict[SampleId, _PooledSample] = field(default_factory=dict)
-    asked: list[TrialPredictions] = field(default_factory=list)
+    trials: list[TrialPredictions] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def hear(self, witness: TrialPredictions) -> bool:
+    def add(self, candidate: TrialPredictions) -> bool:
         """Add a trial's predictions on samples that still need some, and return True if there were any."""
-        said, is_needed = witness.predictions, False
-        for place, each in enumerate(said.ids):
-            one = self.samples.setdefault(each, _PooledSample(said.labels[place], np.zeros(len(said.classes))))
-            if one.n < MAX_PREDICTIONS:
-                one.sums += said.probabilities[place]
-                one.n += 1
+        predictions, is_needed = candidate.predictions, False
+        for place, each in enumerate(predictions.ids):
+            pooled = self.samples.setdefault(
+                each, _PooledSample(predictions.labels[place], np.zeros(len(predictions.classes)))
+            )
+            if pooled.n < MAX_PREDICTIONS:
+                pooled.sums += predictions.probabilities[place]
+                pooled.n += 1
                 is_needed = True
         return is_needed
 
 
-def find_label_issues(study: str, witnesses: Sequence[TrialPredictions], *, count: int) -> LabelLook:
+def find_label_issues(study: str, candidates: Sequence[TrialPredictions], *, count: int) -> LabelLook:
     """Return the `count` most suspicious labels by these trials, at least one, the best first."""
-    court = _pool(witnesses)
-    heard = list(court.samples.values())
-    found = find_label_errors([it.label for it in heard], np.stack([it.sums / it.sums.sum() for it in heard]))
-    ids = list(court.samples)
+    pool = _pool(candidates)
+    pooled = list(pool.samples.values())
+    found = find_label_errors([it.label for it in pooled], np.stack([it.sums / it.sums.sum() for it in pooled]))
+    ids = list(pool.samples)
     suspicious = [place for place in found.order.tolist() if found.margin[place] > 0][:count]
     return LabelLook(
         study=study,
-        trials=[it.trial for it in court.asked],
+        trials=[it.trial for it in pool.trials],
         n_samples=len(ids),
         n_suspected=int(found.is_suspected.sum()),
         rate=found.rate,
-        issues=[_issue(ids[place], place, found, court) for place in suspicious],
-        left_out=court.left_out,
+        issues=[_issue(ids[place], place, found, pool) for place in suspicious],
+        left_out=pool.left_out,
     )
 
 
-def _pool(witnesses: Sequence[TrialPredictions]) -> _PooledPredictions:
-    court = _PooledPredictions()
-    classes = witnesses[0].predictions.classes
+def _pool(candidates: Sequence[TrialPredictions]) -> _PooledPredictions:
+    pool = _PooledPredictions()
+    classes = candidates[0].predictions.classes
     labels: dict[SampleId, int] = {}
-    for witness in witnesses:
-        said = witness.predictions
-        reason = contradiction(witness, classes, labels=labels)
+    for candidate in candidates:
+        predictions = candidate.predictions
+        reason = contradiction(candidate, classes, labels=labels)
         if reason is not None:
-            court.left_out.append(reason)
+            pool.left_out.append(reason)
             continue
-        labels.update(zip(said.ids, said.labels, strict=True))
-        if court.hear(witness):
-            court.asked.append(witness)
-    return court
+        labels.update(zip(predictions.ids, predictions.labels, strict=True))
+        if pool.add(candidate):
+            pool.trials.append(candidate)
+    return pool
 
 
-def _issue(sample: SampleId, place: int, found: LabelErrors, court: _PooledPredictions) -> LabelIssue:
-    classes = court.asked[0].predictions.classes
-    heard = court.samples[sample]
-    likeliest = int(heard.sums.argmax())
+def _issue(sample: SampleId, place: int, found: LabelErrors, pool: _PooledPredictions) -> LabelIssue:
+    classes = pool.trials[0].predictions.classes
+    pooled = pool.samples[sample]
+    likeliest = int(pooled.sums.argmax())
     suggested = int(found.suggested[place]) if found.is_suspected[place] else likeliest
     return LabelIssue(
         id=sample,
-        label=classes[heard.label],
+        label=classes[pooled.label],
         suggested=classes[suggested],
         margin=float(found.margin[place]),
         is_suspected=bool(found.is_suspected[place]),
-        n_opinions=heard.n,
-        picture=picture_of(sample, court.asked),
+        n_opinions=pooled.n,
+        picture=picture_of(sample, pool.trials),
     )

@@ -22,20 +22,20 @@ def negligible_parameters(view: StudyView) -> Iterator[Finding]:
         return
     totals = {effect.parameter: effect.total for effect in found.effects}
     best = view.observations.points[view.order[0]]
-    idle: dict[str, JsonValue] = {
+    negligible: dict[str, JsonValue] = {
         name: parameter.from_unit(float(best[j]))
         for j, name, parameter in view.tuned()
         if parameter.when is None and totals[name] <= NEGLIGIBLE
     }
-    if not idle:
+    if not negligible:
         return
-    said = ", ".join(f"{name} explains {totals[name]:.1%}" for name in idle)
+    shares = ", ".join(f"{name} explains {totals[name]:.1%}" for name in negligible)
     yield Finding(
         code="no_effect",
         severity=Severity.NOTE,
-        sentence=f"Over {found.n_trials} trials, {said} of the variance of the objective, including interactions.",
+        sentence=f"Over {found.n_trials} trials, {shares} of the variance of the objective, including interactions.",
         remedy="Fix these parameters at the values of the best trial, and spend the trials on the others.",
         source="Hutter, Hoos and Leyton-Brown 2014; 5 % is our threshold.",
-        evidence={"n_trials": found.n_trials, "total_shares": {name: totals[name] for name in idle}},
-        edit={name: {"fixed": value} for name, value in idle.items()},
+        evidence={"n_trials": found.n_trials, "total_shares": {name: totals[name] for name in negligible}},
+        edit={name: {"fixed": value} for name, value in negligible.items()},
     )

@@ -41,7 +41,7 @@ class Noise:
 
 def noise(view: StudyView) -> Noise | None:
     """Return the noise of the objective: of a share of samples, or else of the best curves; None if unknown."""
-    curves = [curve for curve in view.reported.curves if usable(curve.objective, least=3) is not None]
+    curves = [curve for curve in view.reported.curves if usable(curve.objective, min_length=3) is not None]
     if not curves:
         return None
     found = _of_a_share(view, curves[0])

@@ -44,13 +44,13 @@ def best_at_edge(view: StudyView) -> Iterator[Finding]:
     ranges = [(j, name, p) for j, name, p in view.tuned() if isinstance(p, RealRange | IntRange)]
     for j, name, parameter in ranges:
         for upper in (False, True):
-            crowd = _at_edge(view, j, upper=upper)
-            if crowd is None or not (crowd.has_best or crowd.n_of_top >= MIN_IN_TOP):
+            near = _at_edge(view, j, upper=upper)
+            if near is None or not (near.has_best or near.n_of_top >= MIN_IN_TOP):
                 continue
             chance = surface.chance_of_no_fall(j, upper=upper)
             wider = widened(parameter, upper=upper)
             if chance <= FALSE_ALARMS / (2 * len(ranges)) and wider is not None:
-                yield _finding(name, parameter, crowd, chance=chance, wider=wider)
+                yield _finding(name, parameter, near, chance=chance, wider=wider)
 
 
 def _at_edge(view: StudyView, j: int, *, upper: bool) -> _EdgeTrials | None:
@@ -103,19 +103,19 @@ def _lowered(parameter: RealRange | IntRange, *, is_log: bool) -> float:
 
 
 def _finding(
-    name: str, parameter: RealRange | IntRange, crowd: _EdgeTrials, *, chance: float, wider: tuple[float, float]
+    name: str, parameter: RealRange | IntRange, near: _EdgeTrials, *, chance: float, wider: tuple[float, float]
 ) -> Finding:
     is_upper = wider[1] != parameter.bounds[1]
     edge, new = (parameter.bounds[1], wider[1]) if is_upper else (parameter.bounds[0], wider[0])
     trials = f"{TOP} trials that have it" if parameter.when else f"{TOP} trials"
-    best = ", the best one among them," if crowd.has_best else ""
+    best = ", the best one among them," if near.has_best else ""
     return Finding(
         code="edge",
         severity=Severity.WARNING,
-        sentence=f"{crowd.n_of_top} of the best {trials}{best} lie at the {'upper' if is_upper else 'lower'} "
+        sentence=f"{near.n_of_top} of the best {trials}{best} lie at the {'upper' if is_upper else 'lower'} "
         f"edge of {name}, {shown(edge)}, and the objective improves towards this edge.",
         remedy=f"Widen the range to {shown(new)}; existing trials remain valid.",
         source="Google tuning playbook, on bad search space boundaries; the test against chance is ours.",
-        evidence={"edge": edge, "n_at_edge": crowd.n, "n_of_top": crowd.n_of_top, "top": TOP, "p_value": chance},
+        evidence={"edge": edge, "n_at_edge": near.n, "n_of_top": near.n_of_top, "top": TOP, "p_value": chance},
         edit={name: with_bounds(parameter, wider)},
     )

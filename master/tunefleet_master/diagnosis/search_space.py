@@ -91,7 +91,10 @@ def adam_extras(view: StudyView) -> Iterator[Finding]:
         return
     early: dict[str, JsonValue] = {}
     for _, name, parameter in view.tuned():
-        default = next((value for said, value, least in ADAM_DEFAULTS if said.search(name) and n_trials < least), None)
+        default = next(
+            (value for pattern, value, min_trials in ADAM_DEFAULTS if pattern.search(name) and n_trials < min_trials),
+            None,
+        )
         if default is not None:
             when: dict[str, JsonValue] = {} if parameter.when is None else {"when": parameter.when}
             early[name] = {"fixed": default, **when}

@@ -22,18 +22,18 @@ class TrialPredictions:
         return {each: place for place, each in enumerate(self.predictions.ids)}
 
 
-def contradiction(witness: TrialPredictions, classes: Sequence[str], *, labels: Mapping[SampleId, int]) -> str | None:
+def contradiction(candidate: TrialPredictions, classes: Sequence[str], *, labels: Mapping[SampleId, int]) -> str | None:
     """Return why a trial cannot be compared with better ones of known classes and labels; None if it can."""
-    said = witness.predictions
-    if said.classes != classes:
-        return f"trial {witness.trial} has other classes than better trials."
-    for each, label in zip(said.ids, said.labels, strict=True):
+    predictions = candidate.predictions
+    if predictions.classes != classes:
+        return f"trial {candidate.trial} has other classes than better trials."
+    for each, label in zip(predictions.ids, predictions.labels, strict=True):
         if labels.get(each, label) != label:
-            return f"trial {witness.trial} has another label for sample {each!r} than better trials."
+            return f"trial {candidate.trial} has another label for sample {each!r} than better trials."
     return None
 
 
-def picture_of(sample: SampleId, witnesses: Sequence[TrialPredictions]) -> Picture | None:
+def picture_of(sample: SampleId, trials: Sequence[TrialPredictions]) -> Picture | None:
     """Return the picture of a sample that any of the trials has stored."""
-    kept = (it.predictions.pictures.get(it.places[sample]) for it in witnesses if sample in it.places)
-    return next((picture for picture in kept if picture is not None), None)
+    pictures = (it.predictions.pictures.get(it.places[sample]) for it in trials if sample in it.places)
+    return next((picture for picture in pictures if picture is not None), None)

@@ -56,22 +56,22 @@ class AshaPruner(Pruner):
     def _last_due(self, n_run: int) -> int:
         return max((rung for rung in self._rungs if rung <= n_run), default=0)
 
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
-        rung = table.at(standing.rung, trial=standing.trial)
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
+        rung = table.at(arrival.rung, trial=arrival.trial)
         n_best = self._n_best(rung, at_least=0 if self.pauses else 1)
-        rank = rung.rank(standing.value, standing.trial)
-        evidence = (
-            f"{self._shown(standing.value)} is rank {rank + 1} of {len(rung)} after {counted(standing.rung, 'step')}; "
-            f"{self._who_goes_on(n_best)}"
+        rank = rung.rank(arrival.value, arrival.trial)
+        message = (
+            f"{self._format(arrival.value)} is rank {rank + 1} of {len(rung)} after {counted(arrival.rung, 'step')}; "
+            f"{self._describe_survivors(n_best)}"
         )
         if rank < n_best:
-            return Decision(Action.CONTINUE, evidence)
-        return Decision(Action.PAUSE if self.pauses else Action.STOP, evidence)
+            return Decision(Action.CONTINUE, message)
+        return Decision(Action.PAUSE if self.pauses else Action.STOP, message)
 
     def _n_best(self, rung: Rung, *, at_least: int) -> int:
         return max(at_least, len(rung) // self._eta)
 
-    def _who_goes_on(self, n_best: int) -> str:
+    def _describe_survivors(self, n_best: int) -> str:
         match n_best:
             case 0:
                 return f"none continues before {self._eta} trials have reached this step"

@@ -53,11 +53,11 @@ class HyperbandPruner(AshaPruner):
         """Return the bracket of a trial, from 0; bracket 0 compares first."""
         return bisect_right(self._bounds, trial * _GOLDEN % 1.0)
 
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
-        first = self._rungs[self.bracket(standing.trial)]
-        if standing.rung < first:
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
+        first = self._rungs[self.bracket(arrival.trial)]
+        if arrival.rung < first:
             return Decision(Action.CONTINUE, f"trials of its bracket are compared from {counted(first, 'step')} on")
-        return super()._judge(table, standing)
+        return super()._decide(table, arrival)
 
 
 def bracket_sizes(n_brackets: int, *, eta: int) -> list[int]:

@@ -20,5 +20,5 @@ class MedianPruner(PercentilePruner):
         super().__init__(pruning, steps=steps, sign=sign)
         self._percentile = 50.0
 
-    def _words(self) -> str:
+    def _describe_limit(self) -> str:
         return "the median"

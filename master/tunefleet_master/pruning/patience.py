@@ -31,14 +31,12 @@ class PatiencePruner(Pruner):
         self._patience = pruning.patience or math.inf
         self._min_delta = pruning.min_delta
 
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
-        best, best_step = math.inf, standing.rung - 1
-        for step, value in standing.curve:
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
+        best, best_step = math.inf, arrival.rung - 1
+        for step, value in arrival.curve:
             if value < best - self._min_delta:
                 best, best_step = value, step
-        waited = standing.rung - 1 - best_step
+        waited = arrival.rung - 1 - best_step
         more = f" by more than {self._min_delta:g}" if self._min_delta else ""
-        evidence = f"{self._shown(best)} after {counted(best_step + 1, 'step')} has not been improved on{more} for "
-        return Decision(
-            Action.STOP if waited >= self._patience else Action.CONTINUE, evidence + counted(waited, "step")
-        )
+        message = f"{self._format(best)} after {counted(best_step + 1, 'step')} has not been improved on{more} for "
+        return Decision(Action.STOP if waited >= self._patience else Action.CONTINUE, message + counted(waited, "step"))

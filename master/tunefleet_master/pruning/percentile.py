@@ -38,19 +38,19 @@ class PercentilePruner(Pruner):
     def _last_due(self, n_run: int) -> int:
         return 0 if n_run < self._min else n_run - (n_run - self._min) % self._interval
 
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
-        rung = table.at(standing.rung, trial=standing.trial)
-        after = f"after {counted(standing.rung, 'step')}"
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
+        rung = table.at(arrival.rung, trial=arrival.trial)
+        after = f"after {counted(arrival.rung, 'step')}"
         if len(rung) < self._startup:
-            evidence = f"{len(rung)} complete trials have a value {after}; comparison starts at {self._startup}"
-            return Decision(Action.CONTINUE, evidence)
+            message = f"{len(rung)} complete trials have a value {after}; comparison starts at {self._startup}"
+            return Decision(Action.CONTINUE, message)
         limit = rung.quantile(self._percentile / 100)
-        is_worse = standing.value > limit
-        evidence = (
-            f"{self._shown(standing.value)} is {'worse' if is_worse else 'no worse'} than {self._shown(limit)}, "
-            f"{self._words()} of {len(rung)} complete trials {after}"
+        is_worse = arrival.value > limit
+        message = (
+            f"{self._format(arrival.value)} is {'worse' if is_worse else 'no worse'} than {self._format(limit)}, "
+            f"{self._describe_limit()} of {len(rung)} complete trials {after}"
         )
-        return Decision(Action.STOP if is_worse else Action.CONTINUE, evidence)
+        return Decision(Action.STOP if is_worse else Action.CONTINUE, message)
 
-    def _words(self) -> str:
+    def _describe_limit(self) -> str:
         return f"which bounds the best {self._percentile:g} %"

@@ -115,13 +115,13 @@ class Pruner(ABC):
         n_run = step + 1
         return n_run if self._due(n_run) > reached else None
 
-    def decide(self, table: RungTable, standing: RungArrival) -> Decision:
+    def decide(self, table: RungTable, arrival: RungArrival) -> Decision:
         """Decide on a trial at a rung. If the pruner compares trials, the table must already contain this one."""
-        if self._steps is not None and standing.rung >= self._steps:
+        if self._steps is not None and arrival.rung >= self._steps:
             return Decision(Action.CONTINUE, f"it has run all of its {counted(self._steps, 'step')}")
-        if math.isnan(standing.value):
-            standing = replace(standing, value=math.inf)
-        return self._judge(table, standing)
+        if math.isnan(arrival.value):
+            arrival = replace(arrival, value=math.inf)
+        return self._decide(table, arrival)
 
     def promotable(self, table: RungTable, *, is_final: bool = False) -> Iterator[int]:
         """Yield the paused trials that may continue now, in the order in which they should.
@@ -136,7 +136,7 @@ class Pruner(ABC):
         return iter(())
 
     @abstractmethod
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
         """Decide on a trial at a rung before its last step."""
 
     def _last_due(self, n_run: int) -> int:
@@ -148,6 +148,6 @@ class Pruner(ABC):
             return self._steps
         return self._last_due(n_run)
 
-    def _shown(self, value: float) -> str:
+    def _format(self, value: float) -> str:
         """Format a minimised value in the user's own sense."""
         return f"{self._sign * value + 0.0:.6g}"  # + 0.0 avoids "-0"

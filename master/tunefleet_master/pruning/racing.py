@@ -64,7 +64,7 @@ class Elimination:
     """An eliminated configuration, which gets no more folds, and the reason."""
 
     configuration: int
-    why: str
+    reason: str
 
 
 class Race:
@@ -94,7 +94,7 @@ class Race:
         values = self._values.setdefault(configuration, {})
         values[fold] = self._sign * value
         if len(values) == self._folds:
-            self._crown(configuration, self._values.pop(configuration))
+            self._update_best(configuration, self._values.pop(configuration))
         self._close(configuration, fold)
 
     def end(self, trial: int, *, is_pruned: bool) -> None:
@@ -104,14 +104,14 @@ class Race:
             self._pruned.add(configuration)
         self._close(configuration, fold)
 
-    def losers(self) -> Iterator[Elimination]:
+    def eliminations(self) -> Iterator[Elimination]:
         """Yield the eliminated configurations with folds to come, by their number."""
         for configuration in sorted(self._open):
-            why = self._why_lost(configuration)
-            if why is not None:
-                yield Elimination(configuration, why)
+            reason = self._elimination_reason(configuration)
+            if reason is not None:
+                yield Elimination(configuration, reason)
 
-    def _why_lost(self, configuration: int) -> str | None:
+    def _elimination_reason(self, configuration: int) -> str | None:
         if configuration in self._pruned:
             return "another fold of its configuration was pruned"
         ours = self._values.get(configuration, {})
@@ -126,7 +126,7 @@ class Race:
             f"(p = {p:.2g})"
         )
 
-    def _crown(self, configuration: int, values: Mapping[int, float]) -> None:
+    def _update_best(self, configuration: int, values: Mapping[int, float]) -> None:
         """Update the best configuration; of equal ones the lower number wins, in any order of events."""
         if self._best is not None:
             number, theirs = self._best
@@ -135,7 +135,7 @@ class Race:
         self._best = configuration, values
 
     def _close(self, configuration: int, fold: int) -> None:
-        still = self._open.get(configuration, set())
-        still.discard(fold)
-        if not still:
+        open_folds = self._open.get(configuration, set())
+        open_folds.discard(fold)
+        if not open_folds:
             self._open.pop(configuration, None)

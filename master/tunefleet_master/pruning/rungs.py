@@ -38,15 +38,15 @@ class Rung:
 
         The rung must not be empty.
         """
-        place = share * (len(self) - 1)
-        low, high = self._values[math.floor(place)], self._values[math.ceil(place)]
-        return low if low == high else low + (high - low) * (place - math.floor(place))
+        index = share * (len(self) - 1)
+        low, high = self._values[math.floor(index)], self._values[math.ceil(index)]
+        return low if low == high else low + (high - low) * (index - math.floor(index))
 
     def add(self, value: float, trial: int) -> None:
         """Add a trial that does not count yet."""
-        place = self.rank(value, trial)
-        self._values.insert(place, value)
-        self._trials.insert(place, trial)
+        index = self.rank(value, trial)
+        self._values.insert(index, value)
+        self._trials.insert(index, trial)
 
 
 class RungTable:

@@ -25,9 +25,9 @@ class ThresholdPruner(Pruner):
         self._lower = pruning.lower
         self._upper = pruning.upper
 
-    def _judge(self, table: RungTable, standing: RungArrival) -> Decision:
-        value = self._sign * standing.latest
-        shown, after = self._shown(standing.latest), f"after {counted(standing.rung, 'step')}"
+    def _decide(self, table: RungTable, arrival: RungArrival) -> Decision:
+        value = self._sign * arrival.latest
+        shown, after = self._format(arrival.latest), f"after {counted(arrival.rung, 'step')}"
         if self._lower is not None and value < self._lower:
             return Decision(Action.STOP, f"{shown} {after} is below the lower bound {self._lower:g}")
         if self._upper is not None and value > self._upper:

@@ -47,11 +47,11 @@ class _Run:
     points: Points
     scores: Values
 
-    def has_seen(self, known: Observations) -> bool:
+    def is_prefix_of(self, observed: Observations) -> bool:
         """Return True if the results of this run are the first ones observed."""
         n = len(self.scores)
-        return np.array_equal(known.scores[:n], self.scores) and np.array_equal(
-            known.points[:n], self.points, equal_nan=True
+        return np.array_equal(observed.scores[:n], self.scores) and np.array_equal(
+            observed.points[:n], self.points, equal_nan=True
         )
 
 
@@ -76,7 +76,7 @@ class CmaesSampler(LearningSampler):
             raise InvalidInput([Problem("search.sampler", problem)])
         super().__init__(space, seed=seed)
         self._free = np.flatnonzero(~self.axes.is_fixed)
-        self._descent: _Run | None = None  # a cache: computed again when the history differs
+        self._run: _Run | None = None  # a cache: computed again when the history differs
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         if not len(self._free):
@@ -86,11 +86,11 @@ class CmaesSampler(LearningSampler):
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             optimizer.reseed_rng(int(self.generator(at).integers(2**32)))
-            point = self._drawn(optimizer, history, proposed)
+            point = self._draw_new(optimizer, history, proposed)
             proposed = np.vstack([proposed, point])
             yield point[0]
 
-    def _drawn(self, optimizer: MarginCma, history: History, proposed: Points) -> Points:
+    def _draw_new(self, optimizer: MarginCma, history: History, proposed: Points) -> Points:
         """Return the first draw (1, d) that is new, or else the last."""
         point = np.full((1, self.axes.d), FIRST_MEAN)
         for _ in range(MAX_REDRAWS):
@@ -100,25 +100,25 @@ class CmaesSampler(LearningSampler):
                 break
         return canonical
 
-    def _optimizer(self, known: Observations) -> MarginCma:
+    def _optimizer(self, observed: Observations) -> MarginCma:
         """Return the optimizer updated with all complete generations of the observations."""
-        descent = self._descent
-        if descent is None or not descent.has_seen(known):
+        run = self._run
+        if run is None or not run.is_prefix_of(observed):
             first = self._new_optimizer(np.full(len(self._free), FIRST_MEAN))
-            descent = _Run(first, known.points[:0], known.scores[:0])
-        while (end := len(descent.scores) + descent.optimizer.population_size) <= len(known.scores):
-            descent = self._continued(descent, known, end)
-        self._descent = descent
-        return descent.optimizer
+            run = _Run(first, observed.points[:0], observed.scores[:0])
+        while (end := len(run.scores) + run.optimizer.population_size) <= len(observed.scores):
+            run = self._advance(run, observed, end)
+        self._run = run
+        return run.optimizer
 
-    def _continued(self, descent: _Run, known: Observations, end: int) -> _Run:
+    def _advance(self, run: _Run, observed: Observations, end: int) -> _Run:
         """Return the run after one more generation, the results up to `end`."""
-        optimizer, generation = descent.optimizer, slice(len(descent.scores), end)
+        optimizer, generation = run.optimizer, slice(len(run.scores), end)
         noise = np.random.default_rng([self.seed, end, 2])
-        optimizer.learn(known.points[generation][:, self._free], scores=known.scores[generation], generator=noise)
+        optimizer.learn(observed.points[generation][:, self._free], scores=observed.scores[generation], generator=noise)
         if optimizer.should_stop():
             optimizer = self._new_optimizer(noise.random(len(self._free)), size=2 * optimizer.population_size)
-        return _Run(optimizer, known.points[:end], known.scores[:end])
+        return _Run(optimizer, observed.points[:end], observed.scores[:end])
 
     def _new_optimizer(self, mean: Points, size: int | None = None) -> MarginCma:
         from tunefleet_master.search.margin import MarginCma  # imports scipy's distributions

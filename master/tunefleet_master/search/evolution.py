@@ -35,11 +35,11 @@ class _Population:
     """The candidate parents: points (p, d), the best first, and the number that compete in a tournament."""
 
     points: Points
-    n_rivals: int
+    tournament_size: int
 
     def winner(self, generator: np.random.Generator) -> Points:
         """Return the best of a few points drawn with replacement."""
-        return np.asarray(self.points[generator.integers(len(self.points), size=self.n_rivals).min()])
+        return np.asarray(self.points[generator.integers(len(self.points), size=self.tournament_size).min()])
 
 
 class EvolutionSampler(LearningSampler):
@@ -70,27 +70,27 @@ class EvolutionSampler(LearningSampler):
         """Return the first mutant (1, d) of a tournament's winner that is new, or else the last."""
         generator = self.generator(position)
         for _ in range(MAX_REDRAWS):
-            child = self.axes.canonical(self._mutant(population.winner(generator), generator)[None])
+            child = self.axes.canonical(self._mutate(population.winner(generator), generator)[None])
             if self.is_new(child, history, proposed=proposed)[0]:
                 break
         return child
 
-    def _mutant(self, parent: Points, generator: np.random.Generator) -> Points:
+    def _mutate(self, parent: Points, generator: np.random.Generator) -> Points:
         """Return the parent with another value on one axis; parameters that this activates are drawn at random."""
         is_active = ~np.isnan(parent)
         mutant = np.where(is_active, parent, generator.random(self.axes.d))
         axes = np.flatnonzero(is_active & ~self.axes.is_fixed)
         if len(axes):
             j = int(generator.choice(axes))
-            mutant[j] = self._mutated(j, float(parent[j]), generator)
+            mutant[j] = self._mutate_coordinate(j, float(parent[j]), generator)
         return mutant
 
-    def _mutated(self, j: int, at: float, generator: np.random.Generator) -> float:
+    def _mutate_coordinate(self, j: int, at: float, generator: np.random.Generator) -> float:
         """Return another coordinate on axis j: near the old one on an ordered axis, any other one on a choice."""
         if self.axes.is_choice[j]:
             step = generator.integers(1, self.axes.n_levels[j]) / self.axes.n_levels[j]
             return float((at + step) % 1.0)
-        to = _reflected(at + STEP * generator.standard_normal())
+        to = _reflect(at + STEP * generator.standard_normal())
         parameter = self.space.parameters[self.space.names[j]]
         if not isinstance(parameter, IntRange):
             return to
@@ -101,7 +101,7 @@ class EvolutionSampler(LearningSampler):
         return parameter.to_unit(new)
 
 
-def _reflected(coordinate: float) -> float:
+def _reflect(coordinate: float) -> float:
     """Reflect a coordinate into [0, 1]."""
     return 1 - abs(1 - coordinate % 2)
 
@@ -110,13 +110,13 @@ def _population(history: History) -> _Population:
     is_short = history.n_ended <= LONG_SEARCH
     n = SHORT_POPULATION if is_short else LONG_POPULATION
     if history.values.shape[1] > 1:
-        return _Population(_fittest(history, n), n_rivals=FRONT_TOURNAMENT)
-    known = collect_observations(history)
+        return _Population(_fittest(history, n), tournament_size=FRONT_TOURNAMENT)
+    observed = collect_observations(history)
     # Equal scores: the youngest first, so that the search moves across a plateau.
     youngest_first = slice(None, -n - 1, -1)
-    points, scores = known.points[youngest_first], known.scores[youngest_first]
-    n_rivals = SHORT_TOURNAMENT if is_short else LONG_TOURNAMENT
-    return _Population(points[np.argsort(scores, kind="stable")], n_rivals=n_rivals)
+    points, scores = observed.points[youngest_first], observed.scores[youngest_first]
+    tournament_size = SHORT_TOURNAMENT if is_short else LONG_TOURNAMENT
+    return _Population(points[np.argsort(scores, kind="stable")], tournament_size=tournament_size)
 
 
 def _fittest(history: History, n: int) -> Points:

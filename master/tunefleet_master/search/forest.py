@@ -69,31 +69,31 @@ class ForestSampler(LearningSampler):
         self._n_starts = min(N_STARTS, 1 + MAX_AROUND // (2 * max(1, self._neighbourhood.size)))
 
     def _points(self, position: int, n: int, history: History) -> Points:
-        known = collect_observations(history)
-        lessons = _training_data(known)
+        observed = collect_observations(history)
+        data = _training_data(observed)
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             generator = self.generator(at)
-            nothing_to_learn = len(lessons.scores) < N_STARTUP or not self._neighbourhood.size
-            if nothing_to_learn or generator.random() < RANDOM_SHARE:
+            is_startup = len(data.scores) < N_STARTUP or not self._neighbourhood.size
+            if is_startup or generator.random() < RANDOM_SHARE:
                 point = sobol_point(self.axes.d, at, seed=self.seed)
             else:
-                gain = self._gain(lessons, np.vstack([known.pending, proposed]), generator)
-                candidates = self._promising(gain, lessons.points[: self._n_starts], generator)
+                gain = self._gain(data, np.vstack([observed.pending, proposed]), generator)
+                candidates = self._rank_candidates(gain, data.points[: self._n_starts], generator)
                 point = candidates[self._first_new(candidates, history, proposed)]
-            fresh = self._fresh(point, at, history, proposed)
-            proposed = np.vstack([proposed, point if fresh is None else fresh])
+            new_point = self._find_new_point(point, at, history, proposed)
+            proposed = np.vstack([proposed, point if new_point is None else new_point])
         return proposed
 
-    def _gain(self, lessons: TrainingData, pending: Points, generator: np.random.Generator) -> Gain:
+    def _gain(self, data: TrainingData, pending: Points, generator: np.random.Generator) -> Gain:
         """Return the logarithm of the expected improvement, as a function of canonical points."""
-        lies = np.full(len(pending), lessons.scores.mean())
-        told = TrainingData(np.vstack([lessons.points, pending]), np.append(lessons.scores, lies))
-        forest = Forest(self.axes, told, generator=generator)
-        best = lessons.scores[0]
+        lies = np.full(len(pending), data.scores.mean())
+        with_pending = TrainingData(np.vstack([data.points, pending]), np.append(data.scores, lies))
+        forest = Forest(self.axes, with_pending, generator=generator)
+        best = data.scores[0]
         return lambda points: log_expected_improvement(*forest.predict(points), best=best)
 
-    def _promising(self, gain: Gain, starts: Points, generator: np.random.Generator) -> Points:
+    def _rank_candidates(self, gain: Gain, starts: Points, generator: np.random.Generator) -> Points:
         """Return every point (n, d) that was evaluated, canonical, the one with the greatest gain first."""
         pool = generator.random((N_POOL, self.axes.d))
         # A parameter that is inactive at a start may become active in the search; it then begins at a random value.
@@ -101,20 +101,20 @@ class ForestSampler(LearningSampler):
         seen = [self.axes.canonical(pool), starts]
         gains = [gain(points) for points in seen]
         chosen = np.argsort(-gains[0], kind="stable")[: self._n_starts]
-        at, height = np.vstack([filled, pool[chosen]]), np.append(gains[1], gains[0][chosen])
+        at, current = np.vstack([filled, pool[chosen]]), np.append(gains[1], gains[0][chosen])
         for _ in range(MAX_STEPS):
-            around = self._neighbourhood.around(at, generator)
-            seen.append(self.axes.canonical(around.reshape(-1, self.axes.d)))
+            neighbours = self._neighbourhood.neighbours(at, generator)
+            seen.append(self.axes.canonical(neighbours.reshape(-1, self.axes.d)))
             gains.append(gain(seen[-1]))
-            there = gains[-1].reshape(around.shape[:2])
-            step = there.argmax(axis=1)
-            rises = np.flatnonzero(there.max(axis=1) > height)
-            at, height = around[rises, step[rises]], there[rises, step[rises]]
+            neighbour_gains = gains[-1].reshape(neighbours.shape[:2])
+            step = neighbour_gains.argmax(axis=1)
+            improved = np.flatnonzero(neighbour_gains.max(axis=1) > current)
+            at, current = neighbours[improved, step[improved]], neighbour_gains[improved, step[improved]]
             if not len(at):
                 break
-        points, heights = np.vstack(seen), np.concatenate(gains)
+        points, values = np.vstack(seen), np.concatenate(gains)
         # A forest is piecewise constant: break ties at random instead of by order of evaluation.
-        return np.asarray(points[np.lexsort((generator.random(len(heights)), -heights))])
+        return np.asarray(points[np.lexsort((generator.random(len(values)), -values))])
 
     def _first_new(self, candidates: Points, history: History, proposed: Points) -> int:
         """Return the index of the first candidate that is new; 0 if none is."""
@@ -138,14 +138,14 @@ class TrainingData:
     scores: Values
 
 
-def _training_data(known: Observations) -> TrainingData:
+def _training_data(observed: Observations) -> TrainingData:
     """Rank all trials, with infeasible ones as bad as the worst, and keep at most MAX_LESSONS of them."""
-    order = np.argsort(known.scores, kind="stable")
-    scores = normal_quantiles(known.scores)[order]
-    worst = scores[-1:].repeat(len(known.infeasible))
-    points = np.vstack([known.points[order], known.infeasible[: len(worst)]])
-    kept = _select(len(points))
-    return TrainingData(points[kept], np.append(scores, worst)[kept])
+    order = np.argsort(observed.scores, kind="stable")
+    scores = normal_quantiles(observed.scores)[order]
+    worst = scores[-1:].repeat(len(observed.infeasible))
+    points = np.vstack([observed.points[order], observed.infeasible[: len(worst)]])
+    selected = _select(len(points))
+    return TrainingData(points[selected], np.append(scores, worst)[selected])
 
 
 def _select(n: int) -> Indices:
@@ -159,13 +159,13 @@ def _select(n: int) -> Indices:
 class Forest:
     """A random forest: the mean and variance of the score anywhere in the space."""
 
-    def __init__(self, axes: Axes, lessons: TrainingData, *, generator: np.random.Generator) -> None:
-        self._order = ChoiceOrder.of(axes, lessons.points, scores=lessons.scores)
-        inputs = self._inputs(lessons.points)
+    def __init__(self, axes: Axes, data: TrainingData, *, generator: np.random.Generator) -> None:
+        self._order = ChoiceOrder.of(axes, data.points, scores=data.scores)
+        inputs = self._inputs(data.points)
         self._trees = [
             Tree(
                 inputs,
-                lessons.scores,
+                data.scores,
                 # Random cuts, as in SMAC3: trees that cut at the same places would agree between the trials, where
                 # nothing is known.
                 cuts="random",
@@ -220,23 +220,23 @@ class Neighbourhood:
     """
 
     def __init__(self, axes: Axes) -> None:
-        moves = [(j, turn) for j in range(axes.d) if not axes.is_fixed[j] for turn in _offsets(axes, j)]
+        moves = [(j, offset) for j in range(axes.d) if not axes.is_fixed[j] for offset in _offsets(axes, j)]
         self.size = len(moves)
         self._axis = np.array([j for j, _ in moves], dtype=np.int64)
-        self._turn = np.array([turn for _, turn in moves], dtype=np.int64)
+        self._offset = np.array([offset for _, offset in moves], dtype=np.int64)
         self._n_levels = np.maximum(axes.n_levels, 1)[self._axis]
 
-    def around(self, points: Points, generator: np.random.Generator) -> Points:
+    def neighbours(self, points: Points, generator: np.random.Generator) -> Points:
         """Return the neighbours (n, size, d), not rounded, of points (n, d) without NaN."""
         moves = np.arange(self.size)
-        around = np.repeat(points[:, None], self.size, axis=1)
-        old = around[:, moves, self._axis]
+        neighbours = np.repeat(points[:, None], self.size, axis=1)
+        old = neighbours[:, moves, self._axis]
         moved = np.abs(old + STEP * generator.standard_normal(old.shape))
         moved = np.clip(1 - np.abs(1 - moved), 0.0, 1.0)  # reflected at both ends of the range
         level = np.minimum(np.floor(old * self._n_levels), self._n_levels - 1)
-        turned = ((level + self._turn) % self._n_levels + 0.5) / self._n_levels
-        around[:, moves, self._axis] = np.where(self._turn > 0, turned, moved)
-        return around
+        other_level = ((level + self._offset) % self._n_levels + 0.5) / self._n_levels
+        neighbours[:, moves, self._axis] = np.where(self._offset > 0, other_level, moved)
+        return neighbours
 
 
 def _offsets(axes: Axes, j: int) -> list[int]:
@@ -244,4 +244,4 @@ def _offsets(axes: Axes, j: int) -> list[int]:
     n_others = int(axes.n_levels[j]) - 1
     if not axes.is_choice[j]:
         return [0] * NEIGHBOURS
-    return [int(turn) for turn in np.linspace(1, n_others, min(n_others, MAX_OFFSETS))]
+    return [int(offset) for offset in np.linspace(1, n_others, min(n_others, MAX_OFFSETS))]

@@ -57,12 +57,12 @@ class _Search:
     """The setting of one search for the next point.
 
     Attributes:
-        gain: the acquisition function, conditioned on running trials.
+        acquisition: the acquisition function, conditioned on running trials.
         best: (k, d) the best points so far.
         box: the part of the space to search.
     """
 
-    gain: FeasibilityWeightedAcquisition
+    acquisition: FeasibilityWeightedAcquisition
     best: Points
     box: Box
 
@@ -90,12 +90,12 @@ class GpSampler(LearningSampler):
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
         generator = self.generator(position)
-        search = self._of_fronts if history.values.shape[1] > 1 else self._of_scores
-        begun = search(history, generator)
-        if begun is None:
+        search = self._front_search if history.values.shape[1] > 1 else self._single_objective_search
+        setting = search(history, generator)
+        if setting is None:
             yield from (sobol_point(self.axes.d, at, seed=self.seed) for at in range(position, position + n))
             return
-        acquisition, best, box = begun.gain, begun.best, begun.box
+        acquisition, best, box = setting.acquisition, setting.best, setting.box
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             generator = self.generator(at)
@@ -108,92 +108,96 @@ class GpSampler(LearningSampler):
             proposed = np.vstack([proposed, canonical])
             acquisition = acquisition.with_pending(canonical, generator)
 
-    def _of_scores(self, history: History, generator: np.random.Generator) -> _Search | None:
+    def _single_objective_search(self, history: History, generator: np.random.Generator) -> _Search | None:
         """Return the search for one objective; None if there are too few results."""
-        known = collect_observations(history)
-        region = self._region(known)
-        if self._begins(known, region):
+        observed = collect_observations(history)
+        region = self._region(observed)
+        if self._is_startup(observed, region):
             return None
-        acquisition, best = self._learnt(known, generator)
-        acquisition = acquisition.with_pending(known.pending[-MAX_PENDING:], generator)
-        return _Search(acquisition, best, self._box(known, region, acquisition.process))
+        acquisition, best = self._fit_acquisition(observed, generator)
+        acquisition = acquisition.with_pending(observed.pending[-MAX_PENDING:], generator)
+        return _Search(acquisition, best, self._box(observed, region, acquisition.process))
 
-    def _of_fronts(self, history: History, generator: np.random.Generator) -> _Search | None:
+    def _front_search(self, history: History, generator: np.random.Generator) -> _Search | None:
         """Return the search for several objectives; None if there are too few results."""
-        known = collect_front_observations(history)
-        n_untrained = len(known.infeasible) - int((~known.is_feasible).sum())
-        if not len(known.values) or len(known.values) + n_untrained < N_STARTUP:
+        observed = collect_front_observations(history)
+        n_not_trained = len(observed.infeasible) - int((~observed.is_feasible).sum())
+        if not len(observed.values) or len(observed.values) + n_not_trained < N_STARTUP:
             return None
-        pending = known.pending[-MAX_PENDING:]
-        gain, best = self._learnt_front(known, len(pending), generator)
-        return _Search(gain.with_pending(pending, generator), best, Box.whole(self.axes.d))
+        pending = observed.pending[-MAX_PENDING:]
+        acquisition, best = self._fit_front_acquisition(observed, len(pending), generator)
+        return _Search(acquisition.with_pending(pending, generator), best, Box.whole(self.axes.d))
 
-    def _learnt_front(
-        self, known: FrontObservations, n_pending: int, generator: np.random.Generator
+    def _fit_front_acquisition(
+        self, observed: FrontObservations, n_pending: int, generator: np.random.Generator
     ) -> tuple[LogExpectedHypervolumeImprovement, Points]:
         """Return the acquisition function and the best points so far: feasible ones, if there are any."""
-        order = _feasible_first_ranks(known)
-        chosen = select_training_points(order, most=MAX_POINTS)
-        points, values, is_feasible = known.points[chosen], known.values[chosen], known.is_feasible[chosen]
+        order = _feasible_first_ranks(observed)
+        chosen = select_training_points(order, max_points=MAX_POINTS)
+        points, values, is_feasible = observed.points[chosen], observed.values[chosen], observed.is_feasible[chosen]
         candidates = np.flatnonzero(is_feasible) if is_feasible.any() else np.arange(len(chosen))
-        steps = candidates[front(values[candidates])]
-        smooth = [warped(column, whole_up_to=float(column[steps].max())) for column in values.T]
-        n_members = MEMBERS_TIMES_POINTS // (len(smooth) * (len(points) + n_pending))
-        processes = [self._fitted(points, column, n_members, generator) for column in smooth]
-        gain = LogExpectedHypervolumeImprovement(
+        front_indices = candidates[front(values[candidates])]
+        warped_columns = [warped(column, unwarped_up_to=float(column[front_indices].max())) for column in values.T]
+        n_members = MEMBERS_TIMES_POINTS // (len(warped_columns) * (len(points) + n_pending))
+        processes = [self._fit_process(points, column, n_members, generator) for column in warped_columns]
+        acquisition = LogExpectedHypervolumeImprovement(
             processes,
             # Infeasible points gain nothing: every feasible point beyond the reference is an improvement.
             np.stack([process.posterior(points[is_feasible])[0] for process in processes], axis=2),
-            reference=reference_point(np.column_stack(smooth)[steps]),
-            feasibility=self._feasibility(known.points[known.is_feasible], order[known.is_feasible], known.infeasible),
+            reference=reference_point(np.column_stack(warped_columns)[front_indices]),
+            feasibility=self._feasibility(
+                observed.points[observed.is_feasible], order[observed.is_feasible], observed.infeasible
+            ),
         )
-        return gain, points[np.argsort(order[chosen], kind="stable")[:N_BEST]]
+        return acquisition, points[np.argsort(order[chosen], kind="stable")[:N_BEST]]
 
-    def _region(self, known: Observations) -> TrustRegion | None:
+    def _region(self, observed: Observations) -> TrustRegion | None:
         d = int(self._is_free.sum())
-        return TrustRegion.after(known.scores, d=d, n_startup=N_STARTUP) if d >= MIN_WIDE else None
+        return TrustRegion.after(observed.scores, d=d, n_startup=N_STARTUP) if d >= MIN_WIDE else None
 
-    def _begins(self, known: Observations, region: TrustRegion | None) -> bool:
-        n = len(known.scores) - (region.since if region else 0)
-        return n == 0 or n + len(known.infeasible) < N_STARTUP
+    def _is_startup(self, observed: Observations, region: TrustRegion | None) -> bool:
+        n = len(observed.scores) - (region.since if region else 0)
+        return n == 0 or n + len(observed.infeasible) < N_STARTUP
 
-    def _box(self, known: Observations, region: TrustRegion | None, process: GaussianProcess) -> Box:
+    def _box(self, observed: Observations, region: TrustRegion | None, process: GaussianProcess) -> Box:
         if region is None:
             return Box.whole(self.axes.d)
-        centre = known.points[region.since + int(np.argmin(known.scores[region.since :]))]
+        centre = observed.points[region.since + int(np.argmin(observed.scores[region.since :]))]
         return region.box(centre, lengthscales=process.lengthscales_of_axes(), is_free=self._is_free)
 
-    def _learnt(self, known: Observations, generator: np.random.Generator) -> tuple[LogExpectedImprovement, Points]:
+    def _fit_acquisition(
+        self, observed: Observations, generator: np.random.Generator
+    ) -> tuple[LogExpectedImprovement, Points]:
         """Return the acquisition function and the best points so far, the best first."""
-        chosen = select_training_points(known.scores, most=MAX_POINTS)
-        points, values = known.points[chosen], warped(known.scores[chosen])
-        n_members = MEMBERS_TIMES_POINTS // (len(points) + min(len(known.pending), MAX_PENDING))
-        process = self._fitted(points, values, n_members, generator)
+        chosen = select_training_points(observed.scores, max_points=MAX_POINTS)
+        points, values = observed.points[chosen], warped(observed.scores[chosen])
+        n_members = MEMBERS_TIMES_POINTS // (len(points) + min(len(observed.pending), MAX_PENDING))
+        process = self._fit_process(points, values, n_members, generator)
         means, _ = process.posterior(points)
         best = points[np.argsort(means.mean(axis=0), kind="stable")[:N_BEST]]
-        feasibility = self._feasibility(known.points, known.scores, known.infeasible)
+        feasibility = self._feasibility(observed.points, observed.scores, observed.infeasible)
         return LogExpectedImprovement(process, means.min(axis=1), feasibility=feasibility), best
 
-    def _fitted(
+    def _fit_process(
         self, points: Points, values: Values, n_members: int, generator: np.random.Generator
     ) -> GaussianProcess:
         members = min(max(n_members, 1), MAX_MEMBERS)
         return GaussianProcess.fit(
-            points, values, axes=self.axes, members=members, most=MAX_FITTED, generator=generator
+            points, values, axes=self.axes, members=members, max_points=MAX_FITTED, generator=generator
         )
 
     def _feasibility(self, points: Points, scores: Values, infeasible: Points) -> GaussianProcess | None:
         """Return a process of labels, +1 where training succeeded and -1 where not; None if it always succeeded."""
         if not len(infeasible):
             return None
-        good, bad = points[select_training_points(scores, most=MAX_LABELS)], infeasible[-MAX_LABELS:]
+        good, bad = points[select_training_points(scores, max_points=MAX_LABELS)], infeasible[-MAX_LABELS:]
         labels: Array = np.concatenate([np.ones(len(good)), -np.ones(len(bad))])
         return GaussianProcess.fit(np.vstack([good, bad]), labels, axes=self.axes)
 
 
-def _feasible_first_ranks(known: FrontObservations) -> Values:
+def _feasible_first_ranks(observed: FrontObservations) -> Values:
     """Return the rank (n,) of each trial with values; trials that violate a bound come after all others."""
-    order = np.empty(len(known.values))
-    order[known.is_feasible] = crowded_ranks(known.values[known.is_feasible])
-    order[~known.is_feasible] = known.is_feasible.sum() + crowded_ranks(known.values[~known.is_feasible])
+    order = np.empty(len(observed.values))
+    order[observed.is_feasible] = crowded_ranks(observed.values[observed.is_feasible])
+    order[~observed.is_feasible] = observed.is_feasible.sum() + crowded_ranks(observed.values[~observed.is_feasible])
     return order

@@ -22,7 +22,7 @@ from tunefleet_master.search.segment import Segment
 Values = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_FIRST_ROOM = 64
+INITIAL_CAPACITY = 64
 
 
 class Outcome(IntEnum):
@@ -115,11 +115,11 @@ class History:
         self._of_folds: dict[int, dict[int, Change]] = {}  # of configurations that are not complete
         self._signs = np.array(signs)
         self._stages = np.array(stages, dtype=np.int64)
-        self._points = np.empty((_FIRST_ROOM, self.axes.d))
-        self._outcomes = np.empty(_FIRST_ROOM, dtype=np.int8)
-        self._values = np.empty((_FIRST_ROOM, len(signs)))
-        self._steps = np.empty(_FIRST_ROOM, dtype=np.int64)
-        self._ended = np.empty(_FIRST_ROOM, dtype=np.int64)
+        self._points = np.empty((INITIAL_CAPACITY, self.axes.d))
+        self._outcomes = np.empty(INITIAL_CAPACITY, dtype=np.int8)
+        self._values = np.empty((INITIAL_CAPACITY, len(signs)))
+        self._steps = np.empty(INITIAL_CAPACITY, dtype=np.int64)
+        self._ended = np.empty(INITIAL_CAPACITY, dtype=np.int64)
         self._known: dict[bytes, int] = {}
         self._rungs: dict[int, dict[int, float]] = {}
         self._priors: list[Prior] = []
@@ -186,7 +186,7 @@ class History:
         """
         return self._prior_points
 
-    def _placed_prior(self, prior: Prior) -> tuple[Points, Points]:
+    def _place_prior(self, prior: Prior) -> tuple[Points, Points]:
         n_ranked = len(prior.configurations) - prior.n_infeasible
         parts = prior.configurations[:n_ranked], prior.configurations[n_ranked:]
         ranked, infeasible = ([each for each in part if self.axes.holds(each)] for part in parts)
@@ -204,7 +204,7 @@ class History:
                     self._edit(space)
                 case Prior():
                     self._priors.append(change)
-                    self._prior_points.append(self._placed_prior(change))
+                    self._prior_points.append(self._place_prior(change))
                 case Change():
                     self._apply(change if self._folds == 1 else self._merged(change))
 
@@ -229,21 +229,21 @@ class History:
         if change.rung is not None:
             self._rungs.setdefault(change.rung, {})[i] = float(self._signs[0] * change.values[0])
             return
-        was_over = self._outcomes[i] != Outcome.PENDING
-        is_over = change.outcome is not Outcome.PENDING
+        had_ended = self._outcomes[i] != Outcome.PENDING
+        has_ended = change.outcome is not Outcome.PENDING
         self._outcomes[i] = change.outcome
         self._steps[i] = change.steps
         self._values[i] = self._signs * np.array(change.values) if change.values else math.nan
-        if is_over and not was_over:
+        if has_ended and not had_ended:
             self._ended[i] = self.n_ended
             self.n_ended += 1
 
     def _edit(self, space: Space) -> None:
         """Move to the axes of another space, and find the trials that lie in it."""
-        lie = zip(self.points, self.fits, strict=True)
-        old = [self.axes.configuration(point) if fits else None for point, fits in lie]
+        pairs = zip(self.points, self.fits, strict=True)
+        old = [self.axes.configuration(point) if fits else None for point, fits in pairs]
         self.axes = Axes(space)
-        self._prior_points = [self._placed_prior(prior) for prior in self._priors]
+        self._prior_points = [self._place_prior(prior) for prior in self._priors]
         self._points = np.full((len(self._points), self.axes.d), math.nan)
         self._known = {}
         for i, configuration in enumerate(old):
@@ -257,10 +257,10 @@ class History:
 
     def _extend(self, n: int) -> None:
         if n > len(self._points):
-            room = max(n, 2 * len(self._points))
+            capacity = max(n, 2 * len(self._points))
             for name in ("_points", "_outcomes", "_values", "_steps", "_ended"):
                 old = getattr(self, name)
-                new = np.empty((room, *old.shape[1:]), dtype=old.dtype)
+                new = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
                 new[: self.n] = old[: self.n]
                 setattr(self, name, new)
         self._points[self.n : n] = math.nan

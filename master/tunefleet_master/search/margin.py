@@ -56,10 +56,10 @@ class MarginCma(CMAwM):  # type: ignore[misc]
 
     def learn(self, points: Points, *, scores: Values, generator: np.random.Generator) -> None:
         """Learn from one generation: rounded points (size, d) and scores (size,), lower being better."""
-        drawn = [self._bounded(self._as_drawn(point, generator)) for point in points]
+        drawn = [self._bound_step(self._resample_integers(point, generator)) for point in points]
         self.tell(list(zip(drawn, scores.tolist(), strict=True)))
 
-    def _as_drawn(self, point: Points, generator: np.random.Generator) -> Points:
+    def _resample_integers(self, point: Points, generator: np.random.Generator) -> Points:
         """Return a point that this distribution might have drawn and rounded to `point`.
 
         On an integer's axis it is drawn again within the cell, from the distribution's own marginal. The method learns
@@ -82,7 +82,7 @@ class MarginCma(CMAwM):  # type: ignore[misc]
         point[axes] = mean + (within - mean) / stretch
         return point
 
-    def _bounded(self, point: Points) -> Points:
+    def _bound_step(self, point: Points) -> Points:
         """Return the point, moved to within the typical distance of a draw from the mean.
 
         A point of another distribution counts as an injected one. Its step must be bounded, or it inflates the step
@@ -93,8 +93,8 @@ class MarginCma(CMAwM):  # type: ignore[misc]
         variances, vectors = np.linalg.eigh(cma._C)
         step = point - cma._mean
         length = float(np.linalg.norm(vectors.T @ step / np.sqrt(np.maximum(variances, 1e-16)))) / cma._sigma
-        longest = math.sqrt(cma.dim) + 2 * cma.dim / (cma.dim + 2)
-        return np.asarray(cma._mean + step * min(1.0, longest / length)) if length > 0 else point
+        max_length = math.sqrt(cma.dim) + 2 * cma.dim / (cma.dim + 2)
+        return np.asarray(cma._mean + step * min(1.0, max_length / length)) if length > 0 else point
 
     def _get_discrete_param_indices(self, values: Array) -> NDArray[np.int64]:
         return np.array([np.searchsorted(edges, value) for edges, value in zip(self._edges, values, strict=True)])

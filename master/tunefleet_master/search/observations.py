@@ -45,7 +45,7 @@ def collect_observations(history: History) -> Observations:
     from: its values may have another scale.
     """
     infeasible = history.points[history.with_outcome(Outcome.INFEASIBLE)]
-    chosen = _known(history)
+    chosen = _observed_trials(history)
     points = history.points[chosen]
     pending = history.points[np.setdiff1d(history.pending, chosen)]
     stages = history.stages[chosen]
@@ -59,7 +59,7 @@ def collect_observations(history: History) -> Observations:
     if priors:
         points = np.vstack([*(ranked for ranked, _ in priors), points])
         scores = np.concatenate([*(rank_quantiles(len(ranked)) for ranked, _ in priors), scores])
-        infeasible = np.vstack([*(untrained for _, untrained in priors), infeasible])
+        infeasible = np.vstack([*(infeasible_points for _, infeasible_points in priors), infeasible])
     return Observations(points, scores, infeasible, pending, are_ranks=True)
 
 
@@ -87,10 +87,10 @@ def collect_front_observations(history: History) -> FrontObservations:
     trials = history.with_outcome(Outcome.COMPLETE, Outcome.INFEASIBLE)
     has_values = np.isfinite(history.values[trials]).all(axis=1)
     is_feasible = history.outcomes[trials] == Outcome.COMPLETE
-    known = trials[has_values]
+    with_values = trials[has_values]
     return FrontObservations(
-        points=history.points[known],
-        values=history.values[known],
+        points=history.points[with_values],
+        values=history.values[with_values],
         is_feasible=is_feasible[has_values],
         infeasible=history.points[trials[~is_feasible]],
         pending=history.points[history.pending],
@@ -119,7 +119,7 @@ def rank_quantiles(n: int) -> Values:
     return np.asarray(ndtri((np.arange(n) + 0.5) / max(1, n)))
 
 
-def _known(history: History) -> Indices:
+def _observed_trials(history: History) -> Indices:
     """Return the trials with a result: in the order in which they ended, or by number where some still run."""
     if not history.rungs():
         ended = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)

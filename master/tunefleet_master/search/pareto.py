@@ -34,14 +34,14 @@ def non_dominated_ranks(values: Values, *, enough: int | None = None) -> Indices
     With `enough`, sorting stops as soon as this many points have a rank; all others share the next one.
     """
     ranks = np.empty(len(values), dtype=np.int64)
-    left = np.arange(len(values))
+    remaining = np.arange(len(values))
     rank = 0
-    while len(left) and (enough is None or len(values) - len(left) < enough):
-        found = front(values[left])
-        ranks[left[found]] = rank
-        left = left[~found]
+    while len(remaining) and (enough is None or len(values) - len(remaining) < enough):
+        found = front(values[remaining])
+        ranks[remaining[found]] = rank
+        remaining = remaining[~found]
         rank += 1
-    ranks[left] = rank
+    ranks[remaining] = rank
     return ranks
 
 

@@ -77,24 +77,24 @@ def _cell(parameter: IntRange, at: Array) -> tuple[Array, Array]:
 class Parzen:
     """A density over the points of a space."""
 
-    def __init__(self, grain: AxisKinds, points: Points, *, weights: Array, prior_weight: float) -> None:
+    def __init__(self, kinds: AxisKinds, points: Points, *, weights: Array, prior_weight: float) -> None:
         """Take canonical points (n, d), their weights (n,) and the weight of the prior."""
-        every = np.append(weights, prior_weight)
-        self._grain = grain
-        self._weights = every / every.sum()
-        self._centres, self._widths = _gaussians(points[:, grain.ordered], grain.d_free)
+        all_weights = np.append(weights, prior_weight)
+        self._kinds = kinds
+        self._weights = all_weights / all_weights.sum()
+        self._centres, self._widths = _gaussians(points[:, kinds.ordered], kinds.d_free)
         self._below = _cdf(-self._centres / self._widths)
         self._inside = _cdf((1 - self._centres) / self._widths) - self._below
-        self._tables = {j: _table(points[:, j], size, prior_weight) for j, size in grain.choices.items()}
+        self._tables = {j: _table(points[:, j], size, prior_weight) for j, size in kinds.choices.items()}
 
     def draw(self, generator: np.random.Generator, c: int) -> Points:
         """Draw points (c, d) with a coordinate on every axis, not rounded."""
         from scipy.special import ndtri
 
         kernel = generator.choice(len(self._weights), size=c, p=self._weights)
-        quantile = generator.random((c, self._grain.d))
+        quantile = generator.random((c, self._kinds.d))
         points = quantile.copy()
-        ordered = self._grain.ordered
+        ordered = self._kinds.ordered
         standard = ndtri(self._below[kernel] + quantile[:, ordered] * self._inside[kernel])
         points[:, ordered] = np.clip(self._centres[kernel] + self._widths[kernel] * standard, 0.0, 1.0)
         for j, table in self._tables.items():
@@ -104,7 +104,7 @@ class Parzen:
 
     def log_density(self, points: Points) -> Array:
         """Return the log-density (c,) at canonical points (c, d); on integers and choices, the log-mass."""
-        total = np.log(self._weights) + np.nansum(self._log_ordered(points[:, self._grain.ordered]), axis=2)
+        total = np.log(self._weights) + np.nansum(self._log_ordered(points[:, self._kinds.ordered]), axis=2)
         for j, table in self._tables.items():
             is_active = ~np.isnan(points[:, j])
             value = (points[is_active, j] * table.shape[1]).astype(np.int64)
@@ -113,11 +113,11 @@ class Parzen:
 
     def _log_ordered(self, at: Array) -> Array:
         """Return the logarithms (c, k, o) of all kernels at coordinates (c, o); NaN where these are."""
-        r = self._grain.n_real
+        r = self._kinds.n_real
         deviations = (at[:, None, :r] - self._centres[:, :r]) / self._widths[:, :r]
         log_real = -0.5 * deviations**2 - np.log(math.sqrt(2 * math.pi) * self._widths[:, :r])
         low, high = (
-            _cdf((edge[:, None] - self._centres[:, r:]) / self._widths[:, r:]) for edge in self._grain.cells(at[:, r:])
+            _cdf((edge[:, None] - self._centres[:, r:]) / self._widths[:, r:]) for edge in self._kinds.cells(at[:, r:])
         )
         log_whole = np.log(np.maximum(high - low, SMALLEST))
         return np.concatenate([log_real, log_whole], axis=2) - np.log(self._inside)

@@ -64,23 +64,27 @@ class PbtSampler(Sampler):
     def suggest(self, position: int, n: int, *, history: History) -> Suggestions:
         """Return the next segments of waiting members, the longest wait first; None where the space allows none."""
         population = Population.of(self.plan, history)
-        turns = enumerate(population.turns()[:n], start=position)
-        found = [self._next(member, at, population=population, history=history) for at, member in turns]
+        waiting_members = enumerate(population.waiting_members()[:n], start=position)
+        found = [
+            self._suggest_next(member, at, population=population, history=history) for at, member in waiting_members
+        ]
         return Suggestions(found, population.is_done)
 
-    def _next(self, member: int, position: int, *, population: Population, history: History) -> Suggestion | None:
+    def _suggest_next(
+        self, member: int, position: int, *, population: Population, history: History
+    ) -> Suggestion | None:
         """Return the member's next segment."""
         generator = np.random.default_rng([self.seed, position, 2])
         newest = population.newest(member)
         donors = () if newest is None else self._donors(newest, population)
         if newest is not None and newest.outcome is Outcome.COMPLETE and not donors:
-            params = self._continued(history.configurations[newest.number], generator)
+            params = self._still_valid(history.configurations[newest.number], generator)
             parent: Record | None = newest
         elif donors:
             parent = donors[int(generator.integers(len(donors)))]
             params = self.perturbed(history.configurations[parent.number], generator)
         else:
-            parent, params = None, self._begun(member, generator, is_first=newest is None)
+            parent, params = None, self._initial_configuration(member, generator, is_first=newest is None)
         if params is None:
             return None
         if parent is None:
@@ -101,7 +105,9 @@ class PbtSampler(Sampler):
         at = population.compared_at(before)
         return population.completed(before)[:1] if at is None else best_of(population.completed(at))
 
-    def _begun(self, member: int, generator: np.random.Generator, *, is_first: bool) -> Configuration | None:
+    def _initial_configuration(
+        self, member: int, generator: np.random.Generator, *, is_first: bool
+    ) -> Configuration | None:
         """Return the configuration of a member that starts from scratch; the first ones are space-filling."""
         d = self._axes.d
         if is_first:
@@ -111,7 +117,7 @@ class PbtSampler(Sampler):
         drawn = (self._axes.configuration(generator.random(d)) for _ in range(MAX_REDRAWS))
         return next((configuration for configuration in drawn if self.space.allows(configuration)), None)
 
-    def _continued(self, params: Configuration, generator: np.random.Generator) -> Configuration | None:
+    def _still_valid(self, params: Configuration, generator: np.random.Generator) -> Configuration | None:
         """Return the configuration unchanged, or perturbed if it no longer lies in the space."""
         return params if self._axes.holds(params) else self.perturbed(params, generator)
 
@@ -122,7 +128,7 @@ class PbtSampler(Sampler):
         """
         for _ in range(MAX_REDRAWS):
             moved = {
-                name: parameter.to_unit(_moved(parameter, params[name], generator))
+                name: parameter.to_unit(_step(parameter, params[name], generator))
                 if name in params and parameter.contains(params[name]) and generator.random() >= P_RESAMPLE
                 else generator.random()
                 for name, parameter in self.space.parameters.items()
@@ -133,7 +139,7 @@ class PbtSampler(Sampler):
         return params if self._axes.holds(params) else None
 
 
-def _moved(parameter: Parameter, value: JsonValue, generator: np.random.Generator) -> JsonValue:
+def _step(parameter: Parameter, value: JsonValue, generator: np.random.Generator) -> JsonValue:
     """Return the value one step up or down, in the other direction at the end of its range.
 
     Choices have no order and stay, unless all of them are numbers: these move to the next larger or smaller number.
@@ -145,11 +151,11 @@ def _moved(parameter: Parameter, value: JsonValue, generator: np.random.Generato
         case Choice(choice=values):
             return _neighbour(values, value, up=up)
         case _:
-            first, second = (_scaled(parameter, value, up=direction) for direction in (up, not up))
+            first, second = (_scale(parameter, value, up=direction) for direction in (up, not up))
             return second if first == value else first
 
 
-def _scaled(parameter: RealRange | IntRange, value: JsonValue, *, up: bool) -> float | int:
+def _scale(parameter: RealRange | IntRange, value: JsonValue, *, up: bool) -> float | int:
     """Return a number times 1.2 or 0.8, within its range.
 
     On a log scale this is a step of equal length everywhere. On a linear scale it follows the paper; a negative number

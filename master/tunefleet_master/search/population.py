@@ -91,7 +91,7 @@ class Population:
         self._members = [_Member() for _ in range(plan.size)]
         self._completed: list[list[Record]] = [[] for _ in range(plan.n_generations)]
         for record in records:
-            self._take(record)
+            self._add(record)
         for completed in self._completed:
             completed.sort(key=lambda trial: (trial.value, trial.number))
 
@@ -105,7 +105,7 @@ class Population:
         """True if no member continues: each has run all steps or was given up."""
         return all(self._is_over(member) for member in self._members)
 
-    def turns(self) -> list[int]:
+    def waiting_members(self) -> list[int]:
         """Return the members that wait for their next segment, the longest wait first."""
         waiting = [i for i, member in enumerate(self._members) if not self._is_over(member) and _is_free(member)]
         return sorted(waiting, key=lambda i: (-1 if (newest := self._members[i].newest) is None else newest.ended, i))
@@ -135,7 +135,7 @@ class Population:
         place = bisect_right(self._comparable, generation)
         return self._comparable[place - 1] if place else None
 
-    def wanted(self) -> set[int]:
+    def needed_checkpoints(self) -> set[int]:
         """Return the trials whose checkpoints another trial uses, or may use when a member continues."""
         unfinished = [member for member in self._members if not self._is_over(member)]
         earliest = min((self._earliest(member) for member in unfinished), default=self.plan.n_generations)
@@ -143,7 +143,7 @@ class Population:
         later = {trial.number for of in self._completed[earliest : self.plan.n_generations - 1] for trial in of}
         return later | set(self._parents_in_use())
 
-    def _take(self, record: Record) -> None:
+    def _add(self, record: Record) -> None:
         parent = record.segment.parent
         generation = 0 if parent is None else self._generations[parent] + 1
         self._trials[record.number] = record

@@ -143,10 +143,10 @@ class LearningSampler(Sampler):
         proposed = np.empty((0, self.axes.d))
         out: list[Configuration | None] = []
         for point in self._points(position, n, history):
-            fresh = self._fresh(point, position + len(out), history, proposed)
-            out.append(None if fresh is None else self.axes.configuration(fresh))
-            if fresh is not None:
-                proposed = np.vstack([proposed, fresh])
+            new_point = self._find_new_point(point, position + len(out), history, proposed)
+            out.append(None if new_point is None else self.axes.configuration(new_point))
+            if new_point is not None:
+                proposed = np.vstack([proposed, new_point])
         return out
 
     @abstractmethod
@@ -167,7 +167,7 @@ class LearningSampler(Sampler):
         is_new[is_new] = self.axes.allowed(points[is_new])  # last, since constraints cost the most
         return is_new
 
-    def _fresh(self, point: Points, position: int, history: History, proposed: Points) -> Points | None:
+    def _find_new_point(self, point: Points, position: int, history: History, proposed: Points) -> Points | None:
         """Return the canonical point, or another one if it cannot be proposed; None if there is none.
 
         Random points are tried first. In a small space, a remaining configuration is found if there is one.
@@ -176,15 +176,15 @@ class LearningSampler(Sampler):
         if self.is_new(canonical, history, proposed=proposed)[0]:
             return np.asarray(canonical[0])
         generator = self.generator(position)
-        others = self.axes.canonical(generator.random((MAX_REDRAWS, self.axes.d)))
-        new = np.flatnonzero(self.is_new(others, history, proposed=proposed))
+        random_points = self.axes.canonical(generator.random((MAX_REDRAWS, self.axes.d)))
+        new = np.flatnonzero(self.is_new(random_points, history, proposed=proposed))
         if len(new):
-            return np.asarray(others[new[0]])
-        left = self._every_point[self.is_new(self._every_point, history, proposed=proposed)]
-        return np.asarray(left[generator.integers(len(left))]) if len(left) else None
+            return np.asarray(random_points[new[0]])
+        remaining = self._all_points[self.is_new(self._all_points, history, proposed=proposed)]
+        return np.asarray(remaining[generator.integers(len(remaining))]) if len(remaining) else None
 
     @cached_property
-    def _every_point(self) -> Points:
+    def _all_points(self) -> Points:
         """All canonical points (n, d) of a space of at most MAX_LISTED configurations; none of a larger one."""
         if self.space.size is None or self.space.size > MAX_LISTED:
             return np.empty((0, self.axes.d))

@@ -53,21 +53,21 @@ def box_around_best(history: History, space: Space, *, stage: int, keep: float) 
         stage: the stage that ends, from 0.
         keep: the share of its trials that count as the best.
     """
-    known = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)
-    known = known[(history.stages[known] == stage) & np.isfinite(history.values[known, 0])]
-    ranked = known[best_first(history, known)]
+    ended = history.with_outcome(Outcome.COMPLETE, Outcome.PRUNED)
+    ended = ended[(history.stages[ended] == stage) & np.isfinite(history.values[ended, 0])]
+    ranked = ended[best_first(history, ended)]
     current = history.axes.space
-    n_kept = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_BEST))
+    n_best = min(len(ranked), max(math.ceil(keep * len(ranked)), MIN_BEST))
     if len(ranked) < MIN_BEST:
         return Box(
             _changed_parameters(space, current.parameters), [f"only {len(ranked)} trials of the stage have a result"]
         )
     tried = [history.axes.configuration(history.points[trial]) for trial in ranked]
-    evidence = [f"the best {n_kept} of {len(tried)} trials"]
+    evidence = [f"the best {n_best} of {len(tried)} trials"]
     parameters = dict(current.parameters)
     for name, parameter in current.parameters.items():
         values = [configuration.get(name) for configuration in tried]
-        parameters[name] = _narrow(parameter, space.parameters[name], values, n_kept=n_kept)
+        parameters[name] = _narrow(parameter, space.parameters[name], values, n_best=n_best)
         if parameters[name] != parameter:
             evidence.append(f"{name}: {describe(parameter)} → {describe(parameters[name])}")
     return Box(_changed_parameters(space, parameters), evidence)
@@ -82,50 +82,50 @@ def _changed_parameters(space: Space, parameters: dict[str, Parameter]) -> dict[
     return {name: each for name, each in parameters.items() if each != space.parameters[name]}
 
 
-def _narrow(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_kept: int) -> Parameter:
+def _narrow(parameter: Parameter, own: Parameter, values: Sequence[Any], *, n_best: int) -> Parameter:
     """Return a parameter's part of the box.
 
     Args:
         parameter: as it is now. own: as the user has it.
         values: of all trials, the best first; None where the parameter was inactive.
-        n_kept: the number of the best trials.
+        n_best: the number of the best trials.
     """
     match parameter, own:
         case (Fixed(), _) | (_, Fixed()):
             return parameter
         case Choice(), Choice():
-            return _fewer_choices(parameter, values, n_kept=n_kept)
+            return _drop_choices(parameter, values, n_best=n_best)
         case ((LogRange() | FloatRange() | IntRange()), (LogRange() | FloatRange() | IntRange())):
-            kept = [value for value in values[:n_kept] if value is not None]
-            return _narrower_range(parameter, own, kept) if len(kept) >= MIN_BEST else parameter
+            best_values = [value for value in values[:n_best] if value is not None]
+            return _narrow_range(parameter, own, best_values) if len(best_values) >= MIN_BEST else parameter
     return parameter
 
 
-def _fewer_choices(parameter: Choice, values: Sequence[Any], *, n_kept: int) -> Parameter:
-    among_best = {parameter.to_unit(value) for value in values[:n_kept] if value is not None}
-    share = n_kept / len(values)
+def _drop_choices(parameter: Choice, values: Sequence[Any], *, n_best: int) -> Parameter:
+    among_best = {parameter.to_unit(value) for value in values[:n_best] if value is not None}
+    share = n_best / len(values)
 
-    def stays(value: Any) -> bool:
+    def is_retained(value: Any) -> bool:
         u = parameter.to_unit(value)
         n_tried = sum(other is not None and parameter.to_unit(other) == u for other in values)
         return u in among_best or (1 - share) ** n_tried >= MAX_CHANCE
 
-    return parameter.model_copy(update={"choice": tuple(value for value in parameter.choice if stays(value))})
+    return parameter.model_copy(update={"choice": tuple(value for value in parameter.choice if is_retained(value))})
 
 
-def _narrower_range(parameter: Range, own: Range, kept: Sequence[Any]) -> Parameter:
-    at = np.array([parameter.to_unit(value) for value in kept])
+def _narrow_range(parameter: Range, own: Range, best_values: Sequence[Any]) -> Parameter:
+    at = np.array([parameter.to_unit(value) for value in best_values])
     low, high = float(at.min()), float(at.max())
     gap = (high - low) / (len(at) - 1)
     low, high = low - gap, high + gap
-    lacking = 1 / MAX_SHRINK - (high - low)
-    if lacking > 0:
-        low, high = low - lacking / 2, high + lacking / 2
+    missing_width = 1 / MAX_SHRINK - (high - low)
+    if missing_width > 0:
+        low, high = low - missing_width / 2, high + missing_width / 2
     low, high = max(low, 0.0), min(high, 1.0)
     low, high = (-WIDER if _at_edge(at) else low), (1 + WIDER if _at_edge(1 - at) else high)
     if isinstance(parameter, IntRange):
-        return _integers(parameter, cast("IntRange", own), low, high)
-    return _reals(parameter, cast("RealRange", own), low, high)
+        return _integer_bounds(parameter, cast("IntRange", own), low, high)
+    return _real_bounds(parameter, cast("RealRange", own), low, high)
 
 
 def _at_edge(distances: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
@@ -134,13 +134,13 @@ def _at_edge(distances: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
     return bool(near[0] or near[:N_TOP].sum() >= N_AT_EDGE)
 
 
-def _reals(parameter: RealRange, own: RealRange, low: float, high: float) -> Parameter:
-    ends = _rounded(_extrapolate(parameter, low)), _rounded(_extrapolate(parameter, high))
+def _real_bounds(parameter: RealRange, own: RealRange, low: float, high: float) -> Parameter:
+    ends = _round_digits(_extrapolate(parameter, low)), _round_digits(_extrapolate(parameter, high))
     bounds = max(ends[0], own.bounds[0]), min(ends[1], own.bounds[1])
     return parameter.model_copy(update={"bounds": bounds}) if bounds[0] < bounds[1] else parameter
 
 
-def _rounded(value: float) -> float:
+def _round_digits(value: float) -> float:
     """Round to three significant digits, as a user would write."""
     return float(f"{value:.3g}")
 
@@ -152,7 +152,7 @@ def _extrapolate(parameter: RealRange, u: float) -> float:
     return math.exp(at) if parameter.is_log else at
 
 
-def _integers(parameter: IntRange, own: IntRange, low: float, high: float) -> Parameter:
+def _integer_bounds(parameter: IntRange, own: IntRange, low: float, high: float) -> Parameter:
     """Round outwards: an integer stays if the interval touches its unit-wide cell."""
     edges = [math.log(b) if parameter.log else b for b in (parameter.bounds[0] - 0.5, parameter.bounds[1] + 0.5)]
     ends = [edges[0] + u * (edges[1] - edges[0]) for u in (low, high)]

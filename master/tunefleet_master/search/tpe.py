@@ -62,9 +62,9 @@ class TpeSampler(LearningSampler):
         self._grain = AxisKinds(self.axes)
 
     def _points(self, position: int, n: int, history: History) -> Iterator[Points]:
-        known = collect_observations(history)
-        is_startup = len(known.scores) + len(known.infeasible) < N_STARTUP
-        good, bad = split(known)
+        observed = collect_observations(history)
+        is_startup = len(observed.scores) + len(observed.infeasible) < N_STARTUP
+        good, bad = split(observed)
         proposed = np.empty((0, self.axes.d))
         for at in range(position, position + n):
             if is_startup:
@@ -78,22 +78,22 @@ class TpeSampler(LearningSampler):
 
     def _best_first(self, good: Points, bad: Points, generator: np.random.Generator) -> Points:
         """Return candidates (c, d), canonical, the most promising first."""
-        likely = Parzen(self._grain, good, weights=weights_by_rank(len(good)), prior_weight=PRIOR_WEIGHT)
-        unlikely = Parzen(self._grain, bad, weights=np.ones(len(bad)), prior_weight=PRIOR_WEIGHT)
-        candidates = self.axes.canonical(likely.draw(generator, N_CANDIDATES))
-        gains = likely.log_density(candidates) - unlikely.log_density(candidates)
+        good_density = Parzen(self._grain, good, weights=weights_by_rank(len(good)), prior_weight=PRIOR_WEIGHT)
+        bad_density = Parzen(self._grain, bad, weights=np.ones(len(bad)), prior_weight=PRIOR_WEIGHT)
+        candidates = self.axes.canonical(good_density.draw(generator, N_CANDIDATES))
+        gains = good_density.log_density(candidates) - bad_density.log_density(candidates)
         return candidates[np.argsort(-gains, kind="stable")]
 
 
-def split(known: Observations) -> tuple[Points, Points]:
+def split(observed: Observations) -> tuple[Points, Points]:
     """Split into good points (n, d), the best first, and bad points; infeasible ones are worse than any result."""
-    n_known = len(known.scores) + len(known.infeasible)
-    n_good = min(math.ceil(GOOD_SHARE * n_known), MAX_GOOD, len(known.scores))
-    order = np.argsort(known.scores, kind="stable")
-    worse = np.vstack([known.points[np.sort(order[n_good:])], known.infeasible])
+    n_known = len(observed.scores) + len(observed.infeasible)
+    n_good = min(math.ceil(GOOD_SHARE * n_known), MAX_GOOD, len(observed.scores))
+    order = np.argsort(observed.scores, kind="stable")
+    worse = np.vstack([observed.points[np.sort(order[n_good:])], observed.infeasible])
     if len(worse) > MAX_BAD:
         worse = worse[np.linspace(0, len(worse) - 1, MAX_BAD).astype(np.int64)]
-    return known.points[order[:n_good]], np.vstack([worse, known.pending])
+    return observed.points[order[:n_good]], np.vstack([worse, observed.pending])
 
 
 def weights_by_rank(n: int) -> Array:

@@ -52,11 +52,13 @@ class ChoiceOrder:
 
 def _places(coordinates: Values, scores: Values, *, size: int) -> Values:
     known = ~np.isnan(coordinates)
-    levels, heard = _levels(coordinates[known], size), scores[known]
+    levels, observed_scores = _levels(coordinates[known], size), scores[known]
     # Add one observation with the mean of all: a value without scores gets the mean, and one with few scores is shrunk
     # towards it.
-    middle = heard.mean() if len(heard) else 0.0
-    means = (np.bincount(levels, weights=heard, minlength=size) + middle) / (np.bincount(levels, minlength=size) + 1)
+    middle = observed_scores.mean() if len(observed_scores) else 0.0
+    means = (np.bincount(levels, weights=observed_scores, minlength=size) + middle) / (
+        np.bincount(levels, minlength=size) + 1
+    )
     places = np.empty(size)
     places[np.argsort(means, kind="stable")] = (np.arange(size) + 0.5) / size
     return places

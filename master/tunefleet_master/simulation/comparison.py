@@ -78,15 +78,20 @@ def _result(spec: StudySpec, exported: ExportedTrials, traces: Sequence[Sequence
     good = good_value(exported, spec)
     best_known = max(exported.values) if goal.goal == "maximize" else min(exported.values)
     ends = [trace[-1].best for trace in traces]
-    reached = [next((sight for sight in trace if not goal.better(good, sight.best)), None) for trace in traces]
+    reached = [
+        next((measurement for measurement in trace if not goal.better(good, measurement.best)), None)
+        for trace in traces
+    ]
     return ComparisonResult(
         sampler=spec.search.sampler,
         pruner=spec.pruning.pruner,
         best=statistics.median(ends),
         n_best=sum(not goal.better(best_known, end) for end in ends),
-        n_good=sum(sight is not None for sight in reached),
-        trials_to_good=_finite_median([math.inf if sight is None else sight.n_ended for sight in reached]),
-        s_to_good=_finite_median([math.inf if sight is None else sight.at_s for sight in reached]),
+        n_good=sum(measurement is not None for measurement in reached),
+        trials_to_good=_finite_median(
+            [math.inf if measurement is None else measurement.n_ended for measurement in reached]
+        ),
+        s_to_good=_finite_median([math.inf if measurement is None else measurement.at_s for measurement in reached]),
         work_s=statistics.median(trace[-1].work_s for trace in traces),
     )
 

@@ -67,7 +67,7 @@ def parse_rows(text: str) -> list[Row]:
     else:
         reader = csv.DictReader(io.StringIO(text))
         if {"state", "value"} <= set(reader.fieldnames or ()):
-            return [_nested(row) for row in reader]
+            return [_from_csv(row) for row in reader]
     rule = "must be the output of `tunefleet export STUDY csv` or `json`, with one trial per row"
     raise InvalidInput([Problem(FIELD, rule)])
 
@@ -79,19 +79,19 @@ def read(text: str, spec: StudySpec) -> ExportedTrials:
         InvalidInput: the format is unknown, or too few of the trials can be used; the problem gives the reasons.
     """
     left_out: Counter[str] = Counter()
-    kept: list[tuple[Configuration, TrainingRun]] = []
+    usable: list[tuple[Configuration, TrainingRun]] = []
     for row in parse_rows(text):
         try:
-            kept.append((_configuration(row["params"], spec), _training(row, spec)))
+            usable.append((_configuration(row["params"], spec), _training(row, spec)))
         except InvalidInput as error:
             left_out[str(error.problems[0])] += 1
-    values = [training for _, training in kept if not math.isnan(training.values[-1])]
+    values = [training for _, training in usable if not math.isnan(training.values[-1])]
     if len(values) < MIN_ROWS:
         reasons = "; ".join(f"{n} left out: {reason}" for reason, n in left_out.most_common(3))
         rule = f"needs at least {MIN_ROWS} complete trials of the study's space, and has {len(values)}"
         raise InvalidInput([Problem(FIELD, f"{rule}; {reasons}" if reasons else rule)])
     return ExportedTrials(
-        table=Table(spec.search_space, [params for params, _ in kept], trainings=[each for _, each in kept]),
+        table=Table(spec.search_space, [params for params, _ in usable], trainings=[each for _, each in usable]),
         values=[_final(training, spec) for training in values],
         has_curves=all(len(training.values) > 1 for training in values),
         left_out=left_out,
@@ -167,7 +167,7 @@ def _float(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _nested(row: Mapping[str, str]) -> Row:
+def _from_csv(row: Mapping[str, str]) -> Row:
     """Convert a row of a CSV file to the form of the JSON export; an empty cell is a missing value."""
     filled = {name: cell for name, cell in row.items() if cell}
     params = {name.removeprefix("params."): cell for name, cell in filled.items() if name.startswith("params.")}

@@ -81,7 +81,7 @@ class Fleet:
 
         A limit on work also ends training runs at their next report.
         """
-        self._employ(limit)
+        self._assign_work(limit)
         while self._busy:
             self._at_s, _, running = heapq.heappop(self._busy)
             self._work_s += running.training.part_s(running.n_reported)
@@ -89,33 +89,33 @@ class Fleet:
             value = running.training.values[running.n_reported - 1]
             if not math.isnan(value):
                 self._best = min(self._best, self.sign * value)
-            goes_on = self._hand_in(running, value)
-            yield self._sight(running, value)
-            if goes_on and self._work_s < limit.work_s:
-                self._train_on(running)
-            self._employ(limit)
+            continues = self._report(running, value)
+            yield self._measurement(running, value)
+            if continues and self._work_s < limit.work_s:
+                self._schedule_report(running)
+            self._assign_work(limit)
 
-    def _employ(self, limit: Limit) -> None:
+    def _assign_work(self, limit: Limit) -> None:
         while len(self._busy) < self.n_workers and self._work_s < limit.work_s:
             may_begin = limit.trials is None or self._n_begun < limit.trials
             assignment = self.tuner.assign(may_begin=may_begin)
             if assignment is None:
                 return
-            self._train_on(self._taken_up(assignment))
+            self._schedule_report(self._start_or_resume(assignment))
 
-    def _taken_up(self, assignment: Assignment) -> _Running:
+    def _start_or_resume(self, assignment: Assignment) -> _Running:
         if assignment.trial in self._paused:
             return self._paused.pop(assignment.trial)
         self._n_begun += 1
         return _Running(assignment.trial, self.train(assignment.configuration))
 
-    def _train_on(self, running: _Running) -> None:
+    def _schedule_report(self, running: _Running) -> None:
         # Of two simultaneous reports, the one whose run was started or continued first comes first.
         self._n_events += 1
         ends_s = self._at_s + running.training.part_s(running.n_reported)
         heapq.heappush(self._busy, (ends_s, self._n_events, running))
 
-    def _hand_in(self, running: _Running, value: float) -> bool:
+    def _report(self, running: _Running, value: float) -> bool:
         """Report to the tuner, and return True if the trial continues at once."""
         step = running.training.steps[running.n_reported - 1]
         if running.n_reported == len(running.training.values):
@@ -128,7 +128,7 @@ class Fleet:
         self._n_ended += directive is Directive.STOP
         return directive is Directive.CONTINUE
 
-    def _sight(self, running: _Running, value: float) -> Measurement:
+    def _measurement(self, running: _Running, value: float) -> Measurement:
         return Measurement(
             at_s=self._at_s,
             work_s=self._work_s,

@@ -57,11 +57,11 @@ class SimulatedStudy(Tuner):
 
     def assign(self, *, may_begin: bool) -> Assignment | None:
         """Return a promoted trial, or else a new one; None also if the sampler has no more."""
-        trial = self._promoted(is_final=False)
+        trial = self._promote(is_final=False)
         if trial is None and may_begin:
-            trial = self._begun()
+            trial = self._start_new()
         if trial is None and not self._running:
-            trial = self._promoted(is_final=True)
+            trial = self._promote(is_final=True)
         if trial is None:
             return None
         self._running.add(trial)
@@ -69,24 +69,24 @@ class SimulatedStudy(Tuner):
 
     def report(self, trial: int, step: int, *, value: float) -> Directive:
         """Return the pruner's decision."""
-        decision = self._decided(trial, step, value)
+        decision = self._record_report(trial, step, value)
         if decision is None or decision.action is Action.CONTINUE:
             return Directive.CONTINUE
         self._running.remove(trial)
         if decision.action is Action.STOP:
-            self._over(trial, Outcome.PRUNED, step)
+            self._finish(trial, Outcome.PRUNED, step)
         elif self._table is not None:
             self._table.pause(trial)
         return _DIRECTIVES[decision.action]
 
     def end(self, trial: int, step: int, *, value: float) -> None:
         """End the trial as complete, or as infeasible if its value is not finite."""
-        self._decided(trial, step, value)
+        self._record_report(trial, step, value)
         self._running.remove(trial)
         is_finite = math.isfinite(self._value(trial))
-        self._over(trial, Outcome.COMPLETE if is_finite else Outcome.INFEASIBLE, step)
+        self._finish(trial, Outcome.COMPLETE if is_finite else Outcome.INFEASIBLE, step)
 
-    def _begun(self) -> int | None:
+    def _start_new(self) -> int | None:
         for _ in range(MAX_EMPTY_POSITIONS):
             proposals = self._sampler.propose(self._position, 1, history=self.history)
             if not proposals:
@@ -99,7 +99,7 @@ class SimulatedStudy(Tuner):
                 return len(self._trials) - 1
         return None
 
-    def _promoted(self, *, is_final: bool) -> int | None:
+    def _promote(self, *, is_final: bool) -> int | None:
         if self._pruner is None or self._table is None:
             return None
         trial = next(self._pruner.promotable(self._table, is_final=is_final), None)
@@ -107,7 +107,7 @@ class SimulatedStudy(Tuner):
             self._table.resume(trial)
         return trial
 
-    def _decided(self, trial: int, step: int, value: float) -> Decision | None:
+    def _record_report(self, trial: int, step: int, value: float) -> Decision | None:
         """Record a report, and return the pruner's decision at a rung; None between rungs."""
         curve = self._trials[trial].curve
         curve.append((step - 1, self._sign * value))
@@ -121,8 +121,8 @@ class SimulatedStudy(Tuner):
             self._table.record(trial, rung=rung, value=counted)
             self.history.fold([Change(trial, Outcome.PENDING, values=(self._sign * counted,), rung=rung)])
         latest = self._sign * value
-        standing = RungArrival(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
-        return self._pruner.decide(self._table, standing)
+        arrival = RungArrival(trial=trial, rung=rung, value=counted, latest=latest, curve=curve)
+        return self._pruner.decide(self._table, arrival)
 
     def _value(self, trial: int) -> float:
         """Return the minimised value that the trial would end with now; NaN if it has no number."""
@@ -130,7 +130,7 @@ class SimulatedStudy(Tuner):
         numbers = [value for value in values if not math.isnan(value)]
         return values[-1] if not self._counts_best or not numbers else min(numbers)
 
-    def _over(self, trial: int, outcome: Outcome, step: int) -> None:
+    def _finish(self, trial: int, outcome: Outcome, step: int) -> None:
         value = self._sign * self._value(trial)
         values = (value,) if math.isfinite(value) else ()
         self.history.fold([Change(trial, outcome, values=values, steps=step)])

@@ -12,7 +12,7 @@ from tunefleet_master.diagnosis.training.curve import TrialCurve, usable
 from tunefleet_master.diagnosis.training.generalization import jitter
 
 SOURCE = "Google tuning playbook, on choosing the number of steps: the best checkpoint {}, its own numbers."
-LEAST = 10  # evaluations: one of them is then a tenth
+MIN_LENGTH = 10  # evaluations: one of them is then a tenth
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class BudgetTooShort:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check a trial that ran to its end."""
-        judged = usable(curve.judged, least=LEAST)
+        judged = usable(curve.judged, min_length=MIN_LENGTH)
         if judged is None or not curve.is_whole:
             return None
         values, best = judged.values, int(judged.values.argmin())
@@ -60,7 +60,7 @@ class BudgetTooLong:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check a trial that ran to its end."""
-        judged = usable(curve.judged, least=LEAST)
+        judged = usable(curve.judged, min_length=MIN_LENGTH)
         if judged is None or not curve.is_whole or np.ptp(judged.values) == 0:
             return None
         best = int(judged.values.argmin())

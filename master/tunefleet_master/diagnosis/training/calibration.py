@@ -55,7 +55,7 @@ class LossBesideAccuracy:
             "smooth" in name for name in curve.params
         ):
             return None
-        at = self._place(loss.values, accuracy.values)
+        at = self._violation(loss.values, accuracy.values)
         if at is None:
             return None
         value, share = float(loss.values[at]), float(accuracy.values[at])
@@ -70,7 +70,7 @@ class LossBesideAccuracy:
             evidence={"loss": value, "accuracy": share, "bound": bound},
         )
 
-    def _place(self, loss: Values, accuracy: Values) -> int | None:
+    def _violation(self, loss: Values, accuracy: Values) -> int | None:
         """Return -1 if the last three evaluations are too high, 0 if the first is, None otherwise."""
         classes = classes_of(float(loss[0]))
         over = [float(lost) - fano_bound(float(share), classes) for lost, share in zip(loss, accuracy, strict=True)]
@@ -117,11 +117,11 @@ class Miscalibrated:
     def _reported(self, curve: TrialCurve) -> tuple[str, float] | None:
         names = {side_of(name)[1]: name for name in curve.names if side_of(name)[0] != "train"}
         if "ece" in names:
-            series = usable(curve.series(names["ece"]), least=1)
+            series = usable(curve.series(names["ece"]), min_length=1)
             return None if series is None else (names["ece"], float(np.median(series.values[-3:])))
-        accuracy = usable(curve.val_accuracy, least=1)
+        accuracy = usable(curve.val_accuracy, min_length=1)
         if "confidence" in names and accuracy is not None:
-            confidence = usable(curve.series(names["confidence"]), least=1)
+            confidence = usable(curve.series(names["confidence"]), min_length=1)
             if confidence is not None:
                 gap = float(np.median(confidence.values[-3:]) - np.median(accuracy.values[-3:]))
                 return f"{names['confidence']} against {accuracy.name}", abs(gap)

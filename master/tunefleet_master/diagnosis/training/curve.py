@@ -134,7 +134,7 @@ class TrialCurve:
     def regularisers(self) -> list[str]:
         """Names of parameters that make training harder than validation and are not 0 or off."""
         words = {name: set(name.lower().replace("-", "_").split("_")) for name in self.params}
-        return [name for name, said in words.items() if said & REGULARISERS and self.params[name]]
+        return [name for name, parts in words.items() if parts & REGULARISERS and self.params[name]]
 
     def _found(self, side: str, fits: Callable[[str], bool]) -> Series | None:
         """Return the metric of a side that fits, with the shortest name: `val_loss` before `val_aux_loss`."""
@@ -152,8 +152,8 @@ class TrialCurve:
         return TRAIN if has_sides or name != self.metric else VALIDATION
 
 
-def usable(series: Series | None, *, least: int = MIN_EVALUATIONS) -> Series | None:
+def usable(series: Series | None, *, min_length: int = MIN_EVALUATIONS) -> Series | None:
     """Return the finite numbers of a series; None if they are too few."""
-    if series is None or len(series.numbers) < least:
+    if series is None or len(series.numbers) < min_length:
         return None
     return series.numbers

@@ -43,12 +43,12 @@ class Overfit:
     def _rising(self, validation: Series, trained: Values) -> Finding | None:
         values = validation.values
         best = int(values.argmin())
-        behind, lowest = values[-LAST:], float(values[best])
+        last, lowest = values[-LAST:], float(values[best])
         if best > len(values) - 1 - LAST or not trained[-LAST:].mean() <= trained[best]:
             return None
-        if behind.min() < (1 + self.rise) * lowest or behind.min() - lowest < self.of_first * abs(values[0]):
+        if last.min() < (1 + self.rise) * lowest or last.min() - lowest < self.of_first * abs(values[0]):
             return None
-        step, rise = int(validation.steps[best]), float(behind.mean()) / lowest - 1
+        step, rise = int(validation.steps[best]), float(last.mean()) / lowest - 1
         return self._finding(
             f"{validation.name} has risen by {rise:.0%} since step {step} while training improved: the model overfits "
             "from there on.",
@@ -63,17 +63,17 @@ class Overfit:
         if train is None or accuracy is None:
             if judged < 0.5 * values[0]:  # without accuracies, validation must be bad itself
                 return None
-            said, evidence = "", {"train_loss": loss, "val_loss": judged}
+            comparison, evidence = "", {"train_loss": loss, "val_loss": judged}
         else:
             gap = float((between(train, accuracy) - accuracy.values)[-LAST:].min())
             if gap < self.gap:
                 return None
-            said, evidence = (
+            comparison, evidence = (
                 f", and accuracy is at least {gap:.2f} lower",
                 {"train_loss": loss, "val_loss": judged, "gap": gap},
             )
         return self._finding(
-            f"{validation.name} is at least {shown(judged)} while training is at {shown(loss)}{said}: the model "
+            f"{validation.name} is at least {shown(judged)} while training is at {shown(loss)}{comparison}: the model "
             "overfits.",
             evidence,
         )
@@ -117,7 +117,7 @@ class NoGap:
         is_by_heart = share < self.by_heart
         if share > self.learnt or ratio > (self.wide if is_by_heart else self.gap):
             return None
-        look = (
+        advice = (
             "Search for equal and similar samples in both parts (`tunefleet check STUDY.yaml --data`), and for a "
             "group, such as a patient or a day, that is in both; `data.group` keeps a group in one part."
         )
@@ -126,7 +126,9 @@ class NoGap:
             severity=Severity.WARNING if is_by_heart else Severity.NOTE,
             sentence=f"The validation loss is {shown(ratio)} times the training loss, measured in the same way, "
             f"and the training loss is down to {share:.0%} of its first value: validation is as good as training.",
-            remedy=look if is_by_heart else f"Easy data and a network of limited capacity look like this. Else: {look}",
+            remedy=advice
+            if is_by_heart
+            else f"Easy data and a network of limited capacity look like this. Else: {advice}",
             source=self.source,
             evidence={"ratio": ratio, "train_eval_loss": trained, "val_loss": judged, "share": share},
         )
@@ -195,14 +197,14 @@ class NoisyValidation:
 
     noise: float = 0.2  # of the level, as a standard deviation
     severe: float = 0.35
-    least: int = 6  # evaluations in the last half for a warning; with fewer the deviation is unknown
+    min_evaluations: int = 6  # evaluations in the last half for a warning; with fewer the deviation is unknown
 
     code: ClassVar[str] = "noisy_validation"
     source: ClassVar[str] = f"Google tuning playbook, on trial variance; {CALIBRATED}."
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the validation loss, from 8 evaluations on."""
-        validation = usable(curve.val_loss, least=8)
+        validation = usable(curve.val_loss, min_length=8)
         if validation is None:
             return None
         values = validation.values[len(validation) // 2 :]
@@ -211,7 +213,9 @@ class NoisyValidation:
             return None
         return Finding(
             code=self.code,
-            severity=Severity.WARNING if noise >= self.severe * level and len(values) >= self.least else Severity.NOTE,
+            severity=Severity.WARNING
+            if noise >= self.severe * level and len(values) >= self.min_evaluations
+            else Severity.NOTE,
             sentence=f"{validation.name} jumps by {noise / level:.0%} of its value between evaluations in the last "
             "half of training: the best step is a matter of luck.",
             remedy="Decay the learning rate to 0, average the weights (EMA), use a larger validation part, and check "
@@ -233,7 +237,7 @@ def jitter(values: Values) -> float:
 class DropoutInValidation:
     """Dropout is high, but validation is no better than training while both still improve."""
 
-    least: float = 0.4  # probability
+    min_dropout: float = 0.4  # probability
     ratio: float = 0.98  # of validation to training, on average; healthy runs were at .97 and below
 
     code: ClassVar[str] = "dropout_in_validation"
@@ -241,10 +245,10 @@ class DropoutInValidation:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the first half, before a model may overfit."""
-        train, validation = usable(curve.train_loss, least=8), usable(curve.val_loss, least=8)
+        train, validation = usable(curve.train_loss, min_length=8), usable(curve.val_loss, min_length=8)
         shares = [curve.params[name] for name in curve.regularisers if "dropout" in name]
         dropout = max((float(share) for share in shares if isinstance(share, int | float)), default=0.0)
-        if train is None or validation is None or dropout < self.least:
+        if train is None or validation is None or dropout < self.min_dropout:
             return None
         n = len(validation) // 2
         trained, judged = between(train, validation)[:n], validation.values[:n]

@@ -17,7 +17,7 @@ LECUN = "LeCun et al. 1998, Efficient BackProp, section 4.3"
 class Leak:
     """Training has seen exact copies of validation samples."""
 
-    most: float = 0.05  # of validation
+    limit: float = 0.05  # of validation
 
     code: ClassVar[str] = "leak"
     source: ClassVar[str] = f"{KAUFMAN}; 5 % is ours."
@@ -25,7 +25,7 @@ class Leak:
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the newest comparison."""
         share = _newest(curve, VAL_SEEN)
-        if share is None or share <= self.most:
+        if share is None or share <= self.limit:
             return None
         return Finding(
             code=self.code,
@@ -36,7 +36,7 @@ class Leak:
             "STUDY.yaml --data` finds equal samples of a built-in data set; `data.group` keeps a group, such as a "
             "patient or a day, in one part.",
             source=self.source,
-            evidence={"share": share, "most": self.most},
+            evidence={"share": share, "most": self.limit},
         )
 
 
@@ -44,7 +44,7 @@ class Leak:
 class InputsUnscaled:
     """The inputs of the first layer are far larger than networks are designed for, and it does not normalise them."""
 
-    most: float = 10.0  # root mean square; standardised inputs have 1, images in [0, 1] less
+    limit: float = 10.0  # root mean square; standardised inputs have 1, images in [0, 1] less
 
     code: ClassVar[str] = "inputs_unscaled"
     source: ClassVar[str] = f"{LECUN}: inputs of mean 0 and deviation 1; a factor of 10 is ours."
@@ -52,7 +52,7 @@ class InputsUnscaled:
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check real-valued inputs only: token ids have no scale."""
         scale = _newest(curve, INPUT_SCALE)
-        if scale is None or scale <= self.most:
+        if scale is None or scale <= self.limit:
             return None
         return Finding(
             code=self.code,
@@ -61,7 +61,7 @@ class InputsUnscaled:
             remedy="Standardise each feature with the mean and standard deviation of the training part, or start with "
             "a normalisation layer.",
             source=self.source,
-            evidence={"scale": scale, "most": self.most},
+            evidence={"scale": scale, "most": self.limit},
         )
 
 
@@ -69,7 +69,7 @@ class InputsUnscaled:
 class InputsShifted:
     """Validation inputs have another scale than training inputs."""
 
-    most: float = 1.0  # standard deviations between the means, or a factor of 3 between the standard deviations
+    limit: float = 1.0  # standard deviations between the means, or a factor of 3 between the standard deviations
 
     code: ClassVar[str] = "inputs_shifted"
     source: ClassVar[str] = f"{LECUN}; Google tuning playbook, on input pipelines; the thresholds are ours."
@@ -77,7 +77,7 @@ class InputsShifted:
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the newest comparison; parts of one data set differ by far less, parts of different times may not."""
         shift = _newest(curve, INPUT_SHIFT)
-        if shift is None or shift <= self.most:
+        if shift is None or shift <= self.limit:
             return None
         return Finding(
             code=self.code,
@@ -88,7 +88,7 @@ class InputsShifted:
             remedy="Prepare both parts with the same function, with the mean and standard deviation of the training "
             "part.",
             source=self.source,
-            evidence={"shift": shift, "most": self.most},
+            evidence={"shift": shift, "most": self.limit},
         )
 
 

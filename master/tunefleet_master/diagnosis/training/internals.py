@@ -28,7 +28,7 @@ class UpdateRatio:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the median over the weight tensors, in the second and third epoch."""
-        series = usable(curve.series(UPDATE_RATIO), least=1)
+        series = usable(curve.series(UPDATE_RATIO), min_length=1)
         if series is None:
             return None
         ratio = float(np.median(series.values[1:3] if len(series) > 1 else series.values))
@@ -92,23 +92,23 @@ class DeadUnits:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the last three measurements."""
-        for name, most, are in (
+        for name, limit, predicate in (
             (DEAD_UNITS, self.dead, "are zero"),
             (SATURATED_UNITS, self.saturated, "are saturated"),
         ):
-            series = usable(curve.series(name), least=1)
+            series = usable(curve.series(name), min_length=1)
             share = 0.0 if series is None else float(np.median(series.values[-3:]))
-            if share > most:
-                return self._finding(share, most, are)
+            if share > limit:
+                return self._finding(share, limit, predicate)
         return None
 
-    def _finding(self, share: float, most: float, are: str) -> Finding:
+    def _finding(self, share: float, limit: float, predicate: str) -> Finding:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"{share:.0%} of the hidden units {are} for a whole batch; above {most:.0%} is too many.",
+            sentence=f"{share:.0%} of the hidden units {predicate} for a whole batch; above {limit:.0%} is too many.",
             remedy="Lower the learning rate, standardise inputs, initialise as in He et al. 2015, or normalise. A "
             "leaky activation does not die.",
             source=self.source,
-            evidence={"share": share, "most": most},
+            evidence={"share": share, "most": limit},
         )

@@ -94,8 +94,8 @@ class RateTooLow:
 
     high: float = 0.5  # of the first loss
     last_quarter: float = 0.15  # of the total fall; a straight line has a quarter
-    least_fall: float = 0.01  # of the first loss; below it the loss does not fall at all
-    most_rises: float = 0.35  # of the steps; a loss that jumps falls slowly for another reason
+    min_fall: float = 0.01  # of the first loss; below it the loss does not fall at all
+    max_rises: float = 0.35  # of the steps; a loss that jumps falls slowly for another reason
 
     code: ClassVar[str] = "rate_too_low"
     source: ClassVar[str] = f"Bengio 2012, section 3.1 (arXiv:1206.5533); {CALIBRATED}."
@@ -108,9 +108,9 @@ class RateTooLow:
         values = loss.values
         first, last = float(values[0]), float(values[-1])
         fall = first - last
-        if last < self.high * first or fall < self.least_fall * first:
+        if last < self.high * first or fall < self.min_fall * first:
             return None
-        if np.mean(np.diff(values) > 0) > self.most_rises:
+        if np.mean(np.diff(values) > 0) > self.max_rises:
             return None
         quarter = float(np.interp(0.75, np.linspace(0, 1, len(values)), values)) - last
         if quarter < self.last_quarter * fall:
@@ -178,7 +178,7 @@ class Plateau:
 
     def __call__(self, curve: TrialCurve) -> Finding | None:
         """Check the training loss, or the only loss."""
-        loss = usable(curve.loss, least=8)
+        loss = usable(curve.loss, min_length=8)
         if loss is None or loss.values[0] <= 0:
             return None
         values, half = loss.values, int(len(loss) * (1 - self.share))

@@ -47,14 +47,14 @@ class Diverged:
         first, last = float(loss.numbers.values[0]), float(np.median(loss.numbers.values[-3:]))
         if first <= 0 or last <= self.rise * first:
             return None
-        said = f"{loss.name} began at {shown(first)} and ended at {shown(last)}"
-        return self._finding(curve, said, {"first": first, "last": last})
+        description = f"{loss.name} began at {shown(first)} and ended at {shown(last)}"
+        return self._finding(curve, description, {"first": first, "last": last})
 
-    def _finding(self, curve: TrialCurve, said: str, evidence: dict[str, float | int]) -> Finding:
+    def _finding(self, curve: TrialCurve, description: str, evidence: dict[str, float | int]) -> Finding:
         return Finding(
             code=self.code,
             severity=Severity.WARNING,
-            sentence=f"Training diverged: {said}.",
+            sentence=f"Training diverged: {description}.",
             remedy=f"{lower_rate_remedy(curve)} If it still diverges, clip gradients, and check the loss for a "
             "division by 0 or the logarithm of 0.",
             source=self.source,
@@ -98,7 +98,7 @@ class RateTooHigh:
 
     jump: float = 0.07  # of the loss before it
     share: float = 0.1  # of the steps: the share of such jumps
-    least_jumps: int = 2
+    min_jumps: int = 2
     peak: float = 1.5  # times the first loss
     small: float = 0.3  # of the first loss; below it, jumps are measured relative to this value
 
@@ -114,7 +114,7 @@ class RateTooHigh:
         rises = np.diff(values) > self.jump * np.maximum(values[:-1], self.small * first)
         n_jumps, n_steps = int(rises.sum()), len(rises)
         peak = float(values.max()) / first
-        jumps = n_jumps >= self.least_jumps and n_jumps >= self.share * n_steps
+        jumps = n_jumps >= self.min_jumps and n_jumps >= self.share * n_steps
         if not jumps and peak < self.peak:
             return None
         sentence = (

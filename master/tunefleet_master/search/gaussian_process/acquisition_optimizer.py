@@ -67,26 +67,26 @@ class AcquisitionOptimizer:
 
         `known` (k, d) are the best points so far; the search also starts from their mutations.
         """
-        points, values = self._starts(known, budget)
+        points, values = self._starting_points(known, budget)
         for _ in range(budget.rounds):
-            points, before = self._swept(points, values)
-            points, values = self._risen(points, before, iterations=budget.iterations)
+            points, before = self._sweep_discrete_axes(points, values)
+            points, values = self._follow_gradient(points, before, iterations=budget.iterations)
             if not self._neighbourhood.has_steps or np.all(values <= before + MIN_GAIN):
                 break
         return self._best_new(is_new)
 
-    def _judged(self, points: Points) -> Array:
+    def _evaluate(self, points: Points) -> Array:
         values = self._acquisition(points)
         self._points.append(points)
         self._values.append(values)
         return values
 
-    def _starts(self, known: Points, budget: SearchBudget) -> tuple[Points, Array]:
+    def _starting_points(self, known: Points, budget: SearchBudget) -> tuple[Points, Array]:
         """Return starting points and their values; half are random points, since mutations tend to be alike."""
         spread = self._neighbourhood.spread(self._generator, self._box, n=budget.spread)
         near = self._neighbourhood.mutations(self._generator, known, box=self._box, n=budget.mutations)
         points = np.vstack([spread, near])
-        values = self._judged(points)
+        values = self._evaluate(points)
         far = self._best_allowed(spread, values[: len(spread)], n=budget.starts // 2)
         best = self._best_allowed(points, values, n=budget.starts)
         chosen = np.concatenate([far, best[~np.isin(best, far)]])[: budget.starts]
@@ -97,33 +97,33 @@ class AcquisitionOptimizer:
         order = np.argsort(-values, kind="stable")
         found: list[Indices] = []
         for begin in range(0, len(order), CHUNK):
-            some = order[begin : begin + CHUNK]
-            found.append(some[self._neighbourhood.allowed(points[some])])
+            chunk = order[begin : begin + CHUNK]
+            found.append(chunk[self._neighbourhood.allowed(points[chunk])])
             if sum(map(len, found)) >= n:
                 break
         return np.concatenate([*found, np.empty(0, dtype=np.int64)])[:n]
 
-    def _swept(self, points: Points, values: Array) -> tuple[Points, Array]:
+    def _sweep_discrete_axes(self, points: Points, values: Array) -> tuple[Points, Array]:
         """Repeat the best step along a discrete axis from each point, until no step improves it."""
         points, values = points.copy(), values.copy()
-        climbing = np.arange(len(points))
+        active = np.arange(len(points))
         for _ in range(MAX_SWEEPS):
-            near, owners = self._neighbourhood.neighbours(points[climbing], self._box)
+            near, origins = self._neighbourhood.neighbours(points[active], self._box)
             if not len(near):
                 break
-            worth = self._judged(near)
-            still = []
-            for i, start in enumerate(climbing):
-                above = np.flatnonzero((owners == i) & (worth > values[start] + MIN_GAIN))
-                for top in above[self._best_allowed(near[above], worth[above], n=1)]:
-                    points[start], values[start] = near[top], worth[top]
-                    still.append(start)
-            climbing = np.array(still, dtype=np.int64)
-            if not len(climbing):
+            candidate_values = self._evaluate(near)
+            improved = []
+            for i, start in enumerate(active):
+                above = np.flatnonzero((origins == i) & (candidate_values > values[start] + MIN_GAIN))
+                for top in above[self._best_allowed(near[above], candidate_values[above], n=1)]:
+                    points[start], values[start] = near[top], candidate_values[top]
+                    improved.append(start)
+            active = np.array(improved, dtype=np.int64)
+            if not len(active):
                 break
         return points, values
 
-    def _risen(self, points: Points, values: Array, *, iterations: int) -> tuple[Points, Array]:
+    def _follow_gradient(self, points: Points, values: Array, *, iterations: int) -> tuple[Points, Array]:
         """Run L-BFGS along the real axes from all points at once: the sum of functions of separate variables."""
         from scipy.optimize import minimize
 
@@ -149,16 +149,16 @@ class AcquisitionOptimizer:
         moved = points.copy()
         moved[:, axes] = np.where(is_active, found.x.reshape(len(points), -1), np.nan)
         moved = self._neighbourhood.canonical(np.where(np.isnan(moved), 0.5, moved))
-        worth = self._judged(moved)
-        better = (worth > values) & self._neighbourhood.allowed(moved)
-        return np.where(better[:, None], moved, points), np.where(better, worth, values)
+        candidate_values = self._evaluate(moved)
+        better = (candidate_values > values) & self._neighbourhood.allowed(moved)
+        return np.where(better[:, None], moved, points), np.where(better, candidate_values, values)
 
     def _best_new(self, is_new: Callable[[Points], Mask]) -> Points | None:
         points, values = np.vstack(self._points), np.concatenate(self._values)
         order = np.argsort(-values, kind="stable")
         for begin in range(0, len(order), CHUNK):
-            some = points[order[begin : begin + CHUNK]]
-            new = np.flatnonzero(is_new(some))
+            chunk = points[order[begin : begin + CHUNK]]
+            new = np.flatnonzero(is_new(chunk))
             if len(new):
-                return np.asarray(some[new[0]])
+                return np.asarray(chunk[new[0]])
         return None

@@ -27,7 +27,7 @@ class BoxDecomposition:
     low: Array
     high: Array
 
-    def gained(self, values: Array) -> Array:
+    def improvements(self, values: Array) -> Array:
         """Return the hypervolume (n,) that each point (n, m) would add to the front on its own."""
         sides = np.maximum(self.high - np.maximum(self.low, values[:, None]), 0.0)
         return np.asarray(sides.prod(axis=2).sum(axis=1))
@@ -45,21 +45,21 @@ def decompose_nondominated(values: Array, reference: Array) -> BoxDecomposition:
     return BoxDecomposition(low, high)
 
 
-def _decompose(steps: Array, reference: Array) -> tuple[Array, Array]:
+def _decompose(points: Array, reference: Array) -> tuple[Array, Array]:
     """Return the corners of the boxes beyond a front (n, m), below the reference (m,)."""
     m = len(reference)
     if m == 1:
-        return np.full((1, 1), -np.inf), steps.min(axis=0, initial=np.inf, keepdims=True).clip(max=reference)
+        return np.full((1, 1), -np.inf), points.min(axis=0, initial=np.inf, keepdims=True).clip(max=reference)
     edges = [(-np.inf, np.empty((0, m - 1)))]  # where each slab begins, and the front of the other objectives within it
-    for level in np.unique(steps[:, -1]):
-        below = steps[steps[:, -1] <= level, :-1]
-        shadow = np.unique(below[front(below)], axis=0)
-        if not np.array_equal(shadow, edges[-1][1]):
-            edges.append((float(level), shadow))
+    for level in np.unique(points[:, -1]):
+        below = points[points[:, -1] <= level, :-1]
+        projection = np.unique(below[front(below)], axis=0)
+        if not np.array_equal(projection, edges[-1][1]):
+            edges.append((float(level), projection))
     ends = [begin for begin, _ in edges[1:]] + [float(reference[-1])]
     lows, highs = [], []
-    for (begin, shadow), end in zip(edges, ends, strict=True):
-        low, high = _decompose(shadow, reference[:-1])
+    for (begin, projection), end in zip(edges, ends, strict=True):
+        low, high = _decompose(projection, reference[:-1])
         lows.append(np.column_stack([low, np.full(len(low), begin)]))
         highs.append(np.column_stack([high, np.full(len(high), end)]))
     return np.vstack(lows), np.vstack(highs)

@@ -83,8 +83,8 @@ class LogExpectedHypervolumeImprovement(FeasibilityWeightedAcquisition):
         found = [process.predict(points) for process in self._processes]
         out = np.empty(found[0].mean.shape)
         for s, sides in enumerate(self._sides):
-            of_cells = sum(side.log_lengths(at.mean[s], at.variance[s]) for side, at in zip(sides, found, strict=True))
-            out[s] = np.logaddexp.reduce(of_cells, axis=1)
+            of_boxes = sum(side.log_lengths(at.mean[s], at.variance[s]) for side, at in zip(sides, found, strict=True))
+            out[s] = np.logaddexp.reduce(of_boxes, axis=1)
         return out
 
     def _log_gains_with_gradients(self, points: Points) -> tuple[Array, Array]:
@@ -92,9 +92,9 @@ class LogExpectedHypervolumeImprovement(FeasibilityWeightedAcquisition):
         out, gradients = np.empty(found[0].mean.shape), np.zeros(found[0].mean_slope.shape)
         for s, sides in enumerate(self._sides):
             lengths = [side.with_slopes(at.mean[s], at.variance[s]) for side, at in zip(sides, found, strict=True)]
-            of_cells = np.sum([each.logs for each in lengths], axis=0)
-            out[s] = np.logaddexp.reduce(of_cells, axis=1)
-            shares = np.exp(of_cells - out[s][:, None])
+            of_boxes = np.sum([each.logs for each in lengths], axis=0)
+            out[s] = np.logaddexp.reduce(of_boxes, axis=1)
+            shares = np.exp(of_boxes - out[s][:, None])
             for each, at in zip(lengths, found, strict=True):
                 gradients[s] += (shares * each.by_mean).sum(axis=1)[:, None] * at.mean_slope[s]
                 gradients[s] += (shares * each.by_variance).sum(axis=1)[:, None] * at.variance_slope[s]
@@ -134,18 +134,18 @@ class _Sides:
         """Return log(E[(u - Y)+] - E[(l - Y)+]) (q, c) for sides from l to u, with Y ~ N(mean, variance)."""
         deviation = np.sqrt(variance)[:, None]
         log_h, _ = log_improvement((self.levels - mean[:, None]) / deviation)
-        ends, shrunk = self._ends(log_h)
-        return np.asarray(ends + np.log(-np.expm1(shrunk)) + np.log(deviation))
+        ends, log_ratio = self._ends(log_h)
+        return np.asarray(ends + np.log(-np.expm1(log_ratio)) + np.log(deviation))
 
     def with_slopes(self, mean: Array, variance: Array) -> _SideGains:
         """Return the same, with derivatives."""
         deviation = np.sqrt(variance)[:, None]
         z = np.maximum((self.levels - mean[:, None]) / deviation, MIN_Z)
         log_h, slope = log_improvement(z)
-        ends, shrunk = self._ends(log_h)
-        rest = -np.expm1(shrunk)
+        ends, log_ratio = self._ends(log_h)
+        rest = -np.expm1(log_ratio)
         # The length is a difference: its log-derivative weighs the derivative of each part by the part's share of it.
-        of_end, of_begin = 1.0 / rest, np.exp(shrunk) / rest
+        of_end, of_begin = 1.0 / rest, np.exp(log_ratio) / rest
         by_mean = -slope / deviation
         by_variance = (1.0 - z * slope) / (2.0 * variance[:, None])
         return _SideGains(
@@ -172,5 +172,5 @@ def _sides_of(boxes: BoxDecomposition) -> list[_Sides]:
 def _select_front(values: Array) -> Array:
     """Return the front of values (n, o), without its most crowded points where there are too many."""
     values = np.unique(values[front(values)], axis=0)
-    most = MAX_FRONT_POINTS[values.shape[1]]
-    return values[np.argsort(-crowding_distances(values), kind="stable")[:most]]
+    n_max = MAX_FRONT_POINTS[values.shape[1]]
+    return values[np.argsort(-crowding_distances(values), kind="stable")[:n_max]]

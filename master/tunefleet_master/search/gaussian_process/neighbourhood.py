@@ -56,18 +56,18 @@ class Neighbourhood:
         parameters = list(axes.space.parameters.values())
         free = np.flatnonzero(axes.is_discrete & ~axes.is_fixed)
         self._axes = axes
-        self._levels = {int(j): _levels(parameters[j]) for j in free if _is_short(parameters[j])}
-        self._long = [int(j) for j in free if int(j) not in self._levels]
+        self._levels = {int(j): _levels(parameters[j]) for j in free if _is_enumerated(parameters[j])}
+        self._stepped = [int(j) for j in free if int(j) not in self._levels]
         self.has_steps = len(free) > 0
         names = axes.space.names
         read = {name for parameter in parameters if parameter.condition for name in parameter.condition.names}
-        self._deciding: Indices = np.array([j for j, name in enumerate(names) if name in read], dtype=np.int64)
+        self._condition_axes: Indices = np.array([j for j, name in enumerate(names) if name in read], dtype=np.int64)
 
     def canonical(self, points: Points) -> Points:
         """Return `Axes.canonical`, evaluating conditions once per combination of the values that they read."""
         out = self._axes.rounded(points)
         if self._axes.has_conditions:
-            read = np.nan_to_num(out[:, self._deciding], nan=0.5)
+            read = np.nan_to_num(out[:, self._condition_axes], nan=0.5)
             _, first, which = np.unique(read, axis=0, return_index=True, return_inverse=True)
             out[~self._axes.active(out[first])[which.reshape(-1)]] = np.nan
         return out
@@ -81,9 +81,9 @@ class Neighbourhood:
         low, high = self._corners(box)
         drawn = low + generator.random((n, self._axes.d)) * (high - low)
         if box.share < 1.0:
-            kept = generator.random(drawn.shape) >= box.share
-            kept[np.arange(n), generator.integers(self._axes.d, size=n)] = False
-            drawn = np.where(kept, np.nan_to_num(box.centre, nan=0.5), drawn)
+            is_unchanged = generator.random(drawn.shape) >= box.share
+            is_unchanged[np.arange(n), generator.integers(self._axes.d, size=n)] = False
+            drawn = np.where(is_unchanged, np.nan_to_num(box.centre, nan=0.5), drawn)
         return self.canonical(drawn)
 
     def mutations(self, generator: np.random.Generator, points: Points, *, box: Box, n: int) -> Points:
@@ -94,26 +94,26 @@ class Neighbourhood:
         base = np.repeat(np.nan_to_num(points, nan=0.5), n, axis=0)
         scale = np.exp(generator.uniform(np.log(FINEST), np.log(COARSEST), (len(base), 1)))
         stepped = base + scale * generator.standard_normal(base.shape)
-        anew = np.where(self._axes.is_choice, generator.random(base.shape), stepped)
+        mutated = np.where(self._axes.is_choice, generator.random(base.shape), stepped)
         is_moved = generator.random(base.shape) < max(MUTATED / self._axes.d, MIN_MUTATED)
-        return self.canonical(np.clip(np.where(is_moved, anew, base), *self._corners(box)))
+        return self.canonical(np.clip(np.where(is_moved, mutated, base), *self._corners(box)))
 
     def neighbours(self, points: Points, box: Box) -> tuple[Points, Indices]:
         """Return points that differ from one of the points (k, d) on one discrete axis, and the index of each one."""
         low, high = self._corners(box)
-        found, owners = [], []
+        found, origins = [], []
         for i, point in enumerate(points):
-            for j in (*self._levels, *self._long):
+            for j in (*self._levels, *self._stepped):
                 if not np.isnan(point[j]):
                     values = self._values(point, j)
                     values = values[(values >= low[j]) & (values <= high[j]) & (values != point[j])]
                     moved = np.repeat(np.nan_to_num(point, nan=0.5)[None], len(values), axis=0)
                     moved[:, j] = values
                     found.append(moved)
-                    owners.append(np.full(len(values), i))
+                    origins.append(np.full(len(values), i))
         if not found:
             return np.empty((0, self._axes.d)), np.empty(0, dtype=np.int64)
-        return self.canonical(np.vstack(found)), np.concatenate(owners)
+        return self.canonical(np.vstack(found)), np.concatenate(origins)
 
     def _values(self, point: Points, j: int) -> Array:
         if j in self._levels:
@@ -125,7 +125,7 @@ class Neighbourhood:
         return np.where(self._axes.is_choice, 0.0, box.low), np.where(self._axes.is_choice, 1.0, box.high)
 
 
-def _is_short(parameter: Parameter) -> bool:
+def _is_enumerated(parameter: Parameter) -> bool:
     # Enumerate all values of a choice: steps along them mean nothing.
     return isinstance(parameter, Choice) or (parameter.size or 0) <= MAX_VALUES
 

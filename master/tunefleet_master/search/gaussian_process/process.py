@@ -75,18 +75,19 @@ class GaussianProcess:
         *,
         axes: Axes,
         members: int = 1,
-        most: int | None = None,
+        max_points: int | None = None,
         generator: np.random.Generator | None = None,
     ) -> GaussianProcess:
         """Fit values (n,) at points (n, d).
 
         The first member has the most probable hyperparameters; the others have samples of their posterior and need a
-        generator. Hyperparameters are fitted to at most `most` of the values, spread over their ranks; None: to all.
+        generator. Hyperparameters are fitted to at most `max_points` of the values, spread over their ranks; None: to
+        all.
         """
         features = Features(axes)
-        used = spread_over_ranks(values, most=most) if most else np.arange(len(values))
+        fitted = spread_over_ranks(values, max_points=max_points) if max_points else np.arange(len(values))
         posterior = LogPosterior(
-            features(points[used]), values[used], groups=features.groups, n_groups=features.n_groups
+            features(points[fitted]), values[fitted], groups=features.groups, n_groups=features.n_groups
         )
         theta = posterior_mode(posterior, features.n_groups)[None]
         if members > 1 and generator is not None:
@@ -108,9 +109,9 @@ class GaussianProcess:
         if not slopes:
             nothing = np.empty((*mean.shape, 0))
             return Prediction(mean, variance, nothing, nothing)
-        turned = self._half_inverse.transpose(0, 2, 1)
-        along_mean = self._along_reals((turned @ self._half_values) * slope, scaled)
-        along_variance = self._along_reals(-2.0 * (turned @ half) * slope, scaled)
+        transposed = self._half_inverse.transpose(0, 2, 1)
+        along_mean = self._along_reals((transposed @ self._half_values) * slope, scaled)
+        along_variance = self._along_reals(-2.0 * (transposed @ half) * slope, scaled)
         return Prediction(mean, variance, along_mean, along_variance)
 
     def lengthscales_of_axes(self) -> Array:
@@ -139,13 +140,13 @@ class GaussianProcess:
         corner = _prior(scaled, scaled) + SAMPLE_NOISE * np.eye(len(points)) - half.transpose(0, 2, 1) @ half
         corner_inverse = _inverse_factors(corner)
         below = -corner_inverse @ (half.transpose(0, 2, 1) @ self._half_inverse)
-        unexpected = values[:, :, None] - half.transpose(0, 2, 1) @ self._half_values
+        residual = values[:, :, None] - half.transpose(0, 2, 1) @ self._half_values
         out = object.__new__(GaussianProcess)
         out.features, out.lengthscales, out.noise = self.features, self.lengthscales, self.noise
         out._inverse_lengths = self._inverse_lengths
         out._scaled = np.concatenate([self._scaled, scaled], axis=1)
         out._half_inverse = _stacked(self._half_inverse, below, corner_inverse)
-        out._half_values = np.concatenate([self._half_values, corner_inverse @ unexpected], axis=1)
+        out._half_values = np.concatenate([self._half_values, corner_inverse @ residual], axis=1)
         return out
 
     def _along_reals(self, weights: Array, scaled: Array) -> Array:

@@ -38,7 +38,7 @@ class TrustRegion:
         Its whole state follows from these results, so none is stored. The first `n_startup` results after a restart are
         the initial design and count neither as successes nor as failures.
         """
-        patience = max(MIN_FAILURES, d)
+        max_failures = max(MIN_FAILURES, d)
         length, since, best, successes, failures = FIRST_LENGTH, 0, math.inf, 0, 0
         for i, value in enumerate(values):
             is_success = i - since < n_startup or value < best - MIN_GAIN * abs(best)
@@ -48,7 +48,7 @@ class TrustRegion:
             successes, failures = (successes + 1, 0) if is_success else (0, failures + 1)
             if successes == SUCCESSES:
                 length, successes = min(2.0 * length, MAX_LENGTH), 0
-            elif failures == patience:
+            elif failures == max_failures:
                 length, failures = length / 2.0, 0
             if length < MIN_LENGTH:
                 length, since, best = FIRST_LENGTH, i + 1, math.inf

@@ -87,15 +87,15 @@ class RungTables:
                 rungs = self._catch_up(uow, study, stage, pruner)
             return rungs.table
 
-    def record(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, standing: RungArrival) -> None:
+    def record(self, uow: UnitOfWork, study: Study, *, pruner: Pruner, arrival: RungArrival) -> None:
         """Record in the table and as an event that a trial reached a rung."""
-        stage = stage_of(study.spec, standing.trial)
+        stage = stage_of(study.spec, arrival.trial)
         with self._lock:
             rungs = self._folds.cached((study.id, stage), lambda: _new(study, stage, pruner))
-            rungs.table.record(standing.trial, rung=standing.rung, value=standing.value)
-            rungs.unconfirmed[standing.trial, standing.rung] = uow
-        data = {"rung": standing.rung, "value": study.spec.objective.sign * standing.value}
-        uow.record(study.id, RUNG, trial=standing.trial, data=data)
+            rungs.table.record(arrival.trial, rung=arrival.rung, value=arrival.value)
+            rungs.unconfirmed[arrival.trial, arrival.rung] = uow
+        data = {"rung": arrival.rung, "value": study.spec.objective.sign * arrival.value}
+        uow.record(study.id, RUNG, trial=arrival.trial, data=data)
         uow.notify_after_commit(events_of(study.name))
         uow.notify_after_commit(PLANNER)  # a larger rung may promote one more paused trial
 
@@ -151,10 +151,10 @@ def _decision(
         return None
     sign = study.spec.objective.sign
     curve = _curve(uow, trial, study, up_to=report.step) if pruner.needs_curve else ()
-    standing = RungArrival(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
+    arrival = RungArrival(trial=trial.number, rung=rung, value=sign * trial.value, latest=sign * latest, curve=curve)
     if pruner.compares:
-        tables.record(uow, study, pruner=pruner, standing=standing)
-    return pruner.decide(table, standing)
+        tables.record(uow, study, pruner=pruner, arrival=arrival)
+    return pruner.decide(table, arrival)
 
 
 def _curve(uow: UnitOfWork, trial: Trial, study: Study, *, up_to: int) -> list[tuple[int, float]]:

@@ -28,13 +28,13 @@ def test_a_study_with_many_trials_leaves_nothing_unknown() -> None:
     assert found.unknown == []
     assert found.importance is not None
     assert {effect.parameter for effect in found.importance.effects} == {"lr", "width"}
-    assert found.worth is not None
-    assert found.worth.n_more == 40
+    assert found.expected_gain is not None
+    assert found.expected_gain.n_more == 40
 
 
 def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
     found = insight(view(5, budget={"trials": 100}))
-    assert (found.importance, found.worth) == (None, None)
+    assert (found.importance, found.expected_gain) == (None, None)
     assert found.unknown == [
         "The importance of parameters is unknown until 40 trials have a result; so far 5 have one.",
         "The gain of the 95 trials to come is unknown until there are 20 trials, more than 10 of them with a result; "
@@ -50,14 +50,14 @@ def test_a_study_without_a_number_of_trials_says_that_their_gain_is_not_known() 
 
 def test_a_study_that_is_over_is_not_asked_for_more() -> None:
     found = insight(view(60, n_more=0))
-    assert (found.worth, found.unknown) == (None, [])
+    assert (found.expected_gain, found.unknown) == (None, [])
     assert "not_worth_going_on" not in [finding.code for finding in found.findings]
 
 
 def test_the_trials_that_are_really_to_come_decide_and_not_the_budget() -> None:
     found = insight(view(60, n_more=5, budget={"trials": 1_000}))
-    assert found.worth is not None
-    assert found.worth.n_more == 5
+    assert found.expected_gain is not None
+    assert found.expected_gain.n_more == 5
 
 
 def test_the_gain_of_a_study_with_stages_is_told_from_its_last_stage_alone() -> None:
@@ -68,9 +68,9 @@ def test_the_gain_of_a_study_with_stages_is_told_from_its_last_stage_alone() -> 
         value = -100.0 if i < 50 else 1 + i / 100
         history.fold([Change(i, Outcome.COMPLETE, params={"x": i / 100}, values=(value,), steps=1)])
     found = insight(StudyView(history, spec, 31))
-    assert found.worth is None
+    assert found.expected_gain is None
     assert "20 trials of the last stage" in found.unknown[-1]
     history.fold([Change(69, Outcome.COMPLETE, params={"x": 0.69}, values=(2.0,), steps=1)])
     found = insight(StudyView(history, spec, 30))
-    assert found.worth is not None
-    assert (found.worth.n_trials, found.worth.best) == (20, 1.5)
+    assert found.expected_gain is not None
+    assert (found.expected_gain.n_trials, found.expected_gain.best) == (20, 1.5)

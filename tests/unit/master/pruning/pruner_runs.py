@@ -61,8 +61,8 @@ class PrunerRun:
             return None
         if self.pruner.compares:
             self._happened(Event("rung", trial, rung, value))
-        standing = RungArrival(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
-        decision = self.pruner.decide(self.table, standing)
+        arrival = RungArrival(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
+        decision = self.pruner.decide(self.table, arrival)
         self.said.append(decision.message)
         if step + 1 >= self.steps:
             self._happened(Event("complete", trial))

@@ -43,8 +43,8 @@ def race_of(*configurations: dict[int, float], folds: int = 5, sign: float = 1.0
     return race
 
 
-def losers(race: Race) -> list[int]:
-    return [loser.configuration for loser in race.losers()]
+def eliminated(race: Race) -> list[int]:
+    return [elimination.configuration for elimination in race.eliminations()]
 
 
 FIRST = {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
@@ -53,31 +53,31 @@ FIRST = {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
 def test_folds_are_compared_with_the_same_folds_of_the_best() -> None:
     worse = {1: 1.11, 3: 3.10, 4: 4.09}  # its mean is above that of the best for being on hard folds, besides
     fine = {2: 2.01, 3: 2.99, 4: 4.01}
-    assert losers(race_of(FIRST, worse, fine)) == [1]
+    assert eliminated(race_of(FIRST, worse, fine)) == [1]
 
 
 def test_what_is_maximised_loses_by_being_lower() -> None:
     lower = {0: -0.10, 1: 0.89, 2: 1.91}
     higher = {0: 0.10, 1: 1.11, 2: 2.09}
-    assert losers(race_of(FIRST, lower, higher, sign=-1.0)) == [1]
+    assert eliminated(race_of(FIRST, lower, higher, sign=-1.0)) == [1]
 
 
 def test_without_a_complete_configuration_nobody_loses() -> None:
-    assert losers(race_of({0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, {0: 9.0, 1: 9.1, 2: 9.2, 3: 9.1})) == []
+    assert eliminated(race_of({0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, {0: 9.0, 1: 9.1, 2: 9.2, 3: 9.1})) == []
 
 
 def test_the_best_is_whichever_has_the_best_mean_in_whatever_order_they_came() -> None:
     better = {fold: value - 1.0 for fold, value in FIRST.items()}
     third = {0: -0.40, 1: 0.61, 2: 1.59, 3: 2.60}  # better than the first, and worse than the second
-    assert losers(race_of(FIRST, better, third)) == losers(race_of(better, FIRST, third)) == [2]
+    assert eliminated(race_of(FIRST, better, third)) == eliminated(race_of(better, FIRST, third)) == [2]
 
 
 def test_a_configuration_with_a_pruned_fold_gets_no_others_also_when_one_is_run_again() -> None:
     race = race_of({0: 1.0})
     race.end(1, is_pruned=True)
-    assert losers(race) == [0]
+    assert eliminated(race) == [0]
     for trial in (2, 3, 4):
         race.end(trial, is_pruned=False)
-    assert losers(race) == []
+    assert eliminated(race) == []
     race.begin(3)
-    assert losers(race) == [0]
+    assert eliminated(race) == [0]

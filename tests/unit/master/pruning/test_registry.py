@@ -37,14 +37,14 @@ def test_a_pruner_is_built_by_its_name(name: str) -> None:
 def test_what_is_maximised_is_shown_as_the_user_reported_it() -> None:
     pruner = build(spec_of({"pruner": "threshold", "upper": 1.0}))
     assert pruner is not None
-    standing = RungArrival(trial=0, rung=3, value=-0.75, latest=-0.75)
-    assert pruner.decide(pruner.new_table(), standing).message.startswith("0.75 after 3 steps")
+    arrival = RungArrival(trial=0, rung=3, value=-0.75, latest=-0.75)
+    assert pruner.decide(pruner.new_table(), arrival).message.startswith("0.75 after 3 steps")
 
 
 @pytest.mark.parametrize(("steps", "last"), [(None, 9), (3, 3)])
 def test_a_stage_has_steps_of_its_own(steps: int | None, last: int) -> None:
     pruner = build(spec_of({"pruner": "asha"}), steps=steps)
     assert pruner is not None
-    standing = RungArrival(trial=0, rung=last, value=0.5, latest=0.5)
-    decision = pruner.decide(pruner.new_table(), standing)
+    arrival = RungArrival(trial=0, rung=last, value=0.5, latest=0.5)
+    decision = pruner.decide(pruner.new_table(), arrival)
     assert (decision.action, decision.message) == (Action.CONTINUE, f"it has run all of its {last} steps")

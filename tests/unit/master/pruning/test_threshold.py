@@ -40,8 +40,8 @@ def test_one_bound_is_enough() -> None:
 
 def test_it_is_the_newest_value_that_counts_and_not_the_best() -> None:
     pruner = pruner_of("threshold", steps=STEPS, upper=1.0)
-    standing = RungArrival(trial=0, rung=3, value=0.2, latest=5.0)
-    assert pruner.decide(pruner.new_table(), standing).action is Action.STOP
+    arrival = RungArrival(trial=0, rung=3, value=0.2, latest=5.0)
+    assert pruner.decide(pruner.new_table(), arrival).action is Action.STOP
 
 
 def test_the_first_steps_are_free() -> None:

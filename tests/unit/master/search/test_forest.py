@@ -186,12 +186,12 @@ def test_the_logarithm_of_the_expected_improvement_is_that_of_the_integral(z: fl
 def test_neighbours_differ_in_one_coordinate_and_a_choice_takes_all_its_other_values() -> None:
     axes = Axes(space_of({"x": {"float": [0, 1]}, "c": list("abcd"), "n": {"int": [1, 9]}, "f": {"fixed": 1}}))
     point = axes.canonical(np.array([[0.02, 0.4, 0.7, 0.5]]))
-    around = Neighbourhood(axes).around(point, np.random.default_rng(0))[0]
-    differs = around != point
+    neighbours = Neighbourhood(axes).neighbours(point, np.random.default_rng(0))[0]
+    differs = neighbours != point
     assert (differs.sum(axis=1) == 1).all()
     assert not differs[:, 3].any()
-    assert ((around >= 0) & (around <= 1)).all()
-    turned = axes.rounded(around)[differs[:, 1], 1]
+    assert ((neighbours >= 0) & (neighbours <= 1)).all()
+    turned = axes.rounded(neighbours)[differs[:, 1], 1]
     assert sorted(turned) == pytest.approx([0.125, 0.625, 0.875])
 
 

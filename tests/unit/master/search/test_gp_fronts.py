@@ -68,16 +68,16 @@ def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> Non
     generator = np.random.default_rng(m)
     values, points = generator.random((6, m)).round(1), generator.random((30, m)).round(1)
     reference = np.full(m, 0.9)
-    gained = decompose_nondominated(values, reference).gained(points)
-    for point, gain in zip(points, gained, strict=True):
+    improvements = decompose_nondominated(values, reference).improvements(points)
+    for point, gain in zip(points, improvements, strict=True):
         more = dominated(np.vstack([values, point]), reference) - dominated(values, reference)
         assert gain == pytest.approx(more, abs=1e-12)
-    assert gained.max() > 0
+    assert improvements.max() > 0
 
 
 def test_a_front_of_nothing_leaves_one_cell() -> None:
     boxes = decompose_nondominated(np.empty((0, 3)), np.ones(3))
-    assert boxes.gained(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
+    assert boxes.improvements(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
     assert len(boxes.low) == 1
 
 
@@ -102,8 +102,8 @@ def test_the_expected_gain_is_what_samples_gain_on_average(m: int) -> None:
     boxes = decompose_nondominated(gain._fronts[0], gain._reference)
     for i, expected in enumerate(np.exp(gain(at))):
         mean, variance = (np.array([getattr(each, name)[0, i] for each in found]) for name in ("mean", "variance"))
-        gained = boxes.gained(mean + np.sqrt(variance) * noise)
-        assert expected == pytest.approx(gained.mean(), abs=4 * gained.std() / math.sqrt(len(gained)))
+        improvements = boxes.improvements(mean + np.sqrt(variance) * noise)
+        assert expected == pytest.approx(improvements.mean(), abs=4 * improvements.std() / math.sqrt(len(improvements)))
 
 
 @pytest.mark.parametrize("m", [2, 4])
@@ -142,7 +142,7 @@ def test_of_a_long_front_those_that_are_least_alone_are_left_out() -> None:
 
 def test_values_that_are_on_the_front_keep_their_distances() -> None:
     values = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 1e9])
-    out = warped(values, whole_up_to=4.0)
+    out = warped(values, unwarped_up_to=4.0)
     assert np.diff(out)[:4] == pytest.approx(np.diff(out)[0])
     assert 0 < np.diff(out)[4] < 4 * np.diff(out)[0]
 

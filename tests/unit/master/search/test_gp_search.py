@@ -36,7 +36,7 @@ CONDITIONAL: dict[str, Any] = {
     "nesterov": {"choice": [True, False], "when": "momentum > 0.5"},
     "epochs": {"fixed": 3},
 }
-EFFORT = SearchBudget(spread=300, mutations=20, starts=6, rounds=3, iterations=30)
+BUDGET = SearchBudget(spread=300, mutations=20, starts=6, rounds=3, iterations=30)
 
 
 def process_of(axes: Axes, n: int, *, seed: int = 0) -> tuple[GaussianProcess, Points]:
@@ -82,7 +82,7 @@ def test_equal_values_stay_equal() -> None:
 
 def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
     scores = np.random.default_rng(0).permutation(1000).astype(np.float64)
-    chosen = select_training_points(scores, most=300)
+    chosen = select_training_points(scores, max_points=300)
     assert len(chosen) == len(set(chosen.tolist())) == 300
     assert set(np.argsort(scores)[:100]) <= set(chosen)
     assert set(range(960, 1000)) <= set(chosen)
@@ -91,12 +91,12 @@ def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
 
 
 def test_of_few_results_all_are_kept_in_their_order() -> None:
-    assert list(select_training_points(np.array([3.0, 1.0, 2.0]), most=3)) == [0, 1, 2]
+    assert list(select_training_points(np.array([3.0, 1.0, 2.0]), max_points=3)) == [0, 1, 2]
 
 
 def test_a_spread_over_ranks_holds_the_best_and_the_worst() -> None:
     scores = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
-    assert list(spread_over_ranks(scores, most=3)) == [0, 2, 4]
+    assert list(spread_over_ranks(scores, max_points=3)) == [0, 2, 4]
 
 
 def region_after(values: Array, *, d: int = 25) -> TrustRegion:
@@ -181,7 +181,7 @@ def test_in_a_table_it_finds_the_best_of_all_configurations() -> None:
         optimizer = AcquisitionOptimizer(
             acquisition, Neighbourhood(axes), box=Box.whole(axes.d), generator=np.random.default_rng(seed)
         )
-        found = optimizer.best(points[:3], budget=EFFORT, is_new=everything_new)
+        found = optimizer.best(points[:3], budget=BUDGET, is_new=everything_new)
         assert found is not None
         n_found += bool(acquisition(found[None])[0] >= acquisition(every).max() - 1e-9)
     assert n_found >= 9
@@ -194,7 +194,7 @@ def test_among_reals_it_finds_a_maximum_that_no_random_point_comes_near() -> Non
     optimizer = AcquisitionOptimizer(
         acquisition, Neighbourhood(axes), box=Box.whole(axes.d), generator=np.random.default_rng(0)
     )
-    found = optimizer.best(points[:3], budget=EFFORT, is_new=everything_new)
+    found = optimizer.best(points[:3], budget=BUDGET, is_new=everything_new)
     assert found is not None
     random = acquisition(np.random.default_rng(1).random((20_000, 6))).max()
     assert acquisition(found[None])[0] > random
@@ -214,7 +214,7 @@ def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> No
     optimizer = AcquisitionOptimizer(
         acquisition, Neighbourhood(axes), box=Box.whole(2), generator=np.random.default_rng(0)
     )
-    found = optimizer.best(points[:3], budget=EFFORT, is_new=is_new)
+    found = optimizer.best(points[:3], budget=BUDGET, is_new=is_new)
     assert found is not None
     assert acquisition(found[None])[0] == pytest.approx(acquisition(in_order[7:8])[0])
 
@@ -226,4 +226,4 @@ def test_when_nothing_is_new_it_says_so() -> None:
     optimizer = AcquisitionOptimizer(
         acquisition, Neighbourhood(axes), box=Box.whole(1), generator=np.random.default_rng(0)
     )
-    assert optimizer.best(points, budget=EFFORT, is_new=lambda asked: np.zeros(len(asked), dtype=np.bool_)) is None
+    assert optimizer.best(points, budget=BUDGET, is_new=lambda asked: np.zeros(len(asked), dtype=np.bool_)) is None

@@ -76,8 +76,8 @@ class Run:
         assert segment is not None
         return segment.member, segment.parent, segment.until
 
-    def wanted(self) -> set[int]:
-        return Population.of(self.sampler.plan, self.history).wanted()
+    def needed_checkpoints(self) -> set[int]:
+        return Population.of(self.sampler.plan, self.history).needed_checkpoints()
 
 
 def complete(run: Run, values: list[float]) -> list[int]:
@@ -126,7 +126,7 @@ def test_the_last_segment_ends_with_the_steps_and_the_study_with_the_last_member
     assert run.ask(1) == []
     assert run.is_over
     assert len(run.trials) == 24
-    assert run.wanted() == set()
+    assert run.needed_checkpoints() == set()
 
 
 def test_one_that_is_ahead_of_the_others_is_compared_where_they_are() -> None:
@@ -191,16 +191,16 @@ def test_checkpoints_are_wanted_as_long_as_somebody_may_copy_them() -> None:
     for trial in first[:7]:
         run.end(trial, 0.1 * trial)
     run.ask(7)
-    assert run.wanted() == set(first[:7])  # member 7 may be among the worst of this generation
+    assert run.needed_checkpoints() == set(first[:7])  # member 7 may be among the worst of this generation
     run.end(7, 0.05)
     for trial in range(8, 15):
         run.end(trial, 0.1 * trial)
     last = run.ask(8)
     parents = {run.place(trial)[1] for trial in last}
-    assert {0, 1, 7} <= run.wanted() | parents  # a failure in the second generation starts from the first
+    assert {0, 1, 7} <= run.needed_checkpoints() | parents  # a failure in the second generation starts from the first
     for trial in last:
         run.end(trial, 0.5)
-    assert run.wanted().isdisjoint(first)
+    assert run.needed_checkpoints().isdisjoint(first)
 
 
 def run_at_random(spec: StudySpec, *, seed: int, n_workers: int) -> Run:
@@ -218,7 +218,7 @@ def run_at_random(spec: StudySpec, *, seed: int, n_workers: int) -> Run:
             run.end(trial, *(() if fails else (generator.random(),)), outcome=Outcome(3 if fails else 1))
         dropped |= (
             set(range(len(run.trials)))
-            - run.wanted()
+            - run.needed_checkpoints()
             - set(running)
             - {trial for trial in range(len(run.trials)) if run.history.outcomes[trial] == Outcome.PENDING}
         )
