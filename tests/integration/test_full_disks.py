@@ -135,7 +135,7 @@ def test_a_full_disk_under_sqlite_loses_nothing_and_the_master_goes_on(
     disk.fill()
     refused = reporter.until(lambda answer: not answer.is_success)
     assert (refused.status_code, refused.json()["code"]) == (503, "storage_unusable")
-    assert "disk under the database is full" in refused.json()["detail"]
+    assert "disk of the database is full" in refused.json()["detail"]
     assert int(refused.headers["retry-after"]) > 0
     assert reporter.http.get("/studies").is_success, "reading needs no room"
     disk.free()

@@ -168,7 +168,7 @@ def test_an_invalid_hash_is_refused(store: BlobStore, name: str) -> None:
 
 @pytest.mark.parametrize("key", ["../x", "a/b", "", ".", "x" * 300])
 def test_an_invalid_key_is_refused(store: BlobStore, key: str) -> None:
-    with pytest.raises(ValueError, match="not a key"):
+    with pytest.raises(ValueError, match="not an upload key"):
         store.begin(key)
 
 

@@ -122,7 +122,7 @@ def test_a_full_disk_is_named_and_acknowledged_writes_stay(database: Database) -
     database.write(lambda uow: insert(uow, 1)).result()
     n_pages = database.read(lambda uow: uow.connection.execute(text("pragma page_count")).scalar_one())
     database.write(lambda uow: uow.connection.execute(text(f"pragma max_page_count={n_pages}"))).result()
-    with pytest.raises(StorageUnusable, match="disk under the database is full"):
+    with pytest.raises(StorageUnusable, match="disk of the database is full"):
         database.write(lambda uow: [insert(uow, x) for x in range(2, 5000)]).result()
     assert held(database) == [1]
     database.write(lambda uow: uow.connection.execute(text("pragma max_page_count=100000"))).result()
@@ -142,7 +142,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
     database = Database(f"sqlite:///{path}")
     migrations.upgrade(database.engine)
     database.write(lambda uow: uow.connection.execute(text("update alembic_version set version_num='9999'"))).result()
-    with pytest.raises(StorageUnusable, match=r"newer version \(revision 9999\)"):
+    with pytest.raises(StorageUnusable, match=r"newer version of Tunefleet \(revision 9999\)"):
         migrations.upgrade(database.engine)
     database.close()
 
