@@ -1,7 +1,6 @@
-"""The score of a saved model; the one place where the test part is opened.
+"""The evaluation of a saved model, the only use of the test part.
 
-Every opening is a line of `test-openings.jsonl` beside the model: a part that was looked at often, for models that were
-chosen by it, is no test.
+Every opening is a line of `test-openings.jsonl` in the model's folder: a part that selects models is no test of them.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ OPENINGS = "test-openings.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The share of samples that a model classifies right, its mean cross-entropy in nats, and the number of samples."""
+    """The accuracy of a model, its mean cross-entropy in nats, and the number of samples."""
 
     accuracy: float
     loss: float
     samples: int
     opening: int | None = field(default=None, compare=False)
-    """How many times the test part was opened for this model by now; None where it was not, or that cannot be kept."""
+    """The number of openings of the test part for this model; None if it was not opened, or cannot be recorded."""
 
 
 def evaluate_saved_model(folder: Path, *, part: Literal["test", "validation"]) -> Evaluation:
-    """Rebuild the model in a folder and score it on the CPU, on one part of the very split that it was trained with.
+    """Rebuild the model in a folder, and evaluate it on the CPU on one part of the split that it was trained with.
 
     Raises:
         TestPartSealed: a trial of a search asks for the test part.
-        SavedModelError: the folder holds no model, or one that cannot be read.
-        DataUnavailable: its data set is not here.
+        SavedModelError: the folder holds no model, or an unreadable one.
+        DataUnavailable: its data set is not available on this machine.
     """
     saved = SavedModel.read(folder)
     network = saved.load(folder)
@@ -50,7 +49,7 @@ def evaluate_saved_model(folder: Path, *, part: Literal["test", "validation"]) -
 
 
 def _keep_opening(folder: Path, saved: SavedModel, n_samples: int) -> int | None:
-    """Add a line to the model's list of openings; how many there are now."""
+    """Add a line to the model's list of openings, and return their number."""
     path = folder / OPENINGS
     line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "dataset": saved.data.dataset, "samples": n_samples}
     try:
@@ -58,5 +57,5 @@ def _keep_opening(folder: Path, saved: SavedModel, n_samples: int) -> int | None
             file.write(json.dumps(line) + "\n")
         return len(path.read_text(encoding="utf-8").splitlines())
     except OSError as error:
-        logger.warning("that the test part was opened cannot be kept in %s: %s", path, error.strerror)
+        logger.warning("the opening of the test part cannot be recorded in %s: %s", path, error.strerror)
         return None

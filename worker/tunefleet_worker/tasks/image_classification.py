@@ -1,4 +1,4 @@
-"""The built-in task `image_classification`: train a small network on one of the built-in data sets."""
+"""The built-in task `image_classification`: a small network on one of the built-in data sets."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tunefleet_worker.tasks.training import Training, TrainingConfig
 from tunefleet_worker.training.epochs import score
 
 NAME = "image_classification"
-MIN_EPOCHS_AGAIN = 5  # before which a curve has no shape to be read
-SAMPLES_AGAIN = 2  # of training for each of validation, when both are judged in the same way
-JUDGED_OF_LIMITED = 4  # samples of the validation part for each of a few to train on: to tell a score from chance
+MIN_EPOCHS_AGAIN = 5  # a shorter curve has no shape
+SAMPLES_AGAIN = 2  # training samples for each validation sample, when both are evaluated in the same way
+JUDGED_OF_LIMITED = 4  # validation samples for each of a few training samples: a score that differs from chance
 
 
 def image_classification(trial: Trial, **arguments: object) -> None:
@@ -69,7 +69,7 @@ def image_classification(trial: Trial, **arguments: object) -> None:
 
 
 def _is_judged_again(trial: Trial, epoch: int) -> bool:
-    """At so few epochs that it costs 1 to 3 % of the training, as measured on digits and mnist1d."""
+    """Return whether to evaluate training samples. At these epochs it costs 1 to 3 % of digits and mnist1d."""
     n = epoch + 1
     return trial.limit_data is None and n >= MIN_EPOCHS_AGAIN and (n == trial.steps or n.bit_count() == 1)
 

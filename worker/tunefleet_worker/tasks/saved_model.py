@@ -19,13 +19,13 @@ DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 
 
 class SavedModelError(TunefleetError):
-    """A folder holds no model, or one that cannot be read."""
+    """A folder holds no model, or an unreadable one."""
 
     code = "saved_model"
 
 
 class SavedModel(Model):
-    """What rebuilds a trained model and the parts of the data that it was trained and judged on."""
+    """The description of a trained network, and of the data that it was trained and evaluated on."""
 
     format: Literal["tunefleet.model/1"] = "tunefleet.model/1"
     task: str
@@ -42,10 +42,10 @@ class SavedModel(Model):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The description in the folder.
+        """Read the description in a folder.
 
         Raises:
-            SavedModelError: it is not there, or is not one.
+            SavedModelError: it is missing or invalid.
         """
         path = folder / DESCRIPTION
         try:
@@ -57,10 +57,10 @@ class SavedModel(Model):
             raise SavedModelError(f"{path} does not describe a model: {problems}.") from error
 
     def load(self, folder: Path) -> nn.Module:
-        """The network with the weights in the folder, on the CPU, in evaluation mode.
+        """Return the network with the weights in the folder, on the CPU, in evaluation mode.
 
         Raises:
-            SavedModelError: the weights are not there, are corrupt, or belong to another network.
+            SavedModelError: the weights are missing, corrupt, or belong to another network.
         """
         path = folder / WEIGHTS
         network = build_model(self.model)

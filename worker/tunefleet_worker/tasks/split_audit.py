@@ -1,4 +1,4 @@
-"""The audit of the split that a study of a built-in task would train on."""
+"""The audit of the split of a built-in task's data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_part
 
 
 def audit_study(spec: StudySpec, *, accuracy: float = 0.9) -> list[FindingView]:
-    """What is to be said of the study's training and validation parts, the gravest first; the test part stays sealed.
+    """Return findings on the study's training and validation parts, the gravest first. The test part stays sealed.
 
     Raises:
-        InvalidInput: the study runs code of its own, whose data only that code knows.
-        DataUnavailable: the data set is not here.
-        SplitError: it is too small for the split.
+        InvalidInput: the study runs the user's code, and only that code knows its data.
+        DataUnavailable: the data set is not available on this machine.
+        SplitError: the data set is too small for the split.
     """
     if not isinstance(spec.run, TaskRun):
         rule = "is code of your own, whose data only it knows; call tunefleet.data.audit.audit_split there"

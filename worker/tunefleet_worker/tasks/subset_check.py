@@ -1,4 +1,4 @@
-"""Train the same configurations on subsets of the data and on all of it, and compare how they rank."""
+"""Comparison of the ranks of configurations on subsets of the data and on all of it."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from tunefleet.data.subsets import RankCorrelation, rank_correlation
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.study.spec import StudySpec, TaskRun
 from tunefleet.trial.local_trial import LocalTrial
-from tunefleet_worker.loader import check_signature, load_at_home
+from tunefleet_worker.loader import check_signature, load_local
 
 logger = logging.getLogger(__name__)
 
-MAX_DRAWS = 1_000  # for each configuration, of which constraints refuse some
+MAX_DRAWS = 1_000  # for each configuration; constraints refuse some of them
 
 Train = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
 class SubsetResult:
-    """What a share of the training part says of configurations, next to the whole of it."""
+    """Scores of configurations trained on a share of the training part."""
 
     subset: float
     scores: tuple[float, ...]
-    """Of each configuration, greater ones better; NaN where it failed or diverged."""
+    """The score of each configuration, higher is better; NaN if it failed or diverged."""
     elapsed_s: float
-    """Of all trainings but the first configuration's."""
+    """The time of all trainings but those of the first configuration."""
     correlation: RankCorrelation
-    """With the scores on the whole training part."""
+    """The rank correlation with the scores on the whole training part."""
 
 
 def compare_subsets(
     spec: StudySpec, *, n_configurations: int, subsets: Sequence[float], tell: Callable[[str], None] = lambda _: None
 ) -> list[SubsetResult]:
-    """Train random configurations of the study on each subset and on the whole, here; the last result is the whole's.
+    """Train random configurations of the study on each subset and, for the last result, on the whole training part.
 
-    All are validated on the same samples and run the study's steps, so that a subset costs its share of the time.
-    `tell` is called after each training, with a line for a person.
+    Trainings run in this process. All have the study's steps and the same validation samples, so a subset costs its
+    share of the time. `tell` gets a line of progress after each training.
 
     Raises:
-        InvalidInput: the study runs a program, a subset is none, or the space has too few configurations.
+        InvalidInput: the study runs a program, a subset is out of range, or the space has too few configurations.
         LoadError: the study's function cannot be loaded, or does not take the space's parameters.
     """
     shares = [*sorted({share for share in subsets if share < 1}), 1.0]
     if len(shares) < 2 or shares[0] <= 0:
         raise InvalidInput([Problem("subset", "is above 0 and below 1", str(list(subsets)))])
     configurations = _draw(spec, n_configurations)
-    train = load_at_home(spec)
+    train = load_local(spec)
     for configuration in configurations:
         check_signature(train, configuration, target="run")
     scores: dict[float, list[float]] = {share: [] for share in shares}
@@ -61,7 +61,7 @@ def compare_subsets(
         for share in shares:
             begun = time.monotonic()
             score = _score(train, spec, configuration, subset=share)
-            if number > 1:  # the first training of a process pays for imports and for reading the data
+            if number > 1:  # the first training of a process includes imports and reading the data
                 elapsed_s[share] += time.monotonic() - begun
             scores[share].append(score)
             tell(f"configuration {number}/{len(configurations)} on {share:.0%}: {_shown(spec, score)}")
@@ -90,7 +90,7 @@ def _random_configurations(spec: StudySpec, generator: random.Random, count: int
 
 
 def _score(train: Train, spec: StudySpec, configuration: dict[str, Any], *, subset: float) -> float:
-    """The objective's value, greater ones better; NaN where training failed or diverged."""
+    """Return the value of the objective, higher is better; NaN if the training failed or diverged."""
     trial = LocalTrial(
         spec.steps,
         seed=spec.search.seed,
@@ -101,7 +101,7 @@ def _score(train: Train, spec: StudySpec, configuration: dict[str, Any], *, subs
     trial.quiet = True
     try:
         train(trial, **configuration)
-    except Exception:  # as a worker would: the trial failed, and others go on
+    except Exception:  # as on a worker, the trial fails and others continue
         logger.exception("the configuration %s failed", configuration)
         return math.nan
     objective = spec.objective

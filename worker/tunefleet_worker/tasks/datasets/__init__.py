@@ -1,1 +1,1 @@
-"""The built-in data sets; `parts` divides them, and is the only way to their samples."""
+"""The built-in data sets. `parts` divides them; nothing else reads their samples."""

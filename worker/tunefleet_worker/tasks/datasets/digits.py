@@ -1,4 +1,4 @@
-"""The 1797 handwritten digits of 8x8 pixels that come inside scikit-learn (Alpaydin and Kaynak 1998, UCI)."""
+"""The 1797 handwritten digits of 8x8 pixels in scikit-learn (Alpaydin and Kaynak 1998, UCI)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLES, PIXELS = 1797, 64
 
 
 def digits() -> Source:
-    """The data set; it has no official test part."""
+    """Return the data set, which has no official test part."""
     return Source("digits", classes=tuple(str(digit) for digit in range(10)), open=_read)
 
 

@@ -22,17 +22,17 @@ UBYTE = 0x08  # IDX's code for unsigned bytes
 
 
 def fashion_mnist(folder: str | None = None) -> Source:
-    """The data set in `folder`, or where `find_folder` finds it; its 10000 test pictures are the official test part."""
+    """Return the data set in `folder`, or in the result of `find_folder`. The 10000 test pictures are official."""
     return Source(
         "fashion_mnist", CLASSES, open=partial(_read, folder, "train"), open_test=partial(_read, folder, "t10k")
     )
 
 
 def find_folder(folder: str | None, environ: Mapping[str, str], *, installed: Path = DEBIAN_FOLDER) -> Path:
-    """The folder with the IDX files: the one that is given, else TUNEFLEET_DATA/fashion-mnist, else Debian's own.
+    """Return the folder with the IDX files: `folder`, or else TUNEFLEET_DATA/fashion-mnist or that of Debian.
 
     Raises:
-        DataUnavailable: none of these holds the files; the message names each place and what to install.
+        DataUnavailable: none of these holds the files. The message names each place and the package to install.
     """
     places = [Path(folder).expanduser()] if folder is not None else [installed]
     if folder is None and (data := environ.get("TUNEFLEET_DATA")):
@@ -49,10 +49,10 @@ def find_folder(folder: str | None, environ: Mapping[str, str], *, installed: Pa
 
 
 def read_idx(path: Path) -> Tensor:
-    """The unsigned bytes of an IDX file, gzipped or not, in the shape that its header tells.
+    """Return the unsigned bytes of an IDX file, gzipped or not, in the shape of its header.
 
     Raises:
-        DataUnavailable: it cannot be read, or is not such a file.
+        DataUnavailable: the file cannot be read, or is not an IDX file.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

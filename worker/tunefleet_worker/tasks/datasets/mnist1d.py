@@ -25,13 +25,13 @@ PARTS = {"train": ("x", "y"), "test": ("x_test", "y_test")}
 
 
 def mnist1d() -> Source:
-    """The data set, as its package makes it with its own seed 42; the last 1000 samples are the official test part."""
+    """Return the data set of the package's own seed 42. The last 1000 samples are the official test part."""
     classes = tuple(str(digit) for digit in range(10))
     return Source("mnist1d", classes, open=partial(_read, "train"), open_test=partial(_read, "test"))
 
 
 def _read(part: str) -> Raw:
-    """One part, from the cache where it is there: making it takes seconds, as long as a short trial."""
+    """Return one part, from the cache if possible: making it takes seconds, as long as a short trial."""
     path = cache_folder(os.environ) / f"mnist1d-{_version()}-{part}.safetensors"
     try:
         stored = load_file(path)
@@ -44,7 +44,7 @@ def _read(part: str) -> Raw:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where made data is kept: TUNEFLEET_CACHE, else the user's cache folder."""
+    """Return the folder for generated data: TUNEFLEET_CACHE, or else the user's cache folder."""
     if folder := environ.get("TUNEFLEET_CACHE"):
         return Path(folder)
     return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunefleet"
@@ -61,7 +61,7 @@ def _version() -> str:
 
 
 def _make() -> dict[str, dict[str, Tensor]]:
-    # Here, since it imports matplotlib: seconds, spent once per machine.
+    # Imported here, since it imports matplotlib, which takes seconds; once per machine.
     from mnist1d.data import get_dataset_args, make_dataset
 
     with _generators_untouched():
@@ -74,7 +74,7 @@ def _make() -> dict[str, dict[str, Tensor]]:
 
 @contextmanager
 def _generators_untouched() -> Iterator[None]:
-    """Undo that the package seeds the global generators: a trial draws the same numbers with or without the cache."""
+    """Restore the global generators, which the package seeds, so that the cache does not change a trial's draws."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         yield

@@ -1,4 +1,4 @@
-"""The small data sets that come with scikit-learn, read as files: importing it would cost a trial two seconds."""
+"""The small data sets of scikit-learn, read as files: importing scikit-learn would cost a trial two seconds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tunefleet_worker.tasks.datasets.source import DataUnavailable
 
 
 def read_packaged(name: str, file: str, *, shape: tuple[int, int], header_rows: int = 0) -> NDArray[np.float64]:
-    """The numbers of a file of values separated by commas, in `shape` (samples, columns).
+    """Return the numbers of a CSV file, in `shape` (samples, columns).
 
     Raises:
-        DataUnavailable: scikit-learn is not installed, or the file is not as it was.
+        DataUnavailable: scikit-learn is not installed, or the file has changed.
     """
     path = _path(name, file)
     try:

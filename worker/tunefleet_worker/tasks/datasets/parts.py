@@ -1,7 +1,7 @@
-"""The parts of a data set: what training may see, and the test part, which stays sealed until the end.
+"""The parts of a data set: those for training, and the test part, which stays sealed until the end.
 
-`open_test_part` is the only function that gives test samples. Training never calls it, and in a trial's process it
-refuses: not even reading is shared, where the test part is a file of its own.
+`open_test_part` is the only function that returns test samples. Training never calls it, and it raises an error in the
+process of a trial. A test part in a file of its own is not even read.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ DATASETS: Mapping[str, Callable[[str | None], Source]] = MappingProxyType(
         "breast_cancer": lambda _folder: breast_cancer(),
     }
 )
-"""The built-in data sets by name; each takes the folder of its files, which only those that are files look at."""
+"""The built-in data sets by name. Each takes the folder of its files; only data sets in files read it."""
 
 
 class DataChoice(Model):
-    """Which data, and how it is divided: enough to get exactly the same parts again."""
+    """A data set and its division: enough to load exactly the same parts again."""
 
     dataset: str
     folder: str | None = None
-    """Where its files are, for the data sets that are files."""
+    """The folder of the files, for data sets in files."""
     spec: DataSpec = DataSpec()
     fold: int | None = None
-    """The fold that is held out, of `spec.folds`; None: there are none, and the share that `spec.split` says is."""
+    """The fold of `spec.folds` that is held out; None: there are no folds, and `spec.split` divides the data."""
 
 
 class Standardisation(Model):
@@ -60,13 +60,13 @@ class Standardisation(Model):
 
     @classmethod
     def of(cls, inputs: Tensor) -> Standardisation:
-        """The statistics of inputs (n, channels, ...); a channel that never changes gets the deviation 1."""
+        """Return the statistics of inputs (n, channels, ...). A constant channel gets the deviation 1."""
         channels = inputs.transpose(0, 1).flatten(1).to(torch.float64)
         std = channels.std(dim=1, correction=0)
         return cls(mean=tuple(channels.mean(dim=1).tolist()), std=tuple(torch.where(std > 0, std, 1.0).tolist()))
 
     def apply(self, samples: Samples) -> Samples:
-        """The samples with every channel shifted and scaled by the training part's statistics."""
+        """Return samples with every channel shifted and scaled by these statistics."""
         shape = (1, -1, *[1] * (samples.inputs.dim() - 2))
         mean, std = (torch.tensor(values, dtype=torch.float32).reshape(shape) for values in (self.mean, self.std))
         return Samples((samples.inputs - mean) / std, samples.labels)
@@ -74,7 +74,7 @@ class Standardisation(Model):
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """All that training may see; the inputs are not standardised yet."""
+    """The training and the validation part. Inputs are not standardised yet."""
 
     train: Samples
     validation: Samples
@@ -85,11 +85,11 @@ class TrainingParts:
 
 
 def load_training_parts(choice: DataChoice) -> TrainingParts:
-    """The training and the validation part, and the statistics of the training part alone.
+    """Return the training and the validation part, and the statistics of the training part.
 
     Raises:
         DataUnavailable: the data set is unknown, not installed, or unreadable.
-        SplitError: it is too small for the split.
+        SplitError: the data set is too small for the split.
     """
     source = _source(choice)
     raw = _opened(source)
@@ -105,10 +105,10 @@ def load_training_parts(choice: DataChoice) -> TrainingParts:
 
 
 def open_test_part(choice: DataChoice) -> Samples:
-    """Unseal the test part. Call it once, at the very end, for a model that was chosen without it.
+    """Open the test part. Call this once, at the very end, for a model that was chosen without it.
 
     Raises:
-        TestPartSealed: a trial of a search asks.
+        TestPartSealed: the caller is a trial of a search.
         DataUnavailable: the data set is unknown, not installed, or unreadable.
     """
     log_opening(choice.dataset)
@@ -125,7 +125,7 @@ def _split(source: Source, raw: Raw, choice: DataChoice) -> Split:
 
 
 def _folded(split: Split, raw: Raw, spec: DataSpec, *, fold: int) -> Split:
-    """The same test part, and one fold of all other samples held out; a smaller subset lies within a larger one."""
+    """Keep the test part, and hold out one fold of the other samples. A smaller subset lies within a larger one."""
     labels = raw.labels.numpy()
     rest = np.setdiff1d(np.arange(len(labels)), split.test.numpy())
     train, validation = (rest[positions] for positions in split_for_fold(labels[rest], spec, fold=fold))
@@ -145,5 +145,5 @@ def _sources(dataset: str, folder: str | None) -> Source:
 
 @cache
 def _opened(source: Source) -> Raw:
-    """The samples, read once per process."""
+    """Read the samples, once per process."""
     return source.open()

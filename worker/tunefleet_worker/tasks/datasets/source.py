@@ -1,4 +1,4 @@
-"""What a data set's own module gives: raw samples, before anything is divided, scaled or standardised."""
+"""Raw samples of a data set, before they are divided, scaled or standardised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_worker.training.samples import Samples
 
 
 class DataUnavailable(TunefleetError):
-    """A data set is unknown, not installed, or its files cannot be read."""
+    """A data set is unknown or not installed, or its files cannot be read."""
 
     code = "data_unavailable"
 
@@ -27,11 +27,11 @@ class Raw:
     scale: float = 1.0
 
     def take(self, index: Tensor) -> Samples:
-        """The samples at these positions, as float32."""
+        """Return the samples at these positions, as float32."""
         return Samples(self.values[index].to(torch.float32).div_(self.scale), self.labels[index])
 
     def all(self) -> Samples:
-        """Every sample, as float32."""
+        """Return every sample, as float32."""
         return self.take(torch.arange(len(self.labels)))
 
 
@@ -39,8 +39,8 @@ class Raw:
 class Source:
     """A data set.
 
-    `open` reads what may be looked at; `open_test` reads the official test part, and is None where there is none, so
-    that one has to be set aside. Only `parts` calls them.
+    `open` reads all samples outside the official test part. `open_test` reads that part; it is None if there is none,
+    and `parts` then sets a test part aside. Only `parts` calls them.
     """
 
     name: str

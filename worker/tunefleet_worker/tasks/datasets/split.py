@@ -1,4 +1,4 @@
-"""The split of a built-in data set, as tensors of positions; `tunefleet.data.split` says which samples go where."""
+"""The split of a built-in data set, as tensors of positions. `tunefleet.data.split` computes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Split:
 
 
 def split_indices(labels: Tensor, spec: DataSpec, *, test: float = 0.0) -> Split:
-    """Divide samples with the labels int64 (n,) as the spec says, by its seed alone; no global generator is used.
+    """Divide samples with the labels int64 (n,) by the spec and its seed, without a global generator.
 
     Raises:
         SplitError: the validation part would be empty, or the training part smaller than the number of classes; or the

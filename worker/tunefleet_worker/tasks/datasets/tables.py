@@ -1,4 +1,4 @@
-"""Two small tables that come inside scikit-learn: each feature is a channel of length 1, standardised on its own."""
+"""Two small tables in scikit-learn. Each feature is a channel of length 1, so it is standardised on its own."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tunefleet_worker.tasks.datasets.source import Raw, Source
 
 
 def wine() -> Source:
-    """178 wines of three growers by 13 chemical measurements (Aeberhard and Forina 1992, UCI)."""
+    """Return 178 wines of three growers by 13 chemical measurements (Aeberhard and Forina 1992, UCI)."""
     return Source("wine", ("grower 1", "grower 2", "grower 3"), open=partial(_read, "wine", "wine_data.csv", (178, 13)))
 
 
 def breast_cancer() -> Source:
-    """569 tumours by 30 measurements of their cells' nuclei (Wolberg et al. 1995, UCI)."""
+    """Return 569 tumours by 30 measurements of their cell nuclei (Wolberg et al. 1995, UCI)."""
     read = partial(_read, "breast_cancer", "breast_cancer.csv", (569, 30))
     return Source("breast_cancer", ("malignant", "benign"), open=read)
 
