@@ -1,4 +1,4 @@
-"""All rules together."""
+"""The rules on studies together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_empty_study_is_judged_by_its_space_alone() -> None:
     ]
 
 
-def test_a_sick_study_is_told_the_gravest_first_and_every_edit_can_be_applied() -> None:
+def test_findings_of_a_faulty_study_start_with_the_most_severe_and_every_edit_applies() -> None:
     spec = spec_of(
         {**GOOD, "beta1": {"float": [0.8, 0.99]}, "idle": {"float": [1, 200]}},
         budget={"trials": 80},
@@ -54,6 +54,8 @@ def test_a_sick_study_is_told_the_gravest_first_and_every_edit_can_be_applied() 
     assert {"many_failures", "failing_region", "edge", "rate_at_the_edge", "linear_scale", "no_effect"} <= set(codes)
     ranks = [finding.severity.rank for finding in found]
     assert ranks == sorted(ranks)
+    gravest = {code: row.severity.rank for row in STUDY_RULES for code in row.codes}
+    assert [finding.code for finding in found if finding.severity.rank < gravest[finding.code]] == []
     for finding in found:
         assert finding.sentence.endswith(".")
         assert finding.remedy.endswith(".")
@@ -63,7 +65,7 @@ def test_a_sick_study_is_told_the_gravest_first_and_every_edit_can_be_applied() 
             with_edit(spec, finding.edit)
 
 
-def test_what_does_nothing_is_fixed_at_the_value_of_the_best_trial() -> None:
+def test_a_parameter_without_effect_is_fixed_at_the_value_of_the_best_trial() -> None:
     spec = spec_of({**GOOD, "idle": {"int": [1, 8]}})
     view = random_study_view(spec, good_loss, 150)
     (finding,) = negligible_parameters(view)
@@ -72,12 +74,12 @@ def test_what_does_nothing_is_fixed_at_the_value_of_the_best_trial() -> None:
     assert list(negligible_parameters(random_study_view(spec, good_loss, 39))) == []
 
 
-def test_a_parameter_that_is_rarely_active_is_not_said_to_do_nothing() -> None:
+def test_a_rarely_active_parameter_is_not_reported_as_without_effect() -> None:
     spec = spec_of({**GOOD, "extra": {"float": [0, 1], "when": "width > 500"}})
     assert list(negligible_parameters(random_study_view(spec, good_loss, 150))) == []
 
 
-def test_trials_that_told_nothing_break_no_rule() -> None:
+def test_trials_with_unknown_outcome_break_no_rule() -> None:
     spec = spec_of(GOOD, budget={"trials": 100})
     view = study_view_of(spec, good_loss, [])
     params: Configuration = {"lr": 1e-3, "width": 64, "act": "relu"}
