@@ -143,13 +143,13 @@ def test_studies_with_modules_of_the_same_name_do_not_see_each_other(bench):
         # A plain `def` is judged before it is submitted; what comes from elsewhere only when it is imported.
         ("train = lambda trial, y: None\n", "has no argument 'x'"),
         ("import not_there_at_all\ntrain = print\n", "imports 'not_there_at_all', which is not installed"),
-        ("def train(trial, x):\n    for _ in trial.epochs(): ...\n", "the study does not say how many steps"),
+        ("def train(trial, x):\n    for _ in trial.epochs(): ...\n", "the study does not set the number of steps"),
         ("def train(trial, x):\n    trial.report(loss='low')\n", "a metric's value is one number"),
         ("def train(trial, x):\n    return {'a b': 1}\n", "a metric's name begins with"),
         (
             "from tunefleet_worker.tasks.datasets.parts import DataChoice, open_test_part\n"
             "def train(trial, x):\n    open_test_part(DataChoice(dataset='digits'))\n",
-            "the test part of digits was asked for during the search",
+            "the test part of digits is sealed until the end of the search",
         ),
     ],
 )

@@ -1,7 +1,7 @@
-"""Data done right, with numpy alone: which samples go where, and what is wrong with where they went.
+"""Splits of data, and audits of splits, with numpy alone.
 
-What a built-in task does by itself, for a user's own function and for a notebook. Labels, groups and times are
-anything that numpy makes a one-dimensional array of, one value for each sample; what comes back are positions.
+Built-in tasks use these functions; a user's function or a notebook can call them too. Labels, groups and times are
+one-dimensional, with one value for each sample. Results are positions of samples.
 
 >>> from tunefleet.data.folds import fold_indices
 >>> for train, validation in fold_indices(labels, folds=5, seed=trial.data.seed):

@@ -1,9 +1,9 @@
-"""What is wrong with a split, seen from the samples alone; nothing is trained.
+"""Audit of a split by its samples alone, without training.
 
-Pure: arrays in, findings out, the gravest first. A sample that is in two parts makes the second part's score a score of
-memory; a part that is too small cannot tell configurations apart, and choosing by it is choosing by chance.
+Pure: arrays in, findings out, sorted by severity. If a sample is in two parts, the second part's score measures memory.
+If a part is too small, it cannot distinguish configurations, and a choice by its score is a choice by chance.
 
-Notation: n samples, d numbers in each; v samples of validation.
+Notation: n samples, d numbers in each; v validation samples.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tunefleet.data.columns import Positions, SplitError, read_classes, read_col
 from tunefleet.data.duplicates import exact_duplicates, near_duplicates
 from tunefleet.protocol.findings import FindingView
 
-MAX_DUPLICATES = 0.001  # of a part. Fewer cannot move a score by what a score can tell
-MIN_OF_CLASS = 10  # of validation: below it one sample more or less is 10 points of the class's recall
-MAX_DIFFERENCE = 0.02  # two points: what tuning gains at its end is of this size
+MAX_DUPLICATES = 0.001  # of a part; fewer change a score by less than its resolution
+MIN_OF_CLASS = 10  # of validation; with fewer, one sample changes the recall of the class by over 10 points
+MAX_DIFFERENCE = 0.02  # two points: the last gains of a search are of this size
 TRAIN_SHARES = (0.7, 0.8)
 PROPOSED_FOLDS = 5
-MAX_SHOWN = 20  # of pairs of positions, classes or groups that a finding carries
-GRAVITY = {"blocker": 0, "warning": 1, "note": 2}
+MAX_SHOWN = 20  # positions, classes or groups in the evidence of a finding
+SEVERITY_ORDER = {"blocker": 0, "warning": 1, "note": 2}
 OURS = "the threshold is Tunefleet's own"
 
 
 @dataclass(frozen=True)
 class _Audited:
-    """The samples of a split, checked: inputs (n, ...), labels (n,), positions by the name of the part."""
+    """The validated samples of a split: inputs (n, ...), labels (n,), positions by the name of the part."""
 
     inputs: NDArray[Any]
     labels: NDArray[Any]
@@ -43,7 +43,7 @@ class _Audited:
 
     @property
     def n_validated(self) -> int:
-        """How many samples a configuration is judged by; all folds together judge it by each sample once."""
+        """The number of samples that judge a configuration. With folds, each sample does so once."""
         return len(self.parts["validation"]) + (len(self.parts["train"]) if self.folds > 1 else 0)
 
 
@@ -56,29 +56,29 @@ def audit_split(
     folds: int = 1,
     accuracy: float = 0.9,
 ) -> list[FindingView]:
-    """What is to be said of a split, the gravest first.
+    """Return the findings about a split, sorted by severity, the most severe first.
 
     Args:
-        inputs: (n, ...), the samples that all positions are of.
-        labels: (n,); of numbers with a fraction, a regression, the checks of classes are left out.
-        parts: positions by name; `train` and `validation`, and others that training must not see, such as `test`.
-        columns: values that tell of leakage, by kind: `group` what belongs together, `time` when it was; each (n,).
-        folds: of how many folds this is one; a configuration is judged by all of them.
-        accuracy: what good configurations are expected to reach, which decides how noisy a score is.
+        inputs: (n, ...), the samples that all positions refer to.
+        labels: (n,); the checks of classes are skipped for labels with fractions, as in a regression.
+        parts: positions by name: `train`, `validation`, and parts that training must not see, such as `test`.
+        columns: values that reveal leakage, by kind: `group` and `time`, each (n,).
+        folds: the number of folds; a configuration is judged by all of them.
+        accuracy: the expected accuracy of good configurations, which determines the noise of a score.
 
     Raises:
-        SplitError: a part is empty or lacking, or a column does not fit the samples.
+        SplitError: a part is empty or missing, or a column does not fit the samples.
     """
     audited = _audited(inputs, labels, parts, folds, accuracy)
     found = [*_share(audited), *_duplicates(audited), *_classes(audited), _resolution(audited)]
     for kind, values in (columns or {}).items():
         column = read_column(values, name=f"the column of {kind}", n_samples=len(audited.labels))
         found += _group_leak(audited, column) if kind == "group" else _time_leak(audited, column)
-    return sorted(found, key=lambda finding: GRAVITY[finding.severity])
+    return sorted(found, key=lambda finding: SEVERITY_ORDER[finding.severity])
 
 
 def smallest_difference(accuracy: float, n_samples: int) -> float:
-    """Two standard errors of a share of right answers, 2 √(p (1 - p) / n): smaller differences are chance."""
+    """Return two standard errors of an accuracy, 2 √(p (1 - p) / n); smaller differences are chance."""
     return 2 * math.sqrt(accuracy * (1 - accuracy) / n_samples)
 
 
@@ -88,7 +88,7 @@ def _audited(
     column = read_column(labels, name="labels")
     samples = np.asarray(inputs)
     if len(samples) != len(column):
-        raise SplitError(f"there are {len(samples)} inputs for {len(column)} labels.")
+        raise SplitError(f"there are {len(samples)} inputs, but {len(column)} labels.")
     positions = {name: np.asarray(part, dtype=np.int64) for name, part in parts.items()}
     for name in ("train", "validation"):
         if len(positions.get(name, ())) == 0:
@@ -104,9 +104,9 @@ def _share(audited: _Audited) -> Iterator[FindingView]:
         yield FindingView(
             code="split.share",
             severity="note",
-            sentence=f"{share:.0%} of the samples are trained on ({n_train} of {n_train + n_validation}); "
+            sentence=f"{share:.0%} of the samples are for training ({n_train} of {n_train + n_validation}); "
             f"{low:.0%} to {high:.0%} are usual.",
-            remedy="Set data.split to 7:3 or 8:2, and data.subset to 1, unless this is meant.",
+            remedy="Set data.split to 7:3 or 8:2, and data.subset to 1, unless this is intended.",
             source="Goodfellow et al. 2016, section 5.3",
             evidence={"train_share": share, "train": n_train, "validation": n_validation},
         )
@@ -135,8 +135,8 @@ def _duplicate_finding(
     yield FindingView(
         code=code,
         severity="warning",
-        sentence=f"{len(pairs)} of {n_judged} samples of {second} are {like} one of {first}{contrary}.",
-        remedy=f"Remove them from {second}, or give copies of one thing the same group, and divide by data.group.",
+        sentence=f"{len(pairs)} of {n_judged} samples of {second} are {like} a sample of {first}{contrary}.",
+        remedy=f"Remove them from {second}, or give all copies of a sample the same group, and split by data.group.",
         source=f"Barz and Denzler 2020, Do we train on test data?; {OURS}: {MAX_DUPLICATES:.1%}",
         evidence={
             "parts": [first, second],
@@ -159,9 +159,9 @@ def _classes(audited: _Audited) -> Iterator[FindingView]:
         yield FindingView(
             code="split.unseen_class",
             severity="blocker",
-            sentence=f"{_listed(unseen)} in validation and not in training, so that it cannot be learned.",
+            sentence=f"{_listed(unseen)} in validation but not in training, and cannot be learned.",
             remedy="Set data.stratify to true, raise data.subset, or leave the class out.",
-            source="a sample of each class is needed",
+            source="learning a class takes samples of it",
             evidence={"classes": list(unseen[:MAX_SHOWN])},
         )
     few = {str(names[code]): int(validated[code]) for code in np.flatnonzero(validated < MIN_OF_CLASS)}
@@ -169,8 +169,8 @@ def _classes(audited: _Audited) -> Iterator[FindingView]:
         yield FindingView(
             code="split.few_of_class",
             severity="warning",
-            sentence=f"{_listed(list(few))} in validation fewer than {MIN_OF_CLASS} times ({min(few.values())} at "
-            "least), too few to see whether it is learned.",
+            sentence=f"{_listed(list(few))} in validation fewer than {MIN_OF_CLASS} times (at least "
+            f"{min(few.values())}), too few to measure the recall.",
             remedy=_more_validation(audited),
             source=OURS,
             evidence={"samples": dict(list(few.items())[:MAX_SHOWN]), "classes": len(few)},
@@ -178,16 +178,16 @@ def _classes(audited: _Audited) -> Iterator[FindingView]:
 
 
 def _resolution(audited: _Audited) -> FindingView:
-    """What the validation part can tell apart; always said, since it bounds what any search can find."""
+    """Return the smallest difference that validation resolves; always reported, because it limits every search."""
     n, p = audited.n_validated, audited.accuracy
     difference = smallest_difference(p, n)
     is_coarse = difference > MAX_DIFFERENCE
     return FindingView(
         code="split.resolution",
         severity="warning" if is_coarse else "note",
-        sentence=f"{n} samples of validation tell accuracies near {p:.0%} apart that differ by {100 * difference:.1f} "
-        "points or more; smaller differences are chance.",
-        remedy=_more_validation(audited) if is_coarse else "Do not rank configurations by less.",
+        sentence=f"{n} validation samples resolve differences of {100 * difference:.1f} points between accuracies near "
+        f"{p:.0%}; smaller differences are chance.",
+        remedy=_more_validation(audited) if is_coarse else "Do not rank configurations by smaller differences.",
         source=f"binomial: 2 √(p (1 - p) / n); {OURS}: {100 * MAX_DIFFERENCE:.0f} points",
         evidence={"validation": n, "accuracy": p, "standard_error": difference / 2, "smallest_difference": difference},
     )
@@ -203,8 +203,8 @@ def _group_leak(audited: _Audited, groups: NDArray[Any]) -> Iterator[FindingView
             yield FindingView(
                 code="split.group_leak",
                 severity="blocker",
-                sentence=f"{len(shared)} groups are in {first} and in {second}, with {share:.0%} of the samples of "
-                f"{second}: it is judged by what it knows.",
+                sentence=f"{len(shared)} groups are in both {first} and {second}, with {share:.0%} of the samples of "
+                f"{second}: models are scored on groups that they know.",
                 remedy="Name the column of the groups as data.group.",
                 source="Kaufman et al. 2012, Leakage in Data Mining",
                 evidence={"parts": [first, second], "groups": len(shared), "share": share},
@@ -219,8 +219,8 @@ def _time_leak(audited: _Audited, times: NDArray[Any]) -> Iterator[FindingView]:
             yield FindingView(
                 code="split.time_leak",
                 severity="warning",
-                sentence=f"{share:.0%} of the samples of {second} are not later than all of {first}: the future is "
-                "known where the past is judged.",
+                sentence=f"{share:.0%} of the samples of {second} are not later than all of {first}: models know the "
+                "future when they predict the past.",
                 remedy="Name the column of the times as data.time.",
                 source="Kaufman et al. 2012, Leakage in Data Mining",
                 evidence={"parts": [first, second], "share": share},

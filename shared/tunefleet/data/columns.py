@@ -1,4 +1,4 @@
-"""What a user knows of each sample, its label, its group or its time, read as an array and checked."""
+"""Columns with one value for each sample, such as labels, groups or times: reading and validation."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Positions = NDArray[np.int64]
 
 
 class SplitError(TunefleetError):
-    """The data cannot be divided as asked."""
+    """The data cannot be split as requested."""
 
     code = "split"
 
 
 def read_column(values: ArrayLike | Sequence[object], *, name: str, n_samples: int | None = None) -> NDArray[Any]:
-    """One value for each sample, as an array (n,).
+    """Return one value for each sample, as an array (n,).
 
     Raises:
-        SplitError: it has more dimensions than one, another length than `n_samples`, or a value that is not a number.
+        SplitError: the column does not have one dimension or `n_samples` values, or has NaN or NaT.
     """
     column = np.asarray(values)
     if column.ndim != 1:
-        raise SplitError(f"{name} must have one dimension, one value for each sample, and the shape is {column.shape}.")
+        raise SplitError(f"{name} must have one dimension, one value for each sample, but the shape is {column.shape}.")
     if n_samples is not None and len(column) != n_samples:
         raise SplitError(f"{name} has {len(column)} values for {n_samples} samples.")
-    is_missing = column != column  # NaN and NaT are not themselves, among objects too
+    is_missing = column != column  # NaN and NaT are not equal to themselves, even as objects
     if is_missing.any():
         raise SplitError(
             f"{name} has no value for {int(is_missing.sum())} samples, the first at {is_missing.argmax()}."
@@ -42,10 +42,10 @@ def read_column(values: ArrayLike | Sequence[object], *, name: str, n_samples: i
 def read_classes(
     values: ArrayLike | Sequence[object], *, name: str = "labels", n_samples: int | None = None
 ) -> tuple[NDArray[Any], Positions]:
-    """The distinct values in their order, and for each sample which of them it has, int64 (n,).
+    """Return the distinct values in order, and the index of each sample's value, int64 (n,).
 
     Raises:
-        SplitError: it is no column of values, or its values cannot be ordered.
+        SplitError: the column is not valid, or its values cannot be ordered.
     """
     column = read_column(values, name=name, n_samples=n_samples)
     try:

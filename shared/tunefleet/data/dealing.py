@@ -1,4 +1,4 @@
-"""Whole groups dealt to parts: no group on both sides, and each part near its share of every class."""
+"""Assignment of whole groups to parts: each part is near its share of every class, and no group is in two parts."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tunefleet.data.order import random_order
 
 
 def deal_groups(groups: Positions, classes: Positions, *, shares: ArrayLike, seed: int) -> Positions:
-    """The part of each sample, int64 (n,), where parts are as many as `shares` (p,), which sum to 1.
+    """Return the part of each sample, int64 (n,), for parts with the given `shares` (p,), which sum to 1.
 
-    `groups` and `classes` are codes from 0, int64 (n,). The largest groups are dealt first, each to the part that is
-    then least off: where the squared distance of all parts' class counts from their shares grows least. Equal groups
-    come in a seeded order. Greedy, as scikit-learn's StratifiedGroupKFold is; finding the best deal is NP-hard.
+    `groups` and `classes` are codes from 0, int64 (n,). The largest groups are assigned first, each to the part where
+    the squared distance of all class counts from their shares grows least. Groups of equal size come in a seeded
+    order. The algorithm is greedy, like scikit-learn's StratifiedGroupKFold; the optimal assignment is NP-hard.
     """
     counts = np.zeros((groups.max() + 1, classes.max() + 1))
     np.add.at(counts, (groups, classes), 1)
@@ -34,5 +34,5 @@ def _largest_first(sizes: NDArray[Any], seed: int) -> Positions:
 
 
 def _growth(count: NDArray[Any], wanted: NDArray[Any]) -> NDArray[Any]:
-    """By how much each part's squared distance grows when it takes the counts (c,), of what it still wants (p, c)."""
+    """Return the growth (p,) of each part's squared distance, for counts (c,) and the counts still wanted (p, c)."""
     return np.asarray(((wanted - count) ** 2 - wanted**2).sum(axis=1))

@@ -1,4 +1,4 @@
-"""Samples that are in one part and, the same or nearly so, in another."""
+"""Exact and near-duplicates between two parts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from tunefleet.data.columns import Positions
 
 NEAR = 0.1
-"""A near-duplicate is nearer than this share of the distance that a sample mostly has from its nearest neighbour.
+"""The distance of a near-duplicate, as a share of the TYPICAL quantile of distances to the nearest neighbour.
 
-Samples of a smooth density in k dimensions come so near by chance with a probability of about NEAR^k, 1 in 10,000 where
-k is 4.
+With a smooth density in k dimensions, samples come this near by chance with a probability of about NEAR^k: 1 in 10,000
+for k = 4.
 """
-TYPICAL = 0.75  # the quantile of these distances: near-duplicates do not lower it until they are three quarters
-MAX_PRODUCTS = 4e9  # multiplications, some seconds; with more samples, a part of them is looked at
-BLOCK = 512  # judged samples at a time, for the memory
+TYPICAL = 0.75  # near-duplicates do not lower this quantile until they are three quarters of the samples
+MAX_PRODUCTS = 4e9  # multiplications, a few seconds; with more samples, only some of them are checked
+BLOCK = 512  # judged samples at a time, to bound the memory
 
 
 def exact_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions) -> Positions:
-    """Pairs (seen, judged) of positions with equal inputs (n, ...), int64 (m, 2); one pair for each judged sample."""
+    """Return position pairs (seen, judged) with equal inputs (n, ...), int64 (m, 2); one pair per judged sample."""
     known = {_digest(inputs[position]): position for position in reversed(seen.tolist())}
     pairs = [
         (known[digest], position) for position in judged.tolist() if (digest := _digest(inputs[position])) in known
@@ -32,11 +32,11 @@ def exact_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions
 
 
 def near_duplicates(inputs: NDArray[Any], seen: Positions, *, judged: Positions) -> Positions:
-    """Pairs (seen, judged) of positions whose inputs (n, ...) are nearly equal, int64 (m, 2), the nearest first.
+    """Return position pairs (seen, judged) with nearly equal inputs (n, ...), int64 (m, 2), the nearest first.
 
-    Distances are Euclidean. Of pictures and signals each sample is shifted and scaled to mean 0 and length 1 before, so
-    that a distance is one of correlation, and a brighter copy is a copy; of tables, inputs (n, d) or (n, d, 1), each
-    feature is to its standard deviation. The cost is bounded: of too many samples every so many is judged.
+    Distances are Euclidean. Each image or signal is first shifted and scaled to mean 0 and length 1, so the distance
+    measures correlation, and a brighter copy is a copy. In tables, with inputs (n, d) or (n, d, 1), each feature is
+    scaled to its standard deviation. The cost is bounded: of too many samples, only every k-th is judged.
     """
     judged = judged[:: _stride(len(seen) * len(judged) * math.prod(inputs.shape[1:]))]
     if len(judged) == 0:
@@ -55,12 +55,12 @@ def _stride(n_products: float) -> int:
 
 
 def _nearest(known: NDArray[Any], asked: NDArray[Any]) -> tuple[Positions, NDArray[Any]]:
-    """For each row of asked (m, d) the nearest of known (k, d): which it is, and how far."""
+    """Return, for each row of asked (m, d), the index of the nearest row of known (k, d) and its distance."""
     nearest = np.empty(len(asked), dtype=np.int64)
     squares = (known**2).sum(axis=1) / 2
     for at in range(0, len(asked), BLOCK):
         nearest[at : at + BLOCK] = np.argmin(squares - asked[at : at + BLOCK] @ known.T, axis=1)
-    # Anew from the difference: |a|² + |b|² - 2ab has no digits left where the two are nearly equal.
+    # Recomputed from the difference, because |a|² + |b|² - 2ab cancels if the two are nearly equal.
     return nearest, np.linalg.norm(known[nearest] - asked, axis=1)
 
 

@@ -1,7 +1,7 @@
 """Folds for cross-validation: each sample is validated on exactly once.
 
-They keep what scikit-learn's KFold, StratifiedKFold, GroupKFold and StratifiedGroupKFold promise; the seed gives other
-folds than theirs.
+The folds have the properties of scikit-learn's KFold, StratifiedKFold, GroupKFold and StratifiedGroupKFold, but the
+same seed gives different folds.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from tunefleet.data.order import random_order
 def fold_indices(
     labels: ArrayLike, *, folds: int, seed: int, groups: ArrayLike | None = None, stratify: bool = True
 ) -> list[tuple[Positions, Positions]]:
-    """The positions (train, validation) of each fold, each int64 and ascending.
+    """Return the positions (train, validation) of each fold, each int64 and ascending.
 
-    Each sample is in exactly one fold's validation part, and in the training part of all others. Without groups the
-    parts differ in size by at most one sample; stratified, so do the counts of each class. With groups no group is in
-    both parts of a fold, and sizes and counts are as equal as whole groups allow. The folds depend on the arguments
-    alone; adding samples gives other folds.
+    Each sample is in the validation part of exactly one fold, and in the training part of all others. Without groups,
+    the validation parts differ in size by at most one sample; if stratified, so do the counts of each class. With
+    groups, no group is in both parts of a fold, and sizes and counts are as equal as whole groups allow. The folds
+    depend only on the arguments; adding samples gives different folds.
 
     Args:
-        labels: one for each sample (n,); of a regression, with `stratify=False`.
-        folds: how many, at least 2.
-        seed: decides which of all such folds they are.
-        groups: what belongs together (n,), such as the patient of each picture.
-        stratify: whether each fold holds each class in its share.
+        labels: one label for each sample (n,); for a regression, set `stratify=False`.
+        folds: the number of folds, at least 2.
+        seed: the seed of the shuffle.
+        groups: one group for each sample (n,), such as the patient of each image.
+        stratify: True to give each fold its share of every class.
 
     Raises:
-        SplitError: there are fewer samples, groups, or samples of a class that is to be in each fold, than folds.
+        SplitError: there are fewer samples or groups than folds or, if stratified, fewer samples of a class.
     """
     if folds < 2:
         raise SplitError(f"data.folds is {folds}; cross-validation needs at least 2.")
@@ -48,12 +48,12 @@ def fold_indices(
 
 
 def _strata(labels: ArrayLike, folds: int) -> Positions:
-    """The class of each sample, each of which has enough for all folds."""
+    """Return the class of each sample. Raises SplitError if a class has fewer samples than folds."""
     names, classes = read_classes(labels)
     for name, size in zip(names, np.bincount(classes), strict=False):
         if size < folds:
             raise SplitError(
-                f"data.folds is {folds}, and the class {name} has {size} samples, too few to be in each fold.",
+                f"data.folds is {folds}, but the class {name} has only {size} samples, too few for one in each fold.",
                 hint="Lower data.folds, leave the class out, or set data.stratify to false.",
             )
     return classes
@@ -61,16 +61,16 @@ def _strata(labels: ArrayLike, folds: int) -> Positions:
 
 def _check_enough(count: int, folds: int, things: str) -> None:
     if count < folds:
-        raise SplitError(f"data.folds is {folds}, and there are {count} {things}.", hint="Lower data.folds.")
+        raise SplitError(f"data.folds is {folds}, but there are only {count} {things}.", hint="Lower data.folds.")
 
 
 def _deal(classes: Positions, folds: int, seed: int) -> Positions:
-    """The fold of each sample: a shuffled deck, sorted by class, is dealt around the table.
+    """Return the fold of each sample: samples are shuffled, sorted by class, and assigned to the folds in turn.
 
-    So each fold gets every class, and all in all, the same number of samples to within one.
+    So the folds differ by at most one sample in size, and in the count of each class.
     """
     shuffled = random_order(len(classes), seed)
-    deck = shuffled[np.argsort(classes[shuffled], kind="stable")]
+    by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
     fold_of = np.empty(len(classes), dtype=np.int64)
-    fold_of[deck] = np.arange(len(deck)) % folds
+    fold_of[by_class] = np.arange(len(by_class)) % folds
     return fold_of

@@ -1,4 +1,4 @@
-"""The training and the validation part of one fold, as a study's `data` says."""
+"""The training part and the validation part of one fold, by the rules of a study's `data`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tunefleet.study.spec import DataSpec
 def split_for_fold(
     labels: ArrayLike, spec: DataSpec, *, fold: int, groups: ArrayLike | None = None
 ) -> tuple[Positions, Positions]:
-    """The positions to train on and those to validate on, each ascending; `fold` is from 0.
+    """Return the positions for training and for validation, each ascending; `fold` counts from 0.
 
-    Of the training part the share `spec.subset` is kept; a smaller one lies within a larger one.
+    The training part is reduced to the share `spec.subset`. A smaller subset is contained in a larger one.
 
     Raises:
         SplitError: there are fewer samples, groups, or samples of a class, than folds.

@@ -1,7 +1,7 @@
-"""Seeded orders of samples, from which parts and subsets are cut one after the other.
+"""Seeded orders of samples. Parts and subsets are consecutive slices of an order.
 
-A stratified order is such that every stretch of it holds each class in its share of the whole, to within a sample or
-two. So a part is a stretch, all parts are stratified, and a smaller subset is the beginning of a larger one.
+In a stratified order, every slice has each class in its share of the whole, to within one or two samples. So all parts
+are stratified, and a smaller subset is a prefix of a larger one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from tunefleet.data.columns import Positions, read_classes
 
 
 def random_order(n_samples: int, seed: int) -> Positions:
-    """A permutation, int64 (n,), the one that `torch.randperm` gives with a generator of this seed.
+    """Return a permutation, int64 (n,), equal to that of `torch.randperm` with a generator of this seed.
 
-    Equal to torch's, so that a model that was trained on a split of torch's finds the same test part without torch:
-    Fisher and Yates' shuffle, its numbers from a Mersenne twister, seeded as its authors do.
+    So a model trained on a split of torch gets the same test part without torch. The algorithm is the Fisher-Yates
+    shuffle with a Mersenne twister, seeded as its authors do.
     """
     if n_samples < 2:
         return np.arange(n_samples)
-    # numpy's newer generators seed the twister in another way.
+    # numpy's newer generators seed the twister differently.
     words = np.random.RandomState(seed).randint(0, 2**32, size=n_samples - 1, dtype=np.uint32)
     jumps = (words % np.arange(n_samples, 1, -1)).tolist()
     order = list(range(n_samples))
@@ -31,11 +31,11 @@ def random_order(n_samples: int, seed: int) -> Positions:
 
 
 def stratified_order(labels: ArrayLike, seed: int) -> Positions:
-    """A seeded order, int64 (n,), of which each beginning holds every class in its share.
+    """Return a seeded order, int64 (n,), in which each prefix has every class in its share.
 
-    The p-th sample of a class with n_c samples, in random order, is placed at (p + 1/2) / n_c; so the beginning up to t
-    holds round(t n_c) of them. Which class comes first among equal places is random. Of C classes the count of one is
-    off its share by at most 1/2 + (C / 2) n_c / n: one sample where classes are equally large, and of a rare class.
+    The p-th sample of a class with n_c samples, in random order, is placed at (p + 1/2) / n_c, so the prefix up to t
+    has round(t n_c) of them. Ties between classes are broken at random. With C classes, the count of a class deviates
+    from its share by at most 1/2 + (C / 2) n_c / n: one sample for classes of equal size, and for a rare class.
     """
     _, codes = read_classes(labels)
     shuffled = random_order(len(codes), seed)

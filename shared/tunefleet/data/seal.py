@@ -1,7 +1,7 @@
-"""The seal on the test part: while a study searches nobody reads it, and every opening leaves a line in the log.
+"""The seal on the test part: no trial can read it during a search, and each opening is logged.
 
-A worker seals it for the process of each trial, by a variable of the environment, so that what a training function
-starts is bound too. A number that was looked at while choosing is a validation score, whatever its name.
+A worker seals it in the process of each trial by an environment variable, so child processes are bound too. A score
+that influences a choice is a validation score, whatever its name.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ SEALED = "sealed"
 
 
 class TestPartSealed(TunefleetError):
-    """The test part was asked for while a study searches."""
+    """A trial tried to read the test part during the search."""
 
-    __test__ = False  # pytest takes classes of this name for tests
+    __test__ = False  # pytest collects classes with this prefix
     code = "test_part_sealed"
 
 
 def seal_test_part(environ: MutableMapping[str, str] = os.environ) -> None:
-    """From now on this process, and those that it starts, get no test part."""
+    """Seal the test part for this process and its future child processes."""
     environ[SEAL] = SEALED
 
 
 def log_opening(what: str) -> None:
-    """Say that the test part of `what` is opened; whoever hands out test samples calls it first.
+    """Log that the test part of `what` is opened. Call it before returning test samples.
 
     Raises:
-        TestPartSealed: a trial of a search asks.
+        TestPartSealed: the process runs a trial of a search.
     """
     if os.environ.get(SEAL) == SEALED:
         raise TestPartSealed(
-            f"the test part of {what} was asked for during the search, and is sealed until its end.",
-            hint="Report scores on the validation part here; score the model that is chosen on the test part, once.",
+            f"the test part of {what} is sealed until the end of the search.",
+            hint="Report scores on the validation part here, and score only the chosen model on the test part, once.",
         )
     logger.warning("the test part of %s is opened", what)

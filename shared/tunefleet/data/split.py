@@ -1,15 +1,15 @@
-"""Which samples are for training, for validation and for the sealed test part, as a study's `data` says.
+"""Splits into training, validation and sealed test part, by the rules of a study's `data`.
 
 ============  ========================================================================================================
-`stratify`    each part holds every class in its share, to within a sample or two; without it the parts are random
-`group`       no group is in two parts, which are as near to their shares, of each class too, as whole groups allow
-`time`        validation is later than training, and the test part later than both
-hashed ids    a sample's part depends on its own id and the seed alone, so that adding samples never moves old ones
+`stratify`    each part has every class in its share, to within one or two samples; without it the parts are random
+`group`       no group is in two parts; sizes and class counts are as near to their shares as whole groups allow
+`time`        validation is later than training; the test part is later than both
+hashed ids    the part of a sample depends only on its id and the seed, so adding samples never moves old ones
 ============  ========================================================================================================
 
-Nothing can keep both exact shares and every sample's place when others are added. With hashed ids the shares, of the
-whole and of each class, hold to within chance: a standard deviation of √(n share (1 - share)) samples. Without, they
-hold exactly, and adding samples gives another split.
+No method keeps both exact shares and the part of each sample when samples are added. With hashed ids, the sizes of
+parts and class counts have a standard deviation of √(n share (1 - share)) samples. Without them, the shares are exact,
+and adding samples gives a different split.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from tunefleet.study.spec import DataSpec
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of samples, each int64 (n,); no position is in two parts."""
+    """Positions of samples, each int64 (n,). No position is in two parts."""
 
     train: Positions
     validation: Positions
     sealed: Positions = field(repr=False)
-    """The test part; read it with `open_test`, which leaves a line in the log."""
+    """The test part; read it with `open_test`, which logs the access."""
 
     def open_test(self) -> Positions:
-        """Unseal the test part. Call it once, at the very end, for a model that was chosen without it.
+        """Open the test part. Call it once, at the very end, for a model that was chosen without it.
 
         Raises:
-            TestPartSealed: a trial of a search asks.
+            TestPartSealed: the process runs a trial of a search.
         """
         log_opening(f"{len(self.sealed)} samples")
         return self.sealed
@@ -58,21 +58,21 @@ def split_indices(
     columns: Mapping[str, ArrayLike] = MappingProxyType({}),
     ids: Iterable[object] | None = None,
 ) -> Split:
-    """Divide samples as the spec says, by its seed alone; no global generator is used.
+    """Split samples by the rules and the seed of the spec; no global generator is used.
 
-    The test part depends on the seed and on `test`; the validation part on these and on its share in the rest. So
-    neither moves when `split.train` or `subset` changes, and a smaller subset lies within a larger one.
+    The test part depends only on the seed and on `test`. The validation part depends on these and on its share. So
+    neither changes with `split.train` or `subset`, and a smaller subset is contained in a larger one.
 
     Args:
-        labels: one for each sample (n,).
+        labels: one label for each sample (n,).
         spec: a study's `data`; in a training function `trial.data`.
-        test: the share of all that is set aside first; 0 where the test part is a set of its own.
-        columns: what `spec.group` and `spec.time` may name, each with one value for each sample (n,).
-        ids: one for each sample (n,), to be hashed as text; where `spec.group` is given, groups are hashed instead.
+        test: the share of all samples for the test part; 0 if the test part is a separate data set.
+        columns: the columns that `spec.group` and `spec.time` may name, each with one value for each sample (n,).
+        ids: one id for each sample (n,), to be hashed as text. With `spec.group`, groups are hashed instead.
 
     Raises:
-        SplitError: the validation part would be empty, or the training part smaller than the number of classes; or the
-            spec names a column that is not given.
+        SplitError: the validation part would be empty, the training part would be smaller than the number of classes,
+            or the spec names a column that is not given.
     """
     names, classes = read_classes(labels)
     strata = classes if spec.stratify else np.zeros_like(classes)
@@ -101,7 +101,7 @@ def _by_order(strata: Positions, spec: DataSpec, *, test: float) -> Split:
 
 
 def _by_group(groups: NDArray[Any], strata: Positions, spec: DataSpec, *, test: float) -> Split:
-    """Deal the test part off first, so that it stays where it is when the other shares change."""
+    """Separate the test part first, so that it does not change with the other shares."""
     _, codes = read_classes(groups, name="groups")
     sealed, rest = _dealt_off(np.arange(len(codes)), codes, strata, share=test, seed=spec.seed)
     held_out, pool = _dealt_off(rest, codes, strata, share=spec.split.validation, seed=spec.seed)
@@ -117,7 +117,7 @@ def _dealt_off(
 
 
 def _by_time(times: NDArray[Any], strata: Positions, spec: DataSpec, *, test: float) -> Split:
-    """Cut the samples in the order of their times; where equal times would be parted, all go to the later part."""
+    """Cut the samples by time. Samples with equal times all go to the later part."""
     _, ranks = read_classes(times, name="times")
     order = np.argsort(ranks, kind="stable")
     n_rest = len(order) - round(test * len(order))
@@ -129,7 +129,7 @@ def _by_time(times: NDArray[Any], strata: Positions, spec: DataSpec, *, test: fl
 
 
 def _n_train(n_pool: int, spec: DataSpec) -> int:
-    """How many of what is not held out are trained on; whole groups and times make it more or fewer than planned."""
+    """Return the number of training samples in a pool, whose size can differ from its share."""
     return round(n_pool * min(1.0, spec.split.train / (1 - spec.split.validation)))
 
 
@@ -138,7 +138,7 @@ def _first_of_its_time(ranks: Positions, cut: int) -> int:
 
 
 def _by_hash(ids: NDArray[Any], spec: DataSpec, *, test: float) -> Split:
-    """Every id has a place on the line from 0 to 1, and the parts are stretches of it."""
+    """Map every id to a number from 0 to 1; the parts are intervals."""
     places = np.array([_place(value, spec.seed) for value in ids.tolist()])
     end_validation = test + (1 - test) * spec.split.validation
     end_train = end_validation + (1 - test) * spec.split.train * spec.subset
@@ -159,7 +159,7 @@ def _column(columns: Mapping[str, ArrayLike], key: str, name: str, n_samples: in
     if name not in columns:
         offer = did_you_mean(name, list(columns)) if columns else "; this data has none"
         raise SplitError(
-            f"data.{key} is {name!r}, and there is no such column{offer}.",
+            f"data.{key} is {name!r}, but there is no such column{offer}.",
             hint=f"Give it with the labels: split_indices(labels, trial.data, columns={{{name!r}: ...}}).",
         )
     return read_column(columns[name], name=f"the column {name!r}", n_samples=n_samples)
@@ -168,7 +168,7 @@ def _column(columns: Mapping[str, ArrayLike], key: str, name: str, n_samples: in
 def _refuse_ids(ids: Iterable[object] | None) -> None:
     if ids is not None:
         raise SplitError(
-            "data.time orders the samples, so that later ones move the split, and ids would be hashed in vain.",
+            "data.time and ids are both given, but a split by time does not hash ids.",
             hint="Leave out the ids, or data.time.",
         )
 
@@ -179,6 +179,6 @@ def _check(split: Split, *, n_classes: int) -> None:
         raise SplitError(
             f"{len(split.train)} samples for training and {len(split.validation)} for validation are too few for "
             f"{classes}.",
-            hint="Raise data.subset, or the shares in data.split; set data.stratify to false where labels are no "
-            "classes; groups and times have to be many.",
+            hint="Raise data.subset, or the shares in data.split. If labels are not classes, set data.stratify to "
+            "false. A split by group or time needs many distinct values.",
         )

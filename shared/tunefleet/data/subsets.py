@@ -1,4 +1,4 @@
-"""Whether a subset of the data may stand for the whole: does it put configurations in the same order?"""
+"""Rank correlation: a check that a subset of the data ranks configurations as the whole data does."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-TRUSTED = 0.6  # below it the better half of a subset's ranking leaves out the best too often
-FEWEST = 4  # a confidence interval needs more than 3
+TRUSTED = 0.6  # below it, the better half of the subset's ranking misses the best configuration too often
+MIN_SCORES = 4  # a confidence interval needs more than 3
 
 
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
-    """Spearman's rho of n configurations, from -1 to 1, between bounds that hold with a probability of about 0.9."""
+    """Spearman's rho of n configurations, from -1 to 1, with an approximate confidence interval of 90 %."""
 
     rho: float
     low: float
@@ -24,25 +24,24 @@ class RankCorrelation:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the ranking may be used; NaN is not."""
+        """True if the ranking is reliable; False for NaN."""
         return self.rho >= TRUSTED
 
 
 def rank_correlation(values: ArrayLike, reference: ArrayLike) -> RankCorrelation:
-    """Spearman's rank correlation of two scores (n,) of the same configurations; equal ones have their mean rank.
+    """Return Spearman's rank correlation of two scores (n,) of the same configurations; ties have their mean rank.
 
-    A configuration whose score is not finite failed, and shares the last place; so pass scores of which greater ones
-    are better. The bounds are Fisher's z with a variance of 1.06 / (n - 3) (Fieller, Hartley and Pearson 1957), of at
-    most what one swap of neighbours leaves of a perfect order. Where all scores of a side are equal nothing is ranked,
-    and rho is NaN.
+    Greater scores are better: failed configurations, with scores that are not finite, share the last rank. The bounds
+    use Fisher's z with a variance of 1.06 / (n - 3) (Fieller, Hartley and Pearson 1957); z is limited to that of a
+    perfect order with one swap of neighbours. If all scores of one side are equal, rho is NaN.
 
     Raises:
-        ValueError: they are not of the same length, or fewer than 4.
+        ValueError: the lengths differ, or are below 4.
     """
     first, second = (_ranks(np.asarray(scores, dtype=float)) for scores in (values, reference))
-    if len(first) != len(second) or len(first) < FEWEST:
+    if len(first) != len(second) or len(first) < MIN_SCORES:
         raise ValueError(
-            f"there are {len(first)} and {len(second)} scores; they must be as many, and at least {FEWEST}."
+            f"there are {len(first)} and {len(second)} scores; the numbers must be equal, and at least {MIN_SCORES}."
         )
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return RankCorrelation(math.nan, -1.0, 1.0, len(first))

@@ -1,1 +1,1 @@
-"""The trial that a training function gets, on a worker and in a notebook."""
+"""The trial that a training function receives, on a worker or in a notebook."""

@@ -1,4 +1,4 @@
-"""A trial without a master: the same training function runs in a notebook, in a debugger, in a test."""
+"""A trial without a master, for a training function in a notebook, a debugger or a test."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tunefleet.trial.trial import Assignment, Trial
 
 
 class LocalTrial(Trial):
-    """A trial that runs here and tells nobody: `train(LocalTrial(steps=20), lr=1e-3)`.
+    """A trial that runs in this process, without a master: `train(LocalTrial(steps=20), lr=1e-3)`.
 
-    It seeds the global generators when it is made, exactly as a worker does before it calls the function, so that the
-    same parameters and seed give the same curve. Reports are kept in `reports` and printed, one line for each step;
-    saved files are copied into `folder`.
+    It seeds the global generators on creation, as a worker does before it calls the function, so the same parameters
+    and seed give the same curve. It stores reports in `reports` and prints one line for each step. It copies saved
+    files into `folder`.
 
     Args:
-        steps: how many steps `epochs` counts.
-        seed: for the generators of random, numpy and torch, as far as they are imported.
-        params: what `trial.params` should hold, for functions that read it.
-        data: how the data is divided; the defaults of a study if not given. With folds the trial is on the first one;
-            set its `fold` for another.
-        options: of a built-in task, the keys beside `task`.
-        folder: where saved files go; without one, a temporary folder that lives as long as the trial.
+        steps: the number of steps that `epochs` counts.
+        seed: the seed for random, and for numpy and torch if they are imported.
+        params: the value of `trial.params`, for functions that read it.
+        data: the rules for dividing the data; by default those of a study. With folds, the trial is on the first fold;
+            set `fold` for another.
+        options: for a built-in task, all keys of `run` other than `task`.
+        folder: the folder for saved files; by default a temporary folder that is deleted with the trial.
 
     Attributes:
-        reports: the step and its metrics, one pair for each step that was reported, oldest first.
-        quiet: print nothing from now on when it is True.
+        reports: (step, metrics) of each reported step, oldest first.
+        quiet: True to print nothing from now on.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LocalTrial(Trial):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.quiet = False
-        self._open = False  # a step runs, and its line may still grow
+        self._open = False  # a step is running, so its line is not final
         self._n_printed = 0
         seed_everything(seed)
 
@@ -88,7 +88,7 @@ class LocalTrial(Trial):
             shutil.copyfile(file, target)
 
     def _print(self, until: int) -> None:
-        """Print the lines of the reports before `until` that were not printed yet."""
+        """Print the reports before index `until` that were not printed yet."""
         for step, metrics in self.reports[self._n_printed : until]:
             if not self.quiet:
                 of = f"/{self.steps}" if self.steps else ""

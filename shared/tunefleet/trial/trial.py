@@ -1,4 +1,4 @@
-"""The face of a trial that a training function sees, the same on a worker and in a notebook.
+"""The interface between a trial and its training function, the same on a worker and in a notebook.
 
 A training function takes the trial first and its parameters by name::
 
@@ -7,9 +7,8 @@ A training function takes the trial first and its parameters by name::
             ...
             trial.report(train_loss=a, val_loss=b)
 
-`Trial` holds what every trial does alike: which step it is at, and that reports of one step are merged. What becomes
-of a report, of a boundary between two epochs and of a file is a subclass's: `tunefleet.LocalTrial` keeps them, a
-worker's trial spools them for the master.
+`Trial` counts the steps and merges the reports of one step. Subclasses handle reports, files and the end of each
+epoch: `tunefleet.LocalTrial` stores them locally, a worker's trial spools them for the master.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ _FILE_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 class TrialStopped(BaseException):
-    """The trial was told to stop; raised inside `epochs` and `report`.
+    """An order to stop the trial; raised in `epochs` and `report`.
 
-    No error: it derives from BaseException so that an `except Exception` around a training step lets it pass. A
-    function may catch it to clean up, and should raise it again or return.
+    It is not an error. It derives from BaseException, so an `except Exception` around a training step does not catch
+    it. A function may catch it to clean up, and should then raise it again or return.
     """
 
     def __init__(self, reason: str, message: str = "") -> None:
@@ -55,7 +54,7 @@ class TrialStopped(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a trial has to run; `Trial` says what each field is."""
+    """The work of a trial; `Trial` describes the fields."""
 
     number: int = 0
     params: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -69,7 +68,7 @@ class Assignment:
 
     @classmethod
     def of(cls, lease: Lease) -> Self:
-        """What a lease assigns."""
+        """Return the assignment of a lease."""
         return cls(
             number=lease.number,
             params=lease.params,
@@ -84,22 +83,22 @@ class Assignment:
 
 
 class Trial(ABC):
-    """One configuration to train, and the way to tell how it goes.
+    """One configuration to train, with methods to report its progress.
 
     Attributes:
-        number: counts from 0 within the study.
-        params: the active parameters by name, as the function's arguments have them.
-        seed: of this trial; the global generators of random, numpy and torch are seeded with it before the function.
-        steps: how many steps (epochs) to run; None when the study does not say.
-        attempt: 1, and one more each time that the trial is run again.
-        data: how the study wants its data divided.
-        fold: which of `data.folds` folds to validate on, from 0; None where the study has none.
-        options: of a built-in task, the keys beside `task`.
+        number: the trial's number in the study, from 0.
+        params: the active parameters by name; the function receives the same values as arguments.
+        seed: the trial's seed. The global generators of random, numpy and torch are seeded with it before the function.
+        steps: the number of steps (epochs) to run; None if the study does not set it.
+        attempt: 1, plus one for each time that the trial is run again.
+        data: the study's rules for dividing the data.
+        fold: the fold to validate on, from 0 to `data.folds` - 1; None if the study has no folds.
+        options: for a built-in task, all keys of `run` other than `task`.
         device: `cpu` or `cuda`.
-        folder: a folder of the trial's own for whatever it likes; emptied when the trial ends.
-        preflight: whether this is the study's preflight, which asks whether the function can learn at all. Then leave
-            out all that makes learning harder: dropout, weight decay, label smoothing, augmentation.
-        limit_data: train on so many samples only, always the same; None: on all of them.
+        folder: a scratch folder of the trial; it is emptied when the trial ends.
+        preflight: True in the study's preflight, which tests whether the function can learn at all. Then leave out
+            everything that makes learning harder: dropout, weight decay, label smoothing, augmentation.
+        limit_data: train on this many samples only, always the same ones; None: on all samples.
     """
 
     def __init__(self, assignment: Assignment, *, folder: Path, device: Literal["cpu", "cuda"] = "cpu") -> None:
@@ -107,7 +106,7 @@ class Trial(ABC):
         self.params = MappingProxyType(dict(assignment.params))
         self.seed = assignment.seed
         self.steps = assignment.steps
-        self._until = assignment.until  # where this trial ends, and others go on with the steps that are left
+        self._until = assignment.until  # the trial ends here; other trials run the remaining steps
         self.attempt = assignment.attempt
         self.data = assignment.data
         self.fold = assignment.fold
@@ -116,7 +115,7 @@ class Trial(ABC):
         self.folder = folder
         self.preflight = False
         self.limit_data: int | None = None
-        self._step: int | None = None  # the epoch that is running, or the last that ran
+        self._step: int | None = None  # the running epoch, or the last one that ran
         self._looping = False
         self._reported_step: int | None = None
         self._merged: dict[str, float] = {}
@@ -124,23 +123,23 @@ class Trial(ABC):
         self._watch = WatchSession()
 
     def epochs(self, count: int | None = None, /, **stateful: Any) -> Iterator[int]:
-        """Count the steps from 0, or from where an earlier attempt left off, to `steps` - 1.
+        """Yield the steps from 0, or from the end of an earlier attempt, to `steps` - 1.
 
-        Where a population is trained, a trial runs some of the steps, from where another one left off, and the options
-        of restored optimizers (`lr`, `momentum`, …) are still as this trial's function made them.
+        Between two steps, the trial saves a checkpoint, and stops if it was ordered to. Pass all objects that training
+        changes, under any names: `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. They are restored
+        before the first step, so a resumed run equals an uninterrupted one. Without them, an interrupted trial starts
+        again at step 0. The object passed as `model` is also stored at its best step, as the artifact
+        `model.safetensors`.
 
-        Between two steps the trial is saved, and here it learns that it should stop. Pass everything that training
-        changes, by any names: `trial.epochs(model=model, optimizer=optimizer, shuffle=generator)`. What is passed is
-        restored before the first step, so that a resumed run equals an unbroken one; without it an interrupted trial
-        starts again from step 0. The object passed as `model` is also kept from its best step, and becomes the
-        artifact `model.safetensors`.
+        In population-based training, a trial runs part of the steps and continues from another trial. Restored
+        optimizers keep the options (`lr`, `momentum`, …) that this trial's function gave them.
 
         Args:
-            count: how many steps, instead of the trial's `steps`.
-            stateful: objects with `state_dict()` and `load_state_dict()`, generators of torch, numpy and random.
+            count: the number of steps; by default the trial's `steps`.
+            stateful: objects with `state_dict()` and `load_state_dict()`; generators of torch, numpy and random.
 
         Raises:
-            InvalidInput: neither the study nor `count` says how many steps there are, or it is the trial's second loop.
+            InvalidInput: neither the study nor `count` sets the number of steps, or this is the trial's second loop.
             TrialStopped: the trial should end now.
         """
         return self._run_epochs(self._number_of_epochs(count), stateful)
@@ -153,17 +152,17 @@ class Trial(ABC):
         step: int | None = None,
         **named: SupportsFloat,
     ) -> None:
-        """Tell metrics; neither waits for the master nor fails when it is away.
+        """Report metrics. It neither waits for the master nor fails if the master is unreachable.
 
-        Several reports of one step are merged; a later value of the same metric counts.
+        Reports of the same step are merged; the last value of a metric counts.
 
         Args:
-            metrics: by name, for names that are no Python identifiers.
-            step: the current epoch unless given; outside `epochs`, the one after the last report.
+            metrics: metrics by name, for names that are not Python identifiers.
+            step: the step; by default the current epoch, or outside `epochs` the step after the last report.
             named: metrics by name.
 
         Raises:
-            InvalidInput: a name or a value cannot be a metric's, or the step goes back.
+            InvalidInput: a name or a value is not valid for a metric, or the step is below the last reported one.
             TrialStopped: the trial should end now.
         """
         numbers = self._checked({**(metrics or {}), **named})
@@ -179,51 +178,52 @@ class Trial(ABC):
             self._record(at, self._watch.with_summaries(self._merged, at_most=MAX_METRICS))
 
     def watch(self, model: Any, *optimizers: Any, scaler: Any = None) -> None:
-        """See how the training goes inside: call it once, before the epochs, with what is trained.
+        """Record telemetry of the training. Call it once before the epochs, with the model and its optimizers.
 
-        At log-spaced updates, for under 2 % of the time, it looks at how large the applied step of each parameter is
-        beside it, at the gradients' norm before any clipping, and at what the layers put out for the batch: moments,
-        units that are dead or saturated. The artifact `telemetry.json` has all of it, and reports get the metrics
-        `watch.update_ratio`, `watch.grad_norm`, `watch.dead_units` and `watch.saturated_units` as far as they apply.
-        `watch.input_scale` is the size of what the first layer is given. Where a loop trains on batches, judges in
-        evaluation mode or without gradients, and reports, `watch.val_seen` is the share of validation's samples that
-        were trained on, and `watch.input_shift` how unlike the inputs of both parts are.
-        Training is left as it is, and a failure of the watch ends the watch alone.
+        At log-spaced updates, it measures the size of each parameter's step relative to the parameter, the gradient
+        norm before any clipping, and the outputs of the layers: moments, dead and saturated units. This takes under
+        2 % of the time. It does not change the training; if the watch fails, only the watch ends.
+
+        The artifact `telemetry.json` has all measurements. Reports get these metrics, as far as they apply:
+        `watch.update_ratio`, `watch.grad_norm`, `watch.dead_units`, `watch.saturated_units`, and `watch.input_scale`,
+        the scale of the first layer's inputs. If the loop trains on batches, validates in evaluation mode or without
+        gradients, and reports, there are two more. `watch.val_seen` is the share of validation samples that were
+        trained on. `watch.input_shift` is the difference between training and validation inputs.
 
         Args:
             model: a torch.nn.Module.
-            optimizers: of torch, usually one; where there are several, the last one's step ends an update.
-            scaler: the gradient scaler, where training in mixed precision has one.
+            optimizers: torch optimizers, usually one; with several, the step of the last one ends an update.
+            scaler: the gradient scaler of mixed-precision training, if any.
 
         Raises:
-            InvalidInput: the model has nothing to train, the optimizers do not train it, or it is the second call.
+            InvalidInput: the model has nothing to train, the optimizers do not train it, or this is the second call.
         """
         self._watch.begin(model, optimizers, scaler=scaler)
 
     def telemetry(self) -> Telemetry | None:
-        """What `watch` has seen so far; None without a watch."""
+        """Return the telemetry so far; None without `watch`."""
         return self._watch.telemetry()
 
     def split(
         self, labels: ArrayLike, *, groups: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The positions of the samples to train on, and of those to validate on: of this trial's fold, if any.
+        """Return the positions of the training samples and of the validation samples, in this trial's fold if any.
 
-        The same labels give the same in each trial of the study, on every worker. It needs numpy.
+        The same labels give the same split in each trial of the study, on every worker. Needs numpy.
 
         Args:
-            labels: one for each sample, in the same order in each trial; of a regression, with `stratify: false`.
-            groups: what belongs together, one for each sample; no group is on both sides.
+            labels: one label for each sample, in the same order in each trial; for a regression, set `stratify: false`.
+            groups: one group for each sample; no group is in both parts.
 
         Raises:
-            InvalidInput: the study names a `data.group`, and no groups are given.
-            SplitError: there are fewer samples, groups, or samples of a class, than folds; or as `split_indices` says.
+            InvalidInput: the study sets `data.group`, but no groups are given.
+            SplitError: there are fewer samples, groups, or samples of a class, than folds; or as in `split_indices`.
         """
-        from tunefleet.data.one_fold import split_for_fold  # these import numpy, which a client need not have
+        from tunefleet.data.one_fold import split_for_fold  # these import numpy, which a client may lack
         from tunefleet.data.split import split_indices
 
         if self.data.group is not None and groups is None:
-            rule = f"is required, since the study keeps together what has the same {self.data.group} (data.group)"
+            rule = f"is required, because the study keeps samples with the same {self.data.group} together (data.group)"
             raise InvalidInput([Problem("groups", rule)])
         if self.fold is not None:
             return split_for_fold(labels, self.data, fold=self.fold, groups=groups)
@@ -235,10 +235,10 @@ class Trial(ABC):
         return parts.train, parts.validation
 
     def save(self, name: str, path: Path | str) -> None:
-        """Keep the file at `path` as the trial's artifact `name`; it is copied now and may change afterwards.
+        """Store a copy of the file at `path` as the trial's artifact `name`.
 
         Raises:
-            InvalidInput: the name cannot be a file's, or there is no such file.
+            InvalidInput: the name is not valid, or there is no such file.
         """
         try:
             _FILE_NAME.validate_python(name)
@@ -250,39 +250,39 @@ class Trial(ABC):
         self._keep(name, file)
 
     def load_best(self, model: Any) -> bool:
-        """Give `model` the state that the object passed to `epochs` as `model` had at its best step.
+        """Load into `model` the state that the object passed to `epochs` as `model` had at its best step.
 
-        False, and the model stays as it is, where no such state is here: the trial keeps none, as in a notebook, or an
-        earlier attempt of it had the best step.
+        Return False and leave the model unchanged if that state is not available: a `LocalTrial` stores none, and the
+        best step may belong to an earlier attempt.
         """
         return False
 
     @abstractmethod
     def _begin(self, count: int, stateful: Mapping[str, Any]) -> int:
-        """Restore `stateful` from an earlier attempt if there is one; the step to begin with (0 without)."""
+        """Restore `stateful` from an earlier attempt, if there is one. Return the first step to run, by default 0."""
 
     @abstractmethod
     def _between(self, step: int, count: int, stateful: Mapping[str, Any]) -> None:
-        """Step `step` of `count` has ended: save, and raise TrialStopped when the trial should end."""
+        """End step `step` of `count`: save a checkpoint, and raise TrialStopped if the trial should end."""
 
     @abstractmethod
     def _record(self, step: int, metrics: dict[str, float]) -> None:
-        """Take in all metrics of a step so far; may raise TrialStopped."""
+        """Record all metrics of a step so far; may raise TrialStopped."""
 
     @abstractmethod
     def _keep(self, name: str, file: Path) -> None:
-        """Keep a copy of a file that exists as an artifact; the name is checked."""
+        """Store a copy of an existing file as an artifact; the name is valid."""
 
     def _number_of_epochs(self, count: int | None) -> int:
         if self._looping:
             raise InvalidInput(
-                [Problem("epochs", "trial.epochs(...) was called before, and one trial has one loop of epochs")],
-                hint="Report the metrics of another loop with trial.report(step=...), or run it in a trial of its own.",
+                [Problem("epochs", "trial.epochs(...) was called before, but a trial has only one loop of epochs")],
+                hint="Report the metrics of another loop with trial.report(step=...), or run it in another trial.",
             )
         total = self.steps if count is None else count
         if total is None:
             raise InvalidInput(
-                [Problem("steps", "the study does not say how many steps a trial runs")],
+                [Problem("steps", "the study does not set the number of steps of a trial")],
                 hint="Set `steps` in the study, or pass the number: trial.epochs(20, model=model).",
             )
         if total < 1:
@@ -302,7 +302,7 @@ class Trial(ABC):
             self._end_watch()
 
     def _end_watch(self) -> None:
-        """Store what is left of the telemetry, and take the hooks away; safe to call twice."""
+        """Store the rest of the telemetry and remove the hooks; safe to call twice."""
         self._watch.close(self._keep, self.folder)
 
     def _step_of_report(self, step: int | None) -> int:
@@ -314,9 +314,7 @@ class Trial(ABC):
         if isinstance(step, bool) or not 0 <= step <= MAX_STEP:
             raise InvalidInput([Problem("step", f"a step is an integer from 0 to {MAX_STEP}", shown(step))])
         if last is not None and step < last:
-            raise InvalidInput(
-                [Problem("step", f"steps do not go back, and step {last} was reported before", shown(step))]
-            )
+            raise InvalidInput([Problem("step", f"must not be below {last}, the last reported step", shown(step))])
         return int(step)
 
     def _checked(self, metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:

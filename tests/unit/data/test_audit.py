@@ -72,7 +72,7 @@ def test_every_pair_of_parts_is_compared(digits: tuple[Array, Array, dict[str, A
     inputs, labels, parts = digits
     found = audit_split(inputs, labels, parts={**parts, "test": parts["validation"]})
     [duplicates] = [finding for finding in found if finding.code == "split.duplicates"]
-    assert duplicates.sentence == "288 of 288 samples of test are the same as one of validation."
+    assert duplicates.sentence == "288 of 288 samples of test are the same as a sample of validation."
 
 
 def test_classes_of_which_validation_has_too_few_are_named() -> None:
@@ -97,7 +97,7 @@ def test_the_smallest_difference_is_two_standard_errors_and_folds_are_proposed_w
     assert smallest_difference(0.9, 900) == pytest.approx(0.02)
     inputs, labels, parts = loaded("breast_cancer")
     coarse = by_code(audit_split(inputs, labels, parts=parts))["split.resolution"]
-    assert coarse.sentence.startswith("91 samples of validation tell accuracies near 90% apart that differ by 6.3 ")
+    assert coarse.sentence.startswith("91 validation samples resolve differences of 6.3 points")
     assert "folds: 5" in coarse.remedy
     fine = by_code(
         audit_split(np.eye(2000), np.arange(2000) % 2, parts={"train": [0, 1], "validation": range(2, 2000)})
@@ -123,7 +123,7 @@ def test_groups_and_times_on_both_sides_are_found_and_a_split_by_them_is_clean()
 def test_shares_that_are_unusual_are_noted() -> None:
     parts = {"train": np.arange(50), "validation": np.arange(50, 100)}
     found = by_code(audit_split(np.random.default_rng(0).normal(size=(100, 9)), np.arange(100) % 2, parts=parts))
-    assert found["split.share"].sentence.startswith("50% of the samples are trained on (50 of 100)")
+    assert found["split.share"].sentence.startswith("50% of the samples are for training (50 of 100)")
 
 
 def test_labels_with_fractions_have_no_classes() -> None:
@@ -136,5 +136,5 @@ def test_labels_with_fractions_have_no_classes() -> None:
 def test_an_empty_part_is_refused(digits: tuple[Array, Array, dict[str, Array]]) -> None:
     with pytest.raises(SplitError, match="the part 'validation' is empty"):
         audit_split(digits[0], digits[1], parts={"train": digits[2]["train"]})
-    with pytest.raises(SplitError, match="7 inputs for 1797 labels"):
+    with pytest.raises(SplitError, match="7 inputs, but 1797 labels"):
         audit_split(digits[0][:7], digits[1], parts=digits[2])

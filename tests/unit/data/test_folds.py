@@ -98,7 +98,7 @@ def test_labels_and_groups_may_be_text() -> None:
 
 
 def test_class_with_fewer_samples_than_folds_is_named() -> None:
-    with pytest.raises(SplitError, match=r"folds is 5, and the class rare has 3 samples, too few") as caught:
+    with pytest.raises(SplitError, match=r"folds is 5, but the class rare has only 3 samples, too few") as caught:
         fold_indices(["rare"] * 3 + ["often"] * 50, folds=5, seed=0)
     assert "data.stratify to false" in str(caught.value)
     assert len(fold_indices(["rare"] * 3 + ["often"] * 50, folds=5, seed=0, stratify=False)) == 5
@@ -107,9 +107,9 @@ def test_class_with_fewer_samples_than_folds_is_named() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": [0, 1], "folds": 3, "stratify": False}, "folds is 3, and there are 2 samples"),
-        ({"labels": [], "folds": 3}, "there are 0 samples"),
-        ({"labels": [0] * 9, "folds": 3, "groups": [1] * 4 + [2] * 5}, "there are 2 groups"),
+        ({"labels": [0, 1], "folds": 3, "stratify": False}, "folds is 3, but there are only 2 samples"),
+        ({"labels": [], "folds": 3}, "there are only 0 samples"),
+        ({"labels": [0] * 9, "folds": 3, "groups": [1] * 4 + [2] * 5}, "there are only 2 groups"),
         ({"labels": [0] * 9, "folds": 3, "groups": [1, 2, 3]}, "groups has 3 values for 9 samples"),
         ({"labels": [0] * 9, "folds": 3, "groups": [1.0] * 8 + [np.nan]}, "groups has no value for 1 samples"),
         ({"labels": [[0, 1], [1, 0]], "folds": 2}, r"labels must have one dimension.* \(2, 2\)"),

@@ -216,7 +216,7 @@ def test_groups_are_hashed_where_ids_are() -> None:
 @pytest.mark.parametrize(
     ("spec", "columns", "message"),
     [
-        ({"group": "patient"}, {}, "data.group is 'patient', and there is no such column; this data has none"),
+        ({"group": "patient"}, {}, "data.group is 'patient', but there is no such column; this data has none"),
         ({"group": "patint"}, {"patient": range(850)}, "did you mean 'patient'"),
         ({"time": "day"}, {"day": range(7)}, "the column 'day' has 7 values for 850 samples"),
     ],
@@ -228,7 +228,7 @@ def test_a_column_that_is_not_there_is_named(spec: dict[str, Any], columns: dict
 
 
 def test_ids_have_no_place_in_a_split_by_time() -> None:
-    with pytest.raises(SplitError, match="ids would be hashed in vain"):
+    with pytest.raises(SplitError, match="does not hash ids"):
         divide(time="day", given={"columns": {"day": range(850)}, "ids": range(850)})
 
 
@@ -242,5 +242,5 @@ def test_a_trial_of_a_search_gets_no_test_part(monkeypatch: pytest.MonkeyPatch) 
     split = divide()
     monkeypatch.setenv(SEAL, "")
     seal_test_part()
-    with pytest.raises(TestPartSealed, match="asked for during the search"):
+    with pytest.raises(TestPartSealed, match="sealed until the end of the search"):
         split.open_test()

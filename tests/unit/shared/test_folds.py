@@ -122,7 +122,7 @@ def test_a_trial_without_folds_splits_as_its_study_says() -> None:
 
 def test_a_group_split_without_groups_is_refused() -> None:
     for folds in (1, 3):
-        with pytest.raises(InvalidInput, match=r"keeps together what has the same patient \(data\.group\)"):
+        with pytest.raises(InvalidInput, match=r"keeps samples with the same patient together \(data\.group\)"):
             LocalTrial(data=DataSpec(folds=folds, group="patient")).split([0, 1] * 9)
 
 

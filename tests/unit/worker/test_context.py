@@ -102,7 +102,7 @@ def test_a_trial_that_nobody_listens_to_goes_on(setting):
         (lambda trial: trial.report(loss="low"), "report.loss = 'low': a metric's value is one number"),
         (lambda trial: trial.report(loss=torch.zeros(2)), "one number"),
         (lambda trial: trial.report(loss=1, step=-1), "a step is an integer from 0"),
-        (lambda trial: (trial.report(loss=1, step=3), trial.report(loss=1, step=2)), "step 3 was reported before"),
+        (lambda trial: (trial.report(loss=1, step=3), trial.report(loss=1, step=2)), "must not be below 3, the last reported step"),
         (lambda trial: trial.save("../x", "y"), "a name begins with"),
         (lambda trial: trial.save("x", "/nowhere/y"), "there is no file /nowhere/y"),
         (lambda trial: trial.epochs(0), "at least one step"),

@@ -226,12 +226,12 @@ def test_unknown_data_set_is_refused_with_what_was_meant() -> None:
 def test_a_trial_of_a_search_gets_no_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SEAL, SEALED)
     load_training_parts(DIGITS)
-    with pytest.raises(TestPartSealed, match="the test part of digits was asked for during the search"):
+    with pytest.raises(TestPartSealed, match="the test part of digits is sealed until the end of the search"):
         open_test_part(DIGITS)
 
 
 def test_a_split_by_a_column_that_the_data_has_not_is_refused() -> None:
-    with pytest.raises(SplitError, match="'patient', and there is no such column"):
+    with pytest.raises(SplitError, match="'patient', but there is no such column"):
         load_training_parts(DataChoice(dataset="digits", spec=DataSpec(group="patient")))
 
 
