@@ -1,1 +1,1 @@
-"""Pictures computed from plain data, drawn with the standard library alone."""
+"""Pictures drawn from plain data with the standard library alone."""

@@ -1,4 +1,4 @@
-"""Contact sheets of samples as SVG, and samples as PNG, with the standard library alone."""
+"""Contact sheets of samples as SVG, and single samples as PNG, with the standard library alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from html import escape
 from tunefleet.protocol.looks import Disagreement, Example, LabelIssue, LabelLook, StudyLook, TrialLook
 from tunefleet.protocol.predictions import Picture
 
-TILE, GAP, LINE = 96, 12, 14  # in pixels: a side of a sample, between two, and a line of text
+TILE, GAP, LINE = 96, 12, 14  # pixels: the side of a sample, the gap between two, and a line of text
 COLUMNS = 6
 HEAD = 30
-CHARACTERS = 17  # of a caption fit below a sample
+MAX_CHARACTERS = 17  # of a caption line below a sample
 
 INK, QUIET, RIGHT, WRONG = "#17202b", "#586472", "#14794a", "#b3261e"
 
@@ -33,7 +33,7 @@ Section = tuple[str, Sequence[Tile]]
 
 
 def png(picture: Picture) -> bytes:
-    """A picture, which is no signal, as a PNG of 8 bits per channel (ISO/IEC 15948)."""
+    """Return an image as a PNG with 8 bits per channel (ISO/IEC 15948)."""
     height, width, channels = picture.shape
     content, stride = picture.content, width * channels
     rows = b"".join(b"\0" + content[row * stride : (row + 1) * stride] for row in range(height))
@@ -44,12 +44,12 @@ def png(picture: Picture) -> bytes:
 
 
 def png_uri(picture: Picture) -> str:
-    """The same as an address that holds it."""
+    """Return an image as a data URI of its PNG."""
     return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
 
 
 def curves(picture: Picture, *, width: float, height: float) -> list[str]:
-    """The points of a signal's curves in a box, as `points` of SVG's polyline has them."""
+    """Return the curves of a signal in a box, each in the form of `points` of an SVG polyline."""
     channels, length = picture.shape
     content = picture.content
     return [
@@ -62,35 +62,35 @@ def curves(picture: Picture, *, width: float, height: float) -> list[str]:
 
 
 def trial_sheet(look: TrialLook) -> str:
-    """The picture of what a trial is right and wrong about, as an SVG document."""
+    """Return a sheet of a trial's right and wrong predictions, as an SVG document."""
     title = f"{look.study} #{look.trial}: {look.n_wrong} of {look.n_samples} wrong, by its {look.model} model"
     sections: list[Section] = [
         ("Confidently wrong", [_example(each) for each in look.confidently_wrong]),
-        ("The worst: the least likely labels", [_example(each) for each in look.worst]),
-        ("The best", [_example(each) for each in look.best]),
+        ("Worst: the least likely labels", [_example(each) for each in look.worst]),
+        ("Best", [_example(each) for each in look.best]),
     ]
     return sheet(title, sections)
 
 
 def study_sheet(look: StudyLook) -> str:
-    """The picture of the samples that trials differ about."""
+    """Return a sheet of the samples on which trials disagree, as an SVG document."""
     title = f"{look.study}: {look.n_samples} samples across {len(look.trials)} trials"
     sections: list[Section] = [
-        ("The best trial is wrong, most others are right", [_contest(each) for each in look.best_wrong]),
-        ("The best trial is right, most others are wrong", [_contest(each) for each in look.best_right]),
-        ("Nobody is right", [_contest(each) for each in look.all_wrong]),
+        ("The best trial is wrong, most others are right", [_disagreement(each) for each in look.best_wrong]),
+        ("The best trial is right, most others are wrong", [_disagreement(each) for each in look.best_right]),
+        ("All trials are wrong", [_disagreement(each) for each in look.all_wrong]),
     ]
     return sheet(title, sections)
 
 
 def label_sheet(look: LabelLook) -> str:
-    """The picture of the samples whose labels may be wrong."""
-    title = f"{look.study}: {look.n_suspected} of {look.n_samples} labels are suspected"
+    """Return a sheet of the samples whose labels may be wrong, as an SVG document."""
+    title = f"{look.study}: {look.n_suspected} of {look.n_samples} labels are suspicious"
     return sheet(title, [("The most suspicious labels", [_issue(each) for each in look.issues])])
 
 
 def sheet(title: str, sections: Sequence[Section]) -> str:
-    """Samples under headings, as an SVG document without scripts and links."""
+    """Return samples under headings, as an SVG document without scripts or links."""
     parts: list[str] = []
     top = HEAD
     for heading, tiles in sections:
@@ -136,7 +136,7 @@ def _example(each: Example) -> Tile:
     )
 
 
-def _contest(each: Disagreement) -> Tile:
+def _disagreement(each: Disagreement) -> Tile:
     n_right = sum(opinion.is_right for opinion in each.opinions)
     best = each.opinions[0]
     lines = (f"is {each.label}", f"best: {best.predicted}", f"{n_right} of {len(each.opinions)} right", f"#{each.id}")
@@ -149,7 +149,7 @@ def _issue(each: LabelIssue) -> Tile:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= CHARACTERS else f"{text[: CHARACTERS - 1]}…"
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
