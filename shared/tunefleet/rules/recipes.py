@@ -41,9 +41,9 @@ def _misfits(recipe: Recipe, spec: StudySpec) -> Iterator[Problem]:
     """Yield the reasons that the recipe is not a configuration of the study's space."""
     given = given_by(recipe, spec.space)
     if not given:
-        says, has = ", ".join(recipe.params), ", ".join(spec.space)
+        sets, has = ", ".join(recipe.params), ", ".join(spec.space)
         yield Problem(
-            FIELD, f"shares no parameter with the space: it sets {says}, but the space has {has}", recipe.name
+            FIELD, f"shares no parameter with the space: it sets {sets}, but the space has {has}", recipe.name
         )
         return
     outside = [name for name, value in given.items() if not spec.space[name].contains(value)]

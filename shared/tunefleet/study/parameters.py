@@ -39,7 +39,7 @@ class Conditional(Model):
 
 
 class RealRange(Conditional):
-    """Real numbers from low to high, both included; on a log scale unless the kind says otherwise."""
+    """Real numbers from low to high, both included; on a log scale unless the kind overrides it."""
 
     bounds: tuple[float, float]
     points: int = Field(default=DEFAULT_POINTS, ge=2, le=10_000)

@@ -179,7 +179,7 @@ class DataSpec(Model):
 
 
 class Search(Model):
-    """How configurations are proposed."""
+    """The sampler and its options."""
 
     sampler: Sampler = AUTO
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -205,7 +205,7 @@ class Stage(Model):
 
 
 class Pruning(Model):
-    """How trials are stopped early. `tunefleet.catalogue.pruners` lists the keys that each pruner reads.
+    """Early stopping of trials. `tunefleet.catalogue.pruners` lists the keys that each pruner reads.
 
     Lengths are numbers of steps that a trial has run.
     """
