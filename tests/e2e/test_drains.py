@@ -71,7 +71,7 @@ def test_a_master_that_hangs_in_an_upload_holds_no_worker_up_and_what_is_left_is
     spool = fleet.folder / "w0" / "attempts" / "1-1" / "spool.jsonl"
     fleet.wait(lambda: '"kind":"end"' in spool.read_text(), "the trial has ended")
     assert leave(fleet, "w0") == 0
-    assert "the next worker in this folder delivers what is left" in fleet.log("w0")
+    assert "the next worker in this folder delivers them" in fleet.log("w0")
     fleet.processes["master"].send_signal(signal.SIGCONT)
     fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)
 

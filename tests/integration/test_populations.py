@@ -83,7 +83,7 @@ def test_members_go_on_from_each_others_checkpoints_and_the_study_can_be_replaye
     try:
         with Client(master.url) as client:
             study = client.submit(spec_of(tmp_path / "code", "population"))
-            with pytest.raises(InvalidInput, match="run it on workers"), study.claim():
+            with pytest.raises(InvalidInput, match="run the study on workers"), study.claim():
                 pass
             view = study.wait(timeout_s=200)
             assert (view.state, view.trials) == ("complete", {"complete": 12})

@@ -126,7 +126,7 @@ def test_submit_leaves_the_preflight_out_or_puts_it_in(client, cli, file, tmp_pa
 def test_a_command_cannot_be_looked_into(client, file):
     text = file.read_text().replace("function: 'train:train'", "command: 'true'")
     file.write_text(text)
-    with pytest.raises(InvalidInput, match="cannot look into a command"):
+    with pytest.raises(InvalidInput, match="cannot inspect a command"):
         client.submit(file)
 
 
