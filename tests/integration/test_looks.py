@@ -94,7 +94,7 @@ def test_labels_that_all_doubt_are_suspected_first_and_asked_of_other_folds_too(
     assert (second.id, second.n_opinions) == (4, 1)
     across = StudyLook.model_validate(api.get("/studies/labels/look").json())
     assert len(across.trials) == 3
-    assert "shares 0 of the 6 samples" in across.left_out[0]
+    assert "shares only 0 of the 6 samples" in across.left_out[0]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Host names under which browsers may reach the master, and a check of the origin of their writes.
 
-A page of another site can resolve its own name to this machine and then read the master's responses (DNS rebinding),
-or it can send forms to it. Both are visible in headers that no page can set. A client that shows a token is not such
-a page.
+A page of another site can resolve its own name to this machine and then read the master's responses (DNS rebinding).
+It can also send forms to the master. Both are visible in headers that no page can set. A client that shows a token is
+not such a page.
 """
 
 from __future__ import annotations
