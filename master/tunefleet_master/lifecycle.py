@@ -1,13 +1,13 @@
-"""The state machines of trials and studies, pure: the arrows, and what an end, a failure or an outage leads to.
+"""The state machines of trials and studies. Pure.
 
 waiting -> running -> complete | pruned | failed | cancelled
-running -> waiting     its lease expired, or its worker gave it back, or it failed and may try again
-running -> paused      its pruner lets it wait until it is among the best
+running -> waiting     its lease expired, its worker released it, or it failed and is retried
+running -> paused      its pruner pauses it until it is among the best
 paused  -> waiting     it was promoted
-paused  -> pruned      no more trials come that could promote it
-waiting -> pruned      other folds of its configuration showed that it is worse than the best
+paused  -> pruned      no further trials can promote it
+waiting -> pruned      other folds of its configuration are worse than the best configuration
 waiting, paused -> cancelled   its study was stopped
-failed  -> waiting     somebody asked to run it again
+failed  -> waiting     a user retried it
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
     StudyState.PAUSED: frozenset(
         {StudyState.RUNNING, StudyState.BLOCKED, StudyState.COMPLETE, StudyState.STOPPED},
     ),
-    # Its preflight runs once more, or somebody lets it run without.
+    # Its preflight runs again, or a user overrules it.
     StudyState.BLOCKED: frozenset({StudyState.RUNNING, StudyState.STOPPED}),
     # A finished study runs again when its budget is raised or its failed trials are retried.
     StudyState.COMPLETE: frozenset({StudyState.RUNNING, StudyState.STOPPED}),
@@ -54,18 +54,15 @@ STUDY_TRANSITIONS: Mapping[StudyState, frozenset[StudyState]] = {
 }
 
 OWN_CRASHES = frozenset({Failure.ERROR, Failure.OUT_OF_MEMORY, Failure.TIMEOUT})
-"""Failures of the trial itself; the others are its worker's or its configuration's."""
+"""Failures that the trial causes; the worker or the configuration causes the others."""
 
 WORKER_LOSSES = frozenset({Failure.LOST, Failure.PREEMPTED})
 
 MAX_OWN_CRASHES = 3
-"""So many crashes set a trial aside whatever its retry rules say: a fourth would only cost another worker's time."""
+"""A trial with this many crashes fails, whatever its retry rules allow: another attempt would crash, too."""
 
 SAME_EXCEPTION_LIMIT = 3
-"""So many trials with the same exception pause their study.
-
-The code is at fault, and each further trial would fail like them.
-"""
+"""This many trials with the same exception pause their study: its code is probably at fault."""
 
 _ENDS_BY_STOP: Mapping[StopReason, tuple[TrialState, Failure | None]] = {
     StopReason.PRUNED: (TrialState.PRUNED, None),
@@ -77,7 +74,7 @@ _ENDS_BY_STOP: Mapping[StopReason, tuple[TrialState, Failure | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What an attempt's end does to its trial; `waiting` means that another attempt follows."""
+    """The state of a trial after an attempt; after WAITING, another attempt follows."""
 
     state: TrialState
     failure: Failure | None = None
@@ -85,30 +82,30 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How an attempt ends: what becomes of the trial, and what to remember of it."""
+    """The end of an attempt: the trial's next state, and the facts to store."""
 
     end: End
     message: str
     failures: Mapping[Failure, int]
     exception: str | None = None
     attempt_open: bool = False
-    """The attempt ended without its worker's word, which is welcome until the trial is claimed again."""
+    """The worker has not reported the end; it still may until the trial is claimed again."""
 
 
 def check_transition(old: TrialState, new: TrialState) -> None:
-    """Raise IllegalTransition unless the arrow exists."""
+    """Raise IllegalTransition unless the transition exists."""
     if new not in TRANSITIONS[old]:
         raise IllegalTransition(f"a {old} trial cannot become {new}.")
 
 
 def check_study_transition(old: StudyState, new: StudyState, *, name: str) -> None:
-    """Raise IllegalTransition unless the arrow exists."""
+    """Raise IllegalTransition unless the transition exists."""
     if new not in STUDY_TRANSITIONS[old]:
         raise IllegalTransition(f"study {name!r} is {old} and cannot become {new}.")
 
 
 def end_of_completion(stop: StopReason | None) -> End:
-    """An attempt that ran to its end, or until it was told to stop."""
+    """Return the end of an attempt that completed, or that stopped as ordered."""
     if stop is None:
         return End(TrialState.COMPLETE)
     return End(*_ENDS_BY_STOP[stop])
@@ -121,13 +118,13 @@ def end_of_failure(
     retry: Retry,
     stop: StopReason | None = None,
 ) -> End:
-    """An attempt that failed, was lost or was given back.
+    """Return the end of an attempt that failed, was lost or was released.
 
     Args:
-        failure: why this attempt ended.
-        failures: how often each kind has ended an attempt of this trial, this one included.
+        failure: of this attempt.
+        failures: the number of attempts that ended by each kind of failure, this one included.
         retry: the study's rules.
-        stop: the order to stop that the trial was under, if any; what ends under an order ends as ordered.
+        stop: the order to stop that the trial has, if any; the attempt then ends as ordered.
     """
     if stop is not None:
         return end_of_completion(stop)
@@ -145,10 +142,10 @@ def end_of_failure(
 
 
 def outage(last_sweep: datetime | None, now: datetime, *, sweep_s: float) -> timedelta:
-    """How long the master was away before `now`; all leases begin anew then, before any expires.
+    """Return how long no master swept before `now`; after an outage all leases are renewed before any expires.
 
-    A gap below three sweeps is an ordinary delay. The worker could not reach a master that was down, stopped or
-    overloaded, so that time must not count against its lease. A clock that went backwards counts as no gap.
+    Workers cannot send heartbeats to a master that is down, so this time must not count against their leases. A gap
+    below three sweeps is an ordinary delay. A clock that went backwards counts as no gap.
     """
     if last_sweep is None or now - last_sweep < timedelta(seconds=3 * sweep_s):
         return timedelta(0)

@@ -106,15 +106,15 @@ class Master:
         """The stages that the planner would begin."""
         return [self.look(partial(stages.plan, study=study)) for study in self.look(pending_work.pending_work).due]
 
-    def retire_losers(self) -> None:
+    def apply_eliminations(self) -> None:
         """End what is left of configurations that are worse by their folds so far."""
         for study in self.look(pending_work.pending_work).racing:
-            for loser in self.look(partial(racing.Races().losers, study=study)):
-                self.call(racing.retire, study=study, loser=loser)
+            for elimination in self.look(partial(racing.Races().eliminations, study=study)):
+                self.call(racing.eliminate, study=study, elimination=elimination)
 
     def plan(self) -> None:
-        """Promote what is paused and among the best, retire the losers, begin due stages, and fill all queues."""
-        self.retire_losers()
+        """Promote, eliminate, begin due stages and fill all queues, as the planner does."""
+        self.apply_eliminations()
         while promotions := self.promotions():
             for decision in promotions:
                 self.call(promotion.carry_out, decision)

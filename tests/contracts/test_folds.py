@@ -247,14 +247,14 @@ def test_a_fold_that_runs_when_its_configuration_has_lost_is_told_to_stop(master
     assert study_of(master).trials == {TrialState.COMPLETE: 8, TrialState.PRUNED: 2}
 
 
-def test_two_masters_that_see_a_loser_end_it_once(master: Any) -> None:
+def test_two_masters_that_see_an_elimination_apply_it_once(master: Any) -> None:
     submit(master, folds=5, race=True, budget={"trials": 2})
     for lease in master.claim(slots=8):
         master.complete(lease, loss=(lease.fold or 0) + (0.1 + 0.01 * (lease.fold or 0)) * (lease.number // 5))
     [study] = master.look(pending_work.pending_work).racing
-    [loser] = master.look(lambda uow: racing.Races().losers(uow, study))
-    assert master.call(racing.retire, study, loser) is True
-    assert master.call(racing.retire, study, loser) is False
+    [elimination] = master.look(lambda uow: racing.Races().eliminations(uow, study))
+    assert master.call(racing.eliminate, study, elimination) is True
+    assert master.call(racing.eliminate, study, elimination) is False
 
 
 def test_without_the_race_every_configuration_gets_all_folds(master: Any) -> None:
@@ -303,7 +303,7 @@ def test_an_edit_of_the_space_moves_waiting_folds_together(master: Any) -> None:
 
 def plan_on_results(master: Any) -> None:
     """As the planner does for a sampler that learns, in this process, for a worker that waits."""
-    master.retire_losers()
+    master.apply_eliminations()
     for need in master.look(pending_work.needs):
         study = need.study
         history = history_of(master)
@@ -329,7 +329,7 @@ def test_every_proposal_was_made_once_and_can_be_made_again(
     study = master.look(lambda uow: stored.get(uow.connection, "study"))
     again = master.look(lambda uow: replay(uow, study))
     assert (again.n_same, again.differing) == (budget, [])
-    checks = master.look(lambda uow: verify(uow, BlobStore(tmp_path), promises=AcknowledgedWrites()))
+    checks = master.look(lambda uow: verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
     assert [check.violations for check in checks if check.violations] == []
 
 

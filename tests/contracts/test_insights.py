@@ -16,12 +16,12 @@ from tunefleet_master.diagnosis.insight import Insight
 from tunefleet_master.services.insights.insights import (
     BUSY,
     MIN_REST_S,
-    NOTHING,
-    TRY_AGAIN_AFTER_S,
+    NO_TRIALS,
+    RETRY_AFTER_S,
+    AnalysedStudy,
     Insights,
     insight_of,
 )
-from tunefleet_master.services.insights.insights import Subject as Asked
 from tunefleet_master.services.planning import study_control
 from tunefleet_master.storage.subscriptions import Subscriptions
 
@@ -36,7 +36,7 @@ class Analyst:
         self.fails = False
         self.n_at_once = self.most_at_once = 0
 
-    def __call__(self, asked: Asked) -> tuple[int, Insight]:
+    def __call__(self, asked: AnalysedStudy) -> tuple[int, Insight]:
         self.n_at_once += 1
         self.most_at_once = max(self.most_at_once, self.n_at_once)
         assert self.may_go_on.wait(10)
@@ -50,12 +50,12 @@ class Analyst:
 class Desk:
     """The insights of a master, with a clock that the test moves."""
 
-    def __init__(self, master: Any, *, max_kept: int = 100) -> None:
+    def __init__(self, master: Any, *, max_cached: int = 100) -> None:
         self.analyst = Analyst()
         self.now_s = 1_000.0
         self.subscriptions = Subscriptions()
         self.insights = Insights(
-            master.database, self.subscriptions, clock=lambda: self.now_s, analyse=self.analyst, max_kept=max_kept
+            master.database, self.subscriptions, clock=lambda: self.now_s, analyse=self.analyst, max_cached=max_cached
         )
 
     async def of(self, name: str = "study") -> StudyFindings:
@@ -92,7 +92,7 @@ def test_nothing_is_known_and_nothing_worked_out_before_a_trial_has_ended(master
 
     async def test(desk: Desk) -> None:
         found = await desk.of()
-        assert found == StudyFindings(study="study", unknown=[NOTHING])
+        assert found == StudyFindings(study="study", unknown=[NO_TRIALS])
         assert desk.analyst.asked == []
 
     at_a_desk(master, test)
@@ -164,9 +164,9 @@ def test_a_failure_is_told_beside_what_was_known_and_tried_again_later(master: A
 
     async def test(desk: Desk) -> None:
         desk.analyst.fails = True
-        failure = "What the newest trials show is not known: RuntimeError: out of luck"
+        failure = "The newest trials are not analysed: RuntimeError: out of luck"
         assert (await desk.of()).unknown == [failure]
-        desk.now_s += TRY_AGAIN_AFTER_S
+        desk.now_s += RETRY_AFTER_S
         desk.analyst.fails = False
         assert (await desk.of()).unknown == ["15 to come"]
         desk.analyst.fails = True
@@ -202,7 +202,7 @@ def test_what_was_asked_for_the_longest_time_ago_is_forgotten(master: Any) -> No
             await desk.of(name)
         assert [name for name, _ in desk.analyst.asked] == ["one", "two", "three", "two"]
 
-    at_a_desk(master, test, max_kept=2)
+    at_a_desk(master, test, max_cached=2)
 
 
 def test_a_study_that_is_deleted_meanwhile_is_not_found(master: Any) -> None:

@@ -281,5 +281,5 @@ def test_the_doctor_finds_nothing_wrong_with_preflights(master, tmp_path):
     master.plan()
     for lease in master.claim(facts=ABLE, slots=9):
         master.complete(lease, loss=1.0)
-    found = master.look(lambda uow: doctor.verify(uow, BlobStore(tmp_path), promises=AcknowledgedWrites()))
+    found = master.look(lambda uow: doctor.verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
     assert [violation for check in found for violation in check.violations] == []

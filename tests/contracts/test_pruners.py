@@ -66,7 +66,7 @@ def test_all_of_them_are_held_to_it() -> None:
 def test_the_same_reports_lead_to_the_same_events_and_messages(make: Make) -> None:
     studies = [filled(make()) for _ in range(2)]
     assert studies[0].events == studies[1].events
-    assert studies[0].said == studies[1].said
+    assert studies[0].messages == studies[1].messages
 
 
 def test_a_master_that_restarts_goes_on_as_if_it_had_not(make: Make) -> None:

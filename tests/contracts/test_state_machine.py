@@ -60,7 +60,7 @@ from tunefleet_master.services.planning.sampling import Batch, Need
 
 T = TypeVar("T")
 
-RUNS, STEPS = amount(200, 2_000), amount(50, 100)
+RUNS, STEPS = amount(100, 2_000), amount(50, 100)
 
 MAX_STUDIES = 3
 ROUNDS_TO_THE_END = 3

@@ -34,7 +34,7 @@ BREAKS = {
     "UPDATE reports SET attempt = 9 WHERE trial_id = 2": ("I3", "which does not exist"),
     "UPDATE studies SET budget_trials = 5": ("I4", "its budget is 5"),
     "UPDATE studies SET budget_trials = 7": ("I4", "its budget is 7"),
-    "DELETE FROM reports WHERE trial_id = 4 AND step = 1": ("I5", "step 1 was acknowledged and is not there"),
+    "DELETE FROM reports WHERE trial_id = 4 AND step = 1": ("I5", "step 1 was acknowledged and is missing"),
     "UPDATE reports SET metrics = '{\"loss\":0.0}' WHERE trial_id = 4": ("I5", "has other metrics"),
     "UPDATE attempts SET worker = 'another' WHERE trial_id = 5": ("I5", "is another's"),
     "UPDATE attempts SET answer = NULL WHERE trial_id = 5": ("I5", "another answer"),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from tests.commands import tunefleet
 from tests.fleet import has_ended
 from tests.integration.conftest import Api, MasterProcess
 
@@ -57,12 +55,6 @@ def study(master_process: MasterProcess) -> Any:
         yield submitted(client, "shown")
 
 
-def tunefleet(client: Client, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tunefleet", *arguments]
-    environment = {**os.environ, "TUNEFLEET_URL": client.url}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-
-
 def test_a_study_without_an_ended_trial_answers_at_once_that_nothing_is_known(api: Api) -> None:
     api.submit(name="new")
     api.claim()
@@ -78,7 +70,7 @@ def test_a_study_without_an_ended_trial_answers_at_once_that_nothing_is_known(ap
         "findings": [],
         "importance": None,
         "gain": None,
-        "unknown": ["No trial has ended yet, so that nothing is known."],
+        "unknown": ["No trial has ended yet, so there are no findings."],
     }
 
 
@@ -124,7 +116,7 @@ def test_an_edit_that_a_finding_proposes_can_be_made_and_is_looked_at_again(clie
     study = submitted(client, "mended", 15)
     first = study.findings()
     (edge,) = [finding for finding in first.findings if finding.code == "edge"]
-    ran = tunefleet(client, "findings", "mended")
+    ran = tunefleet("findings", "mended", url=client.url)
     assert ran.returncode == 0, ran.stderr
     line = next(line for line in ran.stdout.splitlines() if "tunefleet edit mended" in line)
     assert line.split(None, 1)[1] == "tunefleet edit mended --set 'lr={log: [1.0e-06, 0.01]}'"
@@ -136,7 +128,7 @@ def test_an_edit_that_a_finding_proposes_can_be_made_and_is_looked_at_again(clie
 
 
 def test_the_command_prints_findings_with_what_to_do_importance_and_gain(client: Client, study: Study) -> None:
-    ran = tunefleet(client, "findings", study.name)
+    ran = tunefleet("findings", study.name, url=client.url)
     assert ran.returncode == 0, ran.stderr
     assert f"After {N_TRIALS} trials:" in ran.stderr
     for text in ("warning: ", "upper edge of lr", "  do:       Widen the range", "  evidence: edge=0.001", "source:"):
@@ -144,14 +136,14 @@ def test_the_command_prints_findings_with_what_to_do_importance_and_gain(client:
     assert "gain: The 40 trials to come are expected to improve" in ran.stdout
     assert any(line.split()[:1] == ["lr"] and line.count("%") == 3 for line in ran.stdout.splitlines())
     assert "noise and other interactions" in ran.stdout
-    as_json = tunefleet(client, "findings", study.name, "--json")
+    as_json = tunefleet("findings", study.name, "--json", url=client.url)
     assert study.findings().model_validate_json(as_json.stdout) == study.findings()
 
 
 def test_the_page_shows_findings_bars_and_gain_and_does_not_wait_for_them(client: Client, study: Study) -> None:
     submitted(client, "paged", 2)
     page = httpx.get(f"{client.url}/studies/paged").text
-    assert "What the trials show is being worked out" in page
+    assert "The analysis of the trials is running" in page
     study.findings()
     page = httpx.get(f"{client.url}/studies/{study.name}").text
     assert "upper edge of lr" in page

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from tests.commands import tunefleet
 from tests.integration.conftest import Api
 
 from tunefleet.client.client import Client
@@ -66,11 +64,11 @@ def test_a_trial_without_telemetry_is_told_how_to_have_some(api: Api, lease: dic
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"\x80\x04K\x01.", "is no telemetry"),
+        (b"\x80\x04K\x01.", "is not telemetry"),
         (b'{"updates": 1}', "step: is required"),
         (json.dumps({**SEEN, "step": [0]}).encode(), "every column needs one number for each of the 1"),
         (json.dumps({**SEEN, "more": 1}).encode(), "unknown key 'more'"),
-        (b" " * 3_000_000, "is no telemetry"),
+        (b" " * 3_000_000, "is not telemetry"),
     ],
 )
 def test_a_file_that_is_no_telemetry_is_not_taken_for_one(
@@ -104,16 +102,7 @@ def test_the_client_and_the_command_line_show_it(live: Api) -> None:
     url = str(live.http.base_url)
     with Client(url) as client:
         assert client.study("inside").telemetry(0) == Telemetry.model_validate(SEEN)
-    shown, plain = (
-        subprocess.run(
-            [sys.executable, "-m", "tunefleet", "telemetry", "inside", "0", *options],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "TUNEFLEET_URL": url},
-        )
-        for options in ([], ["--json"])
-    )
+    shown, plain = (tunefleet("telemetry", "inside", "0", *options, url=url) for options in ([], ["--json"]))
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["0.weight", "8×4", "0.005"] in lines
     assert ["2.weight", "3×8", "0.2", "above", "0.03"] in lines

@@ -14,7 +14,7 @@ from tunefleet_master.access import Access, needs
 from tunefleet_master.api.problems import responses
 from tunefleet_master.api.trials import Id
 from tunefleet_master.app_services import ServicesOf
-from tunefleet_master.services.insights import looks
+from tunefleet_master.services.insights import predictions
 
 MAX_SHOWN = 500
 
@@ -30,8 +30,8 @@ async def look_at_trial(services: ServicesOf, trial_id: Id) -> TrialLook:
 
     Returns 404 if the trial has stored no predictions, or none that can be read.
     """
-    source = await services.database.aread(lambda uow: looks.of_trial(uow, trial_id))
-    return await asyncio.to_thread(looks.look_at_trial, services.blobs, source)
+    source = await services.database.aread(lambda uow: predictions.of_trial(uow, trial_id))
+    return await asyncio.to_thread(predictions.read_trial, services.blobs, source)
 
 
 @router.get("/studies/{name}/look", summary="Compare predictions across trials", responses=responses(404))
@@ -41,9 +41,9 @@ async def look_at_study(services: ServicesOf, name: Name, count: Count = N_EXAMP
 
     The best trials with predictions are compared; `left_out` lists the others.
     """
-    sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_COMPARED))
-    heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
-    return await asyncio.to_thread(heard.compared, count=count)
+    sources = await services.database.aread(lambda uow: predictions.of_study(uow, name, limit=predictions.MAX_COMPARED))
+    found = await asyncio.to_thread(predictions.read_study, services.blobs, sources)
+    return await asyncio.to_thread(found.comparison, count=count)
 
 
 @router.get("/studies/{name}/labels", summary="List labels that may be wrong", responses=responses(404))
@@ -53,6 +53,7 @@ async def look_at_labels(services: ServicesOf, name: Name, count: Count = 50) ->
 
     The method is confident learning (Northcutt et al. 2021), on the trials' predictions for held-out samples.
     """
-    sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
-    heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
-    return await asyncio.to_thread(heard.suspected, count=count)
+    limit = predictions.MAX_FOR_LABELS
+    sources = await services.database.aread(lambda uow: predictions.of_study(uow, name, limit=limit))
+    found = await asyncio.to_thread(predictions.read_study, services.blobs, sources)
+    return await asyncio.to_thread(found.label_issues, count=count)

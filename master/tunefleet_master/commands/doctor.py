@@ -41,9 +41,9 @@ def checks(settings: Settings, journals: Sequence[Path]) -> list[Check]:
     """
     acknowledged = AcknowledgedWrites()
     for journal in journals:
-        acknowledged.take(entries(journal))
+        acknowledged.add(entries(journal))
     with opened(settings) as database:
-        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), promises=acknowledged))
+        return database.read(lambda uow: verify(uow, BlobStore(settings.data / "artifacts"), acknowledged=acknowledged))
 
 
 @contextmanager

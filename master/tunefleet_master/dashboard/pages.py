@@ -28,7 +28,7 @@ from tunefleet_master.dashboard import charts, login
 from tunefleet_master.dashboard.api_page import sections_of
 from tunefleet_master.dashboard.rendering import render
 from tunefleet_master.dashboard.telemetry_charts import telemetry_charts
-from tunefleet_master.services.insights import diagnoses, looks, telemetry
+from tunefleet_master.services.insights import diagnoses, predictions, telemetry
 from tunefleet_master.services.reading import fronts, status, studies, trials, workers
 from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
@@ -138,8 +138,8 @@ async def _predictions_of(services: Services, trial: TrialDetail) -> TrialLook |
     if all(file.name != PREDICTIONS for file in trial.artifacts):
         return None
     with suppress(NotFound):
-        source = await services.database.aread(lambda uow: looks.of_trial(uow, trial.id))
-        return await asyncio.to_thread(looks.look_at_trial, services.blobs, source)
+        source = await services.database.aread(lambda uow: predictions.of_trial(uow, trial.id))
+        return await asyncio.to_thread(predictions.read_trial, services.blobs, source)
     return None
 
 
@@ -149,12 +149,13 @@ async def look(services: ServicesOf, name: Name) -> HTMLResponse:
     """Render the same samples across a study's best trials, and labels that may be wrong."""
     found = await services.database.aread(lambda uow: studies.read(uow, name))
     try:
-        sources = await services.database.aread(lambda uow: looks.of_study(uow, name, limit=looks.MAX_ASKED))
-        heard = await asyncio.to_thread(looks.hear, services.blobs, sources)
+        limit = predictions.MAX_FOR_LABELS
+        sources = await services.database.aread(lambda uow: predictions.of_study(uow, name, limit=limit))
+        readable = await asyncio.to_thread(predictions.read_study, services.blobs, sources)
     except NotFound as nothing:
         return render("look.html", study=found, look=None, labels=None, nothing=str(nothing))
-    across = await asyncio.to_thread(heard.compared, count=N_EXAMPLES)
-    labels = await asyncio.to_thread(heard.suspected, count=N_SUSPECTS)
+    across = await asyncio.to_thread(readable.comparison, count=N_EXAMPLES)
+    labels = await asyncio.to_thread(readable.label_issues, count=N_SUSPECTS)
     return render("look.html", study=found, look=across, labels=labels, nothing="")
 
 

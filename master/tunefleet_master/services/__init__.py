@@ -1,4 +1,5 @@
-"""What the master does.
+"""Services: functions that take a unit of work, and background tasks.
 
-Functions that take a unit of work and give protocol messages, and the loops in the background.
+The rooms, from the top: insights, reading and audit read; planning creates and changes trials and studies; execution
+runs trials; access checks tokens.
 """

@@ -1,1 +1,1 @@
-"""Tokens and who may use them."""
+"""Tokens and their scopes."""

@@ -1,4 +1,4 @@
-"""All tokens in memory: a request is let in or not without a query, and without waiting."""
+"""A cache of all tokens, so that requests are authenticated without a query."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tunefleet_master.services.access.tokens import TOKENS, digest_of
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.subscriptions import Subscriptions
 
-REFRESH_S = 2.0  # how long a token that another master has revoked may still open something
+REFRESH_S = 2.0  # the longest time that a token works after another master has revoked it
 SESSION_S = 7 * 86_400  # of a browser
 ATTEMPT = f"{PREFIX}attempt_".encode()
-_INDEX_DIGITS = 16  # of a digest, to find its token by; what follows is compared in constant time
+_INDEX_DIGITS = 16  # of a digest, to look its token up; the whole digest is compared in constant time
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """A token that opens something."""
+    """A token that is not revoked."""
 
     id: int
     digest: str
@@ -38,43 +38,43 @@ class CachedToken:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser's right to ask, made from a token and ended with it."""
+    """A browser session; it derives from a token and ends with it."""
 
     cookie: str
     expires_at: datetime
 
 
 class TokenCache:
-    """Knows whose token it is. `load` must have run before anything is asked.
+    """The tokens of the master. `load` must run first.
 
     Args:
-        database: where the tokens are.
-        subscriptions: ring when one was made or revoked.
-        given: an admin's token from outside the database; one that is in the database is what it is there.
-        is_local: only this machine can reach the master, so that it may go without tokens.
+        database: stores the tokens.
+        subscriptions: notify when a token was created or revoked.
+        given: an admin token from the environment; a token that is also in the database has its scopes there.
+        is_local: only this machine can reach the master, so tokens are optional.
     """
 
     def __init__(self, database: Database, subscriptions: Subscriptions, *, given: str | None, is_local: bool) -> None:
         self._database = database
         self._subscriptions = subscriptions
         self._is_local = is_local
-        self._given = None if given is None else _given_key(given)
+        self._given = None if given is None else _given_token(given)
         self._is_given_known = False
-        self._keys: dict[str, CachedToken] = {}
+        self._tokens: dict[str, CachedToken] = {}
         self._has_tokens = False
         self._secret = b""
         self._loaded_at = datetime.min.replace(tzinfo=UTC)
-        """By the clock that tokens expire by, which on Postgres is the database's and not this machine's."""
+        """By the clock of the database, which decides when tokens expire."""
         self._loaded_tick_s = time.monotonic()
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is asked for a token: none was ever made, and only this machine can reach the master."""
+        """Return whether requests need no token: none exists, and only this machine can reach the master."""
         return self._is_local and self._given is None and not self._has_tokens
 
     @property
     def admin_is_given(self) -> bool:
-        """Whether there is an admin's token from outside the database."""
+        """Return whether an admin token from outside the database is valid."""
         return self._given is not None and not self._is_given_known
 
     async def load(self) -> None:
@@ -82,7 +82,7 @@ class TokenCache:
         known, self._secret, self._loaded_at = await self._database.aread(tokens.snapshot)
         self._loaded_tick_s = time.monotonic()
         self._has_tokens = bool(known)
-        # Somebody's own token of little scope may stand in the environment of whoever starts a master.
+        # The environment may contain a user's own token with fewer scopes.
         self._is_given_known = self._given is not None and self._given.digest in {token.digest for token in known}
         keys = [
             CachedToken(token.id, token.digest, Caller(f"the token {token.name!r}", token.scopes), token.expires_at)
@@ -91,10 +91,10 @@ class TokenCache:
         ]
         if self._given is not None and not self._is_given_known:
             keys.append(self._given)
-        self._keys = {key.digest[:_INDEX_DIGITS]: key for key in keys}
+        self._tokens = {key.digest[:_INDEX_DIGITS]: key for key in keys}
 
     async def run(self) -> None:
-        """Keep up with the database for ever; while it is away, what was known holds."""
+        """Reload the tokens until cancelled; while the database is unusable, the last known ones stay valid."""
         with self._subscriptions.subscribe(TOKENS) as subscription:
             while True:
                 await subscription.wait(REFRESH_S)
@@ -104,22 +104,22 @@ class TokenCache:
                     _log.error("tokens: %s", error)
 
     def caller_of(self, token: bytes) -> Caller | None:
-        """Whose token it is; None when it opens nothing."""
+        """Return the caller with this token; None for an invalid one."""
         if token.startswith(ATTEMPT):
             return self._attempt_of(token)
-        key = self._key_of(token)
+        key = self._find(token)
         return None if key is None else key.caller
 
     def token_of_attempt(self, trial_id: int, attempt: int) -> str | None:
-        """A token for one attempt of one trial; None on an open master. The same attempt has the same one always."""
+        """Return the token of an attempt, always the same one; None when the master needs no tokens."""
         if self.is_open:
             return None
         name = f"{trial_id}-{attempt}"
         return f"{ATTEMPT.decode()}{name}_{self._signature('attempt', name)}"
 
     def begin_session(self, token: bytes) -> Session | None:
-        """A session for whoever shows the token; None when it opens nothing."""
-        key = self._key_of(token)
+        """Return a new session for the holder of a token; None for an invalid one."""
+        key = self._find(token)
         if key is None:
             return None
         end = self._now() + timedelta(seconds=SESSION_S)
@@ -128,27 +128,27 @@ class TokenCache:
         return Session(f"{name}.{self._signature('session', f'{name}-{key.digest}')}", expires_at)
 
     def caller_of_session(self, cookie: str) -> Caller | None:
-        """Whose session it is; None when it has ended, or its token has."""
+        """Return the caller of a session; None when it, or its token, has ended."""
         name, _, signature = cookie.partition(".")
         number, _, end = name.partition("-")
-        key = next((key for key in self._keys.values() if str(key.id) == number), None)
-        if key is None or self._is_over(key):
+        key = next((key for key in self._tokens.values() if str(key.id) == number), None)
+        if key is None or self._is_expired(key):
             return None
         if not _is_equal(signature, self._signature("session", f"{name}-{key.digest}")):
             return None
         return key.caller if self._now().timestamp() < int(end) else None
 
-    def _key_of(self, token: bytes) -> CachedToken | None:
+    def _find(self, token: bytes) -> CachedToken | None:
         digest = digest_of(token)
-        key = self._keys.get(digest[:_INDEX_DIGITS])
-        if key is None or not hmac.compare_digest(key.digest, digest) or self._is_over(key):
+        key = self._tokens.get(digest[:_INDEX_DIGITS])
+        if key is None or not hmac.compare_digest(key.digest, digest) or self._is_expired(key):
             return None
         return key
 
     def _now(self) -> datetime:
         return self._loaded_at + timedelta(seconds=time.monotonic() - self._loaded_tick_s)
 
-    def _is_over(self, key: CachedToken) -> bool:
+    def _is_expired(self, key: CachedToken) -> bool:
         return key.expires_at is not None and self._now() >= key.expires_at
 
     def _attempt_of(self, token: bytes) -> Caller | None:
@@ -163,7 +163,7 @@ class TokenCache:
         return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
 
 
-def _given_key(token: str) -> CachedToken:
+def _given_token(token: str) -> CachedToken:
     return CachedToken(0, digest_of(token.encode()), Caller("the given token", frozenset({Scope.ADMIN})), None)
 
 

@@ -1,4 +1,4 @@
-"""Making, listing and revoking tokens."""
+"""Creation, listing and revocation of tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_master.storage.tokens import Token
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 TOKENS = "tokens"
-"""The topic that is rung when a token was made or revoked."""
+"""The topic that is published when a token was created or revoked."""
 
 FIRST = "first-admin"
 MAX_TOKENS = 1_000
@@ -21,22 +21,22 @@ RANDOM_BYTES = 32
 
 
 def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> NewToken:
-    """Make a token; the name of one that is expired or revoked may be taken again.
+    """Create a token; the name of an expired or revoked one may be used again.
 
     Args:
         uow: the transaction.
-        request: what is asked for.
-        admin_is_given: whether there is an admin's token from outside the database.
+        request: the token's name, scopes and lifetime.
+        admin_is_given: an admin token from outside the database is valid.
 
     Raises:
-        Conflict: a good token has the name, there are too many, or there is no admin yet and this would be none.
+        Conflict: a valid token has the name, there are too many, or no admin token exists and this is not one.
     """
     stored.lock(uow.connection)
     known = stored.everything(uow.connection)
     namesake = next((token for token in known if token.name == request.name), None)
     if namesake is not None:
         if namesake.is_valid(uow.now):
-            raise Conflict(f"there is a token {request.name!r}.", hint="Revoke it first, or choose another name.")
+            raise Conflict(f"a token named {request.name!r} exists.", hint="Revoke it first, or choose another name.")
         stored.remove(uow.connection, request.name)
     if len(known) >= MAX_TOKENS:
         raise Conflict(f"there are {MAX_TOKENS:,} tokens already.", hint="Use the name of an old one again.")
@@ -49,7 +49,7 @@ def create(uow: UnitOfWork, request: TokenRequest, *, admin_is_given: bool) -> N
 
 
 def first(uow: UnitOfWork) -> NewToken | None:
-    """Make an admin's token if the database has no token at all."""
+    """Create an admin token if the database has no token at all."""
     stored.lock(uow.connection)
     if stored.count(uow.connection):
         return None
@@ -57,15 +57,15 @@ def first(uow: UnitOfWork) -> NewToken | None:
 
 
 def everything(uow: UnitOfWork) -> list[TokenView]:
-    """All tokens by name."""
+    """Return all tokens by name."""
     return [_view(uow, token) for token in stored.everything(uow.connection)]
 
 
 def revoke(uow: UnitOfWork, name: str, *, admin_is_given: bool) -> None:
-    """Let a token open nothing from now on; twice is harmless.
+    """Revoke a token. Idempotent.
 
     Raises:
-        NotFound: there is no such token. Conflict: it is the last admin's.
+        NotFound: there is no such token. Conflict: it is the last admin token.
     """
     stored.lock(uow.connection)
     known = stored.everything(uow.connection)
@@ -79,12 +79,12 @@ def revoke(uow: UnitOfWork, name: str, *, admin_is_given: bool) -> None:
 
 
 def snapshot(uow: UnitOfWork) -> tuple[list[Token], bytes, datetime]:
-    """All tokens, the secret that sessions and the tokens of attempts are signed with, and the time."""
+    """Return all tokens, the secret that signs sessions and the tokens of attempts, and the time."""
     return stored.everything(uow.connection), stored.secret(uow.connection), uow.now
 
 
 def digest_of(token: bytes) -> str:
-    """What is kept of a token; one of 32 random bytes needs no slow hash."""
+    """Return the stored digest of a token; 32 random bytes need no slow hash."""
     return hashlib.sha256(token).hexdigest()
 
 
@@ -100,9 +100,9 @@ def _add(uow: UnitOfWork, request: TokenRequest) -> NewToken:
         now=uow.now,
     )
     uow.notify_after_commit(TOKENS)
-    kept = stored.named(uow.connection, request.name)
-    assert kept is not None  # it was just added, in this transaction
-    return NewToken(**dict(_view(uow, kept)), token=token)
+    added = stored.named(uow.connection, request.name)
+    assert added is not None  # it was just added, in this transaction
+    return NewToken(**dict(_view(uow, added)), token=token)
 
 
 def _admins(uow: UnitOfWork, known: list[Token]) -> list[Token]:

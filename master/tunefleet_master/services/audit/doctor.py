@@ -1,4 +1,4 @@
-"""Looking whether the promises of the master hold in what it has stored; reads everything, changes nothing."""
+"""Verification of the master's invariants in its database and files. Read-only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tunefleet_master.storage.values import Study
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise, on how many things it was checked, and where it is broken."""
+    """An invariant, the number of checked items, and its violations."""
 
     invariant: str
     promise: str
@@ -28,12 +28,12 @@ class Check:
     violations: Sequence[str]
 
 
-def verify(uow: UnitOfWork, blobs: BlobStore, *, promises: AcknowledgedWrites) -> list[Check]:
-    """Check every promise that storage can break; `promises` are those of the clients' journals."""
+def verify(uow: UnitOfWork, blobs: BlobStore, *, acknowledged: AcknowledgedWrites) -> list[Check]:
+    """Check every invariant that storage can violate; `acknowledged` is from the journals of clients."""
     connection = uow.connection
     n_trials, n_attempts = audit.count(connection, TrialRow), audit.count(connection, AttemptRow)
     found = audit.studies(connection)
-    doubled, stale, lost = compare(connection, promises)
+    doubled, stale, lost = compare(connection, acknowledged)
     files = list(audit.stored_files(connection))
     once = [*audit.uneven_results(connection), *doubled]
     fenced = [*audit.unfenced_writes(connection), *stale]
@@ -42,7 +42,7 @@ def verify(uow: UnitOfWork, blobs: BlobStore, *, promises: AcknowledgedWrites) -
         Check("I2", "no trial is lost", n_trials, audit.lost_trials(connection)),
         Check("I3", "no write of an old attempt is accepted", n_attempts, fenced),
         Check("I4", "a budget of N ends with N finished trials", len(found), audit.overdrawn_budgets(connection)),
-        Check("I5", "what was acknowledged is in the database", promises.n_entries, lost),
+        Check("I5", "what was acknowledged is in the database", acknowledged.n_entries, lost),
         Check("I6", "proposals can be repeated, and none comes twice", n_trials, list(_proposals(uow, found))),
         Check("I8", "a poison trial is set aside", n_trials, audit.trials_past_their_crashes(connection)),
         Check("I10", "every listed file is whole", len(files), list(_files(files, blobs))),
@@ -52,7 +52,7 @@ def verify(uow: UnitOfWork, blobs: BlobStore, *, promises: AcknowledgedWrites) -
 
 
 def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
-    """Configurations that come twice, or that their sampler would not propose again from what it saw."""
+    """Yield configurations that exist twice, or that their sampler would not propose again from the same events."""
     for study in found:
         numbers: dict[str, int] = {}
         for proposal in audit.proposals(uow.connection, study.id):
@@ -68,7 +68,7 @@ def _proposals(uow: UnitOfWork, found: Sequence[Study]) -> Iterator[str]:
 
 
 def _files(files: Sequence[audit.StoredFile], blobs: BlobStore) -> Iterator[str]:
-    """Files that are missing, of another length or of another content than the database says."""
+    """Yield files that are missing, or with another size or content than the database records."""
     faults: dict[str, str | None] = {}
     for file in files:
         if file.sha256 not in faults:

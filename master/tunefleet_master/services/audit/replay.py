@@ -1,4 +1,4 @@
-"""Deriving every proposal of a study again from what it was made from."""
+"""Replay: every proposal of a study is made again from its seed, position and events, and compared."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
 Progress = Callable[[int, int], None]
-"""Is told how many proposals are done, of how many."""
+"""Called with the number of replayed proposals and their total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What became of it.
+    """The outcome of a replay.
 
     Attributes:
-        n_same: proposals that came out as they were.
-        n_by_hand: trials that nobody proposed.
-        differing: a sentence for each proposal that came out otherwise.
-        skipped: a sentence for each sampler, or version of one, that is not here.
+        n_same: proposals that are equal again.
+        n_by_hand: trials that no sampler proposed.
+        differing: a sentence for each proposal that differs.
+        skipped: a sentence for each sampler, or version of one, that is not installed.
     """
 
     n_same: int
@@ -42,33 +42,33 @@ class Replay:
 
 
 def replay(uow: UnitOfWork, study: Study, *, progress: Progress = lambda done, total: None) -> Replay:
-    """Propose everything again, each with the seed, the position and the events that its sampler had then.
+    """Make every proposal of a study again with the seed, the position and the events that its sampler had.
 
-    How many workers there were, and when they came, does not matter: what a proposal saw is kept with it.
+    The number and the timing of workers do not matter: each proposal is stored with the last event that it saw.
     """
     proposals = [it for it in audit.proposals(uow.connection, study.id) if not fold_of(study.spec, it.trial)]
     asked = [proposal for proposal in proposals if proposal.position is not None]
-    stage = _Stage(uow.connection, study)
+    samplers = _PastSamplers(uow.connection, study)
     n_same = 0
     differing: list[str] = []
     skipped: set[str] = set()
     for key, group in groupby(sorted(asked, key=_order), key=_key):
         batch = list(group)
-        reason = stage.why_not(batch[0])
+        reason = samplers.why_skipped(batch[0])
         if reason is not None:
             skipped.add(reason)
             continue
-        for proposal, again in zip(batch, stage.again(batch, saw=key[0]), strict=True):
+        for proposal, again in zip(batch, samplers.propose_again(batch, saw=key[0]), strict=True):
             if again == _suggestion(proposal):
                 n_same += 1
             else:
-                differing.append(f"trial {proposal.trial}: {proposal.origin} would now propose {_told(again)}")
+                differing.append(f"trial {proposal.trial}: {proposal.origin} would now propose {_text_of(again)}")
         progress(n_same + len(differing), len(asked))
     return Replay(n_same, len(proposals) - len(asked), differing, sorted(skipped))
 
 
-class _Stage:
-    """The samplers and the history of a study as they were, moving forward in its events."""
+class _PastSamplers:
+    """The samplers of a study and its history at a past event, which only moves forward."""
 
     def __init__(self, connection: Connection, study: Study) -> None:
         self._connection = connection
@@ -78,8 +78,8 @@ class _Stage:
         self._history = histories.empty(self._specs[0])
         self._seen = 0
 
-    def why_not(self, proposal: Proposal) -> str | None:
-        """Why it cannot be derived again; None: it can."""
+    def why_skipped(self, proposal: Proposal) -> str | None:
+        """Return why a proposal cannot be made again; None when it can."""
         if proposal.origin not in registry.names():
             return f"the sampler {proposal.origin} is not installed here"
         kind = registry.sampler_class(proposal.origin)
@@ -87,8 +87,8 @@ class _Stage:
             return f"{proposal.origin} was version {proposal.sampler_version} then, and is version {kind.version} here"
         return None
 
-    def again(self, batch: Sequence[Proposal], *, saw: int) -> Sequence[Suggestion | None]:
-        """What the sampler proposes at the positions of these proposals, which were made together."""
+    def propose_again(self, batch: Sequence[Proposal], *, saw: int) -> Sequence[Suggestion | None]:
+        """Return the sampler's proposals at the positions of these, which were made in one call."""
         first, last = batch[0].batch, batch[-1].position
         assert last is not None
         start = (batch[0].position or 0) if first is None else first
@@ -119,7 +119,7 @@ def _suggestion(proposal: Proposal) -> Suggestion:
     return Suggestion(proposal.params, Segment(proposal.member, proposal.parent, proposal.until))
 
 
-def _told(again: Suggestion | None) -> str:
+def _text_of(again: Suggestion | None) -> str:
     if again is None or again.segment is None:
         return str(again and again.params)
     return f"{again.params}, from trial {again.segment.parent}, for member {again.segment.member}"

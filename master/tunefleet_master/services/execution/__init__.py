@@ -1,1 +1,1 @@
-"""Running trials: claims, leases, reports, ends, and what they lead to."""
+"""Execution of trials: claims, leases, reports, completion, and transitions."""

@@ -1,4 +1,4 @@
-"""The files of trials, and the code bundles of studies."""
+"""Files of trials."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from tunefleet_master.storage import trials
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 GRACE = timedelta(days=1)
-"""Content that nothing refers to is kept so long.
-
-A bundle is uploaded before its study, and a slow user may sleep between.
-"""
+"""The minimum age of unreferenced content that is deleted: a bundle is uploaded some time before its study."""
 
 MAX_COLLECTED = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that has arrived whole."""
+    """A file that was uploaded completely."""
 
     attempt: int
     sha256: str
@@ -32,14 +29,14 @@ class Upload:
 
 
 def check_may_write(uow: UnitOfWork, trial_id: TrialId, attempt: int) -> None:
-    """Raise LeaseLost unless the attempt is the trial's newest; one that has ended may still store its files."""
+    """Raise LeaseLost unless the attempt is the trial's newest one, which may have ended already."""
     trial = trials.get(uow.connection, trial_id)
     if trial.attempt != attempt:
         raise lease_lost(trial, attempt)
 
 
 def attach(uow: UnitOfWork, trial_id: TrialId, name: str, *, upload: Upload) -> ArtifactRef:
-    """Give the trial a file whose content is in the blob store; raises NotFound, LeaseLost."""
+    """Attach a file to a trial; its content is in the blob store. Raises NotFound, LeaseLost."""
     check_may_write(uow, trial_id, upload.attempt)
     stored.note_blob(uow.connection, upload.sha256, size_bytes=upload.size_bytes, now=uow.now)
     stored.attach(
@@ -54,7 +51,7 @@ def attach(uow: UnitOfWork, trial_id: TrialId, name: str, *, upload: Upload) -> 
 
 
 def find(uow: UnitOfWork, trial_id: TrialId, name: str) -> ArtifactRef:
-    """The trial's file of this name; raises NotFound."""
+    """Return the trial's file of this name; raises NotFound."""
     trial = trials.get(uow.connection, trial_id)
     found = stored.of_trials(uow.connection, [trial.id], name=name)[trial.id]
     if not found:
@@ -63,8 +60,8 @@ def find(uow: UnitOfWork, trial_id: TrialId, name: str) -> ArtifactRef:
 
 
 def unreferenced(uow: UnitOfWork) -> list[str]:
-    """Forget content that nothing refers to.
+    """Delete the rows of unreferenced content, and return its hashes.
 
-    The caller deletes the files before the commit, so that no upload can come between.
+    The caller deletes the files before the commit, so no upload can come between.
     """
     return stored.remove_unreferenced(uow.connection, untouched_since=uow.now - GRACE, limit=MAX_COLLECTED)

@@ -1,4 +1,4 @@
-"""The code of studies."""
+"""Code bundles of studies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 
 def attach(uow: UnitOfWork, sha256: str, size_bytes: int) -> bool:
-    """Record a bundle whose content is in the blob store; whether it is a new one."""
+    """Record a bundle with its content in the blob store; return whether it is new."""
     is_new = not artifacts.has_blob(uow.connection, sha256)
     artifacts.note_blob(uow.connection, sha256, size_bytes=size_bytes, now=uow.now)
     return is_new

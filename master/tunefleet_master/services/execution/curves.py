@@ -1,4 +1,4 @@
-"""What a trial's reports say of it. Pure."""
+"""Results of trials from their reports. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_master.storage.values import Trial
 
 
 def first_divergence(points: Iterable[Report | Point]) -> str | None:
-    """Which metric was the first to be NaN or infinite, and at which step; None when all are finite."""
+    """Describe the first metric that is NaN or infinite, with its step; None when all are finite."""
     for point in points:
         for name, value in point.metrics.items():
             if not math.isfinite(value):
@@ -22,14 +22,14 @@ def first_divergence(points: Iterable[Report | Point]) -> str | None:
 
 
 def result_point(spec: StudySpec, points: Sequence[Report | Point]) -> Report | Point | None:
-    """The report that is the trial's result; with several objectives the last that has all that is asked of it.
+    """Return the report that is the trial's result; with several objectives, the last one with all result metrics.
 
     None when there is none.
     """
     if not spec.several_objectives:
         return best_point(spec.objective, points)
-    whole = (point for point in reversed(points) if _has_all(spec.result_metrics, point.metrics))
-    return next(whole, None)
+    complete = (point for point in reversed(points) if _has_all(spec.result_metrics, point.metrics))
+    return next(complete, None)
 
 
 def _has_all(names: Iterable[str], metrics: Mapping[str, float]) -> bool:
@@ -37,16 +37,16 @@ def _has_all(names: Iterable[str], metrics: Mapping[str, float]) -> bool:
 
 
 def values_of(spec: StudySpec, trial: Trial) -> tuple[float, ...] | None:
-    """The trial's value of each of several objectives; None where there is one objective, or no result yet."""
+    """Return the trial's value of each objective; None where there is only one objective, or no result yet."""
     if not spec.several_objectives or not _has_all(spec.result_metrics, trial.metrics):
         return None
     return tuple(trial.metrics[objective.metric] for objective in spec.objectives)
 
 
 def best_point(objective: Objective, points: Sequence[Report | Point]) -> Report | Point | None:
-    """The report that the objective counts: the best one, the earlier among equal ones, or the last.
+    """Return the report that the objective counts: the best one (the earliest among equals), or the last.
 
-    None when it was not reported.
+    None when the metric was never reported as a finite number.
     """
     measured = [p for p in points if math.isfinite(p.metrics.get(objective.metric, math.nan))]
     if not measured or objective.value == "last":
@@ -59,12 +59,12 @@ def best_point(objective: Objective, points: Sequence[Report | Point]) -> Report
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that are numbers."""
+    """Return the finite metrics."""
     return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def advance(trial: Trial, spec: StudySpec, *, reports: Sequence[Report]) -> Trial:
-    """The trial as these reports change it; its value is an interim one until the attempt ends."""
+    """Return the trial after these reports; its value is provisional until the attempt ends."""
     last_step = max(report.step for report in reports)
     trial = replace(trial, last_step=max(last_step, trial.last_step or 0))
     point, objective = result_point(spec, reports), spec.objective

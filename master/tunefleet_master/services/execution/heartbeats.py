@@ -1,4 +1,4 @@
-"""Keeping leases alive."""
+"""Heartbeats of workers, which renew their leases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunefleet_master.storage.values import Trial
 
 
 def beat(uow: UnitOfWork, requests: Sequence[HeartbeatRequest]) -> list[HeartbeatResponse]:
-    """Extend all leases that the workers still hold, those that ran out unclaimed included, and name the others."""
+    """Renew the leases that the workers still hold, also expired unclaimed ones, and answer with the lost ones."""
     last_heard = workers.note(uow.connection, {request.worker: request.facts for request in requests}, now=uow.now)
     for heard_at in last_heard.values():
         _measure_lag(uow, heard_at)

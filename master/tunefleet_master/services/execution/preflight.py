@@ -1,6 +1,6 @@
-"""The check of a study's pipeline before its budget is spent: its beginning, and what people do about it.
+"""Preflights: checks of a study's training before it spends its budget.
 
-It is leased as a trial is (`storage.preflights`); `transitions` settles what its end means for the study.
+A preflight is leased like a trial (`storage.preflights`); `transitions` applies its end to the study.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ WAITING = "preflight.waiting"
 
 
 def begin(uow: UnitOfWork, study: Study) -> None:
-    """Let the preflight of a new study wait for a worker."""
+    """Queue the preflight of a new study."""
     preflights.add(uow.connection, study, now=uow.now)
     uow.record(study.id, WAITING, trial=None, data={})
     uow.notify_after_commit(CLAIMS)
 
 
 def order_of(study: Study) -> PreflightOrder | None:
-    """What its worker is to look at; None where the study has none."""
+    """Return the instructions for the preflight's worker; None where the study has no preflight."""
     asked = study.spec.preflight
     if asked is None:
         return None
@@ -33,9 +33,9 @@ def order_of(study: Study) -> PreflightOrder | None:
 
 
 def resume(uow: UnitOfWork, study: Study, *, anyway: bool) -> Study:
-    """Prepare a study to run that its preflight has blocked: for another look, or `anyway`, without one.
+    """Prepare a blocked study to run: queue its preflight again, or overrule it with `anyway`.
 
-    With `anyway` a preflight that has not ended is called off, too; the report of one that has stays.
+    With `anyway` a preflight that has not ended is cancelled, too. The report of one that has ended stays.
     """
     study = studies.lock(uow.connection, study.id)
     if anyway and study.preflight in (PreflightState.PENDING, PreflightState.BLOCKED):

@@ -1,6 +1,4 @@
-"""Keeping little: checkpoints that no member of a population can want any more are forgotten, and the curves of
-studies that ended long ago are thinned, a few trials at a time.
-"""
+"""Retention: deletion of checkpoints that no member of a population needs, and thinning of old curves."""
 
 from __future__ import annotations
 
@@ -17,10 +15,9 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
 KEPT_POINTS = 100
-"""Of each trial's curve, both ends among them; a chart shows no more."""
+"""Points of each thinned curve, with both ends; a chart cannot show more."""
 
-TRIALS_AT_ONCE = 100  # so that a transaction never holds the writer for long
-
+MAX_TRIALS = 100  # in one transaction, so that it never holds the writer for long
 
 _OUTCOMES = {
     TrialState.WAITING: Outcome.PENDING,
@@ -30,10 +27,10 @@ _OUTCOMES = {
 
 
 def drop_checkpoints(uow: UnitOfWork, study: Study) -> None:
-    """Forget those checkpoints of a study with a population from which nothing goes on, now or later.
+    """Delete the checkpoints of a population that no segment continues from, now or later.
 
-    Kept are those of parents whose child waits, runs or may be run again, and all that a member may copy at one of its
-    turns to come. A study that was stopped goes on with none. The contents go when nothing else refers to them.
+    It keeps the checkpoints of parents with a child that waits, runs or may be retried, and all that a member may copy
+    later. A stopped study needs none. The sweeper deletes content that nothing else refers to.
 
     Args:
         uow: the request's.
@@ -43,7 +40,7 @@ def drop_checkpoints(uow: UnitOfWork, study: Study) -> None:
         kept: set[int] = set()
     else:
         found = segments.of_study(uow.connection, study.id)
-        kept = Population(PbtSampler.of(study.spec).plan, map(_record, found)).wanted()
+        kept = Population(PbtSampler.of(study.spec).plan, map(_record, found)).needed_checkpoints()
     segments.drop_checkpoints(uow.connection, study.id, kept=kept)
 
 
@@ -53,15 +50,15 @@ def _record(segment: StoredSegment) -> Record:
 
 
 def thin(uow: UnitOfWork, *, keep_days: float) -> bool:
-    """Thin some curves of a study that ended more than `keep_days` ago; whether there was one.
+    """Thin some curves of a study that ended more than `keep_days` ago; return whether there was such a study.
 
-    The values of trials stay as they are, and so does the best step of each trial.
+    The values of trials and the point of each best step stay.
     """
     study = studies.next_to_thin(uow.connection, uow.now - timedelta(days=keep_days))
     if study is None:
         return False
     n_thinned = studies.n_thinned(uow.connection, study.id)
-    chosen = trials.numbered_from(uow.connection, study.id, n_thinned, limit=TRIALS_AT_ONCE)
+    chosen = trials.numbered_from(uow.connection, study.id, n_thinned, limit=MAX_TRIALS)
     for trial in chosen:
         steps = reports.steps(uow.connection, trial.id)
         kept = {*reports.evenly(steps, KEPT_POINTS), trial.best_step}

@@ -1,4 +1,4 @@
-"""Looking after leases, hours and leftovers, every few seconds."""
+"""The sweeper: it requeues expired trials, ends studies that are out of time, and deletes unused data."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from tunefleet_master.storage.values import Study, Trial
 
 log = logging.getLogger(__name__)
 
-MAX_EXPIRED = 1_000  # in one sweep; the rest follow in the next, so that a sweep never holds the writer for long
+MAX_EXPIRED = 1_000  # trials in one sweep, so that it never holds the writer for long
 FORGET_WORKERS_AFTER = timedelta(days=30)
-SWEEPS_PER_TIDYING = 300
+SWEEPS_PER_CLEANUP = 300
 
 
 def sweep(uow: UnitOfWork, *, sweep_s: float) -> None:
-    """Renew all leases if no master was there for a while, then requeue what has expired. Safe to run twice.
+    """Renew all leases after an outage, then requeue expired trials. Safe to run twice.
 
-    Several masters sweep one after the other: the first one's note of the time waits for no other's.
+    Several masters sweep one after the other, since each locks the row with the time of the last sweep.
     """
     away = outage(workers.last_sweep(uow.connection), uow.now, sweep_s=sweep_s)
     workers.note_sweep(uow.connection, uow.now)
     if away:
-        log.info("no master was there for %.0f s: all leases begin anew", away.total_seconds())
+        log.info("no master ran for %.0f s: all leases are renewed", away.total_seconds())
         leases.extend_all(uow.connection, uow.deadline)
     leases.cap_all(uow.connection, uow.deadline)
     for trial in leases.expired(uow.connection, now=uow.now, limit=MAX_EXPIRED):
@@ -61,7 +61,7 @@ def _cancel_waiting(uow: UnitOfWork, study: Study) -> None:
 
 
 def _requeue(uow: UnitOfWork, trial: Trial) -> None:
-    """Let a trial wait again whose lease has run out, its attempt still open for a late result."""
+    """Requeue a trial with an expired lease; its attempt stays open for a late result."""
     study = studies.by_id(uow.connection, trial.study_id)
     message = f"worker {trial.worker} was lost: no heartbeat for {uow.lease_s:g} s"
     verdict = verdict_of_failure(trial, study, failure=Failure.LOST, message=message, attempt_open=True)
@@ -73,7 +73,7 @@ def _requeue(uow: UnitOfWork, trial: Trial) -> None:
 
 
 def collect(uow: UnitOfWork, delete: Callable[[str], None]) -> Sequence[str]:
-    """Delete content that nothing refers to; inside the writer, so that the same content cannot arrive meanwhile."""
+    """Delete unreferenced content, in the writer's transaction, so the same content cannot be uploaded meanwhile."""
     hashes = artifacts.unreferenced(uow)
     for sha256 in hashes:
         delete(sha256)
@@ -81,13 +81,13 @@ def collect(uow: UnitOfWork, delete: Callable[[str], None]) -> Sequence[str]:
 
 
 class Sweeper:
-    """Runs `sweep` every `sweep_s` seconds, and tidies up now and then, until it is cancelled.
+    """Runs `sweep` every `sweep_s` seconds, and a cleanup every few minutes.
 
     Args:
         database: the master's.
-        delete_blob: removes a stored content by its hash.
+        delete_blob: deletes stored content by its hash.
         sweep_s: seconds between two sweeps.
-        keep_curves_days: how long after a study's end its curves stay whole; None: for ever.
+        keep_curves_days: the age of a finished study at which its curves are thinned; None: never.
     """
 
     def __init__(
@@ -104,19 +104,19 @@ class Sweeper:
         self._keep_curves_days = keep_curves_days
 
     async def run(self) -> None:
-        """Never returns; a database that fails for a while is tried again at the next sweep."""
+        """Sweep until cancelled; an unusable database is tried again at the next sweep."""
         n = 0
         while True:
             try:
                 await self._database.awrite(lambda uow: sweep(uow, sweep_s=self._sweep_s))
-                if n % SWEEPS_PER_TIDYING == 0:
-                    await self._tidy()
+                if n % SWEEPS_PER_CLEANUP == 0:
+                    await self._clean_up()
             except StorageUnusable as error:
                 log.error("sweep: %s", error)
             n += 1
             await asyncio.sleep(self._sweep_s)
 
-    async def _tidy(self) -> None:
+    async def _clean_up(self) -> None:
         await self._database.awrite(lambda uow: collect(uow, self._delete_blob))
         if (days := self._keep_curves_days) is not None:
             while await self._database.awrite(lambda uow: retention.thin(uow, keep_days=days)):

@@ -1,4 +1,4 @@
-"""Moving trials and studies from state to state, with everything that follows: events, pauses, the end of a study."""
+"""Transitions of trials and studies, with their events and their consequences for the study."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verdict_of_failure(
     exception: str | None = None,
     attempt_open: bool = False,
 ) -> Verdict:
-    """The verdict on an attempt that failed, was lost or was given back."""
+    """Return the verdict on an attempt that failed, was lost or was released."""
     failures = Counter(trial.failures)
     failures[failure] += 1
     end = end_of_failure(failure, failures=failures, retry=study.spec.retry, stop=trial.stop)
@@ -58,18 +58,18 @@ def end_attempt(
     value: float | None = None,
     report: PreflightReport | None = None,
 ) -> Study:
-    """Carry out a verdict on a trial that this transaction has locked; returns the study as it is then.
+    """Apply a verdict to a trial that this transaction has locked; return the changed study.
 
     Args:
         uow: the request's.
-        trial: as it was read, but for the steps and metrics that its whole curve gives it.
+        trial: as it was read, with the steps and metrics of its whole curve.
         study: the trial's.
-        verdict: how the attempt ends.
-        value: the result; None: the attempt brought none.
-        report: what a preflight found.
+        verdict: on the attempt.
+        value: the result; None: there is none.
+        report: of a preflight.
 
     Raises:
-        LeaseLost: the trial has moved on since it was read.
+        LeaseLost: the trial has changed since it was read.
     """
     if not trials.end(uow.connection, trial, verdict, now=uow.now, value=value):
         raise lease_lost(trial, trial.attempt)
@@ -77,9 +77,7 @@ def end_attempt(
     if verdict.end.state is TrialState.WAITING:
         uow.notify_after_commit(CLAIMS)
     elif verdict.end.state is TrialState.PAUSED or trial.member is not None or study.folds > 1:
-        uow.notify_after_commit(
-            PLANNER
-        )  # its study may go on otherwise, or its member or configuration, and somebody may wait
+        uow.notify_after_commit(PLANNER)  # other trials, or the next segment or fold, may be due
     if trial.is_preflight:
         return _settle_preflight(uow, study, verdict=verdict, report=report)
     if verdict.exception is not None and study.state is StudyState.RUNNING:
@@ -96,7 +94,7 @@ def announce(
     failure: Failure | None = None,
     message: str = "",
 ) -> None:
-    """Record a trial's new state as an event; a preflight's is one of the study, and no sampler's."""
+    """Record a trial's new state as an event; that of a preflight belongs to the study, and samplers ignore it."""
     data: dict[str, JsonValue] = {
         **_result_of(study, trial),
         "steps": 0 if trial.last_step is None else trial.last_step + 1,
@@ -113,7 +111,7 @@ def announce(
 
 
 def _result_of(study: Study, trial: Trial) -> dict[str, JsonValue]:
-    """What an event says of a trial's result; with several objectives also the others' values, and broken outcomes."""
+    """Return the result fields of an event; with several objectives also all values and the broken outcomes."""
     values = values_of(study.spec, trial)
     if values is None:
         return {"value": trial.value}
@@ -127,10 +125,9 @@ def announce_new(
     *,
     segments: Mapping[int, Segment] | None = None,
 ) -> None:
-    """Record new trials, or new configurations in the place of waiting ones, as events, by their numbers.
+    """Record new trials, or new configurations of waiting trials, as events, by their numbers.
 
-    With the configurations, and with the places of segments in their population, a study's events are all that a
-    sampler needs to know.
+    The events contain all that a sampler needs: the configurations, and the places of segments in their population.
     """
     for number, params in new.items():
         data = {
@@ -149,16 +146,16 @@ def announce_new(
 
 
 def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str = "") -> Study:
-    """Move a study that this transaction has read; one that is already there stays as it is.
+    """Change the state of a study that this transaction has read; return the changed study.
 
     Raises:
-        IllegalTransition: there is no such arrow, or somebody else moved the study first.
+        IllegalTransition: there is no such transition, or another request changed the study first.
     """
     if study.state is new:
         return study
     check_study_transition(study.state, new, name=study.name)
     if not studies.change_state(uow.connection, study, new, message=message, now=uow.now):
-        raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Look at it and try again.")
+        raise IllegalTransition(f"study {study.name!r} has just changed.", hint="Read its state and try again.")
     uow.record(study.id, f"study.{new}", trial=None, data={"message": message})
     log.info("study %s is %s%s", study.name, new, message and f": {message}", extra=about(study=study.name))
     for topic in (PLANNER, CLAIMS, events_of(study.name)):
@@ -167,11 +164,10 @@ def change_study(uow: UnitOfWork, study: Study, new: StudyState, *, message: str
 
 
 def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
-    """Complete a study that has spent its budget, or its sampler's configurations, and has no trial left to finish."""
+    """Complete a study with a spent budget or an exhausted space, and without unfinished trials; return the study."""
     if not _is_spent(uow, study):
         return study
-    # Two masters that end the last two trials at the same time come here one after the other, and the second one sees
-    # that nothing is left.
+    # Of two masters that end the last two trials at once, the second one gets the lock later and finds nothing left.
     study = studies.lock(uow.connection, study.id)
     if not _is_spent(uow, study) or studies.has_unfinished(uow.connection, study.id):
         return study
@@ -179,19 +175,19 @@ def complete_if_done(uow: UnitOfWork, study: Study) -> Study:
 
 
 def _is_spent(uow: UnitOfWork, study: Study) -> bool:
-    """Whether the study can go on no further than the trials that it has."""
+    """Return whether the study gets no further trials."""
     if study.state not in STUDY_ACTIVE:
         return False
     return study.trials_left == 0 or study.exhausted or out_of_time(uow, study)
 
 
 def out_of_time(uow: UnitOfWork, study: Study) -> bool:
-    """Whether the study has used up its hours."""
+    """Return whether the study has used up its hours."""
     return study.budget.hours is not None and study.elapsed_s(uow.now) >= study.budget.hours * 3600
 
 
 def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
-    """The error for a write of an attempt that does not hold the trial."""
+    """Return the error for a write of an attempt that does not hold the trial."""
     if attempt != trial.attempt:
         return LeaseLost(
             f"attempt {attempt} of trial {trial.id} does not hold it: the newest is attempt {trial.attempt}.",
@@ -204,12 +200,12 @@ def lease_lost(trial: Trial, attempt: int) -> LeaseLost:
 
 
 def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report: PreflightReport | None) -> Study:
-    """Let the study begin when its preflight has passed, and hold it when that has failed for good."""
+    """Start the study after its preflight has passed, or block it after a final failure."""
     state = verdict.end.state
     if state not in (TrialState.COMPLETE, TrialState.FAILED):
         return study
     study = studies.lock(uow.connection, study.id)
-    if study.is_checked:  # it was let run meanwhile
+    if study.is_checked:  # a user overruled the preflight meanwhile
         return study
     new = PreflightState.PASSED if state is TrialState.COMPLETE else PreflightState.BLOCKED
     text = None if report is None else report.model_dump_json()
@@ -221,9 +217,9 @@ def _settle_preflight(uow: UnitOfWork, study: Study, *, verdict: Verdict, report
         return study
     why = f"{verdict.end.failure}: {verdict.message}" if report is None else report.finding
     message = (
-        f"the preflight failed: {why.rstrip('. ')}. `tunefleet show {study.name}` has all that was looked at. Mend it "
-        f"and submit it under another name, or `tunefleet rm {study.name}` first; to look once more, `tunefleet resume "
-        f"{study.name}`; to go on all the same, `tunefleet resume {study.name} --anyway`."
+        f"the preflight failed: {why.rstrip('. ')}. `tunefleet show {study.name}` shows every check. Fix the study and "
+        f"submit it under another name, or after `tunefleet rm {study.name}`; to run the preflight again, `tunefleet "
+        f"resume {study.name}`; to run the study without it, `tunefleet resume {study.name} --anyway`."
     )
     return change_study(uow, study, StudyState.BLOCKED, message=message)
 
@@ -235,8 +231,8 @@ def _pause_if_broken(uow: UnitOfWork, study: Study, verdict: Verdict) -> Study:
     what = "trials" if study.folds == 1 else "configurations"
     message = (
         f"the same exception in {SAME_EXCEPTION_LIMIT} {what}: {exception}: {verdict.message.rstrip('. ')}. "
-        f"If the code is at fault, mend it and submit it under another name, or `tunefleet rm {study.name}` first; "
-        f"if not, `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
+        f"If the code is at fault, fix it and submit it under another name, or after `tunefleet rm {study.name}`. "
+        f"If not, `tunefleet retry {study.name} --failed` and `tunefleet resume {study.name}`."
     )
     return change_study(uow, study, StudyState.PAUSED, message=message)
 

@@ -1,4 +1,4 @@
-"""What rules over trials read: curves, and the metrics of many trials; and what they say of one trial."""
+"""Input of the diagnosis rules, read from storage, and the findings of one trial."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study, Trial
 
-MAX_POINTS = 10_000  # of a curve; a longer one is thinned out evenly
+MAX_POINTS = 10_000  # of a curve; a longer one is thinned evenly
 
 
 async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> TrialFindings:
-    """What the curves of a trial show so far, and what its watch saw; a few milliseconds. Raises NotFound."""
+    """Return the findings of a trial from its curves and its telemetry, in a few milliseconds; raises NotFound."""
     watched: Telemetry | None = None
-    with suppress(NotFound):  # nobody watched it, or there is no such trial, which is said below
+    with suppress(NotFound):  # there is no telemetry; a missing trial raises below
         watched = await telemetry.read(database, blobs, trial_id=trial_id)
     return await database.aread(lambda uow: of_trial(uow, trial_id, watched=watched))
 
 
 def _typical_ratios(telemetry: Telemetry) -> dict[str, float]:
-    """The update-to-weight ratio of each weight tensor in the second and the third epoch."""
+    """Return the update-to-weight ratio of each weight tensor in the second and the third epoch."""
     typical = {tensor.name: telemetry.typical(tensor.update_ratio) for tensor in telemetry.weights}
     return {name: ratio for name, ratio in typical.items() if ratio is not None}
 
 
 def of_trial(uow: UnitOfWork, trial_id: TrialId, *, watched: Telemetry | None) -> TrialFindings:
-    """The same, given what its watch saw; raises NotFound."""
+    """Return the findings of a trial, given its telemetry; raises NotFound."""
     trial = stored.get(uow.connection, trial_id)
     study = studies.by_id(uow.connection, trial.study_id)
     points = reports.curve(uow.connection, trial.id, max_points=MAX_POINTS)
@@ -57,7 +57,7 @@ def of_trial(uow: UnitOfWork, trial_id: TrialId, *, watched: Telemetry | None) -
 
 
 def of_study(uow: UnitOfWork, study: Study) -> Reported:
-    """The curves of the best trials that ran to their end, and the metrics of the newest thousand of them."""
+    """Return the curves of the best complete trials, and the metrics of the newest MAX_RESULTS complete trials."""
     newest_first = TrialQuery(TrialState.COMPLETE, descending=True, limit=MAX_RESULTS)
     best = trial_pages.page(uow.connection, study, trial_pages.best_first(study, limit=MAX_CURVES))[0]
     newest = trial_pages.page(uow.connection, study, newest_first)[0]
@@ -73,14 +73,14 @@ def of_study(uow: UnitOfWork, study: Study) -> Reported:
 def curve_of(
     study: Study, trial: Trial, *, points: Sequence[Point], update_ratios: Mapping[str, float] | None = None
 ) -> TrialCurve:
-    """A trial as rules see it."""
+    """Return a trial as input of the rules."""
     objective = study.spec.objective
     return TrialCurve(
         points=[(point.step, point.metrics) for point in points],
         metric=objective.metric,
         maximised=objective.goal == "maximize",
         steps=study.spec.steps,
-        # A segment of a population's training is no whole one: its best step is mostly its last.
+        # A segment of a population is not a whole training: its best step is usually its last.
         is_whole=trial.state is TrialState.COMPLETE and trial.member is None,
         params=trial.params,
         update_ratios=update_ratios or {},

@@ -1,7 +1,7 @@
-"""What studies show, worked out in a process of its own when somebody asks, and kept.
+"""Insights into studies, computed on demand in a separate process, and cached.
 
-A study takes a second of CPU with 10 parameters and 15 with 200. So one study is worked out at a time; whoever asks is
-given what is known; and a study that runs is not looked at again before it has something new to say.
+An analysis takes 1 s of CPU for a study with 10 parameters and 15 s with 200. So studies are analysed one at a time,
+requests get the cached insight at once, and a running study is analysed again only after enough new results.
 """
 
 from __future__ import annotations
@@ -27,40 +27,37 @@ from tunefleet_master.storage.subscriptions import Subscriptions
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Study
 
-MAX_KEPT = 200  # answers, of some ten kilobytes each
+MAX_CACHED = 200  # insights, of about ten kilobytes each
 
-# A study that runs is worked out again when a tenth more trials have ended: what is said of 50 trials seldom differs
-# from what is said of 52. And not before the process has rested four times as long as it worked, so that people who
-# look at pages never take more than a fifth of a CPU.
+# A running study is analysed again when 10 % more trials have ended: the insight into 50 trials seldom differs from the
+# one into 52. The process pauses four times as long as it worked, so page views take at most a fifth of a CPU.
 GROWTH = 1.1
 MIN_REST_S = 5.0
 REST_FACTOR = 4.0
-TRY_AGAIN_AFTER_S = 60.0
-"""After a failure that nothing but luck will mend."""
+RETRY_AFTER_S = 60.0  # after a failure
 
 IDLE_S = 300.0
-"""After which the process is ended, with its 200 MB, until somebody asks again."""
+"""An idle process, which takes 200 MB, ends after this time and starts again on the next request."""
 
-NOTHING = "No trial has ended yet, so that nothing is known."
-BUSY = "What the trials show is being worked out; ask again in a moment."
+NO_TRIALS = "No trial has ended yet, so there are no findings."
+BUSY = "The analysis of the trials is running; ask again in a moment."
 
 log = logging.getLogger(__name__)
 
 
 def insight_of(study: str) -> str:
-    """The topic of what a study shows."""
+    """Return the topic that is published after an analysis of a study."""
     return f"insight:{study}"
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What an answer depends on, apart from what the trials reported.
+    """The facts that an insight depends on, apart from the reports of trials.
 
     Attributes:
-        n_ended: how many trials have ended; those that were cancelled count for nothing.
-        spec: the study as it stands: with the sampler that was chosen, the budget as it was changed, and the box of
-            its stage.
-        n_more: how many trials are to come; None: there is no limit.
+        n_ended: trials that have ended, without cancelled ones; configurations where the study has folds.
+        spec: the study's spec with the chosen sampler, the current budget and the box of the current stage.
+        n_more: the number of trials to come; None: unlimited.
     """
 
     n_ended: int
@@ -69,29 +66,29 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A study that is asked about."""
+class AnalysedStudy:
+    """A study at the time of a request."""
 
     study: Study
     basis: Basis
 
     @property
     def is_over(self) -> bool:
-        """Whether it will say nothing new."""
+        """Return whether no new results will come."""
         return self.study.state in STUDY_OVER
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What was found.
+class CachedInsight:
+    """The result of the last analysis of a study.
 
     Attributes:
-        basis: that it was found on.
-        event: the last one that was looked at; 0: none was.
-        insight: None: it could not be worked out, and was not before.
-        failure: why the last try failed; empty: it did not.
-        at_s: when the last try ended, by the clock of `Insights`.
-        took_s: how long it took to find.
+        basis: the facts at the time of the analysis.
+        event: the last event in the analysed history; 0: none.
+        insight: the newest insight; None: no analysis has succeeded.
+        failure: why the last analysis failed; empty: it succeeded.
+        at_s: when the last analysis ended, by the clock of `Insights`.
+        took_s: its duration.
     """
 
     basis: Basis
@@ -102,28 +99,28 @@ class Known:
     took_s: float = 0.0
 
 
-def subject(uow: UnitOfWork, name: str) -> Subject:
-    """A study as it is asked about; raises NotFound."""
+def analysed_study(uow: UnitOfWork, name: str) -> AnalysedStudy:
+    """Return the study of a request; raises NotFound."""
     study = studies.get(uow.connection, name)
     counts = studies.counts(uow.connection, [study.id])[study.id]
     n_ended = sum(counts.get(state, 0) for state in DONE)
     n_open = sum(counts.get(state, 0) for state in UNFINISHED)
-    n_ended, n_open = n_ended // study.folds, -(-n_open // study.folds)  # configurations are what is compared
+    n_ended, n_open = n_ended // study.folds, -(-n_open // study.folds)  # configurations are compared
     n_to_create = 0 if study.exhausted else study.trials_left
     n_more = None if n_to_create is None else n_to_create + n_open
     search = study.spec.search.model_copy(update={"sampler": study.sampler})
     spec = study.searched.model_copy(update={"search": search, "budget": study.budget})
-    found = Subject(study, Basis(n_ended, spec, n_more))
+    found = AnalysedStudy(study, Basis(n_ended, spec, n_more))
     return replace(found, basis=replace(found.basis, n_more=0)) if found.is_over else found
 
 
-def is_due(known: Known | None, asked: Subject, *, now_s: float) -> bool:
-    """Whether a study is to be worked out again, or for the first time."""
+def is_due(known: CachedInsight | None, asked: AnalysedStudy, *, now_s: float) -> bool:
+    """Return whether an analysis of a study is due, given the cached one."""
     if known is None:
         return asked.basis.n_ended > 0
     rested_s = now_s - known.at_s
     if known.failure:
-        return rested_s >= TRY_AGAIN_AFTER_S
+        return rested_s >= RETRY_AFTER_S
     if asked.basis == known.basis:
         return False
     if asked.is_over:
@@ -135,14 +132,14 @@ def is_due(known: Known | None, asked: Subject, *, now_s: float) -> bool:
 
 
 class Insights:
-    """Answers what studies show. `run` is the task that works it out; everything else stays on the same event loop.
+    """Insights into studies. `run` is the background task that computes them, on the same event loop.
 
     Args:
         database: the master's.
-        subscriptions: `insight_of` a study is published when it was worked out.
+        subscriptions: publish `insight_of` a study after its analysis.
         clock: monotonic seconds.
-        analyse: gives the last event that was looked at and what the study shows; on a thread.
-        max_kept: studies whose answers are kept; the one that was asked about the longest time ago is forgotten first.
+        analyse: returns the last event in the analysed history and the insight; called on a thread.
+        max_cached: studies in the cache; the least recently used one is evicted first.
     """
 
     def __init__(
@@ -151,97 +148,97 @@ class Insights:
         subscriptions: Subscriptions,
         *,
         clock: Callable[[], float] = time.monotonic,
-        analyse: Callable[[Subject], tuple[int, Insight]] | None = None,
-        max_kept: int = MAX_KEPT,
+        analyse: Callable[[AnalysedStudy], tuple[int, Insight]] | None = None,
+        max_cached: int = MAX_CACHED,
     ) -> None:
         self._database = database
         self._subscriptions = subscriptions
         self._clock = clock
         self._analyst = Analyst()
-        self._analyse = analyse or self._ask
-        self._thinking: asyncio.Future[tuple[int, Insight]] | None = None
-        self._max_kept = max_kept
-        self._known: OrderedDict[int, Known] = OrderedDict()
-        self._wanted: OrderedDict[str, None] = OrderedDict()
-        self._is_wanted = asyncio.Event()
+        self._analyse = analyse or self._run_analysis
+        self._analysis: asyncio.Future[tuple[int, Insight]] | None = None
+        self._max_cached = max_cached
+        self._cache: OrderedDict[int, CachedInsight] = OrderedDict()
+        self._requested: OrderedDict[str, None] = OrderedDict()
+        self._has_requests = asyncio.Event()
 
     async def of(self, name: str) -> StudyFindings:
-        """What is known of a study, at once; has it worked out where that is due. Raises NotFound."""
-        asked = await self._database.aread(lambda uow: subject(uow, name))
-        known = self._known.get(asked.study.id)
+        """Return the cached insight into a study at once, and request an analysis where one is due; raises NotFound."""
+        asked = await self._database.aread(lambda uow: analysed_study(uow, name))
+        known = self._cache.get(asked.study.id)
         if known is not None:
-            self._known.move_to_end(asked.study.id)
+            self._cache.move_to_end(asked.study.id)
         if is_due(known, asked, now_s=self._clock()):
-            self._wanted.setdefault(name)
-            self._is_wanted.set()
-        return answer(asked, known, renewing=name in self._wanted)
+            self._requested.setdefault(name)
+            self._has_requests.set()
+        return answer(asked, known, renewing=name in self._requested)
 
     async def run(self) -> None:
-        """Work out what is wanted, one study after the other; never returns.
+        """Analyse the requested studies, one after the other, until cancelled.
 
-        When it is cancelled, its thread has ended, and reads the database no more.
+        After its cancellation no thread of it reads the database.
         """
         self._analyst = Analyst()
         try:
             while True:
                 await self._wait()
-                name = next(iter(self._wanted))
+                name = next(iter(self._requested))
                 try:
-                    await self._work_out(name)
+                    await self._update(name)
                 finally:
-                    del self._wanted[name]
+                    del self._requested[name]
                     self._subscriptions.publish([insight_of(name)])
         finally:
             self._analyst.stop()
-            if self._thinking is not None:
-                await asyncio.gather(self._thinking, return_exceptions=True)
+            if self._analysis is not None:
+                await asyncio.gather(self._analysis, return_exceptions=True)
             self._analyst.close()  # the thread may have started the process just then
 
     async def _wait(self) -> None:
-        """Until something is wanted; the process is not kept for what may never come."""
-        if not self._wanted:
-            self._is_wanted.clear()
+        """Wait for a request; end the process after IDLE_S without one."""
+        if not self._requested:
+            self._has_requests.clear()
             try:
                 async with asyncio.timeout(IDLE_S):
-                    await self._is_wanted.wait()
+                    await self._has_requests.wait()
             except TimeoutError:
                 await asyncio.to_thread(self._analyst.close)
-                await self._is_wanted.wait()
+                await self._has_requests.wait()
 
-    async def _work_out(self, name: str) -> None:
+    async def _update(self, name: str) -> None:
         try:
-            asked = await self._database.aread(lambda uow: subject(uow, name))
+            asked = await self._database.aread(lambda uow: analysed_study(uow, name))
         except NotFound:  # deleted meanwhile
             return
         began_s = self._clock()
         try:
-            self._thinking = asyncio.ensure_future(asyncio.to_thread(self._analyse, asked))
-            event, found = await asyncio.shield(self._thinking)
-            known = Known(asked.basis, event, found, at_s=self._clock(), took_s=self._clock() - began_s)
+            self._analysis = asyncio.ensure_future(asyncio.to_thread(self._analyse, asked))
+            event, found = await asyncio.shield(self._analysis)
+            known = CachedInsight(asked.basis, event, found, at_s=self._clock(), took_s=self._clock() - began_s)
         except Exception as error:
-            log.exception("what study %s shows could not be worked out", name)
-            before = self._known.get(asked.study.id) or Known(asked.basis)
+            log.exception("the analysis of study %s failed", name)
+            before = self._cache.get(asked.study.id) or CachedInsight(asked.basis)
             why = error.message if isinstance(error, TunefleetError) else f"{type(error).__name__}: {error}"
             known = replace(before, failure=why, at_s=self._clock())
-        self._known[asked.study.id] = known
-        while len(self._known) > self._max_kept:
-            self._known.popitem(last=False)
+        self._cache[asked.study.id] = known
+        while len(self._cache) > self._max_cached:
+            self._cache.popitem(last=False)
 
-    def _ask(self, asked: Subject) -> tuple[int, Insight]:
+    def _run_analysis(self, asked: AnalysedStudy) -> tuple[int, Insight]:
         event = catch_up(self._analyst, asked.study, database=self._database)
         reported = self._database.read(lambda uow: diagnoses.of_study(uow, asked.study))
         return event, self._analyst.ask(AnalysisRequest(asked.study.id, asked.basis.spec, asked.basis.n_more, reported))
 
 
-def answer(asked: Subject, known: Known | None, *, renewing: bool) -> StudyFindings:
-    """What is known, as a message."""
-    failures = [f"What the newest trials show is not known: {known.failure}"] if known and known.failure else []
+def answer(asked: AnalysedStudy, known: CachedInsight | None, *, renewing: bool) -> StudyFindings:
+    """Return the cached insight as a message."""
+    failures = [f"The newest trials are not analysed: {known.failure}"] if known and known.failure else []
     if known is None or known.insight is None:
         return StudyFindings(
             study=asked.study.name,
             n_newer=asked.basis.n_ended,
             renewing=renewing,
-            unknown=failures or [BUSY if asked.basis.n_ended else NOTHING],
+            unknown=failures or [BUSY if asked.basis.n_ended else NO_TRIALS],
         )
     found = known.insight
     return StudyFindings(
@@ -252,6 +249,6 @@ def answer(asked: Subject, known: Known | None, *, renewing: bool) -> StudyFindi
         renewing=renewing,
         findings=[FindingView(**asdict(finding)) for finding in found.findings],
         importance=None if found.importance is None else ImportanceView(**asdict(found.importance)),
-        gain=None if found.worth is None else GainView(**asdict(found.worth)),
+        gain=None if found.expected_gain is None else GainView(**asdict(found.expected_gain)),
         unknown=[*found.unknown, *failures],
     )

@@ -1,4 +1,4 @@
-"""Reading a trial's telemetry: a file that a worker wrote, so that it is taken for what it says only after a check."""
+"""Telemetry of trials, read from files that workers stored; the content is untrusted and checked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from tunefleet_master.storage.blobs import BlobStore
 from tunefleet_master.storage.database import Database
 from tunefleet_master.storage.unit_of_work import UnitOfWork
 
-HINT = "Trials of the built-in tasks have it from their first epoch on, others that call trial.watch(model, optimizer)."
+HINT = (
+    "Trials of built-in tasks store it from their first epoch on; other trials store it after "
+    "trial.watch(model, optimizer)."
+)
 
 
 async def read(database: Database, blobs: BlobStore, *, trial_id: TrialId) -> Telemetry:
-    """The trial's telemetry. Raises NotFound: there is no such trial, it has none, or its file is none."""
+    """Return the trial's telemetry; raises NotFound when trial or file do not exist, or the file is not telemetry."""
     ref = await database.aread(lambda uow: find(uow, trial_id))
     return await asyncio.to_thread(parsed, blobs, ref)
 
 
 def find(uow: UnitOfWork, trial_id: TrialId) -> ArtifactRef:
-    """The file that should hold it; raises NotFound."""
+    """Return the trial's telemetry file; raises NotFound."""
     try:
         return artifacts.find(uow, trial_id, TELEMETRY)
     except NotFound as error:
@@ -34,12 +37,12 @@ def find(uow: UnitOfWork, trial_id: TrialId) -> ArtifactRef:
 
 
 def parsed(blobs: BlobStore, ref: ArtifactRef) -> Telemetry:
-    """What the file says, as plain data; raises NotFound when it is no telemetry."""
+    """Return the content of a telemetry file; raises NotFound when it is not telemetry."""
     if ref.size_bytes > MAX_BYTES:
-        raise NotFound(f"the file {TELEMETRY} is no telemetry: it has {ref.size_bytes} bytes of at most {MAX_BYTES}.")
+        raise NotFound(f"the file {TELEMETRY} is not telemetry: it has {ref.size_bytes} bytes of at most {MAX_BYTES}.")
     with blobs.open(ref.sha256) as file:
         content = file.read(MAX_BYTES)
     try:
         return Telemetry.model_validate_json(content)
     except ValidationError as error:
-        raise NotFound(f"the file {TELEMETRY} is no telemetry: {problems_of(error)[0]}.") from error
+        raise NotFound(f"the file {TELEMETRY} is not telemetry: {problems_of(error)[0]}.") from error

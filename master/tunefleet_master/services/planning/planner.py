@@ -188,8 +188,8 @@ class Planner:
 
     async def _race(self, study: Study) -> bool:
         """Race without a lock: of two masters at once, the second one finds that nothing is left to end."""
-        losers = await self._database.aread(lambda uow: self._folds.races.losers(uow, study))
-        ended = [await self._database.awrite(partial(racing.retire, study=study, loser=loser)) for loser in losers]
+        found = await self._database.aread(lambda uow: self._folds.races.eliminations(uow, study))
+        ended = [await self._database.awrite(partial(racing.eliminate, study=study, elimination=it)) for it in found]
         return any(ended)
 
     async def _begin_stage(self, study: Study) -> bool:

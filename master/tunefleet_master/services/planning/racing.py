@@ -45,7 +45,7 @@ class Races:
     def __init__(self) -> None:
         self._folds: EventFolds[_StudyRace] = EventFolds()
 
-    def losers(self, uow: UnitOfWork, study: Study) -> list[Elimination]:
+    def eliminations(self, uow: UnitOfWork, study: Study) -> list[Elimination]:
         """Return the configurations that get no further folds, by all committed events.
 
         A configuration remains among them until the folds that were ordered to stop have ended.
@@ -54,14 +54,15 @@ class Races:
         found = self._folds.catch_up(
             uow, study.id, study_id=study.id, new=lambda: _StudyRace(Race(study.folds, sign=sign))
         )
-        return list(found.race.losers())
+        return list(found.race.eliminations())
 
 
-def retire(uow: UnitOfWork, study: Study, loser: Elimination) -> bool:
+def eliminate(uow: UnitOfWork, study: Study, elimination: Elimination) -> bool:
     """End the waiting and running folds of a configuration; False when none is left to end or to stop."""
-    pruned, n_ordered = folds.drop(uow.connection, study, loser.configuration, message=loser.why, now=uow.now)
+    number, reason = elimination.configuration, elimination.reason
+    pruned, n_ordered = folds.drop(uow.connection, study, number, message=reason, now=uow.now)
     for trial in pruned:
-        announce(uow, study, trial, state=TrialState.PRUNED, message=loser.why)
+        announce(uow, study, trial, state=TrialState.PRUNED, message=reason)
     if n_ordered:
         uow.notify_after_commit(events_of(study.name))
     if pruned:

@@ -1,1 +1,1 @@
-"""Studies, trials and workers as users read them."""
+"""Studies, trials, fronts, events and workers as users read them. Read-only."""

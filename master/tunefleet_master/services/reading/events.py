@@ -1,4 +1,4 @@
-"""What happened in a study."""
+"""Events of studies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 
 def after(uow: UnitOfWork, name: str, last_id: int, *, limit: int) -> list[Event]:
-    """The study's events with ids above `last_id`, oldest first; raises NotFound."""
+    """Return the study's events with ids above `last_id`, oldest first; raises NotFound."""
     study = studies.get(uow.connection, name)
     return stored.after(uow.connection, study.id, last_id, limit=limit)

@@ -1,4 +1,4 @@
-"""The fleet as it is now, for Prometheus."""
+"""The state of the fleet, for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What the database holds of studies, queues, leases and workers; times are seconds, None: there is none."""
+    """Counts of studies, waiting trials, leases and workers; times are in seconds, None: there is none."""
 
     studies: Mapping[StudyState, int]
     n_waiting: int
     """Trials that a worker could claim."""
     leases: Leases
     next_deadline_s: float | None
-    """Until the next lease runs out; negative when it has."""
+    """Until the next lease expires; negative after it has."""
     oldest_lease_s: float | None
     """Since the longest running attempt was claimed."""
     workers_alive: int
     sweep_age_s: float | None
-    """Since leases were last looked after."""
+    """Since the last sweep."""
 
 
 def snapshot(uow: UnitOfWork) -> Fleet:
-    """One reading of it all; costs what waits and runs, however many trials are finished."""
+    """Read the state of the fleet; the cost does not depend on the number of finished trials."""
     leases = fleet.leases(uow.connection, now=uow.now)
     return Fleet(
         studies=fleet.studies_by_state(uow.connection),

@@ -1,4 +1,4 @@
-"""Everything that the first page shows."""
+"""The status: the newest studies and the workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_STUDIES = 50
 
 
 def read(uow: UnitOfWork) -> StatusView:
-    """The newest studies and the fleet."""
+    """Return the newest studies and the workers."""
     newest = studies.page(uow.connection, before_id=None, limit=MAX_STUDIES)
     return StatusView(
         version=version("tunefleet"),

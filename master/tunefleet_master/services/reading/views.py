@@ -1,4 +1,4 @@
-"""Values of storage as the messages that users read."""
+"""Conversion of stored values to the messages that users read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tunefleet_master.storage.values import Study, Trial
 
 
 def trial_view(trial: Trial, study: Study) -> TrialView:
-    """A trial of the study as it is read."""
+    """Return a trial of the study as a message."""
     values = values_of(study.spec, trial)
     return TrialView(
         id=trial.id,
@@ -62,7 +62,7 @@ def trial_view(trial: Trial, study: Study) -> TrialView:
 
 
 def segment_view(trial: Trial, *, first_step: int) -> SegmentView:
-    """A trial of a population as a part of a lineage."""
+    """Return a trial of a population as a segment of a lineage."""
     return SegmentView(
         id=trial.id,
         number=trial.number,
@@ -76,14 +76,14 @@ def segment_view(trial: Trial, *, first_step: int) -> SegmentView:
 
 
 def study_views(uow: UnitOfWork, chosen: Sequence[Study]) -> list[StudyView]:
-    """Studies with their counts and best trials."""
+    """Return studies with the counts of their trials and their best trials."""
     counts = studies.counts(uow.connection, [study.id for study in chosen])
     fleet = Fleet(uow)
     return [_study_view(uow, study, counts[study.id], fleet=fleet) for study in chosen]
 
 
 def study_detail(uow: UnitOfWork, study: Study) -> StudyDetail:
-    """A study with its spec."""
+    """Return a study with its spec, its edits and its preflight."""
     counts = studies.counts(uow.connection, [study.id])[study.id]
     view = _study_view(uow, study, counts, fleet=Fleet(uow))
     found = study.preflight_report
@@ -133,20 +133,20 @@ def _study_view(uow: UnitOfWork, study: Study, counts: dict[TrialState, int], *,
 
 
 def _best(uow: UnitOfWork, study: Study) -> TrialView | None:
-    """The best trial; with folds the first of the best configuration, with its mean in the place of the value."""
+    """Return the best trial; with folds, the first fold of the best configuration, with the mean as its value."""
     if study.folds == 1:
         best = trials.best(uow.connection, study)
         return None if best is None else trial_view(best, study)
     of_folds = folds.best(uow.connection, study)
     if not of_folds:
         return None
-    whole = configuration_view(of_folds, study)
-    changes = {"fold": None, "value": whole.value, "standard_error": whole.standard_error}
+    configuration = configuration_view(of_folds, study)
+    changes = {"fold": None, "value": configuration.value, "standard_error": configuration.standard_error}
     return trial_view(of_folds[0], study).model_copy(update=changes)
 
 
 def configuration_view(of_folds: Sequence[Trial], study: Study) -> ConfigurationView:
-    """A configuration of a study with folds, given the trials of its folds."""
+    """Return a configuration of a study with folds, from the trials of its folds."""
     values = [trial.value for trial in of_folds if trial.state is TrialState.COMPLETE and trial.value is not None]
     return ConfigurationView(
         number=configuration_of(study.spec, of_folds[0].number),
@@ -170,7 +170,7 @@ def configuration_view(of_folds: Sequence[Trial], study: Study) -> Configuration
 
 
 def _message(study: Study, counts: dict[TrialState, int]) -> str:
-    """Why the study is in its state; one that ran to its end does not hide how much of it failed."""
+    """Return why the study is in its state; for a complete study also how many trials failed."""
     failed, total = counts.get(TrialState.FAILED, 0), sum(counts.values())
     if study.state is not StudyState.COMPLETE or not failed:
         return study.message

@@ -1,4 +1,4 @@
-"""Predictions of trials: which there are, and what is in them; they are a worker's, and nothing of them is trusted."""
+"""Predictions of trials, read from files that workers stored; the content is untrusted and checked."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tunefleet_master.storage.unit_of_work import UnitOfWork
 from tunefleet_master.storage.values import Trial
 
 MAX_COMPARED = 8
-"""Trials side by side; the best ones."""
-MAX_ASKED = 40
-"""Trials about labels: five folds of the eight best configurations."""
-N_SEARCHED = 200  # of the best trials, for those that have predictions
+"""Trials that are compared; the best ones."""
+MAX_FOR_LABELS = 40
+"""Trials that judge the labels: five folds of the eight best configurations."""
+MAX_SEARCHED = 200  # of the best trials, for those with predictions
 HINT = (
     "Built-in tasks store them at the end of a trial unless `data.probe` is 0; a function does with "
     "tunefleet_worker.model_analysis.predictions.keep_predictions."
@@ -30,7 +30,7 @@ HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the predictions of a trial are."""
+    """The file of a trial's predictions."""
 
     study: str
     trial: int
@@ -39,7 +39,7 @@ class Source:
 
 
 def of_trial(uow: UnitOfWork, trial_id: TrialId) -> Source:
-    """The predictions of a trial; raises NotFound."""
+    """Return the file of a trial's predictions; raises NotFound."""
     trial = trials.get(uow.connection, trial_id)
     found = _sources(uow, [trial])
     if not found:
@@ -48,52 +48,50 @@ def of_trial(uow: UnitOfWork, trial_id: TrialId) -> Source:
 
 
 def of_study(uow: UnitOfWork, name: str, *, limit: int) -> list[Source]:
-    """The predictions of a study's complete trials, at most `limit`; those of the best ones first.
-
-    With several objectives, the best are those in the first.
+    """Return the files of at most `limit` complete trials of a study, best first, by the first objective.
 
     Raises:
-        NotFound: there is no such study, or none of its trials has any.
+        NotFound: there is no such study, or none of its trials has predictions.
     """
     study = studies.get(uow.connection, name)
-    ranked, _, _ = trial_pages.page(uow.connection, study, trial_pages.best_first(study, limit=N_SEARCHED))
+    ranked, _, _ = trial_pages.page(uow.connection, study, trial_pages.best_first(study, limit=MAX_SEARCHED))
     found = _sources(uow, ranked)[:limit]
     if not found:
         raise NotFound(f"no complete trial of study {name!r} has predictions.", hint=HINT)
     return found
 
 
-def look_at_trial(blobs: BlobStore, source: Source) -> TrialLook:
-    """What is in them; it reads a file, and takes milliseconds.
+def read_trial(blobs: BlobStore, source: Source) -> TrialLook:
+    """Read the predictions of a trial, in a few milliseconds.
 
     Raises:
-        NotFound: what the trial has stored by this name are no predictions.
+        NotFound: the file contains no predictions.
     """
     return trial_look(_read(blobs, source), study=source.study, trial=source.trial)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What trials of a study say, the best trial first; there is one at least.
+class StudyPredictions:
+    """The predictions of trials of a study.
 
     Attributes:
         study: its name.
-        witnesses: those whose predictions can be read.
-        unreadable: a sentence for each of the others.
+        trials: with readable predictions, best first; at least one.
+        unreadable: a sentence for each other trial.
     """
 
     study: str
-    witnesses: Sequence[TrialPredictions]
+    trials: Sequence[TrialPredictions]
     unreadable: Sequence[str]
 
-    def compared(self, *, count: int) -> StudyLook:
-        """The same samples across the best trials, at most MAX_COMPARED."""
-        found = compare(self.study, self.witnesses[:MAX_COMPARED], count=count)
+    def comparison(self, *, count: int) -> StudyLook:
+        """Return the predictions of the best trials on the same samples; at most MAX_COMPARED trials."""
+        found = compare(self.study, self.trials[:MAX_COMPARED], count=count)
         return found.model_copy(update={"left_out": [*self.unreadable, *found.left_out]})
 
-    def suspected(self, *, count: int) -> LabelLook:
-        """Samples whose labels may be wrong."""
-        found = find_label_issues(self.study, self.witnesses, count=count)
+    def label_issues(self, *, count: int) -> LabelLook:
+        """Return samples with labels that may be wrong."""
+        found = find_label_issues(self.study, self.trials, count=count)
         return found.model_copy(update={"left_out": [*self.unreadable, *found.left_out]})
 
 
@@ -104,27 +102,27 @@ def _sources(uow: UnitOfWork, chosen: Sequence[Trial]) -> list[Source]:
     ]
 
 
-def hear(blobs: BlobStore, sources: Sequence[Source]) -> Heard:
-    """Read the files of some trials of a study; raises NotFound when none can be read."""
-    witnesses: list[TrialPredictions] = []
+def read_study(blobs: BlobStore, sources: Sequence[Source]) -> StudyPredictions:
+    """Read the predictions of trials of a study; raises NotFound when none can be read."""
+    readable: list[TrialPredictions] = []
     unreadable: list[str] = []
     for source in sources:
         try:
-            witnesses.append(TrialPredictions(source.trial, _read(blobs, source)))
+            readable.append(TrialPredictions(source.trial, _read(blobs, source)))
         except NotFound as error:
             unreadable.append(error.message)
-    if not witnesses:
+    if not readable:
         raise NotFound(unreadable[0], hint=HINT)
-    return Heard(sources[0].study, witnesses, unreadable)
+    return StudyPredictions(sources[0].study, readable, unreadable)
 
 
 def _read(blobs: BlobStore, source: Source) -> Predictions:
-    told = f"the file {FILE} of trial {source.trial} of study {source.study!r} holds no predictions"
+    problem = f"the file {FILE} of trial {source.trial} of study {source.study!r} holds no predictions"
     if source.size_bytes > MAX_BYTES:
-        raise NotFound(f"{told}: it has {source.size_bytes:,} bytes, and at most {MAX_BYTES:,} are read.")
+        raise NotFound(f"{problem}: it has {source.size_bytes:,} bytes, and at most {MAX_BYTES:,} are read.")
     with blobs.open(source.sha256) as file:
         content = file.read(MAX_BYTES + 1)
     try:
         return Predictions.read(content)
     except InvalidInput as error:
-        raise NotFound(f"{told}: {error.problems[0]}.") from error
+        raise NotFound(f"{problem}: {error.problems[0]}.") from error
