@@ -126,7 +126,7 @@ def missing_data(history: History, spec: StudySpec, *, n_more: int | None = None
 
 
 def negligible_gain(view: StudyView) -> Iterator[Finding]:
-    """Find studies whose expected gain is negligible compared with what the search has gained so far."""
+    """Find studies with an expected gain that is negligible compared with the gain so far."""
     found = expected_gain(view.history, view.spec, n_more=view.n_more)
     if found is None:
         return
@@ -235,7 +235,7 @@ def _growth(values: Values, n_more: int, *, learns: bool, generator: np.random.G
 
     In independent draws the t-th is a record with probability 1 / t. With a sampler that learns it is rate / t, with a
     rate of at least 1 that is estimated from the records in the last half of the trials. It is unknown whether this
-    probability keeps falling as 1 / t or stays constant: futures lie anywhere in between.
+    probability continues to fall as 1 / t or stays constant: futures lie anywhere in between.
     """
     n = len(values)
     falling, constant = np.log1p(n_more / n), n_more / n

@@ -38,7 +38,7 @@ MAX_TRIALS = 500  # shares are then accurate to a percent or two; the cost is qu
 
 N_TREES = 64  # the standard deviation between trees is .1 to .2, so that of the mean is .01 to .03
 MIN_LEAF = 3  # SMAC3's value; with leaves of one trial, trees attribute noise to interactions of all parameters
-N_PAIRED = 4  # the number of parameters with the greatest shares whose pairs are computed: six pairs
+N_PAIRED = 4  # the parameters with the greatest shares, for which all six pairs are computed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Suspected label errors of a study, from predictions on samples that the models were not trained on.
 
 A sample's probabilities are the mean over the best trials that held it out, at most MAX_OPINIONS of them. With folds
-every sample is held out by some trials, without them those of the validation part.
+some trials hold out every sample; without folds, only samples of the validation part are held out.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from tunefleet_master.search.history import Outcome, Values
 ERRORS = 2.0  # standard errors within which trials are indistinguishable
 MIN_TIED = 3  # besides the best
 MIN_OF_OPTION = 3  # trials with a value of a choice
-MIN_RANKED = 20  # trials whose metrics are compared: the 95 % interval of a correlation of .5 is then .1 to .8
+MIN_RANKED = 20  # trials to compare metrics on: the 95 % interval of a correlation of .5 is then .1 to .8
 AGREEING = 0.7  # a rank correlation significantly below this is a disagreement
 Z = 1.96
 NEARLY_ONE = 1 - 1e-9  # the largest correlation for which Fisher's transform is finite

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tunefleet_master.diagnosis.training.curve import TrialCurve
 
 MAX_CURVES = 12
-"""The number of best trials whose curves are read; more trials rarely add anything."""
+"""The number of best trials that have their curves read; more trials rarely add anything."""
 
 MAX_RESULTS = 1_000
 

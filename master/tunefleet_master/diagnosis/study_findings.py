@@ -28,7 +28,7 @@ class StudyRuleRow:
     Attributes:
         rule: reads a view of the study.
         codes: of its findings. Empty: it repeats findings of trials.
-        severity: the gravest that its findings have.
+        severity: the highest of its findings.
     """
 
     rule: StudyRule
@@ -54,15 +54,15 @@ STUDY_RULES: tuple[StudyRuleRow, ...] = (
 
 
 def study_findings(history: History, spec: StudySpec) -> list[Finding]:
-    """What all rules find, the gravest first, and of equal ones in the order of `STUDY_RULES`.
+    """Return the findings of all rules, the most severe first, then in the order of `STUDY_RULES`.
 
-    Works from an empty history on. From 40 trials on nearly all of the time goes to the importance of parameters: a
-    second of CPU with 10 parameters, four with 50, however many trials there are.
+    The history may be empty. From 40 trials on, the importance of parameters takes nearly all of the time: a CPU second
+    with 10 parameters, four with 50, with any number of trials.
     """
     return findings(StudyView(history, spec))
 
 
 def findings(view: StudyView) -> list[Finding]:
-    """The same of a view, whose costly parts stay computed."""
+    """Return the same for a view, which caches costly quantities."""
     found = [finding for row in STUDY_RULES for finding in row.rule(view)]
     return sorted(found, key=lambda finding: finding.severity.rank)

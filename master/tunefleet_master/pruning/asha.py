@@ -81,7 +81,7 @@ class AshaPruner(Pruner):
 
 
 def rungs(pruning: Pruning, *, steps: int | None) -> tuple[int, ...]:
-    """Return the rungs r_k up to `max` and `steps`, at least one of which must be given; always at least one rung."""
+    """Return the rungs r_k up to `max` and `steps`, at least one rung. At least one of the bounds must be set."""
     highest = min(bound for bound in (pruning.max, steps) if bound is not None)
     found = [pruning.min]
     while found[-1] * pruning.eta <= highest:

@@ -72,7 +72,7 @@ class Pruner(ABC):
 
     Attributes:
         name: the name in a study file.
-        compares: True if it compares trials, whose values must then be recorded; otherwise the table stays empty.
+        compares: True if it compares trials and their values must be recorded; otherwise the table stays empty.
         needs_curve: True if it reads `RungArrival.curve`.
         pauses: True if it pauses trials, to promote some of them later.
     """

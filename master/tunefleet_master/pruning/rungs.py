@@ -50,7 +50,7 @@ class Rung:
 
 
 class RungTable:
-    """All rungs of comparable trials: those of one study, one stage and one fold.
+    """The rungs of comparable trials: those of one study, one stage and one fold.
 
     Values are minimised. The table folds a study's events in their order: a trial reaches a rung (`record`), waits for
     promotion (`pause`), continues (`resume`) or ends (`end`). The same events give the same table.

@@ -83,7 +83,7 @@ class Prior:
 
 
 class History:
-    """All trials of a study as arrays; row i is trial number i. Values are minimised throughout.
+    """The trials of a study as arrays; row i is trial number i. Values are minimised throughout.
 
     With folds, a row is a configuration instead of a trial, and its value is the mean over its folds.
 

@@ -34,7 +34,7 @@ class PbtSampler(Sampler):
 
     Departures from the paper: members are compared after equal numbers of steps, so that a slow worker's members do not
     count as bad. A member ahead of most others is compared at the last generation that enough of them completed. A
-    member whose segment failed also copies a good one.
+    member with a failed segment also copies a good one.
     """
 
     name = "pbt"
@@ -46,7 +46,7 @@ class PbtSampler(Sampler):
 
     @classmethod
     def of(cls, spec: StudySpec) -> Self:
-        """The sampler of a study, whose spec was reviewed."""
+        """Return the sampler of a study with a valid spec."""
         steps, interval = spec.steps or 1, spec.search.interval or 1
         return cls(
             spec.search_space, seed=spec.search.seed, plan=Plan(spec.search.population, interval=interval, steps=steps)

@@ -136,7 +136,7 @@ class Population:
         return self._comparable[place - 1] if place else None
 
     def needed_checkpoints(self) -> set[int]:
-        """Return the trials whose checkpoints another trial uses, or may use when a member continues."""
+        """Return the trials with a checkpoint that another trial uses, or may use when a member continues."""
         unfinished = [member for member in self._members if not self._is_over(member)]
         earliest = min((self._earliest(member) for member in unfinished), default=self.plan.n_generations)
         # No member starts from the last generation.
@@ -166,7 +166,7 @@ class Population:
         return member.n_failures >= MAX_FAILURES
 
     def _earliest(self, member: _Member) -> int:
-        """Return the earliest generation whose checkpoints a member may still copy."""
+        """Return the earliest generation with checkpoints that a member may still copy."""
         newest = member.newest
         if newest is None:
             return 0

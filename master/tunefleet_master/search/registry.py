@@ -105,9 +105,9 @@ def select(spec: StudySpec) -> Selection:
     if len(space.names) > MAX_GP_PARAMETERS:
         return Selection(cheap, f"{len(space.names)} parameters are too many for Gaussian processes")
     if budget is not None and budget > MAX_GP_TRIALS:
-        return Selection(cheap, f"with {budget} trials, cheap proposals are worth more than the very best ones")
+        return Selection(cheap, f"with {budget} trials, cheap proposals matter more than the very best ones")
     if _stops_at_rungs(spec) and (budget is None or budget > MAX_GP_STOPPED):
-        return Selection(cheap, "learns most from many trials of which most are stopped early")
+        return Selection(cheap, "suits studies of many trials that are mostly stopped early")
     if spec.several_objectives:
         return Selection("gp", "finds a good front in the fewest trials, in spaces and budgets like these")
     return Selection("gp", "finds a good configuration in the fewest trials, in spaces and budgets like these")

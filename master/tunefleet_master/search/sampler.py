@@ -45,11 +45,11 @@ class Suggestions:
 
 
 class Sampler(ABC):
-    """Proposes configurations of a space.
+    """A sampler proposes configurations of a space.
 
-    A sampler is pure: the same space, seed, position and history give the same proposals, in whatever process. Each
-    proposal has a position, counted from 0 over the life of the study, so that a study goes on where it stopped
-    without a sampler's state being stored. Of a batch, the first k proposals do not depend on how many are asked for.
+    A sampler is pure: the same space, seed, position and history give the same proposals in any process. Proposals have
+    positions, counted from 0 over the life of the study, so that a restarted study needs no stored state of its
+    sampler. The first k proposals of a batch do not depend on its size.
 
     The row of a built-in sampler in `tunefleet.catalogue.samplers` sets `learns`, `trains_population` and
     `takes_several`. A plugin sets them in its class.
@@ -57,9 +57,9 @@ class Sampler(ABC):
     Attributes:
         name: the name that studies use.
         version: raised with every change that changes proposals, and stored with each proposal.
-        learns: whether proposals depend on the history. A sampler that does not learn may be asked far ahead.
-        trains_population: whether its trials are segments that continue from each other's checkpoints.
-        takes_several: whether it takes several objectives: it learns from all of them, or from none.
+        learns: True if proposals depend on the history. A sampler that does not learn may be asked far ahead.
+        trains_population: True if its trials are segments that continue from each other's checkpoints.
+        takes_several: True if it takes several objectives: it learns from all of them, or from none.
     """
 
     name: ClassVar[str]
@@ -81,15 +81,15 @@ class Sampler(ABC):
 
     @abstractmethod
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:
-        """The proposals at `position` to `position + n - 1`.
+        """Return the proposals at `position` to `position + n - 1`.
+
+        A proposal is None if its position gives no configuration that the constraints allow. Only a sampler that has no
+        more returns fewer than `n`.
 
         Args:
-            position: of the first.
-            n: how many.
-            history: all trials so far. The trials of a batch are pending for those that come after them in it.
-
-        None stands where the position gives no configuration that the constraints allow. Fewer than `n` are returned
-        only by a sampler that has no more.
+            position: of the first proposal.
+            n: the number of proposals.
+            history: all trials so far. Within a batch, earlier proposals are pending for later ones.
         """
 
     @classmethod
@@ -185,7 +185,7 @@ class LearningSampler(Sampler):
 
     @cached_property
     def _all_points(self) -> Points:
-        """All canonical points (n, d) of a space of at most MAX_LISTED configurations; none of a larger one."""
+        """The canonical points (n, d) of a space of at most MAX_LISTED configurations; none of a larger one."""
         if self.space.size is None or self.space.size > MAX_LISTED:
             return np.empty((0, self.axes.d))
         values = [_coordinates(parameter) for parameter in self.space.parameters.values()]

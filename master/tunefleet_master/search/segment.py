@@ -11,7 +11,7 @@ class Segment:
 
     Attributes:
         member: the member's index, from 0.
-        parent: the number of the trial whose checkpoint it continues from; None: it starts from scratch.
+        parent: the number of the trial that it continues from, at its checkpoint; None: it starts from scratch.
         until: the number of steps run at its end, including those of its ancestors.
     """
 

@@ -27,7 +27,7 @@ from tunefleet_master.simulation.table import Table
 from tunefleet_master.simulation.training_run import TrainingRun
 
 FIELD = "--table"
-MIN_ROWS = 10  # with fewer, the nearest row says nothing about a configuration
+MIN_ROWS = 10  # with fewer, the nearest row does not predict a configuration
 MIN_S = 1e-3  # the shortest duration of a trial
 INFEASIBLE = ("out_of_memory", "diverged", "infeasible")
 

@@ -110,7 +110,7 @@ class Fleet:
         return _Running(assignment.trial, self.train(assignment.configuration))
 
     def _schedule_report(self, running: _Running) -> None:
-        # Of two simultaneous reports, the one whose run was started or continued first comes first.
+        # Simultaneous reports come in the order in which their runs were started or continued.
         self._n_events += 1
         ends_s = self._at_s + running.training.part_s(running.n_reported)
         heapq.heappush(self._busy, (ends_s, self._n_events, running))

@@ -68,7 +68,7 @@ class TrialCurve:
 
     @cached_property
     def names(self) -> list[str]:
-        """All reported metrics, in the order in which they first came."""
+        """The reported metrics, in the order in which they first came."""
         return list(dict.fromkeys(name for _, metrics in self.points for name in metrics))
 
     def series(self, name: str) -> Series:

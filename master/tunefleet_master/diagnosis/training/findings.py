@@ -8,27 +8,25 @@ from tunefleet_master.diagnosis.training.rules import TRIAL_RULES
 
 
 def trial_findings(curve: TrialCurve) -> list[Finding]:
-    """Return the findings of all rules, the gravest first, without those that follow from another finding."""
+    """Return the findings of all rules, the most severe first, without those that follow from another finding."""
     found = [(row, finding) for row in TRIAL_RULES if (finding := row.rule(curve)) is not None]
     implied = {code for row, _ in found for code in row.explains}
-    kept = [finding for row, finding in found if row.code not in implied]
-    return sorted(kept, key=lambda finding: finding.severity.rank)
+    remaining = [finding for row, finding in found if row.code not in implied]
+    return sorted(remaining, key=lambda finding: finding.severity.rank)
 
 
 def is_alarm(finding: Finding) -> bool:
-    """Whether it says that something is wrong, and not only what there is to know."""
+    """Return True if the finding is a warning or worse, not a note."""
     return finding.severity is not Severity.NOTE
 
 
 def lacking(curve: TrialCurve) -> list[str]:
-    """A sentence for each thing that cannot be said of a trial, with what it takes."""
+    """Return a sentence on each quantity that the rules lack, with what it requires."""
     missing = []
     if len(curve.points) < MIN_EVALUATIONS:
-        missing.append(
-            f"How training goes is read from {MIN_EVALUATIONS} reports on; so far there are {len(curve.points)}."
-        )
+        missing.append(f"Curves are diagnosed from {MIN_EVALUATIONS} reports on; so far there are {len(curve.points)}.")
     if curve.train_loss is None:
-        missing.append("Whether it overfits or underfits is not known: report train_loss beside val_loss.")
+        missing.append("Overfitting and underfitting are not diagnosed: report train_loss besides val_loss.")
     elif curve.val_loss is None:
-        missing.append("Whether it overfits or underfits is not known: report val_loss beside train_loss.")
+        missing.append("Overfitting and underfitting are not diagnosed: report val_loss besides train_loss.")
     return missing

@@ -61,7 +61,7 @@ def side_of(name: str) -> tuple[str | None, str]:
 
 
 def lower_is_better(name: str) -> bool | None:
-    """Return True if a metric of this name is minimised, False if maximised; None if its name does not tell."""
+    """Return True if a metric of this name is minimised, False if maximised; None if the name is unknown."""
     words = _words(name)
     if words & _HIGHER:
         return False

@@ -1,7 +1,7 @@
 """Candidate points of the acquisition optimizer: random points of a box, mutations and neighbours.
 
 Notation, beside that of `kernel`:
-    k   points that are mutated, or whose neighbours are listed
+    k   points that are mutated or have their neighbours listed
 """
 
 from __future__ import annotations

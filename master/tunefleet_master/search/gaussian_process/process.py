@@ -24,7 +24,7 @@ from tunefleet_master.search.gaussian_process.fit import (
 from tunefleet_master.search.gaussian_process.kernel import Array, Features, matern, squared_distances
 from tunefleet_master.search.gaussian_process.training_points import spread_over_ranks
 
-SAMPLE_NOISE = 1e-6  # variance of sampled values, which have no noise: it keeps factorisations stable
+SAMPLE_NOISE = 1e-6  # variance of sampled values, which have no noise, for stable factorisations
 MIN_VARIANCE = 1e-12  # against rounding at points with a known value
 
 

@@ -1,4 +1,4 @@
-"""Studies whose results are made up, for rules to look at."""
+"""Synthetic studies as the input of rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_master.diagnosis.study_view import StudyView
 from tunefleet_master.search.history import Change, History, Outcome
 
 Loss = Callable[[dict[str, Any]], float]
-"""Of a configuration, minimised; infinity where it cannot be trained."""
+"""A loss of configurations, minimised; infinity for an infeasible one."""
 
 
 def spec_of(space: dict[str, Any], *, goal: str = "minimize", sampler: str = "random", **more: Any) -> StudySpec:
@@ -30,7 +30,7 @@ def spec_of(space: dict[str, Any], *, goal: str = "minimize", sampler: str = "ra
 
 
 def random_study_view(spec: StudySpec, loss: Loss, n: int, *, seed: int = 0) -> StudyView:
-    """A study after n configurations drawn at random."""
+    """Return a study after n random configurations."""
     generator = np.random.default_rng(seed)
     space = spec.search_space
     points = generator.random((n, len(space.names))).tolist()
@@ -38,7 +38,7 @@ def random_study_view(spec: StudySpec, loss: Loss, n: int, *, seed: int = 0) -> 
 
 
 def study_view_of(spec: StudySpec, loss: Loss, configurations: list[dict[str, Any]]) -> StudyView:
-    """A study after these configurations; of one that is maximised the value is minus the loss."""
+    """Return a study after these configurations; a maximised value is minus the loss."""
     sign = 1.0 if spec.objective.goal == "minimize" else -1.0
     history = History(spec.search_space, signs=(sign,))
     for i, params in enumerate(configurations):
@@ -51,6 +51,6 @@ def study_view_of(spec: StudySpec, loss: Loss, configurations: list[dict[str, An
 
 
 def with_edit(spec: StudySpec, edit: Any) -> StudySpec:
-    """The study with an edit of its space applied, as a user would write it."""
+    """Return the study with an edit of its space, as a user would write it."""
     written = spec.to_json()
     return StudySpec.parse({**written, "space": {**written["space"], **edit}})  # type: ignore[dict-item]

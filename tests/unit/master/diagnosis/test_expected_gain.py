@@ -1,4 +1,4 @@
-"""What the rest of a budget is expected to gain."""
+"""The expected gain of the remaining budget."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tunefleet_master.search.history import Change, Outcome, Values
 
 
 def view_of(values: list[float], **more: Any) -> StudyView:
-    fates = iter(values)
+    results = iter(values)
     spec = spec_of({"x": {"float": [0, 1]}}, **more)
-    return study_view_of(spec, lambda params: next(fates), [{"x": 0.001 * i} for i in range(len(values))])
+    return study_view_of(spec, lambda params: next(results), [{"x": 0.001 * i} for i in range(len(values))])
 
 
 def drawn(generator: np.random.Generator, n: int, *, d: int, noise: float) -> Values:
-    """Random search on a bowl in d dimensions."""
+    """Random search on a quadratic in d dimensions."""
     centre, weights = 0.2 + 0.6 * generator.random(d), 0.3 + generator.random(d)
     bowl = (weights * (generator.random((n, d)) - centre) ** 2).sum(axis=1)
     return np.asarray(bowl + noise * generator.standard_normal(n))
 
 
-def climbed(generator: np.random.Generator, n: int, *, d: int, noise: float) -> Values:
+def learnt_values(generator: np.random.Generator, n: int, *, d: int, noise: float) -> Values:
     """A sampler that learns: most trials are steps from the best so far, some short and some long."""
     centre, weights = 0.2 + 0.6 * generator.random(d), 0.3 + generator.random(d)
     best, best_value, values = np.full(d, 0.5), math.inf, []
@@ -48,7 +48,7 @@ def climbed(generator: np.random.Generator, n: int, *, d: int, noise: float) -> 
     return np.array(values)
 
 
-@pytest.mark.parametrize(("draw", "learns", "least"), [(drawn, False, 0.74), (climbed, True, 0.7)])
+@pytest.mark.parametrize(("draw", "learns", "least"), [(drawn, False, 0.74), (learnt_values, True, 0.7)])
 def test_the_interval_holds_the_gain_in_about_four_of_five_studies(draw: Any, learns: bool, least: float) -> None:
     held = []
     cases = itertools.product((2, 4), (0.0, 0.1), ((20, 20), (40, 20), (60, 60)), range(12))
@@ -75,12 +75,12 @@ def test_the_expected_gain_is_that_of_more_draws() -> None:
     assert np.mean(expected) == pytest.approx(math.log(2), rel=0.3)
 
 
-def test_the_worth_is_in_the_users_own_sense_and_units() -> None:
+def test_the_gain_is_in_the_users_own_sense_and_units() -> None:
     generator = np.random.default_rng(0)
     losses = drawn(generator, 40, d=3, noise=0).tolist()
-    down = worth_of(view_of(losses, budget={"trials": 60}))
-    up = worth_of(view_of(losses, goal="maximize", budget={"trials": 60}))
-    scaled = worth_of(view_of([10 * loss for loss in losses], budget={"trials": 60}))
+    down = gain_of(view_of(losses, budget={"trials": 60}))
+    up = gain_of(view_of(losses, goal="maximize", budget={"trials": 60}))
+    scaled = gain_of(view_of([10 * loss for loss in losses], budget={"trials": 60}))
     assert (down.n_trials, down.n_more) == (40, 20)
     assert down.best == min(losses)
     assert up.best == -min(losses)
@@ -91,7 +91,7 @@ def test_the_worth_is_in_the_users_own_sense_and_units() -> None:
     assert "val_loss" in down.sentence
 
 
-def worth_of(view: StudyView) -> ExpectedGain:
+def gain_of(view: StudyView) -> ExpectedGain:
     found = expected_gain(view.history, view.spec)
     assert found is not None
     return found
@@ -110,7 +110,7 @@ def test_more_trials_gain_more_and_a_sampler_that_finds_records_gains_more_than_
     assert few.chance < learnt.chance
 
 
-def test_nothing_is_said_with_few_trials_or_without_an_end() -> None:
+def test_the_gain_is_unknown_with_few_trials_or_without_an_end() -> None:
     view = view_of([float(i) for i in range(19)], budget={"trials": 60})
     assert expected_gain(view.history, view.spec) is None
     for budget in ({"trials": 30}, {"hours": 2}, {}):
@@ -121,7 +121,7 @@ def test_nothing_is_said_with_few_trials_or_without_an_end() -> None:
 
 def test_equal_best_values_leave_nothing_to_gain() -> None:
     view = view_of([0.5] * 30 + [1.0] * 10, budget={"trials": 100})
-    found = worth_of(view)
+    found = gain_of(view)
     assert (found.gain, found.high, found.chance) == (0.0, 0.0, 0.0)
 
 
@@ -134,7 +134,7 @@ def test_trials_that_failed_or_were_stopped_count_as_draws_and_are_never_the_bes
     assert found.best == 1.0
 
 
-def test_a_search_that_stands_still_is_said_not_to_be_worth_going_on() -> None:
+def test_a_stagnating_search_has_a_negligible_gain() -> None:
     generator = np.random.default_rng(0)
     stood = [*(1 + generator.random(30)), *(0.1 + 1e-5 * generator.random(60))]
     (finding,) = negligible_gain(view_of(stood, budget={"trials": 100}))

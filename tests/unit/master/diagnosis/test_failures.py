@@ -1,4 +1,4 @@
-"""Where trials cannot be trained, and how near the best one is to it."""
+"""Regions of infeasible trials, and their distance from the best one."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_failures_that_lie_anywhere_have_no_region() -> None:
     assert alarms <= 1
 
 
-def test_the_chance_of_a_region_is_that_of_fishers_test_times_the_regions_looked_at() -> None:
+def test_the_p_value_of_a_region_is_fishers_times_the_number_of_regions() -> None:
     spec = spec_of({"c": ["a", "b"], "x": {"fixed": 1}})
     rows = [("a", 9, 1), ("b", 1, 9)]
     trials: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ def test_the_chance_of_a_region_is_that_of_fishers_test_times_the_regions_looked
 
 
 @pytest.mark.parametrize(("rate", "n"), [(1e-2, 1), (0.5, 0)])
-def test_more_than_a_quarter_of_failures_is_said(rate: float, n: int) -> None:
+def test_more_than_a_quarter_of_failures_is_a_finding(rate: float, n: int) -> None:
     found = list(many_failures(random_study_view(spec_of(SPACE), diverges_above(rate), 60)))
     assert len(found) == n
 

@@ -1,4 +1,4 @@
-"""Functional ANOVA on a forest: its integrals, and what it says of functions whose shares are known."""
+"""Functional ANOVA on a forest: its integrals, and functions with known shares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shares(found: Importance | None) -> dict[str, float]:
 
 
 def on_grid(tree: Tree, n: int = 16) -> Values:
-    """What a tree on three axes says in the middle of each of n^3 cells."""
+    """Return the predictions of a tree on three axes at the centres of n^3 cells."""
     middles = (np.arange(n) + 0.5) / n
     grid = np.stack(np.meshgrid(middles, middles, middles, indexing="ij"), axis=-1).reshape(-1, 3)
     return tree.predict(grid.astype(np.float32))[0].reshape(n, n, n)
@@ -30,7 +30,7 @@ def on_grid(tree: Tree, n: int = 16) -> Values:
 
 @pytest.fixture
 def tree() -> Tree:
-    """One whose cuts all lie between the cells of a grid of 16, since its inputs are on one of 8."""
+    """A tree with all cuts between the cells of a grid of 16, since its inputs lie on a grid of 8."""
     generator = np.random.default_rng(1)
     inputs = ((generator.integers(8, size=(80, 3)) + 0.5) / 8).astype(np.float32)
     scores = inputs[:, 0] + 2 * inputs[:, 1] * inputs[:, 2] + 0.1 * generator.random(80)
@@ -39,16 +39,16 @@ def tree() -> Tree:
 
 def test_the_shares_of_a_tree_are_those_that_summing_over_a_fine_grid_gives(tree: Tree) -> None:
     exact = _Decomposition(tree.boxes())
-    said = on_grid(tree)
-    main = [said.mean(axis=tuple(set(range(3)) - {j})) for j in range(3)]
+    predictions = on_grid(tree)
+    main = [predictions.mean(axis=tuple(set(range(3)) - {j})) for j in range(3)]
     for j in range(3):
-        assert exact.share(j) == pytest.approx(main[j].var() / said.var())
-        fixed = said.mean(axis=j, keepdims=True)
-        assert exact.totals()[j] == pytest.approx(((said - fixed) ** 2).mean() / said.var())
+        assert exact.share(j) == pytest.approx(main[j].var() / predictions.var())
+        fixed = predictions.mean(axis=j, keepdims=True)
+        assert exact.totals()[j] == pytest.approx(((predictions - fixed) ** 2).mean() / predictions.var())
     for i, j in itertools.combinations(range(3), 2):
         (other,) = set(range(3)) - {i, j}
-        pair = said.mean(axis=other) - main[i][:, None] - main[j][None, :]
-        assert exact.share(i, j) == pytest.approx(pair.var() / said.var())
+        pair = predictions.mean(axis=other) - main[i][:, None] - main[j][None, :]
+        assert exact.share(i, j) == pytest.approx(pair.var() / predictions.var())
 
 
 def test_all_shares_of_a_tree_on_two_axes_are_one_together() -> None:

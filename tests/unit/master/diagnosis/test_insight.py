@@ -1,4 +1,4 @@
-"""Everything that diagnosis says, and what it cannot say."""
+"""The complete diagnosis, and its unknown quantities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_study_with_many_trials_leaves_nothing_unknown() -> None:
     assert found.expected_gain.n_more == 40
 
 
-def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
+def test_unknown_quantities_are_listed_with_what_they_require() -> None:
     found = insight(view(5, budget={"trials": 100}))
     assert (found.importance, found.expected_gain) == (None, None)
     assert found.unknown == [
@@ -42,25 +42,25 @@ def test_what_is_not_known_yet_is_told_with_what_it_takes() -> None:
     ]
 
 
-def test_a_study_without_a_number_of_trials_says_that_their_gain_is_not_known() -> None:
+def test_the_gain_is_unknown_without_a_number_of_trials() -> None:
     assert insight(view(60)).unknown == [
         "The gain of more trials is unknown: budget.trials does not limit their number."
     ]
 
 
-def test_a_study_that_is_over_is_not_asked_for_more() -> None:
+def test_a_finished_study_has_no_unknown_quantities() -> None:
     found = insight(view(60, n_more=0))
     assert (found.expected_gain, found.unknown) == (None, [])
     assert "not_worth_going_on" not in [finding.code for finding in found.findings]
 
 
-def test_the_trials_that_are_really_to_come_decide_and_not_the_budget() -> None:
+def test_the_number_of_trials_to_come_overrides_the_budget() -> None:
     found = insight(view(60, n_more=5, budget={"trials": 1_000}))
     assert found.expected_gain is not None
     assert found.expected_gain.n_more == 5
 
 
-def test_the_gain_of_a_study_with_stages_is_told_from_its_last_stage_alone() -> None:
+def test_the_gain_of_a_study_with_stages_is_that_of_its_last_stage() -> None:
     spec = spec_of({"x": {"float": [0, 1]}}, budget={"trials": 100})
     history = History(spec.search_space, stages=[50])
     for i in range(69):

@@ -25,7 +25,7 @@ SPACE: dict[str, Any] = {
 
 
 def loss_with_best_rate(rate: float, *, noise: np.random.Generator) -> Any:
-    """Everything else is best inside its range, or does nothing."""
+    """A loss with other optima inside their ranges, and parameters without effect."""
 
     def loss(params: dict[str, Any]) -> float:
         off = (math.log10(params["lr"]) - math.log10(rate)) / 3
@@ -59,7 +59,7 @@ def test_optima_inside_their_ranges_raise_few_false_alarms() -> None:
     assert sum(bool(list(best_at_edge(study(seed, rate=3e-5)))) for seed in range(40)) <= 2
 
 
-def test_an_idle_parameter_is_not_blamed_where_a_sampler_crowded() -> None:
+def test_a_parameter_without_effect_raises_no_alarm_if_a_sampler_exploits() -> None:
     def loss(params: dict[str, Any]) -> float:
         return float((params["x"] - 0.4) ** 2)
 
@@ -77,13 +77,13 @@ def test_maximised_objectives_are_understood() -> None:
     assert finding.edit == {"x": {"float": [0.0, 6.0]}}
 
 
-def test_choices_have_no_edges_and_few_trials_say_nothing() -> None:
+def test_choices_and_few_trials_give_no_finding() -> None:
     spec = spec_of({"c": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], "x": {"float": [0, 4]}})
     assert list(best_at_edge(random_study_view(spec, lambda p: p["c"] + (p["x"] - 2) ** 2, 60))) == []
     assert list(best_at_edge(random_study_view(spec_of({"x": {"float": [1, 9]}}), lambda p: p["x"], 9))) == []
 
 
-def test_the_trials_in_which_a_conditional_parameter_is_active_speak_for_it() -> None:
+def test_a_conditional_parameter_is_judged_by_trials_in_which_it_is_active() -> None:
     spec = spec_of({"on": ["a", "b"], "x": {"float": [1, 9], "when": "on == 'a'"}})
     (finding,) = best_at_edge(random_study_view(spec, lambda p: p.get("x", 5.0), 60))
     assert finding.edit == {"x": {"float": [0.1, 9.0], "when": "on == 'a'"}}

@@ -1,4 +1,4 @@
-"""What is said of a study from what its trials reported: common findings, ties, and metrics that disagree."""
+"""Findings from the reports of trials: shared findings, noise, and metrics that disagree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def view_of(curves: list[TrialCurve], **more: Any) -> StudyView:
     return replace(view, reported=Reported(best=dict(enumerate(curves)), **more))
 
 
-def test_what_half_of_the_best_trials_do_is_said_once_with_an_edit_that_can_be_made() -> None:
+def test_a_finding_of_half_of_the_best_trials_is_one_finding_with_an_edit() -> None:
     view = view_of([curve(val_loss=OVERFIT)] * 9 + [curve()] * 3)
     (found,) = shared_findings(view)
     assert found.sentence == "9 of the 12 best trials overfit from step 5 on (median)."
@@ -35,7 +35,7 @@ def test_what_half_of_the_best_trials_do_is_said_once_with_an_edit_that_can_be_m
     with_edit(view.spec, found.edit)
 
 
-def test_what_few_of_the_best_trials_do_is_not_said() -> None:
+def test_findings_of_few_of_the_best_trials_are_not_shared() -> None:
     assert list(shared_findings(view_of([curve(val_loss=OVERFIT)] * 5 + [curve()] * 7))) == []
     assert list(shared_findings(view_of([curve(val_loss=OVERFIT)] * 2))) == []
 
@@ -51,7 +51,7 @@ def test_every_rule_over_trials_has_a_summary_for_the_study() -> None:
 
 
 def accurate(view_noise: float) -> StudyView:
-    """Forty trials whose accuracies are shares of 500 samples and differ by about so much."""
+    """Forty trials with accuracies that are shares of 500 samples and differ by up to `view_noise`."""
     generator = np.random.default_rng(0)
     spec = spec_of(SPACE, goal="maximize")
     spec = type(spec).parse({**spec.to_json(), "objective": {"metric": "val_accuracy", "goal": "maximize"}})
@@ -60,7 +60,7 @@ def accurate(view_noise: float) -> StudyView:
     return replace(view, reported=Reported(best={0: curve(val_accuracy=shares)}))
 
 
-def test_trials_within_two_standard_errors_of_the_best_are_not_told_apart() -> None:
+def test_trials_within_two_standard_errors_of_the_best_are_indistinguishable() -> None:
     view = accurate(0.05)
     found = {each.code: each for each in indistinguishable_trials(view)}
     assert found["within_noise"].evidence["samples"] == 500

@@ -1,4 +1,4 @@
-"""What is said of a space before any trial."""
+"""Findings on a space before any trial."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_other_ranges_are_left_alone(parameter: Any) -> None:
     assert list(linear_scales(view_of({"x": parameter}))) == []
 
 
-def test_a_condition_is_kept_by_the_edit() -> None:
+def test_the_edit_retains_a_condition() -> None:
     view = view_of({"on": ["a", "b"], "x": {"float": [0.001, 1], "when": "on == 'a'"}})
     assert only(list(linear_scales(view))).edit == {"x": {"float": [0.001, 1.0], "log": True, "when": "on == 'a'"}}
 
@@ -68,13 +68,13 @@ def test_a_condition_is_kept_by_the_edit() -> None:
         ("dropout", [0.5, 0.99], 0),
     ],
 )
-def test_what_crowds_below_one_is_searched_as_its_distance_from_one(name: str, bounds: list[float], n: int) -> None:
+def test_ranges_close_to_one_are_searched_as_their_distance_from_one(name: str, bounds: list[float], n: int) -> None:
     found = list(linear_scales(view_of({name: {"float": bounds}})))
     assert len(found) == n
     assert all(finding.edit is None and f"1 - {name}" in finding.remedy for finding in found)
 
 
-def test_a_budget_that_cannot_show_what_parameters_do_is_said_to_be_small() -> None:
+def test_a_budget_too_small_for_the_parameters_is_a_finding() -> None:
     space = {f"x{i}": {"float": [0, 1]} for i in range(5)} | {"still": {"fixed": 3}}
     finding = only(list(few_trials(view_of(space, budget={"trials": 15}))))
     assert finding.evidence == {"trials": 15, "parameters": 5, "needed": 40}
@@ -87,7 +87,7 @@ def test_a_budget_that_cannot_show_what_parameters_do_is_said_to_be_small() -> N
     ("n_trials", "fixed"),
     [(9, {"beta1": 0.9, "eps": 1e-8}), (10, {"eps": 1e-8}), (25, {"eps": 1e-8}), (26, {})],
 )
-def test_adam_is_tuned_as_far_as_the_playbook_says(n_trials: int, fixed: dict[str, float]) -> None:
+def test_adam_is_tuned_as_the_playbook_recommends(n_trials: int, fixed: dict[str, float]) -> None:
     space = {"lr": {"log": [1e-5, 1]}, "beta1": {"float": [0.8, 0.99]}, "eps": {"log": [1e-9, 1]}}
     view = view_of(space, budget={"trials": n_trials})
     found = list(adam_extras(view))

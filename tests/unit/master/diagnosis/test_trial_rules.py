@@ -1,4 +1,4 @@
-"""Every rule over one trial speaks up where it should, and keeps quiet at the near miss."""
+"""Every rule over one trial fires on its fault and not on a near miss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tunefleet_master.diagnosis.training.rules import TRIAL_RULES
 
 
 def with_rise(rise: float, *, last: int) -> list[float]:
-    """A validation loss whose last values lie so far above its lowest one."""
+    """A validation loss with last values that lie above its lowest one by a share of it."""
     values = falling(2.0, 0.5)
     return [*values[:-last], *[min(values[:-last]) * (1 + rise)] * last]
 
@@ -99,7 +99,7 @@ FIRES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("code", FIRES)
-def test_a_rule_speaks_up_where_it_should_and_not_at_the_near_miss(code: str) -> None:
+def test_a_rule_fires_on_its_fault_and_not_on_the_near_miss(code: str) -> None:
     sick, near = FIRES[code]
     assert code in findings_by_code(curve(**sick))
     assert code not in findings_by_code(curve(**near))
@@ -109,7 +109,7 @@ def test_a_healthy_training_has_no_finding() -> None:
     assert findings_by_code(curve()) == {}
 
 
-def test_every_rule_is_tested_and_says_who_says_so_and_what_to_do() -> None:
+def test_every_rule_is_tested_and_has_a_source_and_a_remedy() -> None:
     assert {row.code for row in TRIAL_RULES} == {*FIRES, "layers_apart"}
     for sick, _ in FIRES.values():
         for finding in trial_findings(curve(**sick)):
@@ -127,7 +127,7 @@ def test_layers_that_never_change_are_named_and_layers_far_apart_too() -> None:
     assert findings_by_code(replace(curve(), update_ratios={"a": 1e-5, "b": 0.9e-3})) == {}
 
 
-def test_an_overfit_is_told_from_the_step_of_the_lowest_validation_loss() -> None:
+def test_overfitting_starts_at_the_step_of_the_lowest_validation_loss() -> None:
     values = [*falling(2.0, 0.5, n=6), *np.linspace(0.52, 0.9, 14).tolist()]
     assert findings_by_code(curve(val_loss=values))["overfit"].evidence["from_step"] == 5
     worse = curve(val_loss=values, train_loss=[*falling(2.2, 0.2, n=10), *[0.6] * 10])
@@ -146,7 +146,7 @@ def test_dropout_excuses_a_validation_that_is_a_little_below_training() -> None:
     assert "dropout" in excused.remedy
 
 
-def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
+def test_equal_measurement_distinguishes_a_leak_from_dropout() -> None:
     series: dict[str, Any] = {
         "train_loss": falling(2.2, 0.3),
         "val_loss": falling(1.8, 0.06),
@@ -157,7 +157,7 @@ def test_what_is_measured_alike_tells_a_leak_from_dropout() -> None:
     assert findings_by_code(curve(**series, train_eval_loss=falling(1.8, 0.055)))["no_gap"].severity is Severity.WARNING
 
 
-def test_validation_as_good_as_training_is_no_alarm_before_training_is_known_by_heart() -> None:
+def test_validation_as_good_as_training_is_no_warning_before_memorisation() -> None:
     series: dict[str, Any] = {"train_loss": falling(2.2, 0.6), "val_loss": falling(2.1, 0.4)}
     assert findings_by_code(curve(**series, train_eval_loss=falling(2.2, 0.42)))["no_gap"].severity is Severity.NOTE
     little: dict[str, Any] = {"train_loss": falling(2.2, 0.8), "val_loss": falling(2.1, 0.8)}
@@ -193,7 +193,7 @@ def test_other_names_with_train_and_val_before_them_are_understood() -> None:
     assert "overfit" in findings_by_code(TrialCurve(keras, metric="val_loss", maximised=False))
 
 
-def test_what_is_not_reported_is_asked_for() -> None:
+def test_missing_metrics_are_requested() -> None:
     assert lacking(curve()) == []
     assert "train_loss" in lacking(curve(train_loss=[], train_accuracy=[]))[0]
     assert "from 5 reports on" in lacking(replace(curve(), points=curve().points[:2]))[0]
@@ -206,7 +206,7 @@ def test_the_bound_on_a_sound_loss_is_fanos() -> None:
 
 
 def synthetic(kind: str, seed: int) -> TrialCurve:
-    """A curve of one of the five kinds, noisy and of a length of its own."""
+    """A noisy curve of one of the five kinds, of random length."""
     generator = np.random.default_rng(seed)
     n = int(generator.integers(12, 60))
     noise = np.exp(0.01 * generator.standard_normal((2, n)))
@@ -234,7 +234,7 @@ def synthetic(kind: str, seed: int) -> TrialCurve:
 
 
 def label(of: TrialCurve) -> str:
-    """The first alarm of the five kinds, by their gravity."""
+    """Return the first warning of the five kinds, by severity."""
     alarms = {finding.code for finding in trial_findings(of) if is_alarm(finding)}
     order = ("diverged", "overfit", "validation_below_training", "underfit")
     return next((code for code in order if code in alarms), "healthy" if not alarms else "other")

@@ -1,4 +1,4 @@
-"""Curves that are made up, for rules over one trial to look at."""
+"""Synthetic curves as the input of rules over one trial."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N = 20
 
 
 def falling(first: float, last: float, *, n: int = N, rate: float = 0.3) -> list[float]:
-    """From the first value to the last one, fast and then slowly."""
+    """Return values that fall from the first to the last one, fast and then slowly."""
     shape = np.exp(-rate * np.arange(n))
     shape = (shape - shape[-1]) / (shape[0] - shape[-1])
     return [float(value) for value in last + (first - last) * shape]
@@ -30,7 +30,7 @@ def falling(first: float, last: float, *, n: int = N, rate: float = 0.3) -> list
 def curve(
     *, metric: str = "val_accuracy", params: dict[str, Any] | None = None, **series: Sequence[float]
 ) -> TrialCurve:
-    """A healthy training, with some of its series taken by others; an empty one is not reported.
+    """Return a healthy training with some series replaced; an empty one is not reported.
 
     `watch_dead_units` is `watch.dead_units`. A series that is shorter ends the training earlier.
     """
@@ -43,5 +43,5 @@ def curve(
 
 
 def findings_by_code(of: TrialCurve) -> dict[str, Finding]:
-    """What is found, by code."""
+    """Return the findings by code."""
     return {finding.code: finding for finding in trial_findings(of)}

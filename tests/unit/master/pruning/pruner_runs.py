@@ -1,4 +1,4 @@
-"""The master's part in pruning, in memory: reports go in, decisions come out, and events are written down."""
+"""The master's side of pruning, in memory: reports, decisions and recorded events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Curve = Sequence[float]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that the table is told."""
+    """An event of the table."""
 
     kind: str
     trial: int
@@ -39,20 +39,20 @@ class Event:
 
 @dataclass
 class PrunerRun:
-    """A study of trials whose curves are known."""
+    """A study with trials that report to a pruner."""
 
     pruner: Pruner
     steps: int
     table: RungTable = field(init=False)
     events: list[Event] = field(default_factory=list)
     curves: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.table = self.pruner.new_table()
 
     def report(self, trial: int, value: float, *, step: int | None = None) -> Decision | None:
-        """Take a report in, by default of the step after the last; None: no rung is reached."""
+        """Record a report, by default of the next step; None if no rung is reached."""
         curve = self.curves.setdefault(trial, [])
         step = len(curve) if step is None else step
         curve.append((step, value))
@@ -63,7 +63,7 @@ class PrunerRun:
             self._happened(Event("rung", trial, rung, value))
         arrival = RungArrival(trial=trial, rung=rung, value=value, latest=value, curve=tuple(curve))
         decision = self.pruner.decide(self.table, arrival)
-        self.said.append(decision.message)
+        self.messages.append(decision.message)
         if step + 1 >= self.steps:
             self._happened(Event("complete", trial))
         elif decision.action is not Action.CONTINUE:
@@ -71,7 +71,7 @@ class PrunerRun:
         return decision
 
     def run(self, trial: int, curve: Curve) -> Action:
-        """Train a trial from where it stands until it is over, or told not to go on."""
+        """Train a trial from its last step until it ends or must not continue."""
         for value in curve[len(self.curves.get(trial, [])) :]:
             decision = self.report(trial, value)
             if decision is not None and decision.action is not Action.CONTINUE:
@@ -79,14 +79,14 @@ class PrunerRun:
         return Action.CONTINUE
 
     def promote(self, *, is_final: bool = False) -> int | None:
-        """Take up the paused trial that may go on first."""
+        """Resume the first promotable trial."""
         trial = next(self.pruner.promotable(self.table, is_final=is_final), None)
         if trial is not None:
             self._happened(Event("resume", trial))
         return trial
 
     def n_run(self, trial: int) -> int:
-        """How many steps a trial has run."""
+        """Return the number of steps that a trial has run."""
         return len(self.curves.get(trial, []))
 
     def _happened(self, event: Event) -> None:
@@ -95,12 +95,12 @@ class PrunerRun:
 
 
 def pruner_of(name: str, *, steps: int | None = 27, sign: float = 1.0, **keys: Any) -> Pruner:
-    """A pruner, as the keys of `pruning` say."""
+    """Return a pruner with these keys of `pruning`."""
     return pruner_class(name)(Pruning.parse({"pruner": name, **keys}), steps=steps, sign=sign)
 
 
 def refold(pruner: Pruner, events: Iterable[Event]) -> RungTable:
-    """The table of a master that has just started and reads the events."""
+    """Return the table of a master that has just started and folds the events."""
     table = pruner.new_table()
     for event in events:
         event.tell(table)
@@ -108,7 +108,7 @@ def refold(pruner: Pruner, events: Iterable[Event]) -> RungTable:
 
 
 def best_found(pruner: Pruner | None, curve_of: Callable[[int], Curve], *, n_workers: int, work: int) -> float:
-    """The best value that was seen when workers have trained so many steps together, each step taking as long."""
+    """Return the best value that workers observe within `work` steps of equal duration."""
     steps = len(curve_of(0))
     study = PrunerRun(pruner, steps) if pruner else None
     n_run: dict[int, int] = {}
@@ -123,6 +123,6 @@ def best_found(pruner: Pruner | None, curve_of: Callable[[int], Curve], *, n_wor
         value = curve_of(trial)[n_run[trial] - 1]
         best = min(best, value)
         decision = study.report(trial, value) if study else None
-        goes_on = decision is None or decision.action is Action.CONTINUE
-        busy[turn % n_workers] = trial if goes_on and n_run[trial] < steps else None
+        continues = decision is None or decision.action is Action.CONTINUE
+        busy[turn % n_workers] = trial if continues and n_run[trial] < steps else None
     return best

@@ -1,4 +1,4 @@
-"""ASHA against the paper's algorithm, written down as it is printed."""
+"""ASHA, against a literal implementation of the paper's algorithm."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Algorithm2:
 
 @dataclass
 class Ours:
-    """The same questions, put to our pruner."""
+    """The same interface for our pruner."""
 
     study: PrunerRun = field(default_factory=lambda: PrunerRun(pruner_of("asha", mode="promote"), STEPS))
     n_drawn: int = 0
@@ -55,7 +55,7 @@ class Ours:
         return trial, self._rung(trial)
 
     def finish(self, trial: int, k: int, *, loss: float) -> tuple[int, int]:
-        """A job of rung k has ended; the job that its worker does next."""
+        """End a job of rung k, and return the next job of its worker."""
         decision = self.study.report(trial, loss, step=ETA**k - 1)
         assert decision is not None
         goes_on = decision.action is Action.CONTINUE and k < 3
@@ -81,7 +81,7 @@ def test_promotion_gives_each_worker_the_jobs_of_the_paper(n_workers: int, chanc
 
 
 def gone_on(losses: Sequence[float]) -> set[int]:
-    """Trials arrive at the first rung one after the other: who has gone on from it when workers are free again."""
+    """Return the trials that continued from the first rung, after all arrived in sequence."""
     study = PrunerRun(pruner_of("asha", mode="promote"), STEPS)
     at_once = {trial for trial, loss in enumerate(losses) if _action(study, trial, loss) is Action.CONTINUE}
     promoted = set(iter(study.promote, None))
@@ -95,13 +95,13 @@ def _action(study: PrunerRun, trial: int, loss: float) -> Action:
 
 
 @given(LOSSES)
-def test_the_best_third_of_those_that_came_has_gone_on_whatever_their_order(losses: list[float]) -> None:
+def test_the_best_third_continues_in_any_order_of_arrival(losses: list[float]) -> None:
     order = sorted(range(len(losses)), key=lambda trial: (losses[trial], trial))
     assert gone_on(losses) >= set(order[: len(losses) // ETA])
 
 
 @given(LOSSES)
-def test_nobody_else_has_where_the_best_came_first(losses: list[float]) -> None:
+def test_only_the_best_third_continues_if_the_best_arrive_first(losses: list[float]) -> None:
     assert gone_on(sorted(losses)) == set(range(len(losses) // ETA))
 
 
@@ -126,7 +126,7 @@ def test_a_trial_that_is_not_among_the_best_third_when_it_arrives_stops(losses: 
         ({"min": 5}, 4, (5,)),
     ],
 )
-def test_rungs_are_a_geometric_row(keys: dict[str, int], steps: int | None, expected: tuple[int, ...]) -> None:
+def test_rungs_are_a_geometric_sequence(keys: dict[str, int], steps: int | None, expected: tuple[int, ...]) -> None:
     assert rungs(Pruning.parse({"pruner": "asha", **keys}), steps=steps) == expected
 
 
@@ -135,7 +135,7 @@ def test_rungs_of_many_steps_are_exact() -> None:
     assert rungs(Pruning(pruner="asha"), steps=3**14 - 1)[-1] == 3**13
 
 
-def test_a_trial_is_compared_after_as_many_steps_as_a_rung_says_and_at_its_end_lives() -> None:
+def test_a_trial_is_compared_at_rungs_and_never_stopped_at_its_end() -> None:
     pruner = pruner_of("asha", steps=20)
     study = PrunerRun(pruner, 20)
     assert [step for step in range(20) if study.report(0, 1.0) is not None] == [0, 2, 8, 19]
@@ -172,7 +172,7 @@ def test_higher_rungs_are_promoted_from_first() -> None:
         ("promote", "0.9 is rank 12 of 12 after 3 steps; the best 4 continue"),
     ],
 )
-def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
+def test_the_message_states_the_rank(mode: str, message: str) -> None:
     study = PrunerRun(pruner_of("asha", mode=mode), STEPS)
     for trial in range(11):
         study.report(trial, 0.1 + trial / 100, step=2)
@@ -188,7 +188,7 @@ def test_the_evidence_is_the_rank(mode: str, message: str) -> None:
         ("promote", "0.9 is rank 1 of 1 after 1 step; none continues before 3 trials have reached this step"),
     ],
 )
-def test_the_first_trial_of_a_rung_is_told_what_it_waits_for(mode: str, message: str) -> None:
+def test_the_message_to_the_first_trial_of_a_rung_states_what_it_waits_for(mode: str, message: str) -> None:
     decision = PrunerRun(pruner_of("asha", mode=mode), STEPS).report(0, 0.9)
     assert decision is not None
     assert decision.message == message

@@ -1,4 +1,4 @@
-"""With the same work, stopping early finds a better trial than training everything to its end."""
+"""Early stopping finds a better trial than full training with the same work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CurveOf = Callable[[int], Curve]
 
 
 def crossing(seed: int) -> CurveOf:
-    """Power laws with levels and speeds of their own, so that curves cross; the level says which trial is best."""
+    """Power laws with different levels and speeds, so that curves cross; the level determines the best trial."""
     rng = np.random.default_rng(seed)
     level, speed = rng.uniform(0, 1, N_TRIALS), rng.uniform(0.3, 1.5, N_TRIALS)
     start = 1 + rng.uniform(0, 1, N_TRIALS)
@@ -29,7 +29,7 @@ def crossing(seed: int) -> CurveOf:
 
 
 def soon_flat(seed: int) -> CurveOf:
-    """Curves that have come to their level after some four steps, and run three times as long as the others."""
+    """Curves that reach their level after about four steps, and run three times as long as the others."""
     rng = np.random.default_rng(seed)
     level = rng.uniform(0, 1, N_TRIALS)
     fall = np.exp(-2 * np.arange(3 * STEPS))

@@ -1,4 +1,4 @@
-"""Hyperband's brackets: the paper's sizes and rungs, and nobody compared across them."""
+"""Hyperband's brackets: the paper's sizes and rungs, without comparisons across brackets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_brackets_begin_with_as_many_trials_as_in_the_paper() -> None:
 
 
 def first_rung(trial: int, *, steps: int = STEPS) -> int:
-    """After how many steps a trial is compared, when it is worse than all before it; `steps`: never."""
+    """Return the step at which a trial that is worse than all others is stopped; `steps`: never."""
     pruner = pruner_of("hyperband", steps=steps)
     study = PrunerRun(pruner, steps)
     for rival in range(1_000):
@@ -38,7 +38,7 @@ def test_each_bracket_has_the_first_rung_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("steps", [3, 27, 81, 100])
-def test_every_beginning_of_a_study_shares_its_trials_out_as_the_paper_does(steps: int) -> None:
+def test_every_prefix_of_a_study_has_the_papers_shares_of_brackets(steps: int) -> None:
     pruner = pruner_of("hyperband", steps=steps)
     n_brackets = len({pruner.bracket(trial) for trial in range(1_000)})
     sizes = bracket_sizes(n_brackets, eta=3)

@@ -16,14 +16,14 @@ DELTAS = st.sampled_from([0.0, 1.0, 2.5])
 
 
 def n_run(curve: list[float], *, steps: int = STEPS, **keys: float) -> int:
-    """How many steps a trial with this curve runs."""
+    """Return the number of steps that a trial with this curve runs."""
     study = PrunerRun(pruner_of("patience", steps=steps, **keys), steps)
     study.run(0, curve)
     return study.n_run(0)
 
 
 def counted(curve: list[float], *, patience: int, min_delta: float) -> int:
-    """As the callback of Keras counts: a number that waits, set to 0 by an improvement on the best so far."""
+    """Count as the callback of Keras does: steps since the last improvement on the best value."""
     best, waited = math.inf, 0
     for step, value in enumerate(curve[:-1]):
         waited += 1
@@ -79,7 +79,7 @@ def test_values_that_are_no_numbers_are_no_improvement_and_no_reason_to_stop(val
         ({"min_delta": 0.1}, "0.5 after 2 steps has not been improved on by more than 0.1 for 3 steps"),
     ],
 )
-def test_the_evidence_is_the_best_value_and_the_wait(keys: dict[str, float], message: str) -> None:
+def test_the_message_states_the_best_value_and_the_wait(keys: dict[str, float], message: str) -> None:
     study = PrunerRun(pruner_of("patience", steps=STEPS, patience=3, **keys), STEPS)
     decisions = [study.report(0, value) for value in (0.9, 0.5, 0.6, 0.5, 0.5)]
     assert decisions[-1] is not None

@@ -1,4 +1,4 @@
-"""The median rule and its relatives, against numpy."""
+"""The median and percentile rules, against numpy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_median_is_the_percentile_of_fifty(curves: list[list[float]], curve:
     assert n_run[0] == n_run[1]
 
 
-def test_a_value_that_equals_the_median_goes_on() -> None:
+def test_a_value_equal_to_the_median_continues() -> None:
     study = study_of([[0.1] * STEPS, [0.2] * STEPS, [0.3] * STEPS])
     assert study.run(3, [0.2] * STEPS) is Action.CONTINUE
     assert study.run(4, [0.2, 0.21, 0.1, 0.1]) is Action.STOP
@@ -72,7 +72,7 @@ def test_nothing_is_compared_before_enough_trials_are_complete(startup: int) -> 
     assert study.run(startup, [99.0] * STEPS) is Action.STOP
 
 
-def test_it_looks_after_min_steps_and_every_interval_from_there_and_at_the_end() -> None:
+def test_rungs_start_at_min_and_follow_the_interval() -> None:
     study = PrunerRun(pruner_of("median", steps=20, min=3, interval=7), 20)
     assert [step for step in range(20) if study.report(0, 1.0) is not None] == [2, 9, 16, 19]
 
@@ -88,7 +88,7 @@ def test_it_looks_after_min_steps_and_every_interval_from_there_and_at_the_end()
         ),
     ],
 )
-def test_the_evidence_is_the_limit(name: str, keys: dict[str, Any], message: str) -> None:
+def test_the_message_states_the_limit(name: str, keys: dict[str, Any], message: str) -> None:
     study = study_of([[value] * STEPS for value in (0.1, 0.2, 0.3, 0.4)], name=name, **keys)
     study.report(4, 0.0)
     decision = study.report(4, 0.9)
@@ -96,7 +96,7 @@ def test_the_evidence_is_the_limit(name: str, keys: dict[str, Any], message: str
     assert (decision.action, decision.message) == (Action.STOP, message)
 
 
-def test_the_evidence_of_a_start_says_what_is_missing() -> None:
+def test_the_message_during_startup_states_what_is_missing() -> None:
     decision = PrunerRun(pruner_of("median", steps=STEPS), STEPS).report(0, 0.9)
     assert decision is not None
     assert decision.message == "0 complete trials have a value after 1 step; comparison starts at 5"

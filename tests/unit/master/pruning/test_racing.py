@@ -1,4 +1,4 @@
-"""Who has lost a race over folds, and by which test."""
+"""Elimination in a race over folds, and its test."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy import stats
 from tunefleet_master.pruning.racing import ALPHA, Race, p_value
 
 
-def test_the_chance_is_that_of_the_corrected_t() -> None:
+def test_the_p_value_is_that_of_the_corrected_t() -> None:
     differences = [0.3, 0.1, 0.25, 0.2]
     for folds in (5, 10):
         t = np.mean(differences) / (np.std(differences, ddof=1) * math.sqrt(1 / 4 + 1 / (folds - 1)))
         assert p_value(differences, folds=folds) == pytest.approx(stats.t.sf(t, df=3), rel=1e-12)
 
 
-def test_the_correction_asks_for_more_than_the_test_of_independent_pairs() -> None:
+def test_the_corrected_test_is_stricter_than_that_of_independent_pairs() -> None:
     differences = [0.3, 0.1, 0.25]
     usual = stats.ttest_1samp(differences, 0.0, alternative="greater").pvalue
     assert usual < ALPHA < p_value(differences, folds=5)
@@ -56,13 +56,13 @@ def test_folds_are_compared_with_the_same_folds_of_the_best() -> None:
     assert eliminated(race_of(FIRST, worse, fine)) == [1]
 
 
-def test_what_is_maximised_loses_by_being_lower() -> None:
+def test_a_lower_value_of_a_maximised_objective_is_eliminated() -> None:
     lower = {0: -0.10, 1: 0.89, 2: 1.91}
     higher = {0: 0.10, 1: 1.11, 2: 2.09}
     assert eliminated(race_of(FIRST, lower, higher, sign=-1.0)) == [1]
 
 
-def test_without_a_complete_configuration_nobody_loses() -> None:
+def test_nothing_is_eliminated_before_a_configuration_is_complete() -> None:
     assert eliminated(race_of({0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}, {0: 9.0, 1: 9.1, 2: 9.2, 3: 9.1})) == []
 
 

@@ -1,4 +1,4 @@
-"""From a study to its pruner."""
+"""The selection of a study's pruner."""
 
 from __future__ import annotations
 

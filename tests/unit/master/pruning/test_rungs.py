@@ -78,7 +78,7 @@ def test_trials_of_different_brackets_share_no_rung() -> None:
     assert len(table.at(1, trial=1)) == 2
 
 
-def test_paused_trials_stand_at_the_highest_rung_first_and_leave_when_they_go_on_or_end() -> None:
+def test_paused_trials_come_from_the_highest_rung_first_until_they_continue_or_end() -> None:
     table = book_of()
     for trial, rung, value in ((0, 1, 0.3), (1, 1, 0.2), (2, 1, 0.1), (2, 3, 0.4)):
         table.record(trial, rung=rung, value=value)

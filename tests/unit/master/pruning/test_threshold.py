@@ -13,7 +13,7 @@ STEPS = 8
 
 
 def message(value: float, *, sign: float = 1.0, **keys: float) -> tuple[Action, str]:
-    """What is decided after 3 steps on the user's value."""
+    """Return the decision after 3 steps on the user's value."""
     decision = PrunerRun(pruner_of("threshold", steps=STEPS, sign=sign, **keys), STEPS).report(0, sign * value, step=2)
     assert decision is not None
     return decision.action, decision.message
@@ -27,7 +27,7 @@ def test_a_value_beyond_a_bound_stops_the_trial_whatever_the_goal(sign: float) -
     assert message(0.5, sign=sign, **keys) == (Action.CONTINUE, "0.5 after 3 steps is within the bounds")
 
 
-def test_a_value_at_a_bound_goes_on() -> None:
+def test_a_value_equal_to_a_bound_continues() -> None:
     assert message(0.9, upper=0.9)[0] is Action.CONTINUE
     assert message(0.9, lower=0.9)[0] is Action.CONTINUE
 

@@ -1,4 +1,4 @@
-"""Whole searches in memory: a sampler proposes, a function answers, and the next proposal knows it."""
+"""Searches in memory: a sampler proposes, a function returns the value, and the history grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunefleet_master.search.random import RandomSampler
 from tunefleet_master.search.sampler import Sampler
 
 Function = Callable[[Configuration], float]
-"""What is minimised."""
+"""A function to minimise."""
 
 
 def space_of(parameters: dict[str, Any], *constraints: str) -> Space:
@@ -33,12 +33,12 @@ def number(configuration: Configuration, name: str) -> float:
 
 
 def configurations_in(proposals: Sequence[Configuration | None]) -> list[Configuration]:
-    """Those that are configurations."""
+    """Return the proposals that are not None."""
     return [proposal for proposal in proposals if proposal is not None]
 
 
 def end(history: History, configuration: Configuration, *values: float, outcome: Outcome = Outcome.COMPLETE) -> None:
-    """One more trial, which ends at once."""
+    """Add a trial that ends at once."""
     trial = history.n
     history.fold([Change(trial, Outcome.PENDING, params=configuration), Change(trial, outcome, values=values, steps=1)])
 
@@ -46,7 +46,7 @@ def end(history: History, configuration: Configuration, *values: float, outcome:
 def history_of(
     space: Space, configurations: Sequence[Configuration], function: Function, *, signs: tuple[float, ...] = (1.0,)
 ) -> History:
-    """Trials that have ended with these values."""
+    """Return a history of complete trials with these values."""
     history = History(space, signs=signs)
     for configuration in configurations:
         end(history, configuration, function(configuration))
@@ -54,7 +54,7 @@ def history_of(
 
 
 def best_found(sampler: Sampler, function: Function, n: int) -> float:
-    """The best value of a search that asks for one trial after the other."""
+    """Return the best value of a sequential search."""
     history = History(sampler.space)
     for position in range(n):
         (configuration,) = sampler.propose(position, 1, history=history)
@@ -64,7 +64,7 @@ def best_found(sampler: Sampler, function: Function, n: int) -> float:
 
 
 def mann_whitney_p(kind: type[Sampler], space: Space, function: Function, *, n: int, n_seeds: int = 20) -> float:
-    """The p-value of a Mann-Whitney test that the sampler finds no better values than random search does."""
+    """Return the p-value of a Mann-Whitney test that the sampler finds no better values than random search does."""
     ours, random = (
         [best_found(each(space, seed=seed), function, n) for seed in range(n_seeds)] for each in (kind, RandomSampler)
     )

@@ -1,4 +1,4 @@
-"""What the ways of search are worth beside each other, on the same work and over many seeds.
+"""Comparison of grid, random and local search with equal work over many seeds.
 
 Where it can be, on real trainings: `benchmarks/search_quality/mnist1d_curves.npz` has 400 networks.
 """
@@ -25,7 +25,7 @@ def at_random(space: Space, n: int, *, seed: int) -> list[Configuration]:
     return configurations_in(RandomSampler(space, seed=seed).propose(0, n, history=History(space)))
 
 
-def test_where_two_of_seven_parameters_matter_32_random_trials_are_better_than_a_grid_of_128() -> None:
+def test_if_two_of_seven_parameters_matter_32_random_trials_beat_a_grid_of_128() -> None:
     space = space_of({f"x{i}": {"float": [0.0, 1.0], "points": 2} for i in range(7)})
     grid = configurations_in(GridSampler(space, seed=0).propose(0, 200, history=History(space)))
     assert len(grid) == 128
@@ -40,8 +40,8 @@ def test_where_two_of_seven_parameters_matter_32_random_trials_are_better_than_a
     assert fmean(gains) > 0.1
 
 
-def test_sixteen_random_networks_are_better_than_a_grid_whose_luck_depends_on_where_it_stands() -> None:
-    """Two values of each of four parameters, anywhere, test the rate twice; by chance both are good."""
+def test_sixteen_random_networks_beat_a_coarse_grid_at_any_offset() -> None:
+    """The grid has two values of each of four parameters: its offset decides whether a learning rate is good."""
     task, space = curves.load("mnist1d"), curves.SPACE
     fixed = {name: space.parameters[name].to_unit(of) for name, of in (("kind", "cnn"), ("optimizer", "adam"))}
     middle = {**dict.fromkeys(space.names, 0.5), **fixed, "depth": 0.99}
@@ -68,7 +68,7 @@ def linear(parameter: Any) -> Any:
     return {key: value for key, value in parameter.items() if key != "log"}
 
 
-def test_random_search_is_better_than_changing_something_at_random_from_the_defaults() -> None:
+def test_random_search_beats_random_changes_of_the_defaults() -> None:
     task, steps = curves.load("mnist1d"), space_of({name: linear(it) for name, it in curves.PARAMETERS.items()})
     defaults: dict[str, Any] = {
         **{"kind": "cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 64, "depth": 2, "channels": 16, "kernel": 3},
@@ -78,8 +78,8 @@ def test_random_search_is_better_than_changing_something_at_random_from_the_defa
     def error(configuration: Configuration) -> float:
         return task.train(configuration).values[-1]
 
-    def climbed(seed: int) -> float:
-        """One parameter at a time, a tenth of its range up or down or any choice, kept where it is no worse."""
+    def local_search(seed: int) -> float:
+        """Change one parameter at a time, by a tenth of its range or to another choice; accept it if it is no worse."""
         generator = np.random.default_rng(seed)
         point = {name: steps.parameters[name].to_unit(value) for name, value in defaults.items()}
         least = error(steps.from_unit(point))
@@ -95,5 +95,5 @@ def test_random_search_is_better_than_changing_something_at_random_from_the_defa
         return least
 
     ours = [min(map(error, at_random(curves.SPACE, 30, seed=seed))) for seed in range(20)]
-    theirs = [climbed(seed) for seed in range(20)]
+    theirs = [local_search(seed) for seed in range(20)]
     assert mannwhitneyu(ours, theirs, alternative="less").pvalue < 0.01

@@ -1,4 +1,4 @@
-"""CMA-ES: for which spaces, with what margin on integers, and what it makes of results that arrive in any order."""
+"""CMA-ES: its spaces, its margin on integers, and results in any order."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def integer(low: int, high: int, *, log: bool = False) -> IntRange:
     return IntRange.model_validate({"int": [low, high], "log": log})
 
 
-def test_numbers_and_parameters_of_one_value_are_all_it_can_search() -> None:
+def test_only_numbers_and_fixed_parameters_are_accepted() -> None:
     assert cmaes_problem(space_of(SPACE)) is None
 
 
@@ -60,7 +60,7 @@ def test_numbers_and_parameters_of_one_value_are_all_it_can_search() -> None:
         ({"x": {"float": [0, 1]}, "y": {"float": [0, 1], "when": "x > 0.5"}}, "'y' has a condition; use tpe"),
     ],
 )
-def test_for_other_spaces_it_says_why_not_and_what_to_use(parameters: dict[str, Any], reason: str) -> None:
+def test_other_spaces_are_refused_with_a_reason_and_alternatives(parameters: dict[str, Any], reason: str) -> None:
     space = space_of(parameters)
     assert reason in str(cmaes_problem(space))
     with pytest.raises(InvalidInput, match=reason):
@@ -68,7 +68,7 @@ def test_for_other_spaces_it_says_why_not_and_what_to_use(parameters: dict[str, 
 
 
 @pytest.mark.parametrize("parameter", [integer(1, 6), integer(1, 6, log=True), integer(3, 4), integer(7, 90, log=True)])
-def test_an_integer_is_drawn_as_often_as_its_cell_has_mass(parameter: IntRange) -> None:
+def test_an_integer_is_drawn_with_the_probability_of_its_cell(parameter: IntRange) -> None:
     optimizer = MarginCma(np.array([0.4, 0.5]), sigma=0.3, integers={1: parameter})
     optimizer.reseed_rng(0)
     low, high = parameter.bounds
@@ -81,8 +81,8 @@ def test_an_integer_is_drawn_as_often_as_its_cell_has_mass(parameter: IntRange) 
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_other_values_of_an_integer_are_never_given_up(log: bool) -> None:
-    """A margin of 1 / (d λ) on either side, however often the same value has won."""
+def test_every_value_of_an_integer_keeps_a_minimum_probability(log: bool) -> None:
+    """The margin is 1 / (d λ) on either side, even after many wins of one value."""
     parameter = integer(1, 9, log=log)
     optimizer = MarginCma(np.array([0.5, 0.5]), sigma=0.2, integers={1: parameter})
     noise = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def test_other_values_of_an_integer_are_never_given_up(log: bool) -> None:
     assert np.mean([value == 5 for value in configurations_in]) > 0.5
 
 
-def test_results_of_another_distribution_do_not_blow_up_the_step_size() -> None:
+def test_results_of_another_distribution_do_not_inflate_the_step_size() -> None:
     optimizer = MarginCma(np.full(3, 0.5), sigma=1e-3, integers={})
     corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, 8).T.astype(float)
     n = optimizer.population_size
@@ -105,7 +105,7 @@ def test_results_of_another_distribution_do_not_blow_up_the_step_size() -> None:
     assert np.abs([optimizer.draw() - 0.5 for _ in range(100)]).max() < 0.05
 
 
-def test_where_it_has_come_to_rest_it_begins_anew() -> None:
+def test_it_restarts_after_convergence() -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     history = History(space)
     sampler = CmaesSampler(space, seed=0)
@@ -118,7 +118,7 @@ def test_where_it_has_come_to_rest_it_begins_anew() -> None:
     assert np.median(np.abs(history.points[100:200, 0] - 0.5)) < 0.01
 
 
-def test_what_it_has_folded_before_changes_nothing() -> None:
+def test_cached_state_does_not_change_proposals() -> None:
     space = space_of(SPACE)
     configurations = configurations_in(RandomSampler(space, seed=0).propose(0, 60, history=History(space)))
     used = CmaesSampler(space, seed=1)

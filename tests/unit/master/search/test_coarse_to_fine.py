@@ -37,14 +37,14 @@ Error = Callable[[Configuration, int], float]
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to: its least error, its epochs in all, and the space of each of its stages."""
+    """The result of a search: its lowest error, its total epochs, and the space of each stage."""
 
     error: float
     epochs: int
     spaces: list[Space]
 
     def lost(self, configuration: Configuration) -> list[set[str]]:
-        """For each box, the parameters of a configuration that lie outside of it."""
+        """Return, for each box, the parameters of a configuration that lie outside of it."""
         return [
             {name for name, value in configuration.items() if not space.parameters[name].contains(value)}
             for space in self.spaces[1:]
@@ -53,7 +53,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Comparison:
-    """By how much stages have the lesser error.
+    """Compare the error with and without stages.
 
     Attributes:
         gain: in the mean over the seeds.
@@ -67,13 +67,13 @@ class Comparison:
 
 
 def planned(n_full: int, epochs: int) -> Stages:
-    """Stages of as many epochs as `n_full` trials of `epochs`."""
+    """Return stages with the total epochs of `n_full` trials of `epochs`."""
     shares = [SHRINK ** (N_STAGES - 1 - stage) for stage in range(N_STAGES)]
     return [(n_full // N_STAGES * share, epochs // share) for share in shares]
 
 
 def search(stages: Stages, space: Space, error: Error, *, seed: int) -> Found:
-    """Random search in the space, and then in the box around the best of each stage."""
+    """Run random search in the space, and then in the box around the best of each stage."""
     ends = np.cumsum([n for n, _ in stages]).tolist()
     history, spaces, errors, n_epochs = History(space, stages=ends[:-1]), [space], [], 0
     for stage, (n, epochs) in enumerate(stages):
@@ -91,7 +91,7 @@ def search(stages: Stages, space: Space, error: Error, *, seed: int) -> Found:
 
 
 def compared(stages: Stages, space: Space, error: Error, *, best: Configuration, seeds: int) -> Comparison:
-    """The same stages and a single one of full trials, of as many epochs, over so many seeds each."""
+    """Run the stages, and a single stage of full trials with equal epochs, over many seeds."""
     flat = [(stages[-1][0] * N_STAGES, stages[-1][1])]
     staged = [search(stages, space, error, seed=seed) for seed in range(seeds)]
     alone = [search(flat, space, error, seed=seeds + seed) for seed in range(seeds)]
@@ -116,7 +116,7 @@ WIDE = space_of({"lr": {"log": [RATES[0], RATES[-1]]}, "batch_size": {"int": [BA
 
 @pytest.fixture(scope="module")
 def trained() -> NDArray[np.float64]:
-    """The least validation error so far of a perceptron under SGD, (rates, batches, epochs)."""
+    """The lowest validation error so far of a perceptron under SGD (rates, batches, epochs)."""
     errors = np.empty((len(RATES), len(BATCHES), EPOCHS))
     samples, held_out = parts()
     for i, j in np.ndindex(errors.shape[:2]):
@@ -129,9 +129,9 @@ def trained() -> NDArray[np.float64]:
 
 
 @pytest.mark.slow
-def test_three_stages_beat_one_of_as_many_epochs_where_ranges_are_wide(trained: NDArray[np.float64]) -> None:
+def test_three_stages_beat_one_of_equal_cost_on_wide_ranges(trained: NDArray[np.float64]) -> None:
     def error(configuration: Configuration, epochs: int) -> float:
-        """On planes between the places that were trained."""
+        """Interpolate linearly between trained configurations."""
         x = 2 * (math.log10(number(configuration, "lr")) + 6)
         y = math.log2(number(configuration, "batch_size") / BATCHES[0])
         i, j = min(int(x), len(RATES) - 2), min(int(y), len(BATCHES) - 2)
@@ -148,8 +148,8 @@ def test_three_stages_beat_one_of_as_many_epochs_where_ranges_are_wide(trained: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_full", [9, 18, 27])
-def test_among_eleven_parameters_of_which_short_trials_tell_little_stages_bring_nothing(n_full: int) -> None:
-    """A quartile of some dozens of trials is a box that loses the best of 400 networks more often than not."""
+def test_stages_gain_nothing_if_short_trials_predict_little(n_full: int) -> None:
+    """The box around the best quarter of a few dozen trials usually excludes the best of 400 networks."""
     configurations, columns = stored.read(curves.FILE)
     task, epochs = curves.load("mnist1d"), 45
     best = configurations[int(columns["val_accuracy"][:, :epochs].max(axis=1).argmax())]

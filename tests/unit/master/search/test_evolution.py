@@ -1,4 +1,4 @@
-"""Aging evolution: who becomes a parent, and what becomes of a child."""
+"""Aging evolution: the selection of parents and the mutation of children."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def children(sampler: EvolutionSampler, history: History, n: int) -> list[Config
 
 
 def alone(configuration: Configuration, parameters: dict[str, Any]) -> tuple[EvolutionSampler, History]:
-    """A sampler, and a history in which everybody who may be a parent is this configuration."""
+    """A sampler, and a history in which this configuration is the only possible parent."""
     space = space_of(parameters)
     return EvolutionSampler(space, seed=1), history_of(space, [configuration] * 60, lambda _: 1.0)
 
@@ -43,7 +43,7 @@ def test_a_child_differs_from_its_parent_in_one_parameter() -> None:
         assert sum(child[name] != parent[name] for name in parent) == 1
 
 
-def test_each_parameter_has_its_turn() -> None:
+def test_every_parameter_is_mutated() -> None:
     parent: Configuration = {"x": 0.3, "k": 5, "b": 8, "c": "red", "f": 7}
     found = children(*alone(parent, FLAT), 60)
     changed = {name for child in found for name in parent if child[name] != parent[name]}
@@ -71,7 +71,7 @@ def test_an_integer_at_the_end_of_its_range_moves_inwards() -> None:
         assert {child["k"] for child in children(sampler, history, 20)} == {edge, inner}
 
 
-def test_what_becomes_active_is_drawn_anew_and_what_does_not_is_left_out() -> None:
+def test_activated_parameters_are_drawn_and_inactive_ones_left_out() -> None:
     sampler, history = alone({"optimizer": "sgd", "momentum": 0.5}, TREE)
     changed = [child for child in children(sampler, history, 40) if child["optimizer"] == "adam"]
     assert all(set(child) == {"optimizer", "beta"} for child in changed)
@@ -87,8 +87,8 @@ def test_parents_are_the_better_ones() -> None:
     assert np.median(parents) < 0.2
 
 
-def test_the_oldest_die_however_good_they_are() -> None:
-    """The best are 50 old trials; only what ended after them is in the population."""
+def test_the_oldest_are_removed_even_if_they_are_good() -> None:
+    """The best 50 trials are old; only later ones are in the population."""
     space = space_of({"old": {"choice": [True, False]}, "x": {"float": [0, 1]}})
     history = History(space)
     for i in range(50):
@@ -113,7 +113,7 @@ def test_a_long_search_keeps_a_larger_population() -> None:
     assert SHORT_POPULATION < oldest_parent(LONG_SEARCH + 100) <= LONG_POPULATION
 
 
-def test_those_that_could_not_be_trained_have_no_children() -> None:
+def test_infeasible_trials_are_never_parents() -> None:
     space = space_of({"x": {"float": [0, 1]}, "c": list(range(20))})
     history = History(space)
     for i in range(40):
@@ -127,7 +127,7 @@ def test_those_that_could_not_be_trained_have_no_children() -> None:
     assert all(child["x"] != 0.8 for child in children(EvolutionSampler(space, seed=0), history, 60))
 
 
-def test_with_two_objectives_parents_are_on_the_front_however_old_it_is() -> None:
+def test_with_two_objectives_parents_are_on_the_front_even_if_it_is_old() -> None:
     """The first objective is minimised, the second maximised."""
     space = space_of({"x": {"float": [0, 1]}, "group": ["front", "behind"]})
     history = History(space, signs=(1.0, -1.0))
@@ -142,7 +142,7 @@ def test_with_two_objectives_parents_are_on_the_front_however_old_it_is() -> Non
     assert all(child["group"] == "front" for child in moved)
 
 
-def test_with_two_objectives_of_a_long_front_the_crowded_part_dies() -> None:
+def test_with_two_objectives_crowded_points_of_a_long_front_are_removed() -> None:
     space = space_of({"x": {"float": [0, 1]}, "c": list(range(9))})
     history = History(space, signs=(1.0, 1.0))
     places = [*(0.5 + np.arange(200) / 1e6), *(np.arange(40) / 40)]

@@ -1,4 +1,4 @@
-"""The forest as a model, the search on it, and what both are worth."""
+"""The forest as a model, and the search on it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def space_of(parameters: dict[str, Any], *constraints: str) -> Space:
 
 
 def loss(configuration: Configuration) -> float:
-    """Best with adam; sgd comes near it where its momentum is right."""
+    """A loss that is lowest with adam; sgd is close at the right momentum."""
     found: Any = configuration
     off = {"sgd": 0.1 + 2 * abs(found.get("momentum", 0) - 0.9), "adam": 0.0, "lion": 0.8}[found["optimizer"]]
     return float(off + (math.log10(found["lr"]) + 3) ** 2 / 4 + 0.2 * abs(found["layers"] - 4))
 
 
-def told(space: Space, n: int, *, seed: int = 0) -> History:
+def random_history(space: Space, n: int, *, seed: int = 0) -> History:
     """A history of n random trials of `loss`."""
     history = History(space)
     drawn = [c for c in RandomSampler(space, seed=seed).propose(0, n, history=history) if c is not None]
@@ -61,8 +61,8 @@ def told(space: Space, n: int, *, seed: int = 0) -> History:
     return history
 
 
-def searched(sampler: Sampler, n: int) -> float:
-    """The best loss after n trials, one after the other."""
+def search(sampler: Sampler, n: int) -> float:
+    """Return the best loss after n sequential trials."""
     history = History(sampler.space)
     best = math.inf
     for i in range(n):
@@ -74,30 +74,30 @@ def searched(sampler: Sampler, n: int) -> float:
 
 
 def modelled(sampler: ForestSampler, n: int) -> list[int]:
-    """The first n positions at which the forest is asked."""
+    """Return the first n positions at which the forest proposes."""
     every = range(100, 200)
     return [at for at in every if sampler.generator(at).random() >= forest.RANDOM_SHARE][:n]
 
 
 def test_the_forest_beats_random_search_on_a_conditional_space() -> None:
     space = space_of(CONDITIONAL)
-    ours = [searched(ForestSampler(space, seed=seed), 22) for seed in range(20)]
-    theirs = [searched(RandomSampler(space, seed=seed), 22) for seed in range(20)]
+    ours = [search(ForestSampler(space, seed=seed), 22) for seed in range(20)]
+    theirs = [search(RandomSampler(space, seed=seed), 22) for seed in range(20)]
     assert mannwhitneyu(ours, theirs, alternative="less").pvalue < 0.05
 
 
 def test_proposals_are_configurations_that_the_constraints_allow_and_that_are_new() -> None:
     space = space_of(CONDITIONAL, "layers * lr <= 0.1")
-    history = told(space, 30)
+    history = random_history(space, 30)
     proposals = ForestSampler(space, seed=1).propose(30, 12, history=history)
     keys = {str(space.check(params or {})) for params in proposals}
     assert len(keys) == 12
     assert not history.knows(Axes(space).points([params or {} for params in proposals])).any()
 
 
-def test_a_batch_is_what_workers_get_that_ask_one_after_the_other() -> None:
+def test_a_batch_equals_single_proposals_in_sequence() -> None:
     space = space_of(CONDITIONAL)
-    history = told(space, 20)
+    history = random_history(space, 20)
     sampler = ForestSampler(space, seed=2)
     at_once = list(sampler.propose(20, 4, history=history))
     one_by_one: list[Configuration | None] = []
@@ -107,7 +107,7 @@ def test_a_batch_is_what_workers_get_that_ask_one_after_the_other() -> None:
     assert at_once == one_by_one
 
 
-def test_a_trial_that_runs_sends_the_next_one_elsewhere() -> None:
+def test_a_running_trial_moves_the_next_proposal_away() -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     history = History(space)
     grid = [(x, y) for x in np.linspace(0.05, 0.95, 5) for y in np.linspace(0.05, 0.95, 5)]
@@ -129,7 +129,7 @@ def test_a_trial_that_runs_sends_the_next_one_elsewhere() -> None:
     assert min(apart) > 0.01
 
 
-def test_where_trials_cannot_be_trained_few_are_proposed() -> None:
+def test_few_proposals_lie_in_infeasible_regions() -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     history = History(space)
     for i, point in enumerate(np.random.default_rng(0).random((30, 2))):
@@ -144,9 +144,9 @@ def test_where_trials_cannot_be_trained_few_are_proposed() -> None:
     assert sum(params["x"] > 0.4 for params in found) >= 6
 
 
-def test_one_proposal_in_five_covers_the_space() -> None:
+def test_one_proposal_in_five_is_space_filling() -> None:
     space = space_of(CONDITIONAL)
-    history = told(space, 12)
+    history = random_history(space, 12)
     sampler = ForestSampler(space, seed=3)
     axes = Axes(space)
     covers = [axes.configuration(sobol_point(axes.d, at, seed=3)) for at in range(12, 36)]
@@ -202,19 +202,19 @@ def test_a_choice_of_hundreds_and_hundreds_of_parameters_keep_the_search_bounded
     assert 2 * wide._n_starts * wide._neighbourhood.size <= 2 * forest.MAX_AROUND
 
 
-def test_of_many_trials_the_best_are_kept_and_the_others_thinned() -> None:
-    kept = forest._select(10_000)
-    assert len(kept) == len(set(kept)) == forest.MAX_TRAINING
-    assert kept[:500].tolist() == list(range(500))
-    assert kept[-1] == 9_999
+def test_of_many_trials_the_best_are_selected_and_the_others_thinned() -> None:
+    selected = forest._select(10_000)
+    assert len(selected) == len(set(selected)) == forest.MAX_TRAINING
+    assert selected[:500].tolist() == list(range(500))
+    assert selected[-1] == 9_999
     assert forest._select(7).tolist() == list(range(7))
 
 
-def test_choices_stand_in_order_of_their_means_and_an_unseen_one_in_the_middle() -> None:
+def test_choices_are_ordered_by_their_means_with_unseen_ones_in_the_middle() -> None:
     axes = Axes(space_of({"c": list("abcd"), "x": {"float": [0, 1]}}))
     points = np.array([[0.125, 0.1], [0.125, 0.2], [0.375, 0.3], [0.375, 0.4], [0.625, 0.5], [np.nan, 0.6]])
     order = ChoiceOrder.of(axes, points, scores=np.array([9.0, 9.0, -9.0, -9.0, 4.0, 0.0]))
-    # b is best, then d, which nobody tried, then c and a.
+    # b is best, then d, which was never tried, then c and a.
     assert order.places[0].tolist() == [0.875, 0.125, 0.625, 0.375]
     encoded = order.encode(points)
     assert encoded[:, 0].tolist()[:5] == [0.875, 0.875, 0.125, 0.125, 0.625]
@@ -222,7 +222,7 @@ def test_choices_stand_in_order_of_their_means_and_an_unseen_one_in_the_middle()
     assert (encoded[:, 1] == points[:, 1]).all()
 
 
-def test_the_boxes_of_a_tree_fill_the_cube_and_say_what_the_tree_says() -> None:
+def test_the_boxes_of_a_tree_fill_the_cube_and_agree_with_its_predictions() -> None:
     generator = np.random.default_rng(0)
     inputs = generator.random((60, 3)).astype(np.float32)
     tree = Tree(inputs, generator.random(60), cuts="best", min_leaf=2, feature_share=1.0, generator=generator)

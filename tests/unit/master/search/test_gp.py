@@ -1,4 +1,4 @@
-"""What the sampler makes of its Gaussian processes."""
+"""The sampler on Gaussian processes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_comes_close_to_an_optimum_within_forty_trials() -> None:
     assert best_found(GpSampler(space_of(MIXED), seed=0), valley, 40) < 1e-3
 
 
-def test_it_begins_with_the_sequence_that_covers_the_space() -> None:
+def test_it_starts_with_the_initial_design() -> None:
     space = space_of(MIXED)
     history = History(space)
     cover = SobolSampler(space, seed=5).propose(0, N_STARTUP, history=history)
@@ -68,7 +68,7 @@ def test_it_begins_with_the_sequence_that_covers_the_space() -> None:
     assert drawn(GpSampler(space, seed=5), history) != SobolSampler(space, seed=5).propose(8, 1, history=history)
 
 
-def test_of_several_at_once_each_tries_something_else() -> None:
+def test_proposals_of_a_batch_differ() -> None:
     space: dict[str, Any] = {"x": {"float": [0, 1]}, "y": {"float": [0, 1]}}
     history = random_history(space, 15, lambda c: (number(c, "x") - 0.4) ** 2 + (number(c, "y") - 0.6) ** 2)
     found = drawn(GpSampler(space_of(space), seed=0), history, 8)
@@ -77,8 +77,8 @@ def test_of_several_at_once_each_tries_something_else() -> None:
     assert apart.min() > 1e-3
 
 
-def test_one_lucky_value_among_noise_does_not_hold_the_search() -> None:
-    """It is tried again nearby, found to be as bad as its surroundings, and left."""
+def test_one_lucky_noisy_value_does_not_trap_the_search() -> None:
+    """Trials near it show that its surroundings are bad, and the search leaves."""
     space = space_of({"x": {"float": [0, 1]}})
     noise = np.random.default_rng(0)
 
@@ -102,7 +102,7 @@ def test_an_optimum_at_a_constraint_is_found() -> None:
     assert best < -1.98
 
 
-def test_a_region_that_cannot_be_trained_is_left_alone_though_all_values_point_to_it() -> None:
+def test_an_infeasible_region_is_avoided_although_values_improve_towards_it() -> None:
     parameters: dict[str, Any] = {"x": {"float": [0, 1]}, "y": {"float": [0, 1]}}
     history = random_history(parameters, 0, valley)
     for configuration in SobolSampler(history.axes.space, seed=0).propose(0, 30, history=history):

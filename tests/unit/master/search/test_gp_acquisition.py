@@ -1,4 +1,4 @@
-"""Expected improvement against numbers that are worked out another way."""
+"""Expected improvement, against independent computations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_logarithm_of_an_improvement_is_exact_far_out(z: float) -> None:
     assert rise[0] == pytest.approx(float(slope), rel=1e-6)
 
 
-def test_where_nothing_can_be_gained_the_logarithm_is_still_a_number() -> None:
+def test_the_logarithm_is_finite_where_nothing_can_be_gained() -> None:
     value, rise = log_improvement(np.array([-1e9, -1e300]))
     assert np.isfinite(value).all()
     assert np.isfinite(rise).all()
@@ -76,7 +76,7 @@ def test_its_gradient_is_right_with_pending_trials_and_infeasible_ones() -> None
         np.testing.assert_allclose(gradient[:, r], numeric, rtol=1e-4, atol=1e-4)
 
 
-def test_what_a_running_trial_may_find_is_not_looked_for_again() -> None:
+def test_the_expected_improvement_falls_near_a_running_trial() -> None:
     points = drawn_points(20)
     process = fitted(points, members=8)
     acquisition = LogExpectedImprovement(process, incumbents(process, points), feasibility=None)
@@ -99,7 +99,7 @@ def test_draws_of_running_trials_average_to_the_process_without_them() -> None:
     np.testing.assert_allclose(after.posterior(asked)[0].mean(axis=0), one.posterior(asked)[0][0], atol=0.02)
 
 
-def test_where_training_is_impossible_nothing_is_expected() -> None:
+def test_the_expected_improvement_vanishes_where_training_is_impossible() -> None:
     points = drawn_points(60)
     process = fitted(points)
     labels = np.where(points[:, 0] > 0.5, -1.0, 1.0)

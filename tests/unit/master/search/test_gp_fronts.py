@@ -1,4 +1,4 @@
-"""`gp` with several objectives: what is gained beyond a front, and whether looking for it finds better fronts."""
+"""`gp` with several objectives: the hypervolume improvement, and the fronts that it finds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def zdt1(params: Configuration) -> tuple[float, float]:
     return x, g * (1.0 - math.sqrt(x / g))
 
 
-def searched(sampler: Sampler, function: Objectives, n: int, *, m: int = 2) -> History:
+def search(sampler: Sampler, function: Objectives, n: int, *, m: int = 2) -> History:
     history = History(sampler.space, signs=(1.0,) * m)
     for position in range(n):
         [params] = configurations_in(sampler.propose(position, 1, history=history))
@@ -64,7 +64,7 @@ def dominated(values: Array, reference: Array) -> float:
 
 
 @pytest.mark.parametrize("m", [2, 3, 4])
-def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> None:
+def test_the_improvement_of_a_point_is_the_difference_of_two_hypervolumes(m: int) -> None:
     generator = np.random.default_rng(m)
     values, points = generator.random((6, m)).round(1), generator.random((30, m)).round(1)
     reference = np.full(m, 0.9)
@@ -75,7 +75,7 @@ def test_what_a_point_gains_is_the_difference_of_two_hypervolumes(m: int) -> Non
     assert improvements.max() > 0
 
 
-def test_a_front_of_nothing_leaves_one_cell() -> None:
+def test_an_empty_front_leaves_one_box() -> None:
     boxes = decompose_nondominated(np.empty((0, 3)), np.ones(3))
     assert boxes.improvements(np.array([[0.5, 0.0, 0.0]])) == pytest.approx(0.5)
     assert len(boxes.low) == 1
@@ -94,7 +94,7 @@ def gain_of(m: int, *, members: int = 3, feasibility: bool = False) -> LogExpect
 
 
 @pytest.mark.parametrize("m", [2, 3])
-def test_the_expected_gain_is_what_samples_gain_on_average(m: int) -> None:
+def test_the_expected_improvement_is_the_mean_over_samples(m: int) -> None:
     gain = gain_of(m, members=1)
     at = np.random.default_rng(0).random((4, 3))
     found = [process.predict(at) for process in gain._processes]
@@ -125,12 +125,12 @@ def test_it_is_a_number_where_nothing_can_be_gained() -> None:
     assert np.isfinite(gradient).all()
 
 
-def test_a_point_beside_a_running_trial_is_worth_less() -> None:
+def test_the_improvement_is_lower_near_a_running_trial() -> None:
     gain, at = gain_of(2), np.array([[0.3, 0.7, 0.2]])
     assert gain.with_pending(at + 1e-3, np.random.default_rng(0))(at)[0] < gain(at)[0] - 1.0
 
 
-def test_of_a_long_front_those_that_are_least_alone_are_left_out() -> None:
+def test_the_most_crowded_points_of_a_long_front_are_left_out() -> None:
     first = np.linspace(0, 1, 3 * MAX_FRONT_POINTS[2])
     line = np.column_stack([first, 1 - first])
     axes, points = Axes(SPACE), np.random.default_rng(0).random((4, 3))
@@ -149,9 +149,7 @@ def test_values_that_are_on_the_front_keep_their_distances() -> None:
 
 def test_its_fronts_are_better_than_those_of_random_search() -> None:
     found = {
-        kind: [
-            hypervolume_2d(searched(kind(SPACE, seed=seed), zdt1, N_STARTUP + 3).values, WORST) for seed in range(20)
-        ]
+        kind: [hypervolume_2d(search(kind(SPACE, seed=seed), zdt1, N_STARTUP + 3).values, WORST) for seed in range(20)]
         for kind in (GpSampler, RandomSampler)
     }
     chance = mannwhitneyu(found[GpSampler], found[RandomSampler], alternative="greater").pvalue
@@ -159,18 +157,18 @@ def test_its_fronts_are_better_than_those_of_random_search() -> None:
 
 
 @pytest.mark.parametrize("m", [3, 4])
-def test_it_looks_for_fronts_of_more_objectives(m: int) -> None:
+def test_it_searches_fronts_of_more_objectives(m: int) -> None:
     def distances(params: Configuration) -> tuple[float, ...]:
         at = np.array([number(params, name) for name in ("x", "y", "z")])
         return tuple(float(((at - corner) ** 2).sum()) for corner in np.vstack([np.zeros(3), np.eye(3)])[:m])
 
-    history = searched(GpSampler(SPACE, seed=0), distances, N_STARTUP + 3, m=m)
+    history = search(GpSampler(SPACE, seed=0), distances, N_STARTUP + 3, m=m)
     assert np.isfinite(history.values).all()
 
 
-def test_it_keeps_off_what_breaks_a_bound() -> None:
+def test_it_avoids_points_that_violate_a_bound() -> None:
     def middle_x(bound: float) -> float:
-        """Of what is proposed where results below the bound are infeasible; the front reaches down to 0."""
+        """Return the median x of proposals if results below the bound are infeasible; the front reaches down to 0."""
         history = History(SPACE, signs=(1.0, 1.0))
         for params in configurations_in(RandomSampler(SPACE, seed=0).propose(0, 30, history=history)):
             is_bad = number(params, "x") < bound
@@ -183,14 +181,14 @@ def test_it_keeps_off_what_breaks_a_bound() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INFEASIBLE, Outcome.COMPLETE])
-def test_it_proposes_where_all_values_are_alike(outcome: Outcome) -> None:
+def test_it_proposes_if_all_values_are_equal(outcome: Outcome) -> None:
     history = History(SPACE, signs=(1.0, -1.0))
     for params in configurations_in(RandomSampler(SPACE, seed=0).propose(0, 10, history=history)):
         end(history, params, 0.5, 0.5, outcome=outcome)
     assert len(configurations_in(GpSampler(SPACE, seed=0).propose(10, 3, history=history))) == 3
 
 
-def test_trials_that_broke_a_bound_are_evidence_of_values_and_those_that_diverged_are_not() -> None:
+def test_trials_that_violate_a_bound_have_values_and_diverged_ones_have_not() -> None:
     history = History(SPACE, signs=(1.0, -1.0))
     params = configurations_in(RandomSampler(SPACE, seed=0).propose(0, 5, history=history))
     end(history, params[0], 1.0, 2.0)
@@ -219,7 +217,7 @@ def test_a_space_of_everything_has_a_front_too() -> None:
         return abs(math.log10(number(params, "lr")) + 2) + (params["kind"] != "a"), number(params, "depth")
 
     sampler = GpSampler(space, seed=1)
-    history = searched(sampler, cost, N_STARTUP + 3)
+    history = search(sampler, cost, N_STARTUP + 3)
     batch = sampler.propose(history.n, 4, history=history)
     assert list(batch[:2]) == list(sampler.propose(history.n, 2, history=history))
     assert all(space.allows(params) for params in configurations_in(batch))

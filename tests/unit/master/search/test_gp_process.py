@@ -1,4 +1,4 @@
-"""The Gaussian process against scikit-learn's, finite differences, and what can be worked out by hand."""
+"""The Gaussian process, against scikit-learn's, finite differences and exact results."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def test_points_that_both_lack_an_axis_do_not_differ_on_it() -> None:
     assert np.ptp(columns[~lacking][:, of_momentum]) > 0.5
 
 
-def test_one_that_has_an_axis_and_one_that_lacks_it_differ_by_a_lengthscale_of_its_own() -> None:
+def test_points_with_and_without_an_axis_differ_by_a_separate_lengthscale() -> None:
     axes = Axes(space_of({"c": ["a", "b"], "y": {"float": [0, 1], "when": "c == 'a'"}}))
     assert apart({"c": "a", "y": 0.5}, {"c": "b"}, axes=axes) == pytest.approx([1.0, 0.0, 1.0])
     assert apart({"c": "a", "y": 0.5}, {"c": "a", "y": 0.75}, axes=axes) == pytest.approx([0.0, 0.0625, 0.0])
 
 
-def test_all_numbers_that_stand_for_the_same_integer_are_one_point() -> None:
+def test_all_coordinates_of_an_integer_are_one_point() -> None:
     axes = Axes(space_of({"k": {"int": [1, 4]}}))
     columns = Features(axes)(axes.canonical(np.array([[0.01], [0.24], [0.26]])))
     assert columns[0] == columns[1] != columns[2]
@@ -108,7 +108,7 @@ def test_every_covariance_is_positive_definite() -> None:
         assert np.linalg.eigvalsh(matern(squared_distances(scaled, scaled))[0]).min() > -1e-9
 
 
-def test_the_kernel_falls_as_its_slope_says() -> None:
+def test_the_slope_is_the_derivative_of_the_kernel() -> None:
     at = np.array([0.01, 0.3, 1.0, 7.0, 40.0])
     step = 1e-6
     numeric = (matern(at + step)[0] - matern(at - step)[0]) / (2 * step)
@@ -205,7 +205,7 @@ def test_the_fit_tells_noise_from_signal() -> None:
     assert math.sqrt(process.noise[0]) == pytest.approx(0.3, rel=0.25)
 
 
-def test_the_fit_stands_at_a_maximum() -> None:
+def test_the_fit_is_a_maximum() -> None:
     points = drawn_points(50)
     posterior = LogPosterior(FEATURES(points), values_at(points), groups=FEATURES.groups, n_groups=FEATURES.n_groups)
     mode = posterior_mode(posterior, FEATURES.n_groups)
@@ -214,7 +214,7 @@ def test_the_fit_stands_at_a_maximum() -> None:
     assert max(nearby) < posterior(mode)[0] + 1e-3
 
 
-def test_plausible_hyperparameters_spread_where_values_say_little() -> None:
+def test_sampled_hyperparameters_spread_where_values_have_little_information() -> None:
     axes = Axes(space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}}))
     features = Features(axes)
     points = drawn_points(60, axes=axes)

@@ -1,4 +1,4 @@
-"""The parts of the sampler around its process: what it learns from, where it looks, and what it finds there."""
+"""The parts of `gp` around its process: training points, trust region, candidates and optimizer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_warping_keeps_the_order_and_the_distances_of_the_better_half() -> None:
     assert out.std() == pytest.approx(1)
 
 
-def test_how_bad_the_bad_ones_are_does_not_matter() -> None:
+def test_the_size_of_bad_values_does_not_matter() -> None:
     values = np.random.default_rng(0).normal(size=20)
     worse = np.where(values > np.median(values), np.exp(50 * values), values)
     np.testing.assert_allclose(warped(worse), warped(values))
@@ -80,7 +80,7 @@ def test_equal_values_stay_equal() -> None:
     assert out[0] == out[5]
 
 
-def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
+def test_of_many_results_the_best_the_last_and_a_spread_are_selected() -> None:
     scores = np.random.default_rng(0).permutation(1000).astype(np.float64)
     chosen = select_training_points(scores, max_points=300)
     assert len(chosen) == len(set(chosen.tolist())) == 300
@@ -90,11 +90,11 @@ def test_of_many_results_the_best_the_last_and_a_spread_are_kept() -> None:
     assert counts.min() > 15
 
 
-def test_of_few_results_all_are_kept_in_their_order() -> None:
+def test_few_results_are_all_selected_in_their_order() -> None:
     assert list(select_training_points(np.array([3.0, 1.0, 2.0]), max_points=3)) == [0, 1, 2]
 
 
-def test_a_spread_over_ranks_holds_the_best_and_the_worst() -> None:
+def test_a_spread_over_ranks_includes_the_best_and_the_worst() -> None:
     scores = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
     assert list(spread_over_ranks(scores, max_points=3)) == [0, 2, 4]
 
@@ -118,7 +118,7 @@ def test_a_gain_within_rounding_is_no_success() -> None:
     assert region_after(creeping).length == FIRST_LENGTH / 2
 
 
-def test_a_trust_region_that_has_shrunk_to_nothing_begins_anew() -> None:
+def test_a_trust_region_restarts_below_the_minimum_length() -> None:
     n_halvings = int(np.ceil(np.log2(FIRST_LENGTH / MIN_LENGTH)))
     values = np.concatenate([np.full(8, 10.0), np.full(25 * n_halvings, 11.0)])
     assert region_after(values[:-1]).since == 0
@@ -134,7 +134,7 @@ def test_a_trust_region_is_longer_along_axes_that_matter_less() -> None:
     assert sides[0] == pytest.approx(0.4 * 10 ** (-1 / 25))
 
 
-def test_all_moves_lead_to_canonical_points_of_the_space() -> None:
+def test_all_candidates_are_canonical_points_of_the_space() -> None:
     axes = Axes(space_of(CONDITIONAL))
     neighbourhood, generator, box = Neighbourhood(axes), np.random.default_rng(0), Box.whole(axes.d)
     spread = neighbourhood.spread(generator, box, n=100)
@@ -155,7 +155,7 @@ def test_neighbours_are_all_values_of_each_short_axis() -> None:
     assert set(owners) == {0}
 
 
-def test_within_a_box_no_number_leaves_it() -> None:
+def test_candidates_stay_within_the_box() -> None:
     axes = Axes(space_of({f"x{i}": {"float": [0, 1]} for i in range(4)} | {"c": ["a", "b"], "k": {"int": [0, 9]}}))
     box = Box(np.full(axes.d, 0.3), np.full(axes.d, 0.6), axes.canonical(np.full((1, axes.d), 0.45))[0], 0.5)
     neighbourhood, generator = Neighbourhood(axes), np.random.default_rng(0)
@@ -187,7 +187,7 @@ def test_in_a_table_it_finds_the_best_of_all_configurations() -> None:
     assert n_found >= 9
 
 
-def test_among_reals_it_finds_a_maximum_that_no_random_point_comes_near() -> None:
+def test_on_reals_it_finds_a_maximum_far_from_random_points() -> None:
     axes = Axes(space_of({f"x{i}": {"float": [0, 1]} for i in range(6)}))
     process, points = process_of(axes, 40)
     acquisition = LogExpectedImprovement(process, process.posterior(points)[0].min(axis=1), feasibility=None)
@@ -200,7 +200,7 @@ def test_among_reals_it_finds_a_maximum_that_no_random_point_comes_near() -> Non
     assert acquisition(found[None])[0] > random
 
 
-def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> None:
+def test_the_best_new_point_is_returned_if_better_ones_are_known() -> None:
     axes = Axes(space_of({"a": {"int": [0, 9]}, "b": {"int": [0, 9]}}))
     process, points = process_of(axes, 25)
     acquisition = LogExpectedImprovement(process, process.posterior(points)[0].min(axis=1), feasibility=None)
@@ -219,7 +219,7 @@ def test_the_best_point_that_is_new_is_taken_where_better_ones_are_known() -> No
     assert acquisition(found[None])[0] == pytest.approx(acquisition(in_order[7:8])[0])
 
 
-def test_when_nothing_is_new_it_says_so() -> None:
+def test_it_returns_none_if_nothing_is_new() -> None:
     axes = Axes(space_of({"a": {"int": [0, 3]}}))
     process, points = process_of(axes, 4)
     acquisition = LogExpectedImprovement(process, np.zeros(1), feasibility=None)

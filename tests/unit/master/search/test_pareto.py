@@ -1,4 +1,4 @@
-"""Non-dominated sorting and hypervolume, against what counting every pair and every cell gives."""
+"""Non-dominated sorting and hypervolume, against brute force."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def values(request: pytest.FixtureRequest) -> np.ndarray:
     return np.random.default_rng(n_levels).integers(0, n_levels, (n, m)).astype(float)
 
 
-def test_the_front_is_what_nobody_dominates(values: np.ndarray) -> None:
+def test_the_front_is_not_dominated(values: np.ndarray) -> None:
     assert front(values).tolist() == [not any(dominates(b, a) for b in values) for a in values]
 
 
@@ -56,16 +56,16 @@ def test_crowding_is_the_sum_of_the_neighbours_distances_as_shares_of_the_range(
     assert crowding_distances(values) == pytest.approx([np.inf, 3 / 4 + 5 / 10, 3 / 4 + 6 / 10, np.inf])
 
 
-def test_an_objective_that_is_the_same_everywhere_crowds_nobody() -> None:
+def test_a_constant_objective_does_not_crowd() -> None:
     values = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
     assert crowding_distances(values)[1:3] == pytest.approx([2 / 4, 3 / 4])
 
 
-def test_of_equal_points_not_all_are_kept_as_ends() -> None:
+def test_not_all_equal_points_count_as_ends() -> None:
     assert np.isinf(crowding_distances(np.zeros((9, 2)))).sum() <= 2
 
 
-def test_the_hypervolume_is_the_area_of_all_cells_that_somebody_dominates() -> None:
+def test_the_hypervolume_is_the_dominated_area() -> None:
     points = np.random.default_rng(3).integers(0, 12, (30, 2)).astype(float)
     reference = (10, 9)
     boxes = [any((point <= (x, y)).all() for point in points) for x in range(reference[0]) for y in range(reference[1])]

@@ -1,4 +1,4 @@
-"""Population-based training: who is replaced by whom, how configurations move, and that it beats fixed ones."""
+"""Population-based training: replacement, perturbation, and its gain over fixed configurations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def spec_of(space: dict[str, Any] | None = None, **changes: Any) -> StudySpec:
 
 
 class Run:
-    """A study without a master: what the sampler suggests becomes a trial, which the test ends."""
+    """A study without a master: suggestions become trials, which the test ends."""
 
     def __init__(self, spec: StudySpec | None = None) -> None:
         spec = spec or spec_of()
@@ -81,21 +81,21 @@ class Run:
 
 
 def complete(run: Run, values: list[float]) -> list[int]:
-    """One trial of each member that waits, ended with these values by the member."""
+    """Run one trial of each waiting member, with these values by member."""
     trials = run.ask(len(values))
     for trial in trials:
         run.end(trial, values[run.place(trial)[0]])
     return trials
 
 
-def test_each_member_begins_once_and_then_nobody_has_anything_to_do() -> None:
+def test_each_member_starts_once_and_then_waits() -> None:
     run = Run()
     assert [run.place(trial) for trial in run.ask(20)] == [(member, None, 4) for member in range(8)]
     assert run.ask(3) == []
     assert not run.is_over
 
 
-def test_of_eight_the_worst_two_go_on_from_the_best_two_and_the_others_as_they_are() -> None:
+def test_of_eight_members_the_worst_two_copy_the_best_two() -> None:
     run = Run()
     complete(run, [0.3, 0.8, 0.1, 0.5, 0.9, 0.2, 0.4, 0.6])
     second = run.ask(8)
@@ -111,7 +111,7 @@ def test_of_eight_the_worst_two_go_on_from_the_best_two_and_the_others_as_they_a
         assert (run.trials[trial].params == run.trials[parent].params) == (member not in (1, 4))
 
 
-def test_the_member_that_waits_longest_goes_first() -> None:
+def test_the_longest_waiting_member_is_first() -> None:
     run = Run()
     run.ask(8)
     for trial in (5, 2, 7):
@@ -129,8 +129,8 @@ def test_the_last_segment_ends_with_the_steps_and_the_study_with_the_last_member
     assert run.needed_checkpoints() == set()
 
 
-def test_one_that_is_ahead_of_the_others_is_compared_where_they_are() -> None:
-    """The first of a generation sees too few results there, and takes its lesson from the one before."""
+def test_a_member_ahead_is_compared_at_the_generation_of_the_others() -> None:
+    """The first member of a generation has too few results to compare with, and is compared at the previous one."""
     run = Run()
     run.ask(8)
     run.end(0, 0.9)
@@ -145,7 +145,7 @@ def test_one_that_is_ahead_of_the_others_is_compared_where_they_are() -> None:
     assert parent in (1, 2)
 
 
-def test_without_enough_results_members_go_on_as_they_are() -> None:
+def test_without_enough_results_members_continue_unchanged() -> None:
     run = Run()
     run.ask(8)
     for trial in (0, 1, 2):
@@ -165,7 +165,7 @@ def test_a_member_that_failed_copies_a_good_one(outcome: Outcome) -> None:
     assert parent in (0, 1)
 
 
-def test_where_everything_fails_members_begin_anew_and_are_given_up() -> None:
+def test_if_everything_fails_members_restart_and_are_given_up() -> None:
     run = Run()
     seen: set[float] = set()
     for _ in range(MAX_FAILURES):
@@ -179,13 +179,13 @@ def test_where_everything_fails_members_begin_anew_and_are_given_up() -> None:
     assert run.is_over
 
 
-def test_equal_results_replace_nobody() -> None:
+def test_equal_results_replace_no_member() -> None:
     run = Run()
     complete(run, [0.5] * 8)
     assert all(run.place(trial)[1] == run.place(trial)[0] for trial in run.ask(8))
 
 
-def test_checkpoints_are_wanted_as_long_as_somebody_may_copy_them() -> None:
+def test_checkpoints_are_needed_while_a_member_may_copy_them() -> None:
     run = Run()
     first = run.ask(8)
     for trial in first[:7]:
@@ -204,7 +204,7 @@ def test_checkpoints_are_wanted_as_long_as_somebody_may_copy_them() -> None:
 
 
 def run_at_random(spec: StudySpec, *, seed: int, n_workers: int) -> Run:
-    """Trials end in a random order, some fail; each parent must be wanted from its end to its last child's."""
+    """Trials end in a random order and some fail; each parent must be needed until its last child ends."""
     run, generator = Run(spec), np.random.default_rng(seed)
     running: list[int] = []
     dropped: set[int] = set()
@@ -227,9 +227,7 @@ def run_at_random(spec: StudySpec, *, seed: int, n_workers: int) -> Run:
 
 @pytest.mark.parametrize("n_workers", [1, 3, 8, 20])
 @pytest.mark.parametrize("population", [4, 8, 11])
-def test_whatever_the_order_every_member_comes_to_its_end_from_checkpoints_that_are_there(
-    population: int, n_workers: int
-) -> None:
+def test_in_any_order_every_member_finishes_from_existing_checkpoints(population: int, n_workers: int) -> None:
     for seed in range(2):
         search = {"sampler": "pbt", "population": population, "interval": 3, "seed": seed}
         run = run_at_random(spec_of(search=search, steps=20), seed=seed, n_workers=n_workers)
@@ -293,7 +291,7 @@ def test_a_value_moves_by_a_fifth_to_a_neighbour_or_not_at_all(
         assert found == expected
 
 
-def test_a_quarter_of_the_values_is_drawn_anew() -> None:
+def test_a_quarter_of_the_values_is_resampled() -> None:
     found = [float(str(each["p"])) for each in moved({"p": {"log": [1e-5, 1e-1]}}, {"p": 1e-3}, 1000)]
     anew = sum(not (math.isclose(each, 8e-4) or math.isclose(each, 1.2e-3)) for each in found)
     assert 200 < anew < 300
@@ -313,7 +311,7 @@ RATE = 0.02
 
 
 def best_of_population(seed: int, *, learns: bool) -> float:
-    """The paper's toy (section 4.1): optimizer 1.2 - h0 a² - h1 b², of which only 1.2 - a² - b² counts."""
+    """The paper's toy (section 4.1): optimizer 1.2 - h0 a² - h1 b²; the objective is 1.2 - a² - b²."""
     spec = spec_of(
         {"h0": {"float": [0, 1]}, "h1": {"float": [0, 1]}},
         steps=100,
@@ -345,6 +343,6 @@ def last_of(run: Run, trial: int) -> int:
 
 
 def test_a_population_beats_the_same_one_with_fixed_parameters_on_the_papers_toy() -> None:
-    """In a sign test over 20 seeds; 15 of 20 wins have p = .021."""
+    """A sign test over 20 seeds; 15 of 20 wins have p = .021."""
     wins = sum(best_of_population(seed, learns=True) < best_of_population(seed, learns=False) for seed in range(20))
     assert wins >= 15

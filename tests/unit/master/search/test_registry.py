@@ -1,4 +1,4 @@
-"""Which sampler `auto` takes."""
+"""The selection of a sampler by `auto`."""
 
 from __future__ import annotations
 

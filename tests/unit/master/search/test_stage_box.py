@@ -28,7 +28,7 @@ SPACE = space_of(
 def ended(
     space: Space, loss: Callable[[Configuration], float], n: int, *, seed: int = 0, box: Space | None = None
 ) -> History:
-    """A history whose first stage of `n` random trials is over."""
+    """Return a history after a first stage of `n` random trials."""
     history = History(space, stages=[n])
     if box is not None:
         history.fold([Edit(box)])
@@ -56,7 +56,7 @@ def test_a_range_closes_around_the_best_in_its_own_scale() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_best_place_is_seldom_lost(seed: int) -> None:
+def test_the_optimum_is_rarely_lost(seed: int) -> None:
     box = box_around_best(ended(SPACE, near(1e-2), 30, seed=seed), SPACE, stage=0, keep=0.25)
     low, high = bounds(box, "lr")
     assert low <= 1e-2 <= high
@@ -76,24 +76,24 @@ def test_integers_are_rounded_outwards() -> None:
     assert low == int(low)
 
 
-def test_a_choice_that_many_tried_and_no_good_one_has_is_dropped() -> None:
+def test_a_choice_that_is_common_but_never_among_the_best_is_dropped() -> None:
     history = ended(SPACE, lambda params: {"a": 0, "b": 1, "c": 9}[str(params["kind"])], 60)
     kind = box_around_best(history, SPACE, stage=0, keep=0.3).parameters["kind"]
     assert isinstance(kind, Choice)
     assert kind.choice == ("a", "b")
 
 
-def test_a_choice_that_few_tried_stays_whatever_they_found() -> None:
+def test_a_rare_choice_stays() -> None:
     history = ended(SPACE, lambda params: {"a": 0, "b": 1, "c": 9}[str(params["kind"])], 9)
     assert "kind" not in box_around_best(history, SPACE, stage=0, keep=0.3).parameters
 
 
-def test_a_parameter_that_hardly_any_of_the_best_has_stays_as_it_is() -> None:
+def test_a_parameter_active_in_few_of_the_best_stays() -> None:
     history = ended(SPACE, lambda params: float(params["kind"] == "a") + number(params, "lr"), 60)
     assert "momentum" not in box_around_best(history, SPACE, stage=0, keep=0.2).parameters
 
 
-def test_the_box_grows_again_where_the_best_stand_at_an_edge_that_is_not_the_users() -> None:
+def test_the_box_grows_if_the_best_lie_at_an_edge_inside_the_users_bounds() -> None:
     narrow = space_of(
         {
             **{name: each.model_dump(by_alias=True) for name, each in SPACE.parameters.items()},
@@ -110,19 +110,19 @@ def test_the_box_never_leaves_the_users_own_space() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 2])
-def test_too_few_results_narrow_nothing_and_the_evidence_says_so(n: int) -> None:
+def test_too_few_results_narrow_nothing_and_give_a_reason(n: int) -> None:
     box = box_around_best(ended(SPACE, near(1), n), SPACE, stage=0, keep=0.25)
     assert box.parameters == {}
     assert box.evidence == [f"only {n} trials of the stage have a result"]
 
 
-def test_the_evidence_names_each_range_as_it_was_and_is() -> None:
+def test_the_evidence_lists_each_range_before_and_after() -> None:
     box = box_around_best(ended(SPACE, near(1e-3), 60), SPACE, stage=0, keep=0.2)
     assert box.evidence[0] == "the best 12 of 60 trials"
     assert any(text.startswith("lr: log [1e-06, 1.0] → log [") for text in box.evidence)
 
 
-def test_trials_of_an_earlier_stage_in_the_box_are_evidence_by_rank_among_each_other() -> None:
+def test_trials_of_an_earlier_stage_are_ranked_among_themselves() -> None:
     history = ended(space_of({"x": {"float": [0, 1]}}), lambda params: 100 + number(params, "x"), 40)
     history.fold([Edit(space_of({"x": {"float": [0, 0.3]}}))])
     for i, x in enumerate((0.1, 0.2), start=40):

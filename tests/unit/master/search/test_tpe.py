@@ -1,4 +1,4 @@
-"""Parzen estimators against densities that are computed another way, and what TPE makes of them."""
+"""Parzen estimators against densities computed in another way, and TPE on them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_draws_follow_the_density() -> None:
 
 
 def test_an_axis_that_is_not_active_is_not_modelled() -> None:
-    """What is known of momentum says nothing of a trial with another optimizer, beyond the choice itself."""
+    """Values of momentum do not affect the density of trials with another optimizer."""
     space = space_of(CONDITIONAL)
     axes = Axes(space)
     some, others = (
@@ -142,7 +142,7 @@ def test_the_cells_of_an_integer_far_from_all_kernels_still_have_a_density() -> 
 
 
 def evidence_of(n: int, *, infeasible: int = 0, pending: int = 0) -> Observations:
-    """Results whose scores rise with their first coordinate, in another order; the others lie at 2 and 3."""
+    """Results in random order with scores that rise with the first coordinate; the others lie at 2 and 3."""
     at = np.random.default_rng(0).permutation(n) / max(n, 1)
     return Observations(
         points=np.column_stack([at, np.zeros(n)]),
@@ -174,7 +174,7 @@ def test_in_a_long_study_both_groups_stay_few_and_the_bad_ones_are_a_fair_sample
     assert set(bad[MAX_BAD:, 0]) == {3.0}
 
 
-def test_until_ten_results_are_known_it_covers_the_space_evenly() -> None:
+def test_the_first_ten_results_come_from_the_initial_design() -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     history = History(space)
     cover = SobolSampler(space, seed=5).propose(0, 12, history=history)
@@ -185,8 +185,8 @@ def test_until_ten_results_are_known_it_covers_the_space_evenly() -> None:
     assert sampler.propose(10, 2, history=history)[0] != cover[10]
 
 
-def test_proposals_in_flight_keep_their_distance() -> None:
-    """Eight of one batch spread more than eight that know nothing of each other."""
+def test_proposals_in_flight_stay_apart() -> None:
+    """Eight proposals of one batch spread more than eight independent ones."""
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     configurations = configurations_in(RandomSampler(space, seed=0).propose(0, 30, history=History(space)))
     history = history_of(space, configurations, lambda c: (number(c, "x") - 0.5) ** 2 + (number(c, "y") - 0.5) ** 2)
@@ -207,7 +207,7 @@ def test_proposals_in_flight_keep_their_distance() -> None:
 
 
 def test_it_beats_random_search() -> None:
-    """On a small conditional space, where the better branch has the parameter that matters."""
+    """A small conditional space, in which the better branch has the important parameter."""
     space = space_of({**CONDITIONAL, "lr": {"log": [1e-5, 1]}, "layers": {"int": [1, 8]}})
 
     def loss(configuration: Configuration) -> float:

@@ -32,7 +32,7 @@ SPEC = StudySpec.parse(STUDY)
 
 
 def trial(number: int, **changes: Any) -> dict[str, Any]:
-    """A finished trial whose accuracy rises with its number."""
+    """A finished trial with an accuracy that rises with its number."""
     sgd = number % 2 == 0
     params = {"lr": 10 ** (-3 + number / 10), "layers": 1 + number % 4, "flag": sgd, "optimizer": "adam"}
     return {
@@ -53,7 +53,7 @@ def curve(number: int) -> list[dict[str, Any]]:
 
 
 def as_csv(trials: list[dict[str, Any]]) -> str:
-    """As `tunefleet export STUDY csv` writes them."""
+    """Write trials as `tunefleet export STUDY csv` does."""
     rows = [
         {
             **{name: value for name, value in each.items() if name not in ("params", "started_at", "finished_at")},
@@ -128,7 +128,7 @@ def test_the_best_5_percent_are_at_least_one_trial() -> None:
     assert comparison.good_value(exported_trials.read(json.dumps(TRIALS), SPEC), SPEC) == 0.19
 
 
-def test_a_comparison_tells_who_found_it_how_soon() -> None:
+def test_a_comparison_counts_the_trials_until_a_good_value() -> None:
     table = exported_trials.read(json.dumps([{**each, "curve": curve(each["number"])} for each in TRIALS]), SPEC)
     halving = StudySpec.parse({**STUDY, "search": {"sampler": "random"}, "pruning": {"pruner": "asha"}})
     full = StudySpec.parse({**STUDY, "search": {"sampler": "random"}})

@@ -16,7 +16,7 @@ from tunefleet_master.simulation.tuner import Assignment, Directive, Tuner
 
 @dataclass
 class Scripted(Tuner):
-    """Gives out trials in order, answers reports as told, and notes what it knew at each proposal."""
+    """A tuner with numbered trials and scripted answers, which records what it knew at each proposal."""
 
     directives: dict[tuple[int, int], Directive] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
@@ -59,13 +59,13 @@ def curves(tuner: Scripted, *, n_workers: int = 1, n_steps: int = 3) -> Fleet:
     return Fleet(tuner, lambda _: TrainingRun(values, values), n_workers)
 
 
-def told(sights: list[Measurement]) -> list[tuple[float, int, int]]:
-    return [(sight.at_s, sight.trial, sight.step) for sight in sights]
+def as_tuples(measurements: list[Measurement]) -> list[tuple[float, int, int]]:
+    return [(measurement.at_s, measurement.trial, measurement.step) for measurement in measurements]
 
 
 def test_a_worker_that_is_free_is_given_the_next_trial_at_once() -> None:
-    sights = list(lasting(5, 1, 1, 1).run(Limit(trials=4)))
-    assert told(sights) == [(1, 1, 1), (2, 2, 1), (3, 3, 1), (5, 0, 1)]
+    measurements = list(lasting(5, 1, 1, 1).run(Limit(trials=4)))
+    assert as_tuples(measurements) == [(1, 1, 1), (2, 2, 1), (3, 3, 1), (5, 0, 1)]
 
 
 def test_nothing_is_known_of_a_trial_before_it_has_ended() -> None:
@@ -76,38 +76,38 @@ def test_nothing_is_known_of_a_trial_before_it_has_ended() -> None:
 
 
 def test_of_two_that_end_together_the_one_that_was_begun_first_reports_first() -> None:
-    assert [sight.trial for sight in lasting(2, 2, 2, 2).run(Limit(trials=4))] == [0, 1, 2, 3]
+    assert [measurement.trial for measurement in lasting(2, 2, 2, 2).run(Limit(trials=4))] == [0, 1, 2, 3]
 
 
-def test_the_best_so_far_is_kept_in_the_users_own_sense() -> None:
+def test_the_best_value_so_far_is_in_the_users_own_sense() -> None:
     fleet = lasting(1, 2, 3)
-    assert [sight.best for sight in fleet.run(Limit(trials=3))] == [0, -1, -2]
+    assert [measurement.best for measurement in fleet.run(Limit(trials=3))] == [0, -1, -2]
     maximised = Fleet(Scripted(), lasting(1, 2, 3).train, 2, sign=-1.0)
-    assert [sight.best for sight in maximised.run(Limit(trials=3))] == [0, 0, 0]
+    assert [measurement.best for measurement in maximised.run(Limit(trials=3))] == [0, 0, 0]
 
 
 def test_a_value_that_is_no_number_is_never_the_best() -> None:
     fleet = Fleet(Scripted(), lambda _: TrainingRun((math.nan, 2.0), (1.0, 2.0)), 1)
-    assert [sight.best for sight in fleet.run(Limit(trials=1))] == [math.inf, 2.0]
+    assert [measurement.best for measurement in fleet.run(Limit(trials=1))] == [math.inf, 2.0]
 
 
 def test_a_stopped_trial_leaves_its_worker_free() -> None:
     tuner = Scripted({(0, 1): Directive.STOP})
-    assert told(list(curves(tuner).run(Limit(trials=2)))) == [(1, 0, 1), (2, 1, 1), (3, 1, 2), (4, 1, 3)]
+    assert as_tuples(list(curves(tuner).run(Limit(trials=2)))) == [(1, 0, 1), (2, 1, 1), (3, 1, 2), (4, 1, 3)]
     assert tuner.ended == [1]
 
 
-def test_a_paused_trial_goes_on_where_it_stood() -> None:
+def test_a_paused_trial_continues_from_its_last_report() -> None:
     tuner = Scripted({(0, 2): Directive.PAUSE})
-    sights = list(curves(tuner).run(Limit(trials=1)))
-    assert told(sights) == [(1, 0, 1), (2, 0, 2), (3, 0, 3)]
-    assert [sight.n_ended for sight in sights] == [0, 0, 1]
+    measurements = list(curves(tuner).run(Limit(trials=1)))
+    assert as_tuples(measurements) == [(1, 0, 1), (2, 0, 2), (3, 0, 3)]
+    assert [measurement.n_ended for measurement in measurements] == [0, 0, 1]
 
 
 def test_a_limit_of_work_ends_trainings_at_their_next_report() -> None:
-    sights = list(curves(Scripted(), n_workers=2).run(Limit(work_s=3)))
-    assert [sight.work_s for sight in sights] == [1, 2, 3, 4]
-    assert max(sight.at_s for sight in sights) == 2
+    measurements = list(curves(Scripted(), n_workers=2).run(Limit(work_s=3)))
+    assert [measurement.work_s for measurement in measurements] == [1, 2, 3, 4]
+    assert max(measurement.at_s for measurement in measurements) == 2
 
 
 def test_work_is_counted_over_all_workers() -> None:
@@ -125,7 +125,7 @@ def test_work_is_counted_over_all_workers() -> None:
         ((1.0,), (1.0,), (0,)),
     ],
 )
-def test_a_training_without_reports_or_whose_time_stands_still_is_refused(
+def test_a_run_without_reports_or_with_times_that_do_not_rise_is_refused(
     values: tuple[float, ...], ends_s: tuple[float, ...], steps: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match="times"):
@@ -137,4 +137,4 @@ def test_a_trainings_steps_are_counted_from_one_unless_they_are_given() -> None:
     training = TrainingRun((1.0, 2.0), (5.0, 12.0), (5, 10))
     assert [training.part_s(index) for index in range(2)] == [5.0, 7.0]
     fleet = Fleet(Scripted(), lambda _: training, 1)
-    assert [sight.step for sight in itertools.islice(fleet.run(Limit(trials=1)), 2)] == [5, 10]
+    assert [measurement.step for measurement in itertools.islice(fleet.run(Limit(trials=1)), 2)] == [5, 10]

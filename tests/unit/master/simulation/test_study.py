@@ -1,4 +1,4 @@
-"""The master's part in a simulation."""
+"""The master's side of a simulation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def halving(mode: str, *, seed: int = 0) -> SimulatedStudy:
 
 
 class Watching(Sampler):
-    """Draws at random, and notes what it saw."""
+    """A random sampler that records the histories it sees."""
 
     name = "watching"
 
@@ -116,7 +116,7 @@ def test_rungs_are_folded_into_the_history() -> None:
     assert outcomes.count(Outcome.PRUNED) == 30 - len(rungs[9])
 
 
-def test_paused_trials_are_promoted_until_none_may_go_on() -> None:
+def test_paused_trials_are_promoted_until_none_may_continue() -> None:
     study = halving("promote")
     run(study)
     assert set(study.history.rungs()[9]) == set(
@@ -133,7 +133,7 @@ def test_a_sampler_that_has_no_more_ends_the_study() -> None:
             drawn = super().propose(position, n, history=history)
             return drawn if position < 3 else []
 
-    assert len({sight.trial for sight in run(SimulatedStudy(Short(space_of(), seed=0)))}) == 3
+    assert len({measurement.trial for measurement in run(SimulatedStudy(Short(space_of(), seed=0)))}) == 3
 
 
 def test_positions_without_a_configuration_are_passed_over() -> None:
@@ -142,4 +142,4 @@ def test_positions_without_a_configuration_are_passed_over() -> None:
             drawn = super().propose(position, n, history=history)
             return drawn if position % 3 == 2 else [None]
 
-    assert len({sight.trial for sight in run(SimulatedStudy(Gappy(space_of(), seed=0)), n_trials=4)}) == 4
+    assert len({measurement.trial for measurement in run(SimulatedStudy(Gappy(space_of(), seed=0)), n_trials=4)}) == 4

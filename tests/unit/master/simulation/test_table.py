@@ -1,4 +1,4 @@
-"""A space that is known at some configurations only."""
+"""The lookup table of training runs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_empty_table_is_refused() -> None:
         table_of(SPACE)
 
 
-def test_what_decides_how_trainings_end_decides_which_row_is_near() -> None:
+def test_parameters_that_determine_results_determine_the_nearest_row() -> None:
     drawn = RandomSampler(SPACE, seed=0).propose(0, 200, history=History(SPACE))
     rows = [configuration for configuration in drawn if configuration is not None]
     ends = [abs(math.log10(float(str(row["lr"]))) + 2.0) for row in rows]
