@@ -1,4 +1,4 @@
-"""An agent's state machine whose world is the test."""
+"""Fixtures: an agent's state machine without processes, network or clock."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make_lease(trial_id: int, attempt: int = 1, *, timeout_s: float | None = Non
 
 @dataclass
 class Driven:
-    """An agent whose world is the test."""
+    """An agent's state machine; the test provides the events."""
 
     state: AgentState
     now: float = 100.0
@@ -58,7 +58,7 @@ class Driven:
     all: list[Instruction] = field(default_factory=list)
 
     def see(self, event: Event, *, after_s: float = 0.0) -> list[Instruction]:
-        """What the agent does about an event, heartbeats left out."""
+        """Pass an event to the agent; return its instructions without heartbeats."""
         self.now += after_s
         self.state, out = on_event(self.state, event, now=self.now)
         self.last = [each for each in out if not isinstance(each, SendHeartbeat)]
@@ -66,21 +66,21 @@ class Driven:
         return self.last
 
     def claim(self) -> Claim:
-        """The claim that was sent last."""
+        """Return the last claim."""
         return [each for each in self.all if isinstance(each, Claim)][-1]
 
     def give(self, *leases: Lease) -> list[Instruction]:
-        """The master answers the claim that is open."""
+        """Answer the open claim with leases."""
         return self.see(Claimed(self.claim().request_id, leases), after_s=0.1)
 
     def train(self, *leases: Lease) -> None:
-        """Get these leases and start their processes."""
+        """Answer the open claim with leases, and start their processes."""
         self.give(*leases)
         for each in leases:
             self.see(ChildStarted(Key.of(each)))
 
     def end(self, trial_id: int, end: End, reply: EndResponse | None) -> list[Instruction]:
-        """A training process ends, and its end is delivered."""
+        """End a training process, and deliver its end."""
         self.see(ChildEnded(Key(TrialId(trial_id), 1), end, GONE))
         return self.see(Delivered(Key(TrialId(trial_id), 1), end, reply))
 
@@ -93,19 +93,19 @@ def make_agent(slots: int = 2, **options: float) -> Driven:
 
 @pytest.fixture(scope="session")
 def lease() -> Callable[..., Lease]:
-    """Makes leases by trial id and attempt."""
+    """Return a factory of leases by trial id and attempt."""
     return make_lease
 
 
 @pytest.fixture(scope="session")
 def agent() -> Callable[..., Driven]:
-    """Makes agents that have just started."""
+    """Return a factory of agents that have just started."""
     return make_agent
 
 
 @pytest.fixture(scope="session")
 def fail() -> Callable[..., list[Instruction]]:
-    """Let a trial fail on an agent."""
+    """Return a function that fails a trial on an agent."""
 
     def fail(driven: Driven, trial_id: int, end: End = OOM) -> list[Instruction]:
         driven.train(make_lease(trial_id))
@@ -115,15 +115,15 @@ def fail() -> Callable[..., list[Instruction]]:
 
 
 @pytest.fixture(scope="session")
-def sick(fail: Callable[..., list[Instruction]]) -> Callable[..., Driven]:
-    """Makes agents on which three trials have just failed; their first rest is a minute."""
+def open_breaker(fail: Callable[..., list[Instruction]]) -> Callable[..., Driven]:
+    """Return a factory of agents on which three trials have failed; the first cooldown is a minute."""
 
-    def sick(slots: int = 1) -> Driven:
+    def open_breaker(slots: int = 1) -> Driven:
         driven = make_agent(slots=slots)
         for trial_id in (1, 2, 3):
             fail(driven, trial_id)
-        if driven.state.claim is not None:  # a long poll for the other slots is open still
+        if driven.state.claim is not None:  # a long poll for the other slots is still open
             driven.give()
         return driven
 
-    return sick
+    return open_breaker

@@ -17,7 +17,7 @@ from tunefleet_worker.tasks.registry import load_task
 
 
 def lease_of(run: dict[str, Any], order: PreflightOrder, **changes: Any) -> Lease:
-    """A lease on a preflight."""
+    """Return a lease on a preflight."""
     return Lease.parse(
         {
             "trial_id": 1,
@@ -46,14 +46,14 @@ def inspect(
     check: Callable[[], None] = lambda: None,
     **changes: Any,
 ) -> PreflightReport:
-    """The report on a function, of one branch with these configurations."""
+    """Return the report on a function, for one branch with these configurations."""
     order = PreflightOrder(samples=64, updates=updates, branches=[list(tries) or [{}]])
     lease = lease_of(changes.pop("run", {"function": "train:train"}), order, **changes)
     return Inspection(function, lease, order, folder=folder, device="cpu", check=check).report()
 
 
 def inspect_task(spec: StudySpec, folder: Path) -> PreflightReport:
-    """The report on a study of a built-in task."""
+    """Return the report on a study of a built-in task."""
     asked = spec.preflight
     assert asked is not None
     order = PreflightOrder(samples=asked.samples, updates=asked.updates, branches=preflight_configurations(spec))

@@ -1,4 +1,4 @@
-"""A training function as a user writes it, with one bug of many planted in it."""
+"""A typical training function with one planted bug."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES = 10
 
 
 class Net(nn.Module):
-    """A body and a head, with what may be wrong between them."""
+    """A network of body and head, with optional faults between them."""
 
     def __init__(self, fault: str) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Net(nn.Module):
 
 
 def training(fault: str) -> Callable[..., None]:
-    """The function with this bug; none with an empty name."""
+    """Return the function with this bug; an empty name means no bug."""
     return partial(_train, fault=fault)
 
 

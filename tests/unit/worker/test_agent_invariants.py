@@ -1,4 +1,4 @@
-"""Whatever happens to an agent, in whatever order: it keeps its slots, its trials and its word."""
+"""Invariants of an agent under any sequence of events."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stop_of(trial_id: int) -> StopOrder:
 
 
 class World:
-    """Plays a master and processes that do anything they may do, in any order."""
+    """A master and processes that act in any permitted order."""
 
     def __init__(self, driven, lease: Callable[..., Lease]) -> None:
         self.driven = driven
@@ -100,10 +100,10 @@ class World:
             self.starting.discard(ended)
             return ChildEnded(ended, End.complete() if what == 3 else None, GONE)
         if what in (5, 6) and self.delivering:
-            told = self.delivering.pop(0)
+            delivery = self.delivering.pop(0)
             return Delivered(
-                told.key,
-                told.end,
+                delivery.key,
+                delivery.end,
                 EndResponse(state=TrialState.COMPLETE, study_state=StudyState.RUNNING) if what == 5 else None,
             )
         if what == 7 and self.releasing:
@@ -126,9 +126,7 @@ class World:
 
 
 @given(slots=st.integers(1, 4), steps=STEPS)
-def test_there_are_never_two_processes_of_a_trial_nor_more_than_slots_and_a_signal_always_ends_it(
-    agent, lease, slots, steps
-):
+def test_a_trial_has_one_process_a_slot_too_and_a_signal_always_ends_the_agent(agent, lease, slots, steps):
     world = World(agent(slots=slots), lease)
     for what, which, after_s in steps:
         world.see(world.do(what, which), after_s)

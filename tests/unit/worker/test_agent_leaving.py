@@ -1,4 +1,4 @@
-"""An agent that is told to go, or has nothing to do."""
+"""An agent leaves after a signal, or when it is idle."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
     return [each for each in instructions if isinstance(each, kind)]
 
 
-def beats(driven):
+def heartbeats(driven):
     return [each for each in driven.all if isinstance(each, SendHeartbeat)]
 
 
-def test_a_signal_drains_trials_settles_the_claim_and_then_the_agent_leaves(agent, lease):
+def test_signal_drains_trials_settles_the_claim_and_ends_the_agent(agent, lease):
     driven = agent()
     driven.train(lease(1))
     out = driven.see(SignalReceived())
@@ -72,7 +72,7 @@ def test_a_signal_drains_trials_settles_the_claim_and_then_the_agent_leaves(agen
     assert driven.see(Claimed("agent-1", (), settles=True)) == [Exit(0)]
 
 
-def test_leases_that_come_while_draining_are_given_back(agent, lease):
+def test_leases_that_come_while_draining_are_released(agent, lease):
     driven = agent()
     driven.see(SignalReceived())
     assert driven.see(Claimed("agent-0", (lease(1),))) == [Release(lease(1))]
@@ -80,7 +80,7 @@ def test_leases_that_come_while_draining_are_given_back(agent, lease):
     assert driven.see(Released(key(1))) == [Exit(0)]
 
 
-def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_back(agent, lease):
+def test_process_that_does_not_drain_in_time_is_killed_and_its_trial_released(agent, lease):
     driven = agent()
     driven.train(lease(1))
     driven.see(SignalReceived())
@@ -89,7 +89,7 @@ def test_a_process_that_does_not_drain_in_time_is_killed_and_its_trial_given_bac
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.released("preempted"))]
 
 
-def test_a_stop_whose_grace_is_shorter_outranks_the_drains_and_the_other_way_round(agent, lease):
+def test_the_shorter_of_two_grace_periods_counts(agent, lease):
     driven = agent()
     driven.train(lease(1), lease(2))
     driven.see(StopOrdered(key(1), stop(1)))
@@ -106,7 +106,7 @@ def test_a_process_that_starts_while_draining_is_drained(agent, lease):
     assert driven.see(ChildStarted(key(1))) == [SendOrder(key(1), Order("drain"))]
 
 
-def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent, lease):
+def test_draining_agent_exits_in_time_without_an_answer_of_the_master(agent, lease):
     driven = agent()
     driven.train(lease(1))
     driven.see(SignalReceived())
@@ -116,7 +116,7 @@ def test_a_draining_agent_leaves_in_time_even_if_the_master_never_answers(agent,
     assert driven.see(Tick()) == []
 
 
-def test_how_long_a_drain_may_take_can_be_set_and_all_of_it_shrinks(agent, lease):
+def test_drain_time_is_configurable_and_scales_every_limit(agent, lease):
     driven = agent(drain_s=5.0)
     driven.train(lease(1))
     driven.see(SignalReceived())
@@ -124,12 +124,12 @@ def test_how_long_a_drain_may_take_can_be_set_and_all_of_it_shrinks(agent, lease
     assert driven.see(Tick(), after_s=1.6)[-1] == Exit(0)
 
 
-def test_a_worker_that_rests_drains_as_well_as_any_other(sick):
-    driven = sick()
+def test_worker_with_an_open_breaker_drains(open_breaker):
+    driven = open_breaker()
     assert driven.see(SignalReceived())[-1] == Exit(0)
 
 
-def test_a_worker_that_is_idle_for_too_long_because_it_rests_says_so_by_its_exit(agent, fail):
+def test_idle_worker_with_an_open_breaker_exits_with_code_1(agent, fail):
     driven = agent(slots=1, exit_when_idle_s=30.0)
     for trial_id in (1, 2, 3):
         fail(driven, trial_id)
@@ -141,11 +141,11 @@ def test_a_draining_worker_tells_the_master_at_once_that_it_leaves(agent, lease)
     driven.train(lease(1))
     driven.see(HeartbeatAnswered((), (), (), 10.0))
     driven.see(SignalReceived())
-    told = beats(driven)[-1]
-    assert (told.status, told.is_leaving, told.resting_s) == ("draining", True, None)
+    heartbeat = heartbeats(driven)[-1]
+    assert (heartbeat.status, heartbeat.is_leaving, heartbeat.resting_s) == ("draining", True, None)
 
 
-def test_a_process_that_ended_before_its_start_was_told_does_not_run(agent, lease):
+def test_process_that_ended_before_its_start_event_is_not_running(agent, lease):
     driven = agent()
     driven.give(lease(1))
     driven.see(ChildEnded(key(1), None, GONE))
@@ -154,7 +154,7 @@ def test_a_process_that_ended_before_its_start_was_told_does_not_run(agent, leas
     assert driven.state.attempts == ()
 
 
-def test_a_second_signal_kills_gives_back_and_leaves_at_once(agent, lease):
+def test_second_signal_kills_releases_and_exits_at_once(agent, lease):
     driven = agent()
     driven.train(lease(1), lease(2))
     driven.see(ChildEnded(key(2), End.complete(), GONE))
@@ -162,7 +162,7 @@ def test_a_second_signal_kills_gives_back_and_leaves_at_once(agent, lease):
     assert driven.see(SignalReceived()) == [Kill(key(1)), ReleaseAtOnce((key(1),)), Exit(1)]
 
 
-def test_an_idle_agent_leaves_when_it_was_told_to(agent, lease):
+def test_idle_agent_exits_after_its_time(agent, lease):
     driven = agent(exit_when_idle_s=10.0)
     assert driven.claim().wait_s == 10.0
     driven.train(lease(1))

@@ -1,4 +1,4 @@
-"""What an agent does about what happens to it, with no process, no network and no clock."""
+"""The agent's state machine, without processes, network or clock."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def only(kind: type[T], instructions: list[Instruction]) -> list[T]:
 # --- Claims
 
 
-def test_an_agent_begins_with_a_heartbeat_and_a_claim_for_all_its_slots(agent):
+def test_agent_starts_with_a_heartbeat_and_a_claim_for_all_slots(agent):
     driven = agent(slots=3)
     assert driven.all == [SendHeartbeat((), ""), Claim("agent-0", 3, 25.0, "")]
 
 
-def test_leases_are_started_in_free_slots_and_the_rest_is_claimed_again(agent, lease):
+def test_leases_start_in_free_slots_and_the_other_slots_claim_again(agent, lease):
     driven = agent(slots=3)
     first, second = lease(1), lease(2)
     assert driven.give(first, second) == [Start(first, 0), Start(second, 1), Claim("agent-1", 1, 25.0, "")]
@@ -85,7 +85,7 @@ def test_a_claim_that_failed_is_sent_again_with_the_same_id(agent):
     assert driven.see(Tick(), after_s=5) == [Claim("agent-0", 2, 25.0, "")]
 
 
-def test_a_master_that_answers_at_once_that_there_is_nothing_is_not_asked_in_a_busy_loop(agent):
+def test_empty_answers_do_not_cause_a_busy_loop(agent):
     driven = agent()
     assert driven.give() == []
     assert driven.see(Tick(), after_s=1.0) == [Claim("agent-1", 2, 25.0, "")]
@@ -98,7 +98,7 @@ def test_an_answer_to_a_claim_that_is_settled_changes_nothing(agent, lease):
     assert driven.see(Claimed("agent-0", (lease(1),))) == []
 
 
-def test_a_lease_beyond_the_slots_is_given_back(agent, lease):
+def test_lease_beyond_the_slots_is_released(agent, lease):
     driven = agent(slots=1)
     assert driven.give(lease(1), lease(2)) == [Release(lease(2)), Start(lease(1), 0)]
 
@@ -112,13 +112,13 @@ def test_what_the_process_recorded_is_its_end_however_it_went_away(agent, lease)
     assert driven.see(ChildEnded(key(1), End.complete(), GONE)) == [Deliver(key(1), End.complete())]
 
 
-def test_a_process_that_goes_without_a_word_has_the_end_of_its_exit(agent, lease):
+def test_process_without_a_recorded_end_has_the_end_of_its_exit_code(agent, lease):
     driven = agent()
     driven.train(lease(1))
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), GONE)]
 
 
-def test_a_slot_is_free_when_the_end_is_delivered_and_not_before(agent, lease):
+def test_slot_is_free_once_the_end_is_delivered(agent, lease):
     driven = agent(slots=1)
     driven.train(lease(1))
     assert only(Claim, driven.see(ChildEnded(key(1), End.complete(), GONE))) == []
@@ -146,18 +146,18 @@ def test_a_process_that_cannot_be_started_ends_like_any_other(agent, lease):
 # --- Stops and lost leases
 
 
-def test_a_stop_is_passed_on_once_and_after_its_grace_the_process_is_killed_and_the_trial_complete(agent, lease):
+def test_stop_is_sent_once_and_after_the_grace_period_the_process_is_killed_and_the_trial_completes(agent, lease):
     driven = agent()
     driven.train(lease(1))
-    told = [SendOrder(key(1), Order("stop", "pruned", "others do better"))]
-    assert driven.see(StopOrdered(key(1), stop(1))) == told
+    order = [SendOrder(key(1), Order("stop", "pruned", "others do better"))]
+    assert driven.see(StopOrdered(key(1), stop(1))) == order
     assert driven.see(HeartbeatAnswered((key(1),), (), (stop(1),), 10.0)) == []
     assert driven.see(Tick(), after_s=29) == []
     assert driven.see(Tick(), after_s=1) == [Kill(key(1))]
     assert driven.see(ChildEnded(key(1), None, GONE)) == [Deliver(key(1), End.complete())]
 
 
-def test_a_stop_before_the_process_runs_is_told_when_it_does(agent, lease):
+def test_stop_before_the_process_runs_is_sent_after_its_start(agent, lease):
     driven = agent()
     driven.give(lease(1))
     assert driven.see(StopOrdered(key(1), stop(1))) == []
@@ -172,13 +172,13 @@ def test_a_lost_lease_kills_the_process_and_delivers_nothing(agent, lease):
     assert driven.state.attempts == ()
 
 
-def test_a_report_that_is_too_late_ends_the_attempt_as_a_heartbeat_does(agent, lease):
+def test_refused_report_ends_the_attempt_like_a_heartbeat(agent, lease):
     driven = agent()
     driven.train(lease(1))
     assert driven.see(LeaseLost(key(1))) == [Kill(key(1))]
 
 
-def test_a_result_on_its_way_is_delivered_even_if_the_lease_is_called_lost(agent, lease):
+def test_result_in_delivery_is_sent_even_if_the_lease_is_lost(agent, lease):
     driven = agent()
     driven.train(lease(1))
     driven.see(ChildEnded(key(1), End.complete(), GONE))
@@ -191,7 +191,7 @@ def test_an_answer_about_an_older_attempt_does_not_touch_the_newer_one(agent, le
     assert driven.see(HeartbeatAnswered((key(1, 1),), (TrialId(1),), (stop(1),), 10.0)) == []
 
 
-def test_a_trial_that_comes_back_waits_until_its_older_process_is_gone(agent, lease):
+def test_new_attempt_waits_until_the_older_process_has_ended(agent, lease):
     driven = agent()
     driven.train(lease(1))
     assert driven.give(lease(1, 2)) == [Kill(key(1))]
@@ -225,7 +225,7 @@ def test_heartbeats_name_every_lease_and_follow_each_other(agent, lease):
 
 
 @pytest.mark.parametrize(("recorded", "delivered"), [(End.complete(), End.complete()), (None, End.released("lost"))])
-def test_what_an_earlier_agent_left_is_delivered_and_takes_no_slot(agent, lease, recorded, delivered):
+def test_recovered_attempt_is_delivered_and_takes_no_slot(agent, lease, recorded, delivered):
     driven = agent(slots=1)
     out = driven.see(Recovered(lease(7), recorded))
     assert out == [Adopt(lease(7)), Deliver(key(7), delivered)]

@@ -1,4 +1,4 @@
-"""Averages of weights are the ones of their formulas, with the statistics that belong to them."""
+"""Averages of weights match their formulas, and have matching normalisation statistics."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_swa_is_the_network_until_it_begins_and_then_the_mean_of_the_epochs_ends
     means = {0: 7.0, 1: 4.0, 2: 1.0, 3: 2.0, 4: 3.0}
     for epoch, value in enumerate([7.0, 4.0, 1.0, 3.0, 5.0]):
         weights_at(model, value)
-        average.after_update(model)  # nothing: swa looks at epochs
+        average.after_update(model)  # no effect: swa averages epochs
         average.end_epoch(model, epoch=epoch, train=train)
         assert layer(average.module, 0).get_parameter("weight")[0, 0].item() == pytest.approx(means[epoch])
 
@@ -62,7 +62,7 @@ def test_statistics_are_the_whole_training_parts_under_the_averaged_weights() ->
     assert torch.equal(model[1].get_buffer("running_mean"), torch.zeros(4))
 
 
-def test_networks_without_batch_normalisation_draw_nothing_for_their_statistics() -> None:
+def test_networks_without_batch_normalisation_draw_no_random_number_for_statistics() -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
     before = torch.get_rng_state()
     update_statistics(model, samples())

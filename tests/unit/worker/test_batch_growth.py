@@ -1,4 +1,4 @@
-"""Growing batches keep the noise scale that a decaying rate would have, until they are a tenth of the data."""
+"""Growing batches keep the noise scale of a decaying rate, up to a tenth of the data."""
 
 from __future__ import annotations
 

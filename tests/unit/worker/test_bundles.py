@@ -1,4 +1,4 @@
-"""Code from elsewhere is unpacked into its folder and nowhere else."""
+"""Code bundles are unpacked into their own folder only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_another_hash_is_refused_and_leaves_nothing(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_is_no_archive_is_refused(tmp_path):
+def test_file_that_is_not_an_archive_is_refused(tmp_path):
     (tmp_path / "bundle").write_bytes(b"no archive")
     with pytest.raises(BrokenBundle, match="cannot be unpacked"):
         unpack(tmp_path / "bundle", tmp_path / "code")

@@ -1,4 +1,4 @@
-"""A resumed run equals an unbroken one, and a bad checkpoint is refused."""
+"""A resumed run equals an uninterrupted one, and an invalid checkpoint is refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ SCHEDULERS: Mapping[str, Callable[[Optimizer], Any]] = {
 
 
 class Run:
-    """A small training run in which everything draws from a generator."""
+    """A small training run; every part draws random numbers."""
 
     def __init__(self, optimizer: str) -> None:
         seed_everything(3)
@@ -91,7 +91,7 @@ class Run:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_resumed_run_equals_an_unbroken_one_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(optimizer: str, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     unbroken = Run(optimizer)
     losses = [unbroken.epoch() for _ in range(4)]
@@ -234,7 +234,7 @@ def test_object_without_a_state_is_refused_by_name(tmp_path: Path) -> None:
 
 
 class Stubborn:
-    """Its state is whatever it is given."""
+    """An object with an arbitrary state."""
 
     def __init__(self, state: Any) -> None:
         self.state = state

@@ -1,4 +1,4 @@
-"""Any program can be a trial: its arguments, its environment, its metrics, its end."""
+"""A program as a trial: arguments, environment, metrics and exit."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def run(command, trial):
         ("""awk '{print $1}' {lr}""", ["awk", "{print $1}", "0.1"]),
     ],
 )
-def test_parameters_stand_in_their_words_and_never_become_another_word(trial, command, words):
+def test_a_parameter_stays_within_its_word_of_the_command(trial, command, words):
     assert arguments(command, trial.params) == words
 
 
-def test_the_environment_says_everything(trial, program):
+def test_environment_has_everything_a_program_needs(trial, program):
     code = """
 import json, os
 e = os.environ
@@ -72,7 +72,7 @@ with open(os.environ["TUNEFLEET_METRICS"], "a") as out:
 
 
 @pytest.mark.parametrize("line", ["loss 0.5", "[1]", '{"step": "one", "loss": 1}'])
-def test_a_line_that_is_none_is_named(trial, program, line):
+def test_invalid_line_is_named(trial, program, line):
     code = f"import os\nopen(os.environ['TUNEFLEET_METRICS'], 'w').write('{{\"loss\": 1}}\\n' + {line!r})\n"
     with pytest.raises(InvalidInput, match=r"TUNEFLEET_METRICS, line 2.*a line is one JSON object"):
         run(program(code), trial)
@@ -84,7 +84,7 @@ def test_the_exit_code_is_told(trial, program, code, exit_code):
 
 
 @pytest.mark.parametrize("command", ["no-such-program-anywhere --x", "{momentum}"])
-def test_what_cannot_be_started_is_named(trial, command):
+def test_program_that_cannot_start_is_named(trial, command):
     with pytest.raises(CommandError, match=r"no-such-program-anywhere|no program in it"):
         run(command, trial)
 

@@ -1,4 +1,4 @@
-"""A worker's trial: it spools, saves, resumes and obeys."""
+"""A worker's trial: spool, checkpoints, resuming and orders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolReader, SpoolW
 
 
 class Setting:
-    """One attempt's folder, with both ends of its pipe."""
+    """The folder of an attempt, with both ends of its pipe."""
 
     def __init__(self, folder, lease: Lease) -> None:
         self.lease = lease
@@ -38,7 +38,7 @@ class Setting:
     def trial(self, **options: Any) -> WorkerTrial:
         return WorkerTrial(self.lease, self.folder, spool=self.spool, orders=self.orders, **options)
 
-    def told(self, kind: type) -> list[Any]:
+    def records(self, kind: type) -> list[Any]:
         return [record for _, record in self.reader.read() if isinstance(record, kind)]
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ def test_reports_of_a_step_are_merged_and_each_goes_to_the_spool(setting):
     for step in trial.epochs(2):
         trial.report(loss=step + 0.5)
         trial.report({"val/acc": torch.tensor(0.25)})
-    assert here.told(ReportRecord) == [
+    assert here.records(ReportRecord) == [
         ReportRecord(0, {"loss": 0.5}),
         ReportRecord(0, {"loss": 0.5, "val/acc": 0.25}),
         ReportRecord(1, {"loss": 1.5}),
@@ -82,16 +82,16 @@ def test_reports_of_a_step_are_merged_and_each_goes_to_the_spool(setting):
     ]
 
 
-def test_each_report_rings_the_agents_bell(setting):
+def test_each_report_notifies_the_agent(setting):
     here = setting()
     here.trial().report(loss=1)
     assert os.read(here.line.file, 10) == b"."
 
 
-def test_a_trial_that_nobody_listens_to_goes_on(setting):
+def test_trial_continues_without_an_agent(setting):
     here = setting()
     trial = here.trial()
-    for step in range(70_000):  # more rings than the pipe takes
+    for step in range(70_000):  # more notifications than the pipe holds
         trial.report(loss=1.0, step=step)
 
 
@@ -102,7 +102,10 @@ def test_a_trial_that_nobody_listens_to_goes_on(setting):
         (lambda trial: trial.report(loss="low"), "report.loss = 'low': a metric's value is one number"),
         (lambda trial: trial.report(loss=torch.zeros(2)), "one number"),
         (lambda trial: trial.report(loss=1, step=-1), "a step is an integer from 0"),
-        (lambda trial: (trial.report(loss=1, step=3), trial.report(loss=1, step=2)), "must not be below 3, the last reported step"),
+        (
+            lambda trial: (trial.report(loss=1, step=3), trial.report(loss=1, step=2)),
+            "must not be below 3, the last reported step",
+        ),
         (lambda trial: trial.save("../x", "y"), "a name begins with"),
         (lambda trial: trial.save("x", "/nowhere/y"), "there is no file /nowhere/y"),
         (lambda trial: trial.epochs(0), "at least one step"),
@@ -124,7 +127,7 @@ def test_outside_of_epochs_every_report_is_a_step_of_its_own(setting):
     trial = here.trial()
     trial.report(loss=1)
     trial.report(loss=2)
-    assert [record.step for record in here.told(ReportRecord)] == [0, 1]
+    assert [record.step for record in here.records(ReportRecord)] == [0, 1]
 
 
 def test_a_stop_ends_the_trial_at_its_next_report_past_every_except_exception(setting):
@@ -139,7 +142,7 @@ def test_a_stop_ends_the_trial_at_its_next_report_past_every_except_exception(se
 
     with pytest.raises(TrialStopped, match="pruned"):
         train()
-    assert len(here.told(ReportRecord)) == 1
+    assert len(here.records(ReportRecord)) == 1
 
 
 def test_a_drain_saves_a_checkpoint_at_the_end_of_the_epoch_and_stops_there(setting):
@@ -157,7 +160,7 @@ def test_a_drain_saves_a_checkpoint_at_the_end_of_the_epoch_and_stops_there(sett
         train()
     assert seen == [0]
     assert trial.is_drained
-    assert [record.name for record in here.told(FileRecord)] == ["model.safetensors", "checkpoint.safetensors"]
+    assert [record.name for record in here.records(FileRecord)] == ["model.safetensors", "checkpoint.safetensors"]
 
 
 def test_without_epochs_a_drain_ends_the_trial_at_its_next_report(setting):
@@ -167,7 +170,7 @@ def test_without_epochs_a_drain_ends_the_trial_at_its_next_report(setting):
         here.trial().report(loss=1)
 
 
-def test_behind_the_last_epoch_a_drain_lets_the_function_return(setting):
+def test_drain_after_the_last_epoch_lets_the_function_return(setting):
     here = setting()
     trial = here.trial()
     for _ in trial.epochs(1, model=torch.nn.Linear(2, 2)):
@@ -178,25 +181,25 @@ def test_behind_the_last_epoch_a_drain_lets_the_function_return(setting):
 def test_nothing_is_saved_when_there_is_nothing_to_save(setting):
     here = setting()
     list(here.trial(checkpoint_every_s=0).epochs())
-    assert here.told(FileRecord) == []
+    assert here.records(FileRecord) == []
 
 
 def test_checkpoints_are_written_no_more_often_than_wanted(setting):
     here = setting()
     list(here.trial(checkpoint_every_s=1000).epochs(model=torch.nn.Linear(2, 2)))
-    assert here.told(FileRecord) == []
+    assert here.records(FileRecord) == []
 
 
 def test_of_many_checkpoints_only_the_newest_two_are_on_the_disk(setting):
     here = setting()
     list(here.trial(checkpoint_every_s=0).epochs(10, model=torch.nn.Linear(2, 2)))
-    names = [record.file for record in here.told(FileRecord)]
+    names = [record.file for record in here.records(FileRecord)]
     assert len(names) == 9
     assert sorted(path.name for path in here.folder.files.iterdir()) == names[-2:]
 
 
 def run(trial, *, stop_after=None):
-    """A training with momentum, dropout and shuffling; its losses."""
+    """Train with momentum, dropout and shuffling; return the losses."""
     torch.manual_seed(trial.seed)
     model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -215,12 +218,12 @@ def run(trial, *, stop_after=None):
     return losses
 
 
-def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(setting):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(setting):
     whole = run(setting(steps=6).trial())
     first = setting(steps=6)
     begun = run(first.trial(checkpoint_every_s=0), stop_after=3)
     second = setting(steps=6, attempt=2)
-    checkpoint = [record for record in first.told(FileRecord) if record.name == "checkpoint.safetensors"][-1]
+    checkpoint = [record for record in first.records(FileRecord) if record.name == "checkpoint.safetensors"][-1]
     (first.folder.files / checkpoint.file).rename(second.folder.resume)
     resumed = run(second.trial())
     assert [step for step, _ in begun] == [0, 1, 2, 3]
@@ -229,7 +232,7 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(setting):
 
 
 def metadata(here):
-    [record] = [each for each in here.told(FileRecord) if each.name == "model.safetensors"]
+    [record] = [each for each in here.records(FileRecord) if each.name == "model.safetensors"]
     with safe_open(here.folder.files / record.file, framework="pt") as file:
         return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
@@ -249,7 +252,7 @@ def test_the_model_is_kept_as_it_was_at_its_best_step(setting, goal, best):
     assert json.loads(facts["params"]) == {"lr": 0.1}
 
 
-def test_an_objective_that_counts_the_last_report_keeps_the_last_model(setting):
+def test_objective_on_the_last_report_stores_the_last_model(setting):
     here = setting(objective={"metric": "value", "goal": "minimize", "value": "last"})
     trial, model = here.trial(), torch.nn.Linear(1, 1)
     for step in trial.epochs(model=model):
@@ -276,14 +279,14 @@ def test_after_a_resume_only_a_better_model_is_sent(setting):
         trial.report(value=9.0)
         if trial._step == 2:
             break
-    checkpoint = [each for each in first.told(FileRecord) if each.name == "checkpoint.safetensors"][-1]
+    checkpoint = [each for each in first.records(FileRecord) if each.name == "checkpoint.safetensors"][-1]
     second = setting(objective={"metric": "value", "goal": "maximize"}, attempt=2)
     (first.folder.files / checkpoint.file).rename(second.folder.resume)
     trial = second.trial()
     for step in trial.epochs(model=model):
         trial.report(value=float(step))
     trial.finish()
-    assert second.told(FileRecord) == []
+    assert second.records(FileRecord) == []
 
 
 def test_a_saved_file_is_copied_at_once(setting, tmp_path):
@@ -291,12 +294,12 @@ def test_a_saved_file_is_copied_at_once(setting, tmp_path):
     (tmp_path / "picture.png").write_bytes(b"first")
     here.trial().save("picture.png", tmp_path / "picture.png")
     (tmp_path / "picture.png").write_bytes(b"second")
-    [record] = here.told(FileRecord)
+    [record] = here.records(FileRecord)
     assert record.name == "picture.png"
     assert (here.folder.files / record.file).read_bytes() == b"first"
 
 
-def test_the_model_of_the_best_step_can_be_had_back_behind_the_loop(setting):
+def test_best_model_can_be_loaded_after_the_loop(setting):
     trial = setting().trial()
     model = torch.nn.Linear(1, 1)
     for step in trial.epochs(3, model=model):
@@ -307,7 +310,7 @@ def test_the_model_of_the_best_step_can_be_had_back_behind_the_loop(setting):
     assert model.weight.item() == 1.0
 
 
-def test_no_model_is_had_back_where_none_is_kept(setting):
+def test_load_best_returns_false_without_a_copy(setting):
     trial = setting().trial()
     model = torch.nn.Linear(1, 1)
     before = model.weight.item()
@@ -334,16 +337,16 @@ def train_watched(trial, *, stop_after=None, fail_after=None):
 
 
 def telemetry_told(here) -> Telemetry:
-    told = [each for each in here.told(FileRecord) if each.name == "telemetry.json"]
-    return Telemetry.model_validate_json((here.folder.files / told[-1].file).read_bytes())
+    files = [each for each in here.records(FileRecord) if each.name == "telemetry.json"]
+    return Telemetry.model_validate_json((here.folder.files / files[-1].file).read_bytes())
 
 
-def test_what_a_watch_sees_goes_along_with_the_epochs_report_and_into_a_file(setting):
+def test_watch_adds_metrics_to_the_reports_and_stores_its_telemetry(setting):
     here = setting()
     trial = here.trial()
     train_watched(trial)
     trial.finish()
-    reports = here.told(ReportRecord)
+    reports = here.records(ReportRecord)
     assert [record.step for record in reports] == [0, 1, 2, 3]
     names = ["loss", "watch.update_ratio", "watch.grad_norm", "watch.dead_units", "watch.input_scale"]
     assert all(list(record.metrics) == names for record in reports)
@@ -363,13 +366,13 @@ def test_the_telemetry_of_a_trial_that_fails_is_kept(setting):
     assert telemetry_told(here).updates == 15
 
 
-def test_a_resumed_trial_has_the_telemetry_of_an_unbroken_one(setting):
+def test_a_resumed_trial_has_the_telemetry_of_an_uninterrupted_one(setting):
     whole = setting(steps=6)
     train_watched(whole.trial())
     first = setting(steps=6)
     train_watched(first.trial(checkpoint_every_s=0), stop_after=3)
     second = setting(steps=6, attempt=2)
-    checkpoint = [record for record in first.told(FileRecord) if record.name == "checkpoint.safetensors"][-1]
+    checkpoint = [record for record in first.records(FileRecord) if record.name == "checkpoint.safetensors"][-1]
     (first.folder.files / checkpoint.file).rename(second.folder.resume)
     train_watched(second.trial())
     assert telemetry_told(second) == telemetry_told(whole)
@@ -385,7 +388,7 @@ def test_metrics_of_the_watch_never_displace_the_trials_own(setting):
         optimizer.step()
         trial.report({f"m{index}": 1.0 for index in range(198)})
         trial.report(last=1.0, **{"watch.grad_norm": 7.0})
-    last = here.told(ReportRecord)[-1].metrics
+    last = here.records(ReportRecord)[-1].metrics
     assert len(last) == 200
     assert last["watch.grad_norm"] == 7.0
     with pytest.raises(InvalidInput, match="a trial watches one model"):

@@ -1,4 +1,4 @@
-"""The curves of the schedules are those of their papers, and of torch's classes where torch has one."""
+"""The curves of schedules match their papers, and torch's classes where there is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOTAL = 200
 
 
 def torchs(make: Callable[[torch.optim.SGD], LRScheduler], n: int, *, key: str = "lr") -> list[float]:
-    """What a scheduler of torch's sets for each of n updates, from a learning rate of 1."""
+    """Return the rates of a torch scheduler for n updates, from a learning rate of 1."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
     scheduler = make(optimizer)
     trace = []

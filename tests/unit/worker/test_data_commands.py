@@ -1,4 +1,4 @@
-"""What is said of a study's data where the data is: the audit, and the subsets that rank as the whole does."""
+"""Commands on a study's data: the audit, and the ranking of subsets."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(SEAL, "")  # what the command sets is undone
+    monkeypatch.setenv(SEAL, "")  # undo what the command sets
     path = tmp_path / "study.json"
     path.write_text(json.dumps(SPEC))
     return path
 
 
-def test_the_audit_of_a_built_in_data_set_says_what_its_validation_can_tell() -> None:
+def test_audit_of_a_built_in_data_set_states_the_resolution_of_its_validation_part() -> None:
     spec = StudySpec.parse({**SPEC, "run": {**SPEC["run"], "dataset": "wine"}})
     found = {finding.code: finding for finding in audit_study(spec)}
     assert found["split.few_of_class"].evidence["samples"] == {"grower 1": 9, "grower 3": 7}
     assert found["split.resolution"].evidence["validation"] == 28
     folded = StudySpec.parse({**SPEC, "run": {**SPEC["run"], "dataset": "wine"}, "data": {"folds": 5}})
-    # Each of the 142 wines outside of the test part is validated on once.
+    # Each of the 142 wines outside the test part is in one validation part.
     assert {finding.code: finding for finding in audit_study(folded)}["split.resolution"].evidence["validation"] == 142
 
 
@@ -54,10 +54,10 @@ def test_the_audit_is_a_command(file: Path) -> None:
     ran = CliRunner().invoke(app, ["audit", str(file), "--json"])
     assert ran.exit_code == 0, ran.output
     assert [finding["code"] for finding in json.loads(ran.stdout)] == ["split.resolution"]
-    assert "91 samples of validation" in CliRunner().invoke(app, ["audit", str(file)]).stdout
+    assert "91 validation samples" in CliRunner().invoke(app, ["audit", str(file)]).stdout
 
 
-def test_subsets_are_compared_by_a_command_with_progress_beside_its_result(file: Path) -> None:
+def test_command_compares_subsets_and_prints_progress_to_stderr(file: Path) -> None:
     ran = CliRunner().invoke(app, ["subsets", str(file), "--configs", "4", "--subset", "0.5", "--json"])
     assert ran.exit_code == 0, ran.output
     [result] = json.loads(ran.stdout)
@@ -66,7 +66,7 @@ def test_subsets_are_compared_by_a_command_with_progress_beside_its_result(file:
 
 
 @pytest.mark.parametrize("subsets", [[1.0], [0.0, 0.5], []])
-def test_what_is_no_subset_is_refused(subsets: list[float]) -> None:
+def test_invalid_subset_is_refused(subsets: list[float]) -> None:
     with pytest.raises(InvalidInput, match="subset"):
         compare_subsets(StudySpec.parse(SPEC), n_configurations=4, subsets=subsets)
 

@@ -1,4 +1,4 @@
-"""The built-in data sets are what they claim to be, and their test parts stay sealed."""
+"""The built-in data sets match their sources, and their test parts stay sealed."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_training_needs_no_test_files_and_the_test_part_does(clothes: Path) -> N
     assert test.inputs.eq(1.0).all()
 
 
-def test_fashion_mnist_is_looked_for_in_the_data_folder_then_where_debian_puts_it(clothes: Path) -> None:
+def test_fashion_mnist_is_found_in_the_data_folder_or_in_that_of_debian(clothes: Path) -> None:
     data = clothes.parent / "data"
     data.mkdir()
     (data / "fashion-mnist").symlink_to(clothes)
@@ -182,7 +182,7 @@ def test_fashion_mnist_is_looked_for_in_the_data_folder_then_where_debian_puts_i
     assert find_folder(None, {"TUNEFLEET_DATA": "/absent"}, installed=clothes) == clothes
 
 
-def test_fashion_mnist_that_is_not_there_names_every_place_and_what_to_do(tmp_path: Path) -> None:
+def test_missing_fashion_mnist_names_every_folder_and_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailable) as caught:
         find_folder(None, {"TUNEFLEET_DATA": str(tmp_path)}, installed=tmp_path / "debian")
     assert f"{tmp_path / 'fashion-mnist'}, {tmp_path / 'debian'}" in str(caught.value)
@@ -246,7 +246,7 @@ def test_only_the_evaluation_opens_the_test_part() -> None:
     assert naming == {"tasks/datasets/parts.py", "tasks/evaluation.py"}
 
 
-def test_folds_share_out_everything_but_the_test_part_which_stays_as_it_is() -> None:
+def test_folds_partition_all_samples_outside_the_test_part() -> None:
     folded = [DataChoice(dataset="digits", spec=DataSpec(folds=5), fold=fold) for fold in range(5)]
     parts = [load_training_parts(choice) for choice in folded]
     assert torch.equal(open_test_part(folded[3]).inputs, open_test_part(DIGITS).inputs)

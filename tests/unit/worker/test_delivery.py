@@ -1,4 +1,4 @@
-"""What a trial told reaches the master, whatever the master answers meanwhile; or nobody wants it any more."""
+"""Records of a trial reach the master after any error, unless the master refuses the attempt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def problem(code: str, status: int, **headers: str) -> httpx.Response:
 
 
 class Unhurried(threading.Event):
-    """A stop that nobody sets and that is waited for in no time; the waits are kept."""
+    """An event that is never set; waits return at once and are recorded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Unhurried(threading.Event):
 
 
 class Master:
-    """Fails as it is told, and takes what comes after."""
+    """A master that fails as configured, and then accepts requests."""
 
     def __init__(self) -> None:
         self.trouble: list[Outcome] = []
@@ -67,12 +67,12 @@ class Master:
 
     @property
     def steps(self) -> list[int]:
-        """All steps that were reported, in order."""
+        """Return all reported steps, in order."""
         return [report["step"] for call, body in self.calls if call == "reports" for report in body["reports"]]
 
 
 class Bench:
-    """A delivery, its spool, and a master that is the test."""
+    """A delivery with its spool and a fake master."""
 
     def __init__(self, folder: Path, make_lease: Callable[..., Any]) -> None:
         self.master, self.stop = Master(), Unhurried()
@@ -91,7 +91,7 @@ class Bench:
         )
 
     def pause(self, error: TunefleetError) -> None:
-        """What an agent does between two tries: nothing more once it leaves."""
+        """Record the pause of an agent between two tries; raise once it leaves."""
         if self.stop.is_set():
             raise MasterUnreachable(str(error)) from error
         self.pauses.append(error)
@@ -124,7 +124,7 @@ def bench(tmp_path, lease) -> Bench:
     ],
     ids=["refused", "reset", "cut", "timeout", "502", "503", "429", "500"],
 )
-def test_what_a_trial_told_during_an_outage_is_delivered_once_and_in_order_afterwards(bench, trouble):
+def test_records_of_an_outage_are_delivered_once_and_in_order(bench, trouble):
     bench.report(0, 1)
     bench.save("model.bin")
     bench.report(2)
@@ -138,7 +138,7 @@ def test_what_a_trial_told_during_an_outage_is_delivered_once_and_in_order_after
     assert bench.pauses == [], "the transport alone tries again"
 
 
-def test_the_master_says_when_to_come_back_and_is_obeyed(bench):
+def test_retry_after_of_the_master_is_obeyed(bench):
     bench.report(0)
     bench.master.trouble = [problem("storage_unusable", 503, **{"retry-after": "5"})]
     bench.delivery.catch_up()
@@ -168,7 +168,7 @@ def test_what_nobody_wants_any_more_is_dropped_after_one_try(bench, refusal):
     ],
     ids=["token", "scope", "balancer", "portal"],
 )
-def test_a_refused_token_or_a_stranger_at_the_address_costs_no_result(bench, refusal):
+def test_refused_token_or_another_server_at_the_url_loses_no_result(bench, refusal):
     bench.report(0)
     bench.master.trouble = [refusal] * 2
     bench.delivery.catch_up()
@@ -176,7 +176,7 @@ def test_a_refused_token_or_a_stranger_at_the_address_costs_no_result(bench, ref
     assert len(bench.pauses) == 2
 
 
-def test_a_fault_of_the_master_that_stays_is_told_and_does_not_end_the_trial(bench):
+def test_persistent_error_of_the_master_is_logged_and_does_not_end_the_trial(bench):
     bench.report(0)
     bench.master.trouble = [problem("internal", 500)] * 12
     bench.delivery.catch_up()
@@ -184,7 +184,7 @@ def test_a_fault_of_the_master_that_stays_is_told_and_does_not_end_the_trial(ben
     assert [str(error) for error in bench.pauses] == ["what happened"] * 2
 
 
-def test_reports_that_break_a_rule_do_not_hold_the_others_up(bench):
+def test_refused_reports_do_not_block_later_ones(bench):
     bench.report(0)
     bench.master.trouble = [problem("invalid_input", 422)]
     bench.delivery.catch_up()
@@ -193,7 +193,7 @@ def test_reports_that_break_a_rule_do_not_hold_the_others_up(bench):
     assert bench.master.steps == [1]
 
 
-def test_a_result_that_the_master_refuses_fails_the_trial_with_the_reason(bench):
+def test_refused_result_fails_the_trial_with_the_reason(bench):
     bench.master.trouble = [problem("invalid_input", 422)]
     bench.delivery.finish(End.complete())
     [(call, body)] = bench.master.calls

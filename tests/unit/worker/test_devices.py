@@ -12,7 +12,7 @@ FOUR = [Gpu(str(i), "NVIDIA H200") for i in range(4)]
 
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
-    """A driver's tool that lists three GPUs."""
+    """Install a fake `nvidia-smi` that lists three GPUs."""
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\nprintf '0, NVIDIA A100\\n1, NVIDIA A100\\n2, NVIDIA T4\\n'\n")
     tool.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The bound on leaving, in a process of its own, since it ends the process."""
+"""The exit watchdog, in a separate process because it ends its process."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def run(**values: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", HANGS.format(**values)], capture_output=True, text=True, timeout=60)
 
 
-def test_a_process_that_hangs_is_ended_some_time_after_it_was_told_to_go_and_says_so() -> None:
+def test_armed_watchdog_ends_a_hanging_process() -> None:
     for n_signals in (1, 3):
         ran = run(n_signals=n_signals, wait_s=600)
         assert (ran.returncode, ran.stdout) == (0, "hangs\n")
         assert "the worker did not stop within 0.2 s" in ran.stderr
 
 
-def test_a_process_that_was_not_told_to_go_goes_on() -> None:
+def test_watchdog_that_is_not_armed_does_nothing() -> None:
     ran = run(n_signals=0, wait_s=0.5)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "hangs\ngoes on\n", "")

@@ -1,4 +1,4 @@
-"""Each way to end has its failure, its message, and a place that is equal for equal causes."""
+"""Each kind of end has its failure, its message, and the same location for the same cause."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_memory_is_its_own_failure(error):
     assert end_of_exception(raised(error), None).failure is Failure.OUT_OF_MEMORY
 
 
-def test_our_own_errors_speak_for_themselves():
+def test_errors_of_tunefleet_are_shown_without_their_type():
     error = InvalidInput([Problem("steps", "is required")])
     assert end_of_exception(raised(error), None).message == "steps: is required"
 
@@ -77,17 +77,17 @@ def test_sys_exit_counts_as_it_does_for_a_script(code, outcome, message):
         (None, False, Failure.LOST, "unknown reason"),
     ],
 )
-def test_a_process_that_goes_without_a_word(code, out_of_memory, failure, message):
+def test_process_that_ends_without_a_recorded_end(code, out_of_memory, failure, message):
     end = end_of_exit(code, out_of_memory=out_of_memory)
     assert end.failure is failure
     assert message in end.message
 
 
-def test_a_program_is_judged_by_its_exit_code():
+def test_the_end_of_a_program_is_classified_by_its_exit_code():
     assert end_of_program(0) == End.complete()
     assert "exited with code 2" in end_of_program(2).message
     assert "SIGTERM" in end_of_program(-15).message
 
 
-def test_an_endless_message_is_cut():
+def test_long_message_is_truncated():
     assert len(end_of_exception(raised(ValueError("x" * 100_000)), None).message) < 4_000

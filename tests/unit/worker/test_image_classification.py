@@ -1,4 +1,4 @@
-"""The built-in task trains well, tells what it does, and leaves a model that can be judged again."""
+"""The built-in task trains well, reports its metrics, and stores a model that can be scored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK: dict[str, Any] = {"lr": 3e-3, "model": "mlp"}
 
 
 class KeepingTrial(Trial):
-    """A trial that keeps the best model and the files, as a worker's does, and can break off and resume."""
+    """A trial that stores the best model and files like a worker's, and can stop and resume."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class KeepingTrial(Trial):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> KeepingTrial:
-    """A trial of a sensible configuration on digits, trained to its end."""
+    """Return a completed trial of a good configuration on digits."""
     trial = KeepingTrial(8, tmp_path_factory.mktemp("trained"))
     image_classification(trial, **GOOD)
     return trial

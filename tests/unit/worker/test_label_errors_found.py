@@ -19,13 +19,13 @@ from tunefleet_worker.training.epochs import train_epoch
 from tunefleet_worker.training.optimizers import build_optimizer
 from tunefleet_worker.training.samples import Samples
 
-RATE = 0.023  # the share that the lecture has found to be corrupt
+RATE = 0.023  # the share of corrupt labels in the lecture
 FOLDS, EPOCHS = 4, 15
 CONFIG: dict[str, Any] = {"kind": "cnn", "input_shape": (1, 40), "classes": 10, "depth": 3, "width": 32}
 
 
 @pytest.mark.slow
-def test_half_of_the_most_suspicious_labels_are_wrong_where_one_in_forty_is() -> None:
+def test_half_of_the_most_suspicious_labels_are_wrong_when_one_in_forty_is() -> None:
     samples = everything()
     n_flipped = round(RATE * len(samples))
     labels, is_wrong = flipped(samples.labels, n_flipped)
@@ -45,14 +45,14 @@ def test_half_of_the_most_suspicious_labels_are_wrong_where_one_in_forty_is() ->
 
 
 def everything() -> Samples:
-    """The 4000 samples that are no test."""
+    """Return the 4000 samples outside the test part."""
     parts = load_training_parts(DataChoice(dataset="mnist1d"))
     train, held_out = parts.train, parts.validation
     return Samples(torch.cat([train.inputs, held_out.inputs]), torch.cat([train.labels, held_out.labels]))
 
 
 def flipped(labels: Tensor, n: int) -> tuple[Tensor, NDArray[np.bool_]]:
-    """The labels with exactly so many in another class, and which they are."""
+    """Return labels with exactly this many in another class, and a mask of these."""
     generator = torch.Generator().manual_seed(7)
     chosen = torch.randperm(len(labels), generator=generator)[:n]
     changed = labels.clone()
@@ -61,7 +61,7 @@ def flipped(labels: Tensor, n: int) -> tuple[Tensor, NDArray[np.bool_]]:
 
 
 def out_of_fold(samples: Samples) -> NDArray[np.float64]:
-    """Probabilities (n, 10), each by the network that was not trained on the sample."""
+    """Return probabilities (n, 10), each from the network that was not trained on the sample."""
     folds = torch.tensor_split(torch.from_numpy(stratified_order(samples.labels.numpy(), 0)), FOLDS)
     p = np.empty((len(samples), 10))
     for held_out in folds:

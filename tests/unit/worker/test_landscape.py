@@ -23,7 +23,7 @@ def samples() -> Samples:
     return Samples(torch.randn(50, 6, generator=generator), torch.randint(3, (50,), generator=generator))
 
 
-def test_the_middle_is_the_loss_of_the_weights_which_stay_as_they_were(model: nn.Sequential, samples: Samples) -> None:
+def test_the_middle_is_the_loss_of_the_unchanged_weights(model: nn.Sequential, samples: Samples) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     seen = loss_plane(model, samples, n=5)
     expected = functional.cross_entropy(model(samples.inputs), samples.labels)
@@ -59,7 +59,7 @@ def test_the_seed_decides_the_directions(model: nn.Sequential, samples: Samples)
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_the_weights_have_to_be_the_middle(model: nn.Sequential, samples: Samples, n: int) -> None:
-    with pytest.raises(ValueError, match=f"n is {n}; it has to be odd"):
+    with pytest.raises(ValueError, match=f"n is {n}; it must be odd"):
         loss_plane(model, samples, n=n)
 
 

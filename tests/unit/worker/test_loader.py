@@ -1,4 +1,4 @@
-"""The user's function is found, or the message says what is there instead."""
+"""The user's function is found, or the message names what exists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunefleet_worker.loader import LoadError, check_signature, load_function
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder of code that can be imported from, and leaves no module behind."""
+    """Return a code folder; remove its modules after the test."""
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield tmp_path

@@ -1,4 +1,4 @@
-"""A trial's log has its beginning and its end, and never more than both."""
+"""A trial's log has at most its beginning and its end."""
 
 from __future__ import annotations
 

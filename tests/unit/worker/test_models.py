@@ -1,4 +1,4 @@
-"""The built-in networks fit every input, start near a guess, and their optimizers decay only what they should."""
+"""The built-in networks accept every input and start near a guess; their optimizers decay only weights."""
 
 from __future__ import annotations
 
@@ -174,6 +174,6 @@ def test_training_score_is_the_mean_over_all_samples() -> None:
     model = build_model(config(kind="mlp", normalization="none"))
     samples = Samples(torch.randn(50, 1, 8, 8), torch.arange(50) % 10)
     optimizer = build_optimizer("sgd", model, lr=0.0)
-    trained, judged = train_epoch(model, samples, optimizer=optimizer, batch_size=16), score(model, samples)
-    assert trained.loss == pytest.approx(judged.loss, rel=1e-5)
-    assert trained.accuracy == judged.accuracy
+    trained, scored = train_epoch(model, samples, optimizer=optimizer, batch_size=16), score(model, samples)
+    assert trained.loss == pytest.approx(scored.loss, rel=1e-5)
+    assert trained.accuracy == scored.accuracy

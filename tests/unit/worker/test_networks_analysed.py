@@ -1,4 +1,4 @@
-"""What separability and the loss plane show of networks that were trained."""
+"""Separability and loss plane of trained networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunefleet_worker.training.landscape import loss_plane
 
 
 @pytest.mark.slow
-def test_classes_come_apart_from_layer_to_layer_and_then_no_further_where_a_network_was_trained() -> None:
+def test_separability_of_a_trained_network_falls_from_layer_to_layer_and_then_stays() -> None:
     samples = parts("digits")[0]
     model = network(kind="mlp", input_shape=(1, 8, 8), width=64, depth=8)
     untrained = list(layer_separability(model, samples).values())

@@ -1,4 +1,4 @@
-"""What `build_optimizer` makes takes the steps of its paper, term by term, with the paper's constants."""
+"""Optimizers from `build_optimizer` take the steps of their papers, term by term."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import nn
 from tunefleet_worker.training.optimizers import build_optimizer
 
 Steps = Callable[[float, Callable[[float], float], float], Iterator[float]]
-"""The places after each update, from a place, the gradient at a place, and a rate."""
+"""Maps a starting point, a gradient function and a rate to the points after each update."""
 
 LR, EPS = 0.05, 1e-8
 
 
 def gradient(w: float) -> float:
-    """Of a function without any symmetry, w^4 / 4 - w + cos(3 w) / 3."""
+    """Return the gradient of an asymmetric function, w^4 / 4 - w + cos(3 w) / 3."""
     return w**3 - 1 - math.sin(3 * w)
 
 
 def sgd(w: float, g: Callable[[float], float], lr: float) -> Iterator[float]:
-    """Sutskever et al. 2013, momentum 0.9, as torch has it: the rate stands outside of the velocity."""
+    """Sutskever et al. 2013, momentum 0.9, as in torch: the rate is outside the velocity."""
     v = 0.0
     while True:
         v = 0.9 * v + g(w)
@@ -32,7 +32,7 @@ def sgd(w: float, g: Callable[[float], float], lr: float) -> Iterator[float]:
 
 
 def nesterov(w: float, g: Callable[[float], float], lr: float) -> Iterator[float]:
-    """The same, looking ahead."""
+    """The same with Nesterov momentum."""
     v = 0.0
     while True:
         v = 0.9 * v + g(w)
@@ -41,7 +41,7 @@ def nesterov(w: float, g: Callable[[float], float], lr: float) -> Iterator[float
 
 
 def adagrad(w: float, g: Callable[[float], float], lr: float) -> Iterator[float]:
-    """Duchi et al. 2011: by the root of the sum of all squares."""
+    """Duchi et al. 2011: division by the root of the sum of squares."""
     total = 0.0
     while True:
         total += g(w) ** 2
@@ -144,12 +144,12 @@ def walked(name: str, n: int, *, weight_decay: float = 0.0) -> list[float]:
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_updates_are_those_of_the_paper(name: str) -> None:
-    """To 1e-8, since torch keeps the factors of NAdam and ASGD in single precision."""
+    """Equal to 1e-8: torch stores the factors of NAdam and ASGD in single precision."""
     steps = FORMULAS[name](0.3, gradient, LR)
     assert walked(name, 30) == pytest.approx([next(steps) for _ in range(30)], rel=1e-8)
 
 
-def test_adamw_shrinks_the_weight_beside_the_step_and_adam_passes_the_penalty_through_its_moments() -> None:
+def test_adamw_decouples_the_decay_and_adam_adds_it_to_the_gradient() -> None:
     """Loshchilov and Hutter 2019, algorithm 2."""
     decay, w, m, v = 0.1, 0.3, 0.0, 0.0
     decoupled = []

@@ -1,4 +1,4 @@
-"""Optimizers by name: Muon where it belongs, LBFGS with its closure, and states that a checkpoint can hold."""
+"""Optimizers by name: Muon for hidden matrices, LBFGS with a closure, states for checkpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_optimizer_has_a_class_and_a_range() -> None:
 
 
 @pytest.mark.parametrize("name", IN_BATCHES)
-def test_resumed_training_equals_an_unbroken_one(name: str, tmp_path: Path) -> None:
+def test_resumed_training_equals_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
     def begin() -> tuple[nn.Module, torch.optim.Optimizer]:
         model = network()
         return model, build_optimizer(name, model, lr=PRESETS[name].default, weight_decay=0.01, nesterov=True)
@@ -161,7 +161,7 @@ def test_lbfgs_minimises_the_penalised_loss_of_all_samples() -> None:
     assert torch.allclose(gradients[1], torch.zeros(3), atol=1e-4)
 
 
-def test_resumed_lbfgs_equals_an_unbroken_one(tmp_path: Path) -> None:
+def test_resumed_lbfgs_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     def begin() -> tuple[nn.Module, DecayedLBFGS]:
         model = network("mlp", depth=1)
         return model, DecayedLBFGS([{"params": list(model.parameters())}], max_iter=4)

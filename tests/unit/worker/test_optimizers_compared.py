@@ -1,6 +1,6 @@
-"""Every optimizer of the toolbox on two functions and on mnist1d, each with its own rate: a ranking without is void.
+"""Every optimizer of the toolbox on two functions and on mnist1d, each with its own best rate.
 
-Each has the best of sixteen rates, drawn at the same sixteen quantiles of its own range on a log scale.
+The rate is the best of sixteen, at the same sixteen quantiles of the optimizer's range on a log scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tunefleet_worker.training.optimizers import build_optimizer
 N_RATES = 16
 UPDATES = 400
 EPOCHS = 8
-OF_VECTORS = [name for name in PRESETS if name != "muon"]  # Muon orthogonalises matrices, and a point has none
+OF_VECTORS = [name for name in PRESETS if name != "muon"]  # Muon orthogonalises matrices, and a point is not a matrix
 
 
 def beale(at: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ STARTS: dict[Callable[[Tensor], Tensor], tuple[float, float]] = {beale: (1.0, 0.
 
 
 def rates(name: str, *, lower: float = 1.0) -> list[float]:
-    """Sixteen of an optimizer's range, whose low end is divided by `lower`."""
+    """Return sixteen rates of an optimizer's range, with its low end divided by `lower`."""
     quantiles = torch.rand(N_RATES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     low, high = PRESETS[name].low / lower, PRESETS[name].high
     return [low * (high / low) ** u for u in quantiles.tolist()]
@@ -55,7 +55,7 @@ class Point(nn.Module):
 
 
 def reached(function: Callable[[Tensor], Tensor], name: str, lr: float) -> float:
-    """The value of a function after 400 updates; LBFGS has as many iterations, and a few values more for each."""
+    """Return a function's value after 400 updates; for LBFGS 400 iterations."""
     point = Point(STARTS[function])
     optimizer = build_optimizer(name, point, lr=lr)
 
@@ -76,7 +76,7 @@ def reached(function: Callable[[Tensor], Tensor], name: str, lr: float) -> float
 def test_each_optimizer_comes_down_with_its_own_rate_and_few_with_the_one_for_networks(
     function: Callable[[Tensor], Tensor],
 ) -> None:
-    """Rosenbrock is curved by 1,500 where it begins, so that rates start a hundred times lower than for networks."""
+    """Rosenbrock's initial curvature is 1,500, so rates start a hundred times lower than for networks."""
     start = function(torch.tensor(STARTS[function], dtype=torch.float64)).item()
     tuned, default = {}, {}
     for name in OF_VECTORS:
@@ -92,7 +92,7 @@ def test_each_optimizer_comes_down_with_its_own_rate_and_few_with_the_one_for_ne
 
 
 def accuracy(name: str, lr: float, *, seed: int = 0) -> float:
-    """On validation, after eight passes over the training part; LBFGS's passes are its iterations."""
+    """Return the validation score after eight epochs; for LBFGS eight iterations."""
     model, (samples, held_out) = network(seed, kind="mlp", width=64, depth=3), parts()
     optimizer = build_optimizer(name, model, lr=lr)
     if name == "lbfgs":
@@ -106,13 +106,13 @@ def accuracy(name: str, lr: float, *, seed: int = 0) -> float:
 
 
 @pytest.mark.slow
-def test_optimizers_are_much_alike_on_mnist1d_with_tuned_rates_and_far_apart_with_their_defaults() -> None:
+def test_tuned_optimizers_score_alike_on_mnist1d_and_defaults_do_not() -> None:
     tuned, default, drawn = {}, {}, {}
     for name in PRESETS:
         seen = {lr: accuracy(name, lr) for lr in rates(name)}
         best = max(seen, key=lambda lr: seen[lr])
         drawn[name] = median(seen.values())
-        # On seeds that the rate was not chosen on.
+        # On seeds other than those of the rate's choice.
         tuned[name] = fmean(accuracy(name, best, seed=seed) for seed in (1, 2, 3))
         default[name] = fmean(accuracy(name, PRESETS[name].default, seed=seed) for seed in (1, 2, 3))
         print(f"{name}: {tuned[name]:.3f} at {best:.2g}, default {default[name]:.3f}, median rate {drawn[name]:.3f}")
@@ -130,6 +130,6 @@ def test_optimizers_are_much_alike_on_mnist1d_with_tuned_rates_and_far_apart_wit
 
 
 def spread(accuracies: dict[str, float]) -> float:
-    """Between the best and the worst of those that learn from batches."""
+    """Return the difference between the best and the worst mini-batch optimizer."""
     values = [accuracies[name] for name in IN_BATCHES]
     return max(values) - min(values)

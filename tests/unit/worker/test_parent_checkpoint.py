@@ -1,4 +1,4 @@
-"""Going on from another trial's checkpoint: a segment of a population's training on its worker."""
+"""A trial of a population resumes from another trial's checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tunefleet_worker.spool import FileRecord, ReportRecord, SpoolReader, SpoolW
 
 
 class Segment:
-    """A trial of a population in a folder of its own; what it told can be read."""
+    """A trial of a population in its own folder, with its records."""
 
     def __init__(self, folder: Path, lease: Lease, *, parent: Path | None = None) -> None:
         self.folder = AttemptFolder.create(folder, StoredLease(url="http://127.0.0.1:1", lease=lease))
@@ -33,8 +33,8 @@ class Segment:
         self.reader = SpoolReader(self.folder.spool)
         self.trial = WorkerTrial(lease, self.folder, spool=self.spool, orders=OrderReceiver(theirs))
 
-    def told(self) -> tuple[list[int], dict[str, Path]]:
-        """The steps that it reported, and its newest file of each name."""
+    def records(self) -> tuple[list[int], dict[str, Path]]:
+        """Return the reported steps, and the newest file of each name."""
         records = [record for _, record in self.reader.read()]
         steps = [record.step for record in records if isinstance(record, ReportRecord)]
         return steps, {it.name: self.folder.files / it.file for it in records if isinstance(it, FileRecord)}
@@ -56,7 +56,7 @@ def segment(tmp_path, lease) -> Iterator[Any]:
 
 
 def train(trial: WorkerTrial, *, schedules: bool = False) -> list[float]:
-    """A training with momentum; the learning rate of each step."""
+    """Train with momentum; return the learning rate of each step."""
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=float(str(trial.params["lr"])), momentum=0.9)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5) if schedules else None
@@ -75,47 +75,47 @@ def train(trial: WorkerTrial, *, schedules: bool = False) -> list[float]:
     return rates
 
 
-def test_a_segment_ends_where_it_is_told_and_leaves_a_checkpoint_that_the_next_one_goes_on_from(segment) -> None:
+def test_segment_ends_at_its_limit_and_the_next_one_resumes_from_its_checkpoint(segment) -> None:
     first = segment(1, 4)
     train(first.trial)
-    steps, files = first.told()
+    steps, files = first.records()
     assert steps == [0, 1, 2, 3]
     assert first.trial.steps == 6
     second = segment(2, 6, parent=files["checkpoint.safetensors"])
     train(second.trial)
-    steps, files = second.told()
+    steps, files = second.records()
     assert steps == [4, 5]
-    assert "checkpoint.safetensors" not in files  # nobody goes on from the end
+    assert "checkpoint.safetensors" not in files  # no trial continues after the last step
 
 
-def test_a_segment_keeps_a_model_of_its_own_although_its_parents_was_better(segment) -> None:
+def test_segment_stores_its_own_model_even_if_the_parents_was_better(segment) -> None:
     first = segment(1, 4)
     model = torch.nn.Linear(1, 1)
     for _ in first.trial.epochs(model=model):
         first.trial.report(loss=0.1)
-    checkpoint = first.told()[1]["checkpoint.safetensors"]
+    checkpoint = first.records()[1]["checkpoint.safetensors"]
     second = segment(2, 6, parent=checkpoint)
     for _ in second.trial.epochs(model=model):
         second.trial.report(loss=0.5)
     second.trial.finish()
-    assert "model.safetensors" in second.told()[1]
+    assert "model.safetensors" in second.records()[1]
 
 
-def test_the_learning_rate_is_the_trials_own_and_momentum_is_taken_over(segment) -> None:
+def test_parent_checkpoint_restores_momentum_and_keeps_the_trials_learning_rate(segment) -> None:
     first = segment(1, 4, lr=0.1)
     assert train(first.trial) == [0.1] * 4
-    second = segment(2, 6, lr=0.3, parent=first.told()[1]["checkpoint.safetensors"])
+    second = segment(2, 6, lr=0.3, parent=first.records()[1]["checkpoint.safetensors"])
     assert train(second.trial) == [0.3] * 2
 
 
 def test_a_schedule_goes_on_where_it_was_from_the_trials_own_rate(segment) -> None:
     first = segment(1, 4, lr=0.1)
     assert train(first.trial, schedules=True) == pytest.approx([0.1, 0.05, 0.025, 0.0125])
-    second = segment(2, 6, lr=0.2, parent=first.told()[1]["checkpoint.safetensors"])
+    second = segment(2, 6, lr=0.2, parent=first.records()[1]["checkpoint.safetensors"])
     assert train(second.trial, schedules=True) == pytest.approx([0.2 / 16, 0.2 / 32])
 
 
-def test_a_function_that_passes_nothing_to_be_saved_is_told_so_at_once(segment) -> None:
+def test_segment_without_stateful_objects_is_refused_at_once(segment) -> None:
     with pytest.raises(InvalidInput, match="pass what training changes"):
         list(segment(1, 4).trial.epochs())
 

@@ -1,4 +1,4 @@
-"""Which samples are looked at, and what is kept of them."""
+"""Held-out samples, and their stored predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tunefleet_worker.tasks.image_classification import image_classification
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 
 
-def probe(**changes: Any) -> HeldOutSamples:
+def held_out(**changes: Any) -> HeldOutSamples:
     inputs = torch.randn(100, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     return HeldOutSamples(**{"ids": range(100), "labels": LABELS, "inputs": inputs, **changes})
 
@@ -33,26 +33,26 @@ def kept(trial: LocalTrial) -> Predictions:
 
 
 def test_a_part_has_each_class_in_its_share_and_lies_within_a_larger_one() -> None:
-    parts = [probe().part(count, seed=3) for count in (10, 20, 50)]
+    parts = [held_out().part(count, seed=3) for count in (10, 20, 50)]
     assert [torch.bincount(part.labels).tolist() for part in parts] == [[6, 3, 1], [12, 6, 2], [30, 15, 5]]
     for small, large in itertools.pairwise(parts):
         assert set(small.ids) <= set(large.ids)
-    again = probe().part(10, seed=3)
-    assert (parts[0].ids, probe().part(10, seed=4).ids != again.ids) == (again.ids, True)
+    again = held_out().part(10, seed=3)
+    assert (parts[0].ids, held_out().part(10, seed=4).ids != again.ids) == (again.ids, True)
 
 
 def test_ids_labels_and_inputs_of_a_part_belong_together_and_a_small_set_is_taken_whole() -> None:
     names = [f"{label}-{place}.png" for place, label in enumerate(LABELS.tolist())]
-    part = probe(ids=names, labels=LABELS.numpy()).part(30, seed=0)
+    part = held_out(ids=names, labels=LABELS.numpy()).part(30, seed=0)
     assert [name.split("-")[0] for name in part.ids] == [str(label) for label in part.labels.tolist()]
-    assert torch.equal(part.inputs[4], probe().inputs[names.index(part.ids[4])])
-    assert len(probe().part(1000, seed=0)) == 100
+    assert torch.equal(part.inputs[4], held_out().inputs[names.index(part.ids[4])])
+    assert len(held_out().part(1000, seed=0)) == 100
 
 
 @pytest.mark.parametrize("changes", [{"ids": [1, 2]}, {"inputs": torch.zeros(99, 1)}])
 def test_a_probe_needs_one_of_each_for_every_sample(changes: Any) -> None:
     with pytest.raises(InvalidInput, match="one of each for every sample"):
-        probe(**changes).part(5, seed=0)
+        held_out(**changes).part(5, seed=0)
 
 
 def test_pictures_are_averaged_down_and_scaled_to_bytes() -> None:
@@ -67,7 +67,7 @@ def test_pictures_are_averaged_down_and_scaled_to_bytes() -> None:
     assert many.shape == (8, 8, 1)
 
 
-def test_signals_are_scaled_each_by_its_own_and_tables_have_no_picture() -> None:
+def test_each_signal_has_its_own_scale_and_tables_have_no_pictures() -> None:
     [signal] = pictures_of(torch.tensor([[[-1.0, 0.0, 3.0]]]), torch.tensor([0])) or []
     assert (signal.shape, list(signal.content)) == ((1, 3), [0, 64, 255])
     assert pictures_of(torch.zeros(5, 13), torch.tensor([0])) is None
@@ -75,7 +75,7 @@ def test_signals_are_scaled_each_by_its_own_and_tables_have_no_picture() -> None
     assert list(flat.content) == [0, 0, 0]
 
 
-def test_the_builtin_task_keeps_what_its_model_says_of_the_validation_part_alone() -> None:
+def test_built_in_task_stores_predictions_on_the_validation_part_only() -> None:
     trial = LocalTrial(steps=3, data=DataSpec(probe=100), options={"dataset": "digits"})
     trial.quiet = True
     image_classification(trial, lr=3e-3, model="mlp")
@@ -92,7 +92,7 @@ def test_the_builtin_task_keeps_what_its_model_says_of_the_validation_part_alone
     assert (trial.folder / "predictions.json").stat().st_size < 20_000
 
 
-def test_the_same_samples_are_looked_at_whatever_the_parameters_and_the_share_of_training() -> None:
+def test_samples_do_not_depend_on_the_parameters_or_the_training_share() -> None:
     ids = []
     for lr, subset in ((1e-3, 1.0), (1e-2, 0.3)):
         trial = LocalTrial(steps=1, data=DataSpec(probe=20, subset=subset), options={"dataset": "digits"})
@@ -102,18 +102,18 @@ def test_the_same_samples_are_looked_at_whatever_the_parameters_and_the_share_of
     assert ids[0] == ids[1]
 
 
-def test_a_model_that_diverged_and_a_study_that_wants_none_keep_nothing() -> None:
+def test_diverged_model_and_a_study_without_probe_store_nothing() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     none = LocalTrial(data=DataSpec(probe=0))
-    assert not keep_predictions(none, model, held_out=probe(), classes="abc")
+    assert not keep_predictions(none, model, held_out=held_out(), classes="abc")
     diverged = LocalTrial()
     with torch.no_grad():
         model[1].weight.fill_(torch.nan)  # type: ignore[operator]
-    assert not keep_predictions(diverged, model, held_out=probe(), classes="abc")
+    assert not keep_predictions(diverged, model, held_out=held_out(), classes="abc")
     assert not (diverged.folder / "predictions.json").exists()
 
 
-def test_probabilities_of_any_library_are_taken_with_numbers_for_names() -> None:
+def test_probabilities_of_any_library_are_accepted_without_class_names() -> None:
     trial = LocalTrial()
     p = np.eye(3, dtype=np.float32)[LABELS.numpy()]
     write_predictions(trial, HeldOutSamples(np.arange(100), LABELS.numpy()), probabilities=p)
@@ -123,7 +123,7 @@ def test_probabilities_of_any_library_are_taken_with_numbers_for_names() -> None
     assert found.of_label(99) == 1.0
 
 
-def test_what_a_model_is_wrong_about_has_pictures_up_to_a_bound() -> None:
+def test_errors_of_a_model_have_pictures_up_to_a_limit() -> None:
     trial = LocalTrial()
     n = 300
     p = torch.tensor([[0.4, 0.6]]).repeat(n, 1)
@@ -156,5 +156,5 @@ def test_predicting_draws_no_random_number_and_does_not_depend_on_the_batch() ->
 )
 def test_what_does_not_fit_together_is_refused(p: Any, rule: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        write_predictions(LocalTrial(), probe(), probabilities=p)
+        write_predictions(LocalTrial(), held_out(), probabilities=p)
     assert rule in str(refused.value)

@@ -23,14 +23,14 @@ BUGS = {
     "gradients zeroed before the step": ("gradient", "no gradient reaches", "zeroed before the step"),
     "gradients of a layer zeroed": ("gradient", "no gradient reaches body.1.weight, body.1.bias", "zeroed"),
     "softmax twice": ("logits", "the loss function gets probabilities", "softmax is applied twice"),
-    "labels shuffled between batches": ("overfit", "accuracy 0.", "do not belong together"),
+    "labels shuffled between batches": ("overfit", "accuracy 0.", "do not match"),
     "learning rate zero": ("moved", "the updates do not change", "the learning rate is zero"),
     "never in training mode": ("statistics", "never sees a batch in body.2", "model.train() is not called"),
-    "labels off by one": ("validation", "when the model sees zeros", "off by one"),
+    "labels off by one": ("validation", "when all inputs are zero", "off by one"),
     "inputs zeroed": ("inputs", "the same inputs for every sample", "zeroed"),
     "loss with the wrong sign": ("overfit", "accuracy 0.", "its sign is wrong"),
     "division by zero": ("finite", "no finite number", "a logarithm or division of zero"),
-    "optimizer of another model": ("optimizer", "does not hold body.1.weight", "made from another model"),
+    "optimizer of another model": ("optimizer", "does not hold body.1.weight", "created from another model"),
     "optimizer of the head only": ("optimizer", "does not hold body.1.weight", "layers were added or replaced"),
     "no zero_grad": ("cleared", "gradients of the last update are still there", "zero_grad() is not called"),
     "no step": ("step", "the optimizer takes no step", "step() is not called"),
@@ -93,7 +93,7 @@ def test_a_rate_that_is_too_low_is_not_taken_for_a_bug(tmp_path):
 
 
 def regression(trial: Trial, *, scale: float = 1.0, report: bool = True) -> None:
-    """Fit a curve; the first loss is far above the variance where the targets are moved away."""
+    """Fit a curve; with shifted targets the first loss is far above the variance."""
     inputs = torch.linspace(-1, 1, trial.limit_data or 1_000).unsqueeze(1)
     targets = torch.sin(3 * inputs) + (scale - 1)
     model = nn.Sequential(nn.Linear(1, 64), nn.Tanh(), nn.Linear(64, 1))
@@ -134,7 +134,7 @@ def test_without_torch_losses_the_reported_training_metric_counts(tmp_path):
     assert "accuracy 1 on 64 samples after 6 updates" in branch.checks[-1].saw
 
 
-def test_a_function_that_tells_nothing_of_its_training_is_told_what_to_report(tmp_path):
+def test_function_without_reports_is_told_what_to_report(tmp_path):
     def silent(trial: Trial) -> None:
         for _ in trial.epochs():
             trial.report(val_accuracy=0.6)
@@ -143,7 +143,7 @@ def test_a_function_that_tells_nothing_of_its_training_is_told_what_to_report(tm
     assert "report train_accuracy" in found["overfit"].likely
 
 
-def test_a_loop_without_epochs_is_ended_when_enough_was_seen(tmp_path):
+def test_loop_without_epochs_ends_once_the_samples_are_fitted(tmp_path):
     steps: list[int] = []
 
     def looping(trial: Trial) -> None:
@@ -173,12 +173,12 @@ def test_what_the_function_raises_goes_on_its_way(tmp_path):
         inspect(broken, tmp_path)
 
 
-def test_a_preflight_leaves_off_when_its_worker_is_told_to(tmp_path):
-    def told() -> None:
+def test_preflight_stops_with_its_worker(tmp_path):
+    def stop() -> None:
         raise TrialStopped("drain")
 
     with pytest.raises(TrialStopped, match="drain"):
-        inspect(training(""), tmp_path, check=told)
+        inspect(training(""), tmp_path, check=stop)
 
 
 def study(**changes: Any) -> StudySpec:
@@ -214,12 +214,12 @@ WIDE: dict[str, Any] = {
     "dropout": {"float": [0.0, 0.5]},
 }
 ORDERED = {name: parameter for name, parameter in WIDE.items() if not isinstance(parameter, list)}
-SPACES = {"cmaes": ORDERED}  # which takes no choices without an order
+SPACES = {"cmaes": ORDERED}  # it does not support unordered choices
 MORE: dict[str, dict[str, Any]] = defaultdict(dict, pbt={"interval": 1, "population": 10})
 
 
 def first_ten(sampler: str, spec: StudySpec) -> list[dict[str, Any]]:
-    """What the sampler proposes while no trial has ended."""
+    """Return the sampler's proposals before any trial has ended."""
     found: list[dict[str, Any]] = []
     built, position = registry.build(sampler, spec), 0
     while len(found) < 10 and position < 100:

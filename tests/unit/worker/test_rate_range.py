@@ -1,4 +1,4 @@
-"""The range test finds where a network stops to learn, and leaves everything as it was."""
+"""The range test finds the highest useful rate, and restores the initial state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
 
 
-def test_everything_is_put_back() -> None:
+def test_range_test_restores_model_optimizer_and_generator() -> None:
     model = network()
     optimizer = build_optimizer("adam", model, lr=0.01)
     before = copy.deepcopy((model.state_dict(), optimizer.state_dict(), torch.get_rng_state()))

@@ -1,4 +1,4 @@
-"""Regularisers do what their formulas say: zeros are exact, gates are the paper's, clipping keeps its promise."""
+"""Regularisers match their formulas: exact zeros, gates of the paper, clipped norms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tunefleet_worker.training.clipping import FEWEST, WINDOW, PercentileClip
+from tunefleet_worker.training.clipping import MIN_NORMS, WINDOW, PercentileClip
 from tunefleet_worker.training.epochs import Recipe, train_epoch, update
 from tunefleet_worker.training.hard_concrete import (
     BETA,
@@ -59,7 +59,7 @@ def test_hard_concrete_gates_follow_equations_10_to_13() -> None:
     assert (BETA, GAMMA, ZETA) == (2 / 3, -0.1, 1.1)
 
 
-def test_penalty_is_the_expected_number_of_weights_that_are_not_off() -> None:
+def test_penalty_is_the_expected_number_of_nonzero_weights() -> None:
     torch.manual_seed(0)
     gate = HardConcrete(4, weights=7)
     gate.log_alpha.data = torch.tensor([-2.0, -0.5, 0.5, 2.0])
@@ -67,7 +67,7 @@ def test_penalty_is_the_expected_number_of_weights_that_are_not_off() -> None:
     assert gate.penalty().item() == pytest.approx(7 * share_on.sum().item(), abs=0.07)
 
 
-def test_a_gate_before_a_linear_layer_stands_for_a_column_of_its_weights() -> None:
+def test_gate_before_a_linear_layer_counts_a_column_of_its_weights() -> None:
     model = gated(small())
     for gate in model:
         if isinstance(gate, HardConcrete):
@@ -91,7 +91,7 @@ def test_pruned_network_is_smaller_and_computes_the_same(norm: bool) -> None:
         if isinstance(module, HardConcrete):
             module.log_alpha.data = torch.linspace(-4.0, 4.0, len(module.log_alpha))
     inputs = torch.randn(16, 2, 4)
-    model(inputs)  # gives batch normalisation its statistics
+    model(inputs)  # sets the statistics of batch normalisation
     model.eval()
     made = pruned(model)
     widths = open_units(model)
@@ -113,7 +113,7 @@ def test_network_whose_gates_are_all_off_is_pruned_to_its_biases() -> None:
 
 def test_layers_that_mix_units_cannot_be_pruned() -> None:
     model = gated(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)))
-    with pytest.raises(ValueError, match="no unit can be taken out of LayerNorm"):
+    with pytest.raises(ValueError, match="no unit can be removed from LayerNorm"):
         pruned(model)
 
 
@@ -157,7 +157,7 @@ def test_label_smoothing_spreads_its_share_over_all_classes() -> None:
 
 
 def clipped(norms: list[float], percentile: float = 90.0) -> tuple[PercentileClip, list[float]]:
-    """What is left of gradients of these norms."""
+    """Return the norms of gradients after clipping."""
     parameter = nn.Parameter(torch.zeros(2))
     clip = PercentileClip([parameter], percentile)
     left = []
@@ -169,11 +169,11 @@ def clipped(norms: list[float], percentile: float = 90.0) -> tuple[PercentileCli
 
 
 def test_gradients_are_cut_to_the_90th_percentile_of_the_norms_before() -> None:
-    norms = [float(n) for n in range(1, FEWEST + 1)]
+    norms = [float(n) for n in range(1, MIN_NORMS + 1)]
     clip, left = clipped([*norms, 100.0, 5.0])
     percentile = torch.quantile(torch.tensor(norms), 0.9).item()
-    assert left[:FEWEST] == pytest.approx(norms)  # too few norms to go by
-    assert left[FEWEST:] == pytest.approx([percentile, 5.0], rel=1e-4)
+    assert left[:MIN_NORMS] == pytest.approx(norms)  # too few norms for a threshold
+    assert left[MIN_NORMS:] == pytest.approx([percentile, 5.0], rel=1e-4)
     assert clip.share_clipped == 0.5
 
 
@@ -190,7 +190,7 @@ def test_norms_that_grow_are_clipped_more_often_than_not_and_the_advice_is_a_low
     assert "lower the learning rate" in clip.advice
 
 
-def test_clipping_goes_on_from_its_state_and_stands_zeros_and_infinities() -> None:
+def test_clipping_resumes_from_its_state_and_handles_zeros_and_infinities() -> None:
     norms = [1.0 + n % 7 for n in range(60)]
     whole, left = clipped(norms)
     first, before = clipped(norms[:35])
@@ -210,7 +210,7 @@ def test_clipping_goes_on_from_its_state_and_stands_zeros_and_infinities() -> No
     assert zeros == [0.0] * 30
 
 
-def test_recipe_calls_its_parts_around_the_step_in_their_order() -> None:
+def test_recipe_calls_its_hooks_around_the_step_in_order() -> None:
     layer = nn.Linear(2, 2)
     calls: list[str] = []
     optimizer = build_optimizer("sgd", layer, lr=0.1)
@@ -233,7 +233,7 @@ def test_share_of_zeros_counts_weights_alone() -> None:
 def test_training_with_proximal_steps_ends_with_exact_zeros() -> None:
     torch.manual_seed(0)
     data = Samples(torch.randn(64, 1, 6), torch.arange(64) % 2)
-    data.inputs[:, 0, 0] += 4.0 * data.labels  # the one feature that tells
+    data.inputs[:, 0, 0] += 4.0 * data.labels  # the only informative feature
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
     optimizer = build_optimizer("sgd", model, lr=0.1)
     recipe = Recipe(after_step=(ProximalL1(optimizer, 0.1).step,))

@@ -1,4 +1,4 @@
-"""A schedule sets the rates of its optimizer, and goes on exactly where a checkpoint left it."""
+"""A schedule sets the rates of its optimizer, and resumes exactly from a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make(
 
 
 def run(optimizer: Optimizer, schedule: Schedule, updates: range) -> list[tuple[float, Any]]:
-    """The rate and the momentum of each update; after every fourth, an epoch ends with a loss that stays."""
+    """Return rate and momentum of each update; every fourth ends an epoch with a constant loss."""
     seen = []
     for n in updates:
         group = optimizer.param_groups[0]
@@ -43,7 +43,7 @@ def run(optimizer: Optimizer, schedule: Schedule, updates: range) -> list[tuple[
 
 @pytest.mark.parametrize("name", OF_CURVES)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
-def test_resumed_schedule_equals_an_unbroken_one(name: str, optimizer: str, tmp_path: Path) -> None:
+def test_resumed_schedule_equals_an_uninterrupted_one(name: str, optimizer: str, tmp_path: Path) -> None:
     whole = run(*make(name, optimizer=optimizer, warmup=3, period=1), range(40))
     broken = make(name, optimizer=optimizer, warmup=3, period=1)
     first = run(*broken, range(17))
@@ -110,11 +110,11 @@ def test_a_schedule_without_its_lengths_is_refused_by_name(fields: dict[str, Any
 
 
 def test_growing_batches_need_their_plan() -> None:
-    with pytest.raises(InvalidInput, match="has its rates in the plan of its batches"):
+    with pytest.raises(InvalidInput, match="takes its rates from a BatchPlan"):
         make("grow_batch")
 
 
-def test_schedules_step_without_a_warning_behind_the_optimizer() -> None:
+def test_schedules_step_after_the_optimizer_without_a_warning() -> None:
     optimizer, schedule = make("cosine")
     run(optimizer, schedule, range(3))
     assert optimizer.param_groups[0]["lr"] < 0.2

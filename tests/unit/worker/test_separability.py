@@ -1,4 +1,4 @@
-"""The generalised discrimination value is the paper's, and does not change where it must not."""
+"""The generalised discrimination value matches the paper, and has its invariances."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_it_is_the_papers_formula(mixed: Samples) -> None:
     )
 
 
-def test_scale_place_order_and_number_of_units_do_not_matter(mixed: Samples) -> None:
+def test_scale_offset_order_and_number_of_units_do_not_matter(mixed: Samples) -> None:
     value = discrimination_value(mixed.inputs, mixed.labels)
     scaled = mixed.inputs * torch.tensor([1.0, 7.0, 0.1, -3.0, 100.0]) + 5.0
     permuted = mixed.inputs[:, [3, 1, 4, 0, 2]]
@@ -49,7 +49,7 @@ def test_scale_place_order_and_number_of_units_do_not_matter(mixed: Samples) -> 
         assert discrimination_value(same, mixed.labels) == pytest.approx(value, abs=1e-9)
 
 
-def test_two_points_are_minus_one_and_what_has_nothing_to_do_with_the_classes_is_about_zero() -> None:
+def test_separability_of_two_points_is_minus_one_and_of_noise_about_zero() -> None:
     labels = torch.arange(200) % 2
     points = torch.stack([labels, -labels, 3 * labels], dim=1).double()
     assert discrimination_value(points, labels) == pytest.approx(-1.0)
@@ -57,14 +57,14 @@ def test_two_points_are_minus_one_and_what_has_nothing_to_do_with_the_classes_is
     assert abs(discrimination_value(noise, labels)) < 0.01
 
 
-def test_a_unit_that_never_changes_says_nothing(mixed: Samples) -> None:
+def test_constant_unit_has_no_effect(mixed: Samples) -> None:
     dead = torch.cat([mixed.inputs, torch.full((12, 5), 3.0)], dim=1)
     alive = discrimination_value(mixed.inputs, mixed.labels)
     assert discrimination_value(dead, mixed.labels) == pytest.approx(alive / math.sqrt(2), abs=1e-9)
 
 
-def test_one_class_cannot_be_told_apart() -> None:
-    with pytest.raises(ValueError, match="two classes or more"):
+def test_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two classes"):
         discrimination_value(torch.randn(4, 3), torch.tensor([0, 0, 0, 1]))
 
 

@@ -1,4 +1,4 @@
-"""What a training process told survives whatever happens to it."""
+"""Records of a training process survive its death."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_nan_and_infinity_pass_through(path):
     assert record.metrics["other"] != record.metrics["other"]
 
 
-def test_a_line_that_its_writer_did_not_finish_is_no_record_and_is_cut_off_by_the_next_writer(path):
+def test_incomplete_last_line_is_not_a_record_and_the_next_writer_truncates_it(path):
     SpoolWriter(path).append(ReportRecord(0, {"loss": 1.0}))
     with path.open("ab") as file:
         file.write(b'{"kind":"report","step":1,"metr')
@@ -60,7 +60,7 @@ def test_a_line_that_its_writer_did_not_finish_is_no_record_and_is_cut_off_by_th
     assert reader.read() == [(1, End.released("lost"))]
 
 
-def test_a_line_that_is_no_record_is_passed_over_and_keeps_its_number(path):
+def test_line_that_is_not_a_record_is_skipped_and_counted(path):
     path.write_text('{"kind":"report","step":0,"metrics":{}}\nrubbish\n{"kind":"news"}\n')
     SpoolWriter(path).append(End.complete())
     assert [number for number, _ in SpoolReader(path).read()] == [0, 3]
@@ -71,11 +71,11 @@ def test_a_spool_that_is_not_there_is_empty(path):
     assert read_end(path) is None
 
 
-def test_a_disk_that_is_full_is_told_and_the_spool_keeps_whole_lines(path):
+def test_full_disk_raises_and_the_spool_keeps_whole_lines(path):
     writer = SpoolWriter(path)
     writer.append(ReportRecord(0, {"loss": 1.0}))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))  # as a disk with ten bytes left
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))  # like a disk with ten free bytes
     try:
         with pytest.raises(OSError, match="File too large"):
             writer.append(ReportRecord(1, {"loss": 1.0}))

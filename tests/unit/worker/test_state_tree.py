@@ -1,4 +1,4 @@
-"""A state comes back from its tree exactly as it was, or is refused with its place."""
+"""A state is restored exactly from its tree, or refused with its path."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def there_and_back(value: object) -> Any:
 
 
 def is_same(a: Any, b: Any) -> bool:
-    """Equal in type, structure and every bit that a program can see; not-a-numbers equal each other."""
+    """Return True if two values are equal in type, structure and every bit; NaNs are equal."""
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray | np.generic):
@@ -175,13 +175,13 @@ def test_versions_in_a_modules_state_come_back() -> None:
 
 
 class Colour(enum.IntEnum):
-    """An int that is more than an int."""
+    """A subclass of int."""
 
     RED = 1
 
 
 class TaggedTensor(torch.Tensor):
-    """A tensor that is more than a tensor."""
+    """A subclass of Tensor."""
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ class TaggedTensor(torch.Tensor):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_value_that_only_pickle_could_store_is_refused_with_its_place(value: object, what: str) -> None:
+def test_value_that_only_pickle_could_store_is_refused_with_its_path(value: object, what: str) -> None:
     with pytest.raises(UnstorableState, match=rf"cannot hold objects\.model\.extra\[1\]\['x'\]: .*{what}"):
         TreeEncoder().encode({"model": {"extra": [0, {"x": value, 1: 0}]}}, "objects")
 

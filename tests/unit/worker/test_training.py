@@ -1,4 +1,4 @@
-"""The built-in task's training: every schedule and average resumes exactly, and each parameter does something."""
+"""The built-in task: every schedule and average resumes exactly, and each parameter has an effect."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run(training: Training, epochs: range) -> list[tuple[Score, Score]]:
     for epoch in epochs:
         trained = training.run_epoch(epoch, data())
         judged = score(training.judged, data())
-        training.end_epoch(1.0 if epoch > 1 else 2.0 - epoch)  # what plateau waits for
+        training.end_epoch(1.0 if epoch > 1 else 2.0 - epoch)  # the loss that plateau waits for
         curve.append((trained, judged))
     return curve
 
@@ -61,7 +61,7 @@ CASES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", CASES, ids=str)
-def test_resumed_training_equals_an_unbroken_one(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_resumed_training_equals_an_uninterrupted_one(fields: dict[str, Any], tmp_path: Path) -> None:
     whole = begin(**fields)
     curve = run(whole, range(EPOCHS))
     broken = begin(**fields)
@@ -74,7 +74,7 @@ def test_resumed_training_equals_an_unbroken_one(fields: dict[str, Any], tmp_pat
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_member_of_a_population_goes_on_at_its_own_rate_and_batch_size(tmp_path: Path) -> None:
+def test_member_of_a_population_continues_at_its_own_rate_and_batch_size(tmp_path: Path) -> None:
     parent = begin(schedule="cosine", batch_size=8)
     run(parent, range(3))
     save_checkpoint(tmp_path / "it", step=2, objects=parent.stateful, progress={})

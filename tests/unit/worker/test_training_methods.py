@@ -1,4 +1,4 @@
-"""What each method of training must show on data that it can be shown on, with tuned rates and several seeds."""
+"""Each training method shows its claimed effect on suitable data, with tuned rates and several seeds."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rate_matters_most_and_the_range_test_finds_a_good_one() -> None:
         model, parts()[0], optimizer=build_optimizer("adam", model, lr=1.0), batch_size=100
     ).suggested
     assert seen[1e-4] < seen[1e-3] < seen[1e-2] > seen[5e-2]
-    assert seen[1e-2] - max(seen[1e-4], seen[1e-3]) > 0.2  # what a range that ends at 1e-3 costs
+    assert seen[1e-2] - max(seen[1e-4], seen[1e-3]) > 0.2  # the cost of a range that ends at 1e-3
     assert trained(suggested) > seen[1e-2] - 0.1
 
 
@@ -70,7 +70,7 @@ def test_updates_to_a_loss_fall_as_the_batch_grows_and_then_no_further() -> None
     looked_at = Samples(samples.inputs[:800], samples.labels[:800])
 
     def updates(batch_size: int, lr: float) -> int:
-        """To a loss of 1.3, looked at every third update of large batches and every tenth of small ones."""
+        """Return the updates to a loss of 1.3, checked at every third update, for small batches at every tenth."""
         model, n, every = network(kind="mlp", width=64, depth=2), 0, 10 if batch_size < 256 else 3
         optimizer = build_optimizer("sgd", model, lr=lr)
         while n < 600:
@@ -174,11 +174,11 @@ def test_proximal_l1_ends_where_scikit_learns_solver_does() -> None:
     least = objective(torch.tensor(theirs.coef_[0], dtype=torch.float32), torch.tensor(float(theirs.intercept_[0])))
     assert objective(ours.weight.detach()[0], ours.bias.detach()) == pytest.approx(
         least, rel=0.03
-    )  # it is on its way still
+    )  # it has not converged yet
 
 
 def gated_digits(strength: float) -> tuple[float, list[int], float]:
-    """Accuracy, widths and the greatest difference of the pruned network's logits, for a penalty strength / N."""
+    """Return accuracy, widths and the largest difference of the pruned network's logits, for a penalty strength / N."""
     samples, held_out = parts("digits")
     torch.manual_seed(0)
     model = hard_concrete.gated(
@@ -203,7 +203,7 @@ def gated_digits(strength: float) -> tuple[float, list[int], float]:
 
 
 @pytest.mark.slow
-def test_gates_shrink_a_network_with_their_penalty_and_it_still_tells_digits() -> None:
+def test_penalised_gates_shrink_a_network_that_still_classifies_digits() -> None:
     seen = [gated_digits(strength) for strength in (0.0, 0.1, 0.3, 1.0)]
     widths = [sum(widths) for _, widths, _ in seen]
     assert max(apart for *_, apart in seen) < 1e-3
@@ -217,7 +217,7 @@ def test_gates_shrink_a_network_with_their_penalty_and_it_still_tells_digits() -
 
 
 @pytest.mark.slow
-def test_normalisation_alone_fails_where_it_is_deep_and_residual_blocks_mend_it() -> None:
+def test_deep_networks_need_residual_blocks_besides_normalisation() -> None:
     def trained(depth: int, normalization: str, *, residual: bool = False) -> tuple[float, float]:
         model = network(kind="mlp", width=64, depth=depth, normalization=normalization, residual=residual)
         return train(model, epochs=30, lr=1e-3, optimizer="adam", batch_size=100)[-1].loss, accuracy(model)
@@ -253,7 +253,7 @@ def test_the_best_rate_of_every_optimizer_lies_inside_its_range(name: str) -> No
 
 
 def validation_losses(seed: int = 0, *, epochs: int, **fields: Any) -> list[float]:
-    """After each epoch, of a network with batch normalisation and SGD."""
+    """Return the score after each epoch of a network with batch normalisation and SGD."""
     model, samples = network(seed, normalization="batch"), parts()[0]
     config = TrainingConfig.parse({"optimizer": "sgd", "epochs": epochs, **fields})
     training = Training(model, config, n_samples=len(samples))
@@ -276,7 +276,7 @@ def test_warm_restarts_are_better_at_each_restart_than_a_step_decay_on_its_way()
         for seed in (0, 1):
             curves = [
                 validation_losses(seed, epochs=28, batch_size=50, lr=lr, **fields) for lr in (0.05, 0.1, 0.3)
-            ]  # each schedule has its own best rate
+            ]  # the best rate of each schedule
             seen[kind].append([min(curve[epoch - 1] for curve in curves) for epoch in restarts])
     for of_sgdr, of_steps in zip(zip(*seen["sgdr"], strict=True), zip(*seen["step"], strict=True), strict=True):
         assert mean(of_sgdr) < mean(of_steps)
@@ -321,7 +321,7 @@ def test_cyclic_rates_reach_a_loss_in_fewer_epochs_than_the_best_constant_one() 
     def epochs_to(targets: tuple[float, ...], seed: int, **fields: Any) -> list[int]:
         curves = [
             validation_losses(seed, epochs=20, batch_size=20, lr=lr, **fields) for lr in (0.03, 0.1, 0.3)
-        ]  # each has its own best rate
+        ]  # the best rate of each
         return [
             min(next((i for i, loss in enumerate(curve, start=1) if loss < target), 21) for curve in curves)
             for target in targets
@@ -361,7 +361,7 @@ def test_averages_of_a_constant_rate_are_better_than_its_last_weights() -> None:
 def test_the_best_of_sixteen_rates_is_better_on_a_log_scale_unless_the_best_one_is_large(
     model: dict[str, Any], is_small: bool
 ) -> None:
-    """Adam, 1e-5 to 0.1. Linear draws nine in ten rates above 1e-2, which is where that CNN's best one is."""
+    """Adam, 1e-5 to 0.1. On a linear scale nine in ten rates are above 1e-2, near this CNN's best rate."""
     rates = torch.logspace(-5, -1, 13, dtype=torch.float64)
 
     def trained(lr: float) -> float:
@@ -373,7 +373,7 @@ def test_the_best_of_sixteen_rates_is_better_on_a_log_scale_unless_the_best_one_
     uniform = torch.rand(2_000, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def best(drawn: Tensor) -> float:
-        """The accuracy of the best of sixteen, in the mean; on lines between the rates that were trained."""
+        """Return the mean accuracy of the best of sixteen rates, interpolated between trained rates."""
         place = (drawn.log10() + 5) * 3
         below = place.floor().long().clamp(0, len(rates) - 2)
         return torch.lerp(seen[below], seen[below + 1], place - below).amax(1).mean().item()

@@ -1,4 +1,4 @@
-"""An archive may say what it likes: nothing leaves its folder, and nothing takes the machine's memory or disk."""
+"""No archive can write outside its folder, or exhaust memory or disk."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ def everything_in(folder: Path) -> set[str]:
     ],
     ids=lambda members: " ".join(info.name[:20] for info, _ in members),
 )
-def test_what_does_not_belong_into_a_folder_of_code_is_refused_and_leaves_nothing(
-    tmp_path: Path, members: list[Member]
-) -> None:
+def test_disallowed_member_is_refused_and_nothing_is_left(tmp_path: Path, members: list[Member]) -> None:
     packed = archive(tmp_path / "bundle", file("train.py"), *members)
 
     with pytest.raises(BrokenBundle, match="cannot be unpacked"):

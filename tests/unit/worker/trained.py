@@ -1,4 +1,4 @@
-"""Networks on real data, trained as the built-in task does, for tests of what methods are worth."""
+"""Networks trained on real data like the built-in task, for tests of methods."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tunefleet_worker.training.samples import Samples
 
 @cache
 def parts(dataset: str = "mnist1d", subset: float = 1.0) -> tuple[Samples, Samples]:
-    """The training and the validation part, standardised."""
+    """Return the standardised training and validation parts."""
     loaded = load_training_parts(DataChoice(dataset=dataset, spec=DataSpec(subset=subset)))
     train, validation = (loaded.standardisation.apply(part) for part in (loaded.train, loaded.validation))
     return train, validation
@@ -31,7 +31,7 @@ def network(seed: int = 0, **fields: Any) -> nn.Module:
 
 
 def train(model: nn.Module, *, data: Samples | None = None, **fields: Any) -> list[Score]:
-    """The training score of each epoch."""
+    """Return the training score of each epoch."""
     samples = data or parts()[0]
     training = Training(model, TrainingConfig.parse(fields), n_samples=len(samples))
     curve = []

@@ -36,7 +36,7 @@ class Phase(StrEnum):
 
 
 class KillReason(StrEnum):
-    """Why the agent killed a training process."""
+    """The reason for which the agent killed a training process."""
 
     LOST = "lost"
     TIMEOUT = "timeout"

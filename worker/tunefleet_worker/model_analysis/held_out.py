@@ -1,4 +1,4 @@
-"""Which samples are looked at: a fixed, seeded, stratified part of what a trial holds out."""
+"""Held-out samples, and a fixed, seeded, stratified part of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class HeldOutSamples:
     """Held-out samples.
 
     Attributes:
-        ids: what each is called, (n,): whole numbers, such as its position in the data set, or names. The same in all
-            trials of a study, so that they can be compared.
-        labels: int64 (n,), places among the classes; anything that torch makes a tensor of.
-        inputs: (n, ...), what the model takes; shown as pictures where they are (n, channels, height, width), as curves
-            where they are (n, channels, length).
+        ids: (n,) integers, such as positions in the data set, or names; the same in all trials of a study, so that
+            trials can be compared.
+        labels: int64 (n,), class positions; anything that torch converts to a tensor.
+        inputs: (n, ...), the model's inputs; shown as pictures if (n, channels, height, width), as curves if
+            (n, channels, length).
     """
 
     ids: Any
@@ -28,16 +28,16 @@ class HeldOutSamples:
     inputs: Any = None
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
         return len(self.labels)
 
     def part(self, count: int, *, seed: int) -> HeldOutSamples:
-        """`count` of the samples, each class in its share to within one sample; all of them where there are fewer.
+        """Return `count` samples, or all if there are fewer, with each class in its share to within one sample.
 
-        It depends on the labels, their order and the seed alone; a smaller part lies within a larger one.
+        Only the labels, their order and the seed determine the samples; a smaller part is a subset of a larger one.
 
         Raises:
-            InvalidInput: there are not as many ids, labels and inputs.
+            InvalidInput: ids, labels and inputs differ in number.
         """
         self._check()
         labels = torch.as_tensor(self.labels).cpu()
@@ -57,5 +57,5 @@ class HeldOutSamples:
         if self.inputs is not None:
             counts["inputs"] = len(self.inputs)
         if len(set(counts.values())) > 1:
-            told = ", ".join(f"{count} {name}" for name, count in counts.items())
-            raise InvalidInput([Problem("probe", f"must have one of each for every sample, and there are {told}")])
+            shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+            raise InvalidInput([Problem("probe", f"must have one of each for every sample, and there are {shown}")])

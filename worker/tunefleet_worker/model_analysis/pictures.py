@@ -1,4 +1,4 @@
-"""Samples as small pictures of bytes."""
+"""Conversion of samples to small pictures of bytes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tunefleet.protocol.predictions import MAX_CHANNELS, MAX_SIDE, MAX_SIGNAL, P
 
 
 def pictures_of(inputs: Tensor, places: Tensor) -> list[Picture] | None:
-    """The samples at these places, int64 (m,), of inputs (n, channels, height, width) or (n, channels, length).
+    """Return pictures of the samples at positions `places`, int64 (m,).
 
-    Pictures are scaled from the least to the greatest value of all inputs, signals each by its own; both are averaged
-    down to MAX_SIDE pixels and MAX_SIGNAL values. Pictures with other than three channels become their mean. None for
-    inputs of another shape, which nobody sees anything in, such as the columns of a table.
+    Inputs are (n, channels, height, width) or (n, channels, length); for other shapes, such as table columns, return
+    None. Images are scaled from the minimum to the maximum of all inputs, signals each from its own. Both are averaged
+    down to MAX_SIDE pixels or MAX_SIGNAL values. Images without three channels are averaged over their channels.
     """
     chosen = inputs[places.to(inputs.device)].detach().to("cpu", torch.float32)
     if inputs.dim() == 4:
@@ -26,7 +26,7 @@ def pictures_of(inputs: Tensor, places: Tensor) -> list[Picture] | None:
 
 
 def _small(inputs: Tensor) -> Tensor:
-    """Pictures (n, 1 or 3, height, width) whose longer side is at most MAX_SIDE."""
+    """Return images (n, 1 or 3, height, width) with at most MAX_SIDE pixels on the longer side."""
     if inputs.shape[1] != 3:
         inputs = inputs.mean(dim=1, keepdim=True)
     height, width = inputs.shape[2:]
@@ -36,7 +36,7 @@ def _small(inputs: Tensor) -> Tensor:
 
 
 def _picture(values: Tensor) -> Picture:
-    """Of (channels, height, width), from 0 to 255."""
+    """Return the picture of values (channels, height, width) from 0 to 255."""
     interleaved = values.permute(1, 2, 0)
     return Picture.of(interleaved.shape, _bytes(interleaved))
 

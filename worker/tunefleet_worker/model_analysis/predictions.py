@@ -1,4 +1,4 @@
-"""What a model says of the probe set, kept as the artifacts `predictions.json` and `predictions.svg`."""
+"""A model's predictions on held-out samples, stored as the artifacts `predictions.json` and `predictions.svg`."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ BATCH = 512  # samples at once
 
 
 def keep_predictions(trial: Trial, model: nn.Module, *, held_out: HeldOutSamples, classes: Sequence[str]) -> bool:
-    """Store what the trial's best model says of `trial.data.probe` of the samples that it holds out.
+    """Predict with the trial's best model on `trial.data.probe` held-out samples, and store the predictions.
 
-    Call it once, behind the loop of epochs. The model is given the state of its best step, where that is kept in this
-    process, and is left in evaluation mode. Which samples they are depends on the labels and `trial.data.seed`, and so
-    is the same in all trials that hold out the same samples. It draws no random number.
+    Call it once, after the loop of epochs. It loads the state of the best step into the model, if this process has it,
+    and leaves the model in evaluation mode. Labels and `trial.data.seed` determine the samples, so trials with the same
+    held-out samples use the same ones. It draws no random number.
 
     Args:
-        trial: whose files they become.
-        model: from inputs to logits (n, k), on the trial's device.
-        held_out: with inputs; never samples that the model was trained on, nor of the test part.
-        classes: the k names.
+        trial: the trial that stores the files.
+        model: maps inputs to logits (n, k), on the trial's device.
+        held_out: samples with inputs; never samples that the model was trained on, nor samples of the test part.
+        classes: the k class names.
 
     Returns:
-        False, and nothing is stored, when `trial.data.probe` is 0, or the model diverged: it says nothing of anything.
+        False, without storing anything, when `trial.data.probe` is 0 or the model has diverged.
 
     Raises:
-        InvalidInput: what `write_predictions` does.
+        InvalidInput: see `write_predictions`.
     """
     if trial.data.probe == 0 or len(held_out) == 0:
         return False
@@ -53,7 +53,7 @@ def keep_predictions(trial: Trial, model: nn.Module, *, held_out: HeldOutSamples
 
 @torch.no_grad()
 def predict(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Probabilities, float32 (n, k) on the CPU, of a model from inputs (n, ...) to logits, in evaluation mode."""
+    """Return probabilities, float32 (n, k) on the CPU; the model maps inputs (n, ...) to logits, in evaluation mode."""
     model.eval()
     return torch.cat([model(batch).float().softmax(dim=1).cpu() for batch in torch.split(inputs, BATCH)])
 
@@ -66,17 +66,17 @@ def write_predictions(
     classes: Sequence[str] | None = None,
     model: Literal["best", "last"] = "last",
 ) -> None:
-    """Store probabilities of held-out samples, with pictures of those that are worth looking at.
+    """Store predicted probabilities of held-out samples, with pictures of the best and worst predictions.
 
     Args:
-        trial: whose files they become.
-        probe: the samples; without inputs they are kept without pictures.
-        probabilities: (n, k), each row a distribution; anything that torch makes a tensor of.
-        classes: the k names; their numbers if not given.
-        model: which of the trial's models says it.
+        trial: the trial that stores the files.
+        probe: the samples; without inputs no pictures are stored.
+        probabilities: (n, k), each row a distribution; anything that torch converts to a tensor.
+        classes: the k class names; default: their numbers.
+        model: the step of the model, the best or the last.
 
     Raises:
-        InvalidInput: there are more samples than `tunefleet.protocol.predictions` allows, or labels and rows do not fit.
+        InvalidInput: there are more samples than the protocol allows, or labels and rows do not match.
     """
     p = torch.as_tensor(probabilities).detach().to("cpu", torch.float64)
     if p.dim() != 2:
@@ -106,7 +106,7 @@ def _save(trial: Trial, predictions: Predictions) -> None:
 
 
 def _pictures(predictions: Predictions, inputs: Any) -> dict[int, Picture]:
-    """Of what is shown of this trial, and then of what it is wrong about, as far as MAX_PICTURES goes."""
+    """Return pictures of the samples on the contact sheet, then of confident errors, MAX_PICTURES in all."""
     if inputs is None:
         return {}
     chosen, everything = choose(predictions), choose(predictions, MAX_PICTURES)

@@ -1,14 +1,13 @@
-"""How far each layer of a network takes the classes apart: whether more layers would help, before they are trained.
+"""Separability of the classes after each layer of a network: an indication whether more layers would help.
 
 The generalised discrimination value of Schilling et al. 2018, "How deep is deep enough?" (arXiv:1811.01753, version 1).
 With activations of D units, z-scored over all samples and halved, and C_1 ... C_L the samples of each class,
 
     GDV = (mean distance within a class, over classes - mean distance between two classes, over pairs) / sqrt(D)
 
-It is 0 where the classes are mixed and -1 where they are points, and does not change when units are scaled or permuted.
-Where it no longer falls from layer to layer, those layers do not help to tell the classes apart. Version 2 of the paper
-has another title and another claim (separability falls first in deep networks): look at it beside the validation score,
-and do not choose a depth by it alone.
+It is 0 if the classes are mixed and -1 if each class is a point; scaling or permuting units does not change it. Layers
+after which it no longer falls do not help to separate the classes. Version 2 of the paper has another title and another
+claim (separability first falls in deep networks): use the value together with the validation score, never alone.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from torch.nn import functional
 
 from tunefleet_worker.training.samples import Samples
 
-MAX_SAMPLES = 1_000  # of which all pairs are compared
+MAX_SAMPLES = 1_000  # all pairs are compared
 
 
 def discrimination_value(activations: Tensor, labels: Tensor) -> float:
-    """The GDV of activations (n, ...) with labels, int64 (n,).
+    """Return the GDV of activations (n, ...) with labels, int64 (n,).
 
     Raises:
-        ValueError: fewer than two classes have two samples or more.
+        ValueError: fewer than two classes have at least two samples.
     """
     classes = torch.nonzero(labels.bincount() > 1).flatten()
     kept = torch.isin(labels, classes)
     members = torch.searchsorted(classes, labels[kept])
     if len(classes) < 2:
-        raise ValueError("separability is of two classes or more, with two samples each at least")
+        raise ValueError("separability needs at least two classes with at least two samples each")
     scored = _z_scored(activations[kept].flatten(1).double()) / 2
     belongs = functional.one_hot(members).double()
     sums = belongs.T @ torch.cdist(scored, scored) @ belongs
@@ -46,12 +45,12 @@ def discrimination_value(activations: Tensor, labels: Tensor) -> float:
 
 
 def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
-    """The GDV of the inputs (`input`) and of what each layer makes of them, in evaluation, in the order of the calls.
+    """Return the GDV of the inputs (`input`) and of each layer's output in evaluation mode, in the order of calls.
 
-    A layer is a module without modules in it. The model is left as it was; at most 1,000 samples are looked at.
+    A layer is a module without submodules. The model is not changed; at most 1,000 samples are used.
 
     Raises:
-        ValueError: as `discrimination_value` does.
+        ValueError: see `discrimination_value`.
     """
     seen = samples.drawn(MAX_SAMPLES)
     found = {"input": discrimination_value(seen.inputs, seen.labels)}
@@ -77,11 +76,11 @@ def layer_separability(model: nn.Module, samples: Samples) -> dict[str, float]:
 
 
 def _keep(outputs: dict[str, object], name: str, *call: object) -> None:
-    """What a hook is given of a call is the layer, its inputs and its output."""
+    """Store a layer's output; a hook gets the layer, its inputs and its output."""
     outputs[name] = call[-1]
 
 
 def _z_scored(values: Tensor) -> Tensor:
-    """Each column with mean 0 and deviation 1; one that never changes is 0."""
+    """Return the columns scaled to mean 0 and deviation 1; a constant column becomes 0."""
     deviation = values.std(0, correction=0)
     return (values - values.mean(0)) / torch.where(deviation > 0, deviation, 1.0)

@@ -1,1 +1,1 @@
-"""Whether a study's training function can learn at all, before a budget is spent on it."""
+"""The preflight: a check that a study's training function can learn at all, before it costs budget."""

@@ -1,8 +1,8 @@
-"""What is right and wrong with a training, judged by what was seen of it. Pure.
+"""The checks of a training, from the facts of its runs. Pure.
 
-Thresholds: the loss at the beginning within 20 % of ln(classes), or 1.5 Var(y); accuracy or R2 of 0.99 on the samples
-(Karpathy, "A Recipe for Training Neural Networks", 2019); two standard errors between what the model makes of its
-inputs and of zeros.
+Thresholds: the first loss within 20 % of ln(classes), or at most 1.5 Var(y); accuracy or R2 of 0.99 on the samples
+(Karpathy, "A Recipe for Training Neural Networks", 2019); two standard errors between the score with inputs and the
+score with zeros.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from tunefleet.protocol.preflight import Check
 from tunefleet_worker.preflight.fit import FitProgress
 from tunefleet_worker.preflight.losses import VALUES, EpochSums
 
-START_OFF = 0.2  # of ln(classes)
-START_VARIANCES = 1.5
+MAX_START_DEVIATION = 0.2  # of ln(classes)
+MAX_START_VARIANCES = 1.5
 STANDARD_ERRORS = 2.0
-TOO_FEW = 0.5  # of what a blind model gets right: below it, where nobody knows of how many samples
-RISEN = 1.05  # of the loss at the beginning
-OBEYS_WITHIN = 2.0  # times `trial.limit_data`: a function may round up to whole batches
+MIN_BLIND_SHARE = 0.5  # of a blind model's accuracy: the bound where the number of samples is not known
+MAX_LOSS_GROWTH = 1.05  # times the first loss
+MAX_LIMIT_FACTOR = 2.0  # times `trial.limit_data`: a function may round up to whole batches
 MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What one run of the function showed; lists are names of tensors or modules."""
+    """The facts of one run of the function; lists are names of tensors or modules."""
 
     progress: FitProgress
     metrics: Mapping[str, float]
-    judged: EpochSums
+    evaluated: EpochSums
     n_trained: int
     n_updates: int
     is_finite: bool
@@ -48,12 +48,12 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class CheckScope:
-    """What the check is for.
+    """The scope of the checks.
 
     Attributes:
-        samples: that the function was to train on.
-        metric: the study's objective.
-        is_task: whether the function is a built-in task, of which more is known.
+        samples: number of samples to train on.
+        metric: the metric of the study's objective.
+        is_task: True for a built-in task; some checks then block.
     """
 
     samples: int
@@ -61,34 +61,36 @@ class CheckScope:
     is_task: bool
 
 
-def check_run(seen: RunFacts, asked: CheckScope) -> list[Check]:
-    """Everything but what takes another run to see."""
+def check_run(run: RunFacts, scope: CheckScope) -> list[Check]:
+    """Return the checks that need one run."""
     return [
-        *_inputs(seen),
-        *_finite(seen),
-        *_gradients(seen, asked),
-        *_start(seen, asked),
-        *_overfit(seen, asked),
+        *_inputs(run),
+        *_finite(run),
+        *_gradients(run, scope),
+        *_start(run, scope),
+        *_overfit(run, scope),
     ]
 
 
-def compare_with_blind(seen: RunFacts, blind: RunFacts, *, asked: CheckScope) -> list[Check]:
-    """What the function makes of its inputs, against what it makes of zeros."""
-    if seen.progress.measure not in ("accuracy", "R2"):
+def compare_with_blind(run: RunFacts, blind: RunFacts, *, scope: CheckScope) -> list[Check]:
+    """Return the checks that compare a run with one whose inputs are zeros."""
+    if run.progress.measure not in ("accuracy", "R2"):
         return []
-    mine, other, n = seen.progress.value, blind.progress.best, asked.samples
-    saw = f"{seen.progress.measure} {mine:.3g} on the samples, and {other:.3g} when the model sees zeros"
-    error = math.sqrt(max(other * (1 - other), 0.0) / n) if seen.progress.measure == "accuracy" else 0.0
+    mine, other, n = run.progress.value, blind.progress.best, scope.samples
+    saw = f"{run.progress.measure} {mine:.3g} on the samples, and {other:.3g} when all inputs are zero"
+    error = math.sqrt(max(other * (1 - other), 0.0) / n) if run.progress.measure == "accuracy" else 0.0
     if mine - other <= STANDARD_ERRORS * error:
-        likely = "the inputs reach the model without what tells the samples apart: zeroed, constant or clipped"
+        likely = (
+            "the inputs do not distinguish the samples when they reach the model: they are zeroed, constant or clipped"
+        )
         return [Check(code="inputs", passed=False, saw=saw, likely=likely)]
-    return [Check(code="inputs", passed=True, saw=saw), *_validation(seen, blind, asked)]
+    return [Check(code="inputs", passed=True, saw=saw), *_validation(run, blind, scope)]
 
 
-def reloaded(fault: str, *, is_same: bool) -> Check:
-    """Whether what was saved gives the same model again."""
+def check_reload(fault: str, *, is_same: bool) -> Check:
+    """Return the check that a saved model gives the same outputs after loading."""
     if fault:
-        likely = "the objects that are passed to trial.epochs cannot be saved or restored"
+        likely = "the objects passed to trial.epochs cannot be saved or restored"
         return Check(code="reload", passed=False, saw=f"a checkpoint fails: {fault}"[:1_000], likely=likely)
     if is_same:
         return Check(code="reload", passed=True, saw="a new model with the saved weights gives the same outputs")
@@ -97,35 +99,35 @@ def reloaded(fault: str, *, is_same: bool) -> Check:
     return Check(code="reload", passed=False, saw=saw, likely=likely)
 
 
-def _inputs(seen: RunFacts) -> Iterator[Check]:
-    if seen.inputs_are_alike:
+def _inputs(run: RunFacts) -> Iterator[Check]:
+    if run.inputs_are_alike:
         likely = "inputs are zeroed, clipped or scaled away before they reach the model"
         saw = "the model gets the same inputs for every sample of a batch"
         yield Check(code="inputs", passed=False, saw=saw, likely=likely)
 
 
-def _finite(seen: RunFacts) -> Iterator[Check]:
-    wrong = [name for name, value in seen.metrics.items() if not math.isfinite(value)]
-    if seen.is_finite and not wrong:
+def _finite(run: RunFacts) -> Iterator[Check]:
+    wrong = [name for name, value in run.metrics.items() if not math.isfinite(value)]
+    if run.is_finite and not wrong:
         yield Check(code="finite", passed=True, saw="the loss is a number at every update")
         return
-    saw = f"{', '.join(wrong[:MAX_NAMED]) or 'the loss'} is no finite number after {seen.n_updates} updates"
+    saw = f"{', '.join(wrong[:MAX_NAMED]) or 'the loss'} is no finite number after {run.n_updates} updates"
     likely = "inputs that are not scaled, a logarithm or division of zero, or the sign of the loss"
     yield Check(code="finite", passed=False, saw=saw, likely=likely)
 
 
-_ON_THE_WAY = (
+_GRADIENT_FAULTS = (
     (
         "gradient",
         attrgetter("unreached"),
         "no gradient reaches",
-        "a tensor is detached or made under no_grad, gradients are zeroed before the step, or the layer is unused",
+        "a tensor is detached or computed under no_grad, gradients are zeroed before the step, or the layer is unused",
     ),
     (
         "optimizer",
         attrgetter("not_held"),
         "the optimizer does not hold",
-        "it was made from another model, or before layers were added or replaced",
+        "it was created from another model, or before layers were added or replaced",
     ),
     (
         "moved",
@@ -143,95 +145,97 @@ _ON_THE_WAY = (
         "statistics",
         attrgetter("idle_statistics"),
         "batch normalisation never sees a batch in",
-        "model.train() is not called, or model.eval() was called and not taken back",
+        "model.train() is not called, or not called again after model.eval()",
     ),
 )
-"""What can be wrong between the loss and the weights: the check, the names of what has it, what is seen, the bug."""
+"""Possible faults between the loss and the weights: the check, the affected names, the observation, the likely bug."""
 
 
-def _gradients(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
-    """One check for each thing that is wrong on the way from the loss to the weights."""
-    if not seen.has_optimizer:
+def _gradients(run: RunFacts, scope: CheckScope) -> Iterator[Check]:
+    """Yield one check for each fault between the loss and the weights."""
+    if not run.has_optimizer:
         return
-    if not seen.n_updates:
+    if not run.n_updates:
         likely = "optimizer.step() is not called, or another optimizer than that of trial.epochs is used"
         yield Check(code="step", passed=False, saw="the optimizer takes no step", likely=likely)
         return
-    wrong = [(code, names(seen), what, likely) for code, names, what, likely in _ON_THE_WAY if names(seen)]
+    wrong = [(code, names(run), what, likely) for code, names, what, likely in _GRADIENT_FAULTS if names(run)]
     for code, names, what, likely in wrong:
         yield Check(code=code, passed=False, saw=f"{what} {_named(names)}", likely=likely)
     if not wrong:
         yield Check(code="gradient", passed=True, saw="a gradient reaches and moves every trainable tensor")
-    if seen.frozen:
-        likely = "requires_grad was switched off; leave it so if these weights come from elsewhere"
-        saw = f"no gradient is asked for in {_named(seen.frozen)}"
-        yield Check(code="frozen", passed=False, blocks=asked.is_task, saw=saw, likely=likely)
+    if run.frozen:
+        likely = "requires_grad is off; that is right for pretrained weights"
+        saw = f"no gradient is computed for {_named(run.frozen)}"
+        yield Check(code="frozen", passed=False, blocks=scope.is_task, saw=saw, likely=likely)
 
 
-def _start(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
-    """The first loss against that of a guess; of a function a doubt, since pretrained models begin better."""
-    if seen.gets_probabilities:
-        saw = "the loss function gets probabilities and takes logits, or log-probabilities"
+def _start(run: RunFacts, scope: CheckScope) -> Iterator[Check]:
+    """Compare the first loss with that of a guess; it blocks only tasks, because pretrained models start better."""
+    if run.gets_probabilities:
+        saw = "the loss function gets probabilities, and expects logits or log-probabilities"
         yield Check(code="logits", passed=False, saw=saw, likely="softmax is applied twice; leave it to the loss")
-    start = seen.progress.start
+    start = run.progress.start
     if start is None or start.guess is None:
         return
     if start.kind == VALUES:
-        passed = start.loss <= START_VARIANCES * start.guess
+        passed = start.loss <= MAX_START_VARIANCES * start.guess
         saw = f"the loss begins at {start.loss:.3g}; the variance of the targets is {start.guess:.3g}"
         likely = "targets are not scaled, or the last layer's bias is far from their mean"
     else:
-        passed = abs(start.loss - start.guess) <= START_OFF * start.guess
+        passed = abs(start.loss - start.guess) <= MAX_START_DEVIATION * start.guess
         saw = f"the loss begins at {start.loss:.3g}; a guess among {start.n_classes} classes has {start.guess:.3g}"
-        likely = "inputs are not scaled, or the last layer begins too large"
-    blocks = asked.is_task
+        likely = "inputs are not scaled, or the last layer's initial weights are too large"
+    blocks = scope.is_task
     yield Check(code="start", passed=passed, blocks=blocks, saw=saw, likely="" if passed else likely)
 
 
-def _overfit(seen: RunFacts, asked: CheckScope) -> Iterator[Check]:
-    progress = seen.progress
+def _overfit(run: RunFacts, scope: CheckScope) -> Iterator[Check]:
+    progress = run.progress
     if not progress.measure:
-        saw = "nothing tells how well the samples are fitted"
+        saw = "no loss or metric shows how well the samples are fitted"
         likely = "report train_accuracy, train_r2 or train_loss after each epoch of trial.epochs"
         yield Check(code="overfit", passed=False, saw=saw, likely=likely)
         return
-    saw = f"{progress.shown} on {asked.samples} samples after {seen.n_updates} updates"
-    likely = "" if progress.has_fitted else _why_not(seen, asked)
+    saw = f"{progress.shown} on {scope.samples} samples after {run.n_updates} updates"
+    likely = "" if progress.has_fitted else _why_not(run, scope)
     yield Check(code="overfit", passed=progress.has_fitted, saw=saw, likely=likely)
 
 
-def _why_not(seen: RunFacts, asked: CheckScope) -> str:
-    progress = seen.progress
-    start = None if progress.start is None else progress.start
-    if (start is not None and progress.loss > RISEN * start.loss) or (start is not None and start.loss < 0):
-        return "the loss grows: its sign is wrong, or the gradient is added and not subtracted"
+def _why_not(run: RunFacts, scope: CheckScope) -> str:
+    progress = run.progress
+    start = progress.start
+    if (start is not None and progress.loss > MAX_LOSS_GROWTH * start.loss) or (start is not None and start.loss < 0):
+        return "the loss grows: its sign is wrong, or the gradient is added instead of subtracted"
     if progress.is_right:
-        return "something holds the loss up: a softmax before the loss, label smoothing, or a penalty that is on"
-    if seen.n_trained > OBEYS_WITHIN * asked.samples:
+        return "the loss stays high: a softmax before the loss, label smoothing, or a penalty"
+    if run.n_trained > MAX_LIMIT_FACTOR * scope.samples:
         return (
-            f"the function trains on {seen.n_trained} samples and not on {asked.samples}; "
-            "take the first trial.limit_data of them"
+            f"the function trains on {run.n_trained} samples instead of {scope.samples}; "
+            "use the first trial.limit_data of them"
         )
     return (
-        "inputs and labels do not belong together (shuffled apart, labels drawn anew), regularisation or augmentation "
-        "is on although trial.preflight is True, or no learning rate of the space fits"
+        "inputs and labels do not match (shuffled separately, random labels), regularisation or augmentation "
+        "is on although trial.preflight is True, or no learning rate in the space works"
     )
 
 
-def _validation(seen: RunFacts, blind: RunFacts, asked: CheckScope) -> Iterator[Check]:
-    """An accuracy on samples that were not trained on, which must not be one that a blind model has, or less."""
-    mine, other = seen.metrics.get(asked.metric), blind.metrics.get(asked.metric)
-    if "acc" not in asked.metric or mine is None or other is None or not 0 <= mine <= 1 or not 0 < other < 1:
+def _validation(run: RunFacts, blind: RunFacts, scope: CheckScope) -> Iterator[Check]:
+    """Check the validation accuracy, which must exceed that of a model that gets zeros."""
+    mine, other = run.metrics.get(scope.metric), blind.metrics.get(scope.metric)
+    if "acc" not in scope.metric or mine is None or other is None or not 0 <= mine <= 1 or not 0 < other < 1:
         return
-    n = seen.judged.n_told
-    is_worse = mine < other - STANDARD_ERRORS * math.sqrt(other * (1 - other) / n) if n else mine < TOO_FEW * other
-    is_better = mine > other + STANDARD_ERRORS * math.sqrt(other * (1 - other) / (n or asked.samples))
-    saw = f"{asked.metric} {mine:.3g}, and {other:.3g} when the model sees zeros"
+    n = run.evaluated.n_classified
+    is_worse = (
+        mine < other - STANDARD_ERRORS * math.sqrt(other * (1 - other) / n) if n else mine < MIN_BLIND_SHARE * other
+    )
+    is_better = mine > other + STANDARD_ERRORS * math.sqrt(other * (1 - other) / (n or scope.samples))
+    saw = f"{scope.metric} {mine:.3g}, and {other:.3g} when all inputs are zero"
     if is_better:
         yield Check(code="validation", passed=True, saw=saw)
         return
-    likely = "the two parts do not agree: labels off by one or in another order, labels of another part, other scaling"
-    # A weak network may learn nothing that carries over from so few samples: only what is worse than blind is a bug.
+    likely = "the two parts differ: labels off by one, in another order or of another part, or another scaling"
+    # A weak network may not generalise from so few samples: only a score below that of zeros is a bug.
     yield Check(code="validation", passed=False, blocks=is_worse, saw=saw, likely=likely)
 
 

@@ -1,4 +1,4 @@
-"""Whether a training fits its few samples, by the best evidence that there is."""
+"""The progress of a training in fitting a few samples, by the best available measure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tunefleet_worker.preflight.losses import EpochSums, FirstLoss
 # Karpathy, "A Recipe for Training Neural Networks", 2019: overfit a single batch.
 ACCURACY = 0.99
 R2 = 0.99
-LOSS_OF_GUESS = 0.25
-"""Where everything is classified right the loss is far below a guess's, unless something holds it up: probabilities in
-the place of logits leave 0.63 of ln(10), smoothing of 0.1 leaves 0.22."""
-LOSS_OF_START = 0.05
-"""Where only a loss is reported: an R2 of 0.95, or next to no wrong class."""
+MAX_SHARE_OF_GUESS = 0.25
+"""With all samples classified correctly, the loss is far below that of a guess. Faults keep it high: probabilities
+instead of logits leave 0.63 of ln(10), label smoothing of 0.1 leaves 0.22."""
+MAX_SHARE_OF_START = 0.05
+"""The bound if only a loss is reported: an R2 of 0.95, or almost no errors."""
 
 _TRAIN = re.compile(r"(^|_)(train|training|tr)(_|$)")
 _OTHER = re.compile(r"(^|_)(val|valid|validation|dev|test|eval|holdout)(_|$)")
@@ -27,16 +27,16 @@ _LOSS = re.compile(r"(^|_)(loss|mse|nll|error|err|cross_entropy|ce)(_|$)")
 
 @dataclass(slots=True)
 class FitProgress:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
-        measure: what it is judged by: `accuracy`, `R2`, `loss`; empty while nothing tells.
-        value: of the measure, now.
-        first: at the beginning.
-        best: that it ever was.
-        loss: of the last epoch, as torch's loss functions saw it; NaN where they did not.
+        measure: `accuracy`, `R2` or `loss`; empty while none is known.
+        value: the current value of the measure.
+        first: its first value.
+        best: its best value.
+        loss: mean loss of the last epoch in torch's loss functions; NaN if they were not used.
         start: the first loss.
-        n_updates: by the best evidence that there is.
+        n_updates: number of updates, or an estimate of it.
     """
 
     measure: str = ""
@@ -48,7 +48,7 @@ class FitProgress:
     n_updates: int = 0
 
     def add(self, trained: EpochSums, metrics: Mapping[str, float], *, start: FirstLoss | None, updates: int) -> None:
-        """Take in an epoch: what went into the loss, and what was reported of it."""
+        """Add an epoch: the sums of its loss calls, and its reported metrics."""
         self.n_updates = updates or self.n_updates + max(1, trained.calls)
         self.start = start
         if trained.n:
@@ -63,29 +63,29 @@ class FitProgress:
 
     @property
     def is_right(self) -> bool:
-        """Whether the samples are fitted, by the measure."""
+        """True if the samples are fitted by the measure."""
         if self.measure == "loss":
-            return self.value <= LOSS_OF_START * abs(self.first)
+            return self.value <= MAX_SHARE_OF_START * abs(self.first)
         return self.value >= (R2 if self.measure == "R2" else ACCURACY)
 
     @property
-    def is_held_up(self) -> bool:
-        """Whether the loss stays near that of a guess, however right the predictions are."""
+    def is_loss_high(self) -> bool:
+        """True if the loss stays near that of a guess despite correct predictions."""
         guess = None if self.start is None else self.start.guess
         if self.measure != "accuracy" or guess is None or math.isnan(self.loss):
             return False
-        return self.loss > LOSS_OF_GUESS * guess
+        return self.loss > MAX_SHARE_OF_GUESS * guess
 
     @property
     def has_fitted(self) -> bool:
-        """Whether the samples are fitted."""
-        return self.is_right and not self.is_held_up
+        """True if the samples are fitted and the loss is low."""
+        return self.is_right and not self.is_loss_high
 
     @property
     def shown(self) -> str:
-        """The measure and its value, as a person reads them."""
+        """The measure and its value, for people."""
         if not self.measure:
-            return "nothing that tells"
+            return "no measure"
         text = f"{self.measure} {self.value:.3g}"
         if self.measure == "loss" or math.isnan(self.loss):
             return text
@@ -93,7 +93,7 @@ class FitProgress:
 
 
 def _measured(trained: EpochSums, metrics: Mapping[str, float]) -> tuple[str, float]:
-    """What tells most: the predictions themselves, or what was reported of the training part."""
+    """Return the best measure and its value: from the predictions, or from reported metrics of the training part."""
     if trained.accuracy is not None:
         return "accuracy", trained.accuracy
     if trained.r2 is not None:

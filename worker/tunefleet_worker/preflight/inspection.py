@@ -1,4 +1,4 @@
-"""Run a study's training function on a few samples, and say what is wrong with it."""
+"""The inspection: run a study's training function on a few samples, and report its faults."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from tunefleet.protocol.preflight import BranchReport, Check, PreflightOrder, Pr
 from tunefleet.study.spec import TaskRun
 from tunefleet.trial.seeding import seed_everything
 from tunefleet_worker.checkpoints import CheckpointError
-from tunefleet_worker.preflight.checks import CheckScope, RunFacts, check_run, compare_with_blind, reloaded
+from tunefleet_worker.preflight.checks import CheckScope, RunFacts, check_reload, check_run, compare_with_blind
 from tunefleet_worker.preflight.losses import LossRecorder
 from tunefleet_worker.preflight.trial import PreflightDone, PreflightTrial, RunPlan
 
 RATE_MAY_CURE = frozenset({"overfit", "finite", "moved"})
-"""What another learning rate may do away with; the rest stays as it is at any."""
+"""Faults that another learning rate may cure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A function that is looked at.
+    """The inspection of a training function.
 
     Attributes:
         function: the training function.
-        lease: of the preflight.
-        order: what is asked for.
-        folder: for its files.
-        device: where it trains.
-        check: raises TrialStopped when the worker should leave off.
+        lease: the preflight's lease.
+        order: the preflight's order.
+        folder: the folder for its files.
+        device: the device to train on.
+        check: raises TrialStopped when the worker should stop.
     """
 
     function: Callable[..., object]
@@ -46,13 +46,13 @@ class Inspection:
     check: Callable[[], None]
 
     def report(self) -> PreflightReport:
-        """Look at every branch. What the function raises goes on its way, and so does TrialStopped."""
+        """Inspect every branch. Errors of the function and TrialStopped propagate."""
         began = time.monotonic()
         branches = [self._branch(tries) for tries in self.order.branches]
         return PreflightReport(took_s=round(time.monotonic() - began, 3), branches=branches)
 
     @property
-    def _asked(self) -> CheckScope:
+    def _scope(self) -> CheckScope:
         is_task = isinstance(self.lease.run, TaskRun)
         return CheckScope(self.order.samples, self.lease.objective.metric, is_task)
 
@@ -61,9 +61,9 @@ class Inspection:
         for i, params in enumerate(tries):
             state = self.folder / f"preflight-{i}.safetensors"
             run = self._run(RunPlan(params, self.lease.seed, self.order.samples, self.order.updates, state))
-            checks = check_run(run.seen, self._asked)
+            checks = check_run(run.facts, self._scope)
             wrong = {check.code for check in checks if check.blocks and not check.passed}
-            if best is None or not wrong or _is_further(run.seen, best[0].seen):
+            if best is None or not wrong or _is_further(run.facts, best[0].facts):
                 best = run, checks
             if not wrong <= RATE_MAY_CURE or not wrong:
                 best = run, checks
@@ -71,28 +71,28 @@ class Inspection:
         assert best is not None
         run, checks = best
         if all(check.passed or not check.blocks or check.code == "overfit" for check in checks):
-            checks = [*checks, *self._seen_blind(run)]
+            checks = [*checks, *self._checks_of_blind_run(run)]
         return BranchReport(params=dict(run.params), checks=checks)
 
-    def _seen_blind(self, run: _Run) -> list[Check]:
-        """What a second run shows: a new model is loaded as a resumed trial's is, and then trained without inputs."""
+    def _checks_of_blind_run(self, run: _Run) -> list[Check]:
+        """Return the checks of a second run: it loads the checkpoint as a resumed trial does, then trains on zeros."""
         reload = None if run.state is None or run.outputs is None else (run.state, run.example)
         blind = self._run(
             RunPlan(
                 run.params,
-                self.lease.seed + 1,  # so that weights which were not loaded are other ones
+                self.lease.seed + 1,  # so that weights that are not loaded differ
                 self.order.samples,
-                max(run.seen.n_updates, 1),
+                max(run.facts.n_updates, 1),
                 is_blind=True,
                 reload=reload,
             )
         )
-        checks = [] if run.fault is None else [reloaded(run.fault, is_same=False)]
+        checks = [] if run.fault is None else [check_reload(run.fault, is_same=False)]
         if reload is not None or blind.fault:
-            checks = [reloaded(blind.fault or "", is_same=_are_same(run.outputs, blind.reloaded))]
+            checks = [check_reload(blind.fault or "", is_same=_are_same(run.outputs, blind.reloaded))]
         return [
             *checks,
-            *(compare_with_blind(run.seen, blind.seen, asked=self._asked) if run.example is not None else ()),
+            *(compare_with_blind(run.facts, blind.facts, scope=self._scope) if run.example is not None else ()),
         ]
 
     def _run(self, plan: RunPlan) -> _Run:
@@ -112,10 +112,10 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One call of the function; what a second one is compared with."""
+    """The results of one run, for a comparison with a second one."""
 
     params: Mapping[str, JsonValue]
-    seen: RunFacts
+    facts: RunFacts
     state: Path | None
     example: Any
     outputs: Any
@@ -130,33 +130,35 @@ class _Run:
                 state = trial.save_state()
             except CheckpointError as error:
                 fault = str(error)
-        outputs = None if plan.is_blind else trial.looked.outputs()
-        return cls(plan.params, _seen(trial), state, trial.looked.example, outputs, trial.outcome.reloaded, fault)
+        outputs = None if plan.is_blind else trial.model_recorder.outputs()
+        return cls(
+            plan.params, _facts(trial), state, trial.model_recorder.example, outputs, trial.outcome.reloaded, fault
+        )
 
 
-def _seen(trial: PreflightTrial) -> RunFacts:
-    watch, outcome = trial.looked, trial.outcome
+def _facts(trial: PreflightTrial) -> RunFacts:
+    recorder, outcome = trial.model_recorder, trial.outcome
     return RunFacts(
         progress=outcome.progress,
         metrics=outcome.metrics,
-        judged=outcome.judged,
+        evaluated=outcome.evaluated,
         n_trained=outcome.n_trained,
         n_updates=trial.n_updates,
         is_finite=trial.losses.is_finite,
         gets_probabilities=trial.losses.gets_probabilities,
-        has_optimizer=watch.has_optimizer,
-        inputs_are_alike=watch.inputs_are_alike,
-        frozen=watch.frozen,
-        unreached=watch.unreached,
-        unmoved=watch.unmoved,
-        not_held=watch.not_held,
-        stale=watch.stale,
-        idle_statistics=watch.idle_statistics,
+        has_optimizer=recorder.has_optimizer,
+        inputs_are_alike=recorder.inputs_are_alike,
+        frozen=recorder.frozen,
+        unreached=recorder.unreached,
+        unmoved=recorder.unmoved,
+        not_held=recorder.not_held,
+        stale=recorder.stale,
+        idle_statistics=recorder.idle_statistics,
     )
 
 
 def _is_further(one: RunFacts, other: RunFacts) -> bool:
-    """Whether a run came further than another one of the same branch."""
+    """Return True if a run made more progress than another one of the same branch."""
     mine, its = one.progress, other.progress
     if not (mine.measure and its.measure):
         return bool(mine.measure)

@@ -1,4 +1,4 @@
-"""The preflight of a study's file in this process, without a master."""
+"""The preflight of a study file in this process, without a master."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from tunefleet_worker.preflight.inspection import Inspection
 
 
 class FunctionFailed(TunefleetError):
-    """The study's function raised while it was looked at."""
+    """The study's function raised during the preflight."""
 
     code = "function_failed"
 
 
 def inspect_file(file: Path) -> PreflightReport:
-    """Look at the function of a study as a worker would; what it prints goes to stderr.
+    """Run the preflight of a study as a worker does; the function's output goes to stderr.
 
     Raises:
-        InvalidInput: the study could not be submitted, or runs a command. FunctionFailed: its function raised.
+        InvalidInput: the study is not valid, or runs a command. FunctionFailed: its function raised.
     """
     spec = load_checked_study(file)
     with tempfile.TemporaryDirectory(prefix="tunefleet-preflight-") as folder, contextlib.redirect_stdout(sys.stderr):
@@ -81,4 +81,4 @@ def _device() -> Literal["cpu", "cuda"]:
 
 
 def _go_on() -> None:
-    """Nobody gives orders at home."""
+    """Do nothing: there is no agent that gives orders."""

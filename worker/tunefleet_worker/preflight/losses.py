@@ -1,7 +1,7 @@
-"""What goes into torch's loss functions while a training function runs, whoever wrote it.
+"""Recorder of the calls to torch's loss functions while a training function runs.
 
-torch hands every call of its functions to the mode that is active. So the loss, the predictions and the targets of the
-training itself can be looked at, and not what the function says of them.
+torch passes every call of its functions to the active mode. The recorder thus sees the loss, predictions and targets of
+the training itself, independent of the reported metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-MIN_FOR_VARIANCE = 8  # targets; the variance of fewer says little
+MIN_FOR_VARIANCE = 8  # targets; the variance of fewer is unreliable
 
 CLASSES, TWO_CLASSES, VALUES = "classes", "two classes", "values"
 _KINDS: Mapping[Any, str] = MappingProxyType(
@@ -35,9 +35,9 @@ _TAKES_LOG_PROBABILITIES = functional.nll_loss
 
 @dataclass(frozen=True, slots=True)
 class FirstLoss:
-    """The first loss of a training: its value, and that of a guess which knows nothing of the inputs.
+    """The first loss of a training, and the loss of a guess that ignores the inputs.
 
-    `guess` is ln(classes) in nats, or the variance of the targets; None when the batch does not tell.
+    `guess` is ln(classes) in nats, or the variance of the targets; None if the batch is too small.
     """
 
     kind: str
@@ -48,15 +48,15 @@ class FirstLoss:
 
 @dataclass(slots=True)
 class EpochSums:
-    """What went into the loss during one epoch: sums over `n` samples."""
+    """Sums over the loss calls of one epoch, with `n` samples."""
 
     n: int = 0
     calls: int = 0
     loss_sum: float = 0.0
     n_right: int | None = None
-    """Predictions that are right; None where classes are not told apart."""
-    n_told: int = 0
-    """Predictions that `n_right` counts the right ones of."""
+    """Number of correct predictions; None if nothing is classified."""
+    n_classified: int = 0
+    """Number of predictions that `n_right` refers to."""
     targets_sum: float = 0.0
     squares_sum: float = 0.0
     n_targets: int = 0
@@ -64,17 +64,17 @@ class EpochSums:
 
     @property
     def loss(self) -> float:
-        """The mean; NaN without a sample."""
+        """The mean loss; NaN without samples."""
         return self.loss_sum / self.n if self.n else math.nan
 
     @property
     def accuracy(self) -> float | None:
-        """The share of right predictions; None where classes are not told apart."""
-        return None if self.n_right is None or not self.n_told else self.n_right / self.n_told
+        """The share of correct predictions; None if nothing is classified."""
+        return None if self.n_right is None or not self.n_classified else self.n_right / self.n_classified
 
     @property
     def r2(self) -> float | None:
-        """1 - MSE / Var(y); None where no values are predicted."""
+        """1 - MSE / Var(y); None if no values are predicted."""
         if self.kind != VALUES or self.n_targets < MIN_FOR_VARIANCE:
             return None
         mean = self.targets_sum / self.n_targets
@@ -83,47 +83,49 @@ class EpochSums:
 
 
 class LossRecorder(TorchFunctionMode):
-    """Sees every call of a loss function of torch inside its `with` block.
+    """Records every call of a torch loss function inside its `with` block.
 
     Attributes:
-        start: the first loss of training; None before, and where torch's loss functions are not used.
-        trained: the epoch of training that is being seen.
-        judged: predictions with known targets that nothing was learned from, in this epoch.
-        gets_probabilities: whether the loss got probabilities in the place of what it takes.
-        is_finite: whether every loss was a number.
+        start: the first training loss; None before it, and without torch's loss functions.
+        trained: sums of the training calls in the current epoch.
+        evaluated: sums of the calls without gradients in the current epoch.
+        gets_probabilities: True if the loss got probabilities instead of logits or log-probabilities.
+        is_finite: True if every loss was finite.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.start: FirstLoss | None = None
         self.trained = EpochSums()
-        self.judged = EpochSums()
+        self.evaluated = EpochSums()
         self.gets_probabilities = False
         self.is_finite = True
 
     def next_epoch(self) -> tuple[EpochSums, EpochSums]:
-        """What was trained and judged since the last call, which is counted anew from here."""
-        trained, judged = self.trained, self.judged
-        self.trained, self.judged = EpochSums(), EpochSums()
-        return trained, judged
+        """Return the sums of training and evaluation since the last call, and reset them."""
+        trained, evaluated = self.trained, self.evaluated
+        self.trained, self.evaluated = EpochSums(), EpochSums()
+        return trained, evaluated
 
     def __torch_function__(
         self, func: Any, types: Iterable[Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Do what was called, and look at it when it is a loss."""
+        """Call the function, and record the call if it is a loss."""
         result = func(*args, **(kwargs or {}))
         if func in _KINDS:
-            self._see(func, args, kwargs or {}, result)
+            self._record_call(func, args, kwargs or {}, result)
         return result
 
-    def _see(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+    def _record_call(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
+    ) -> None:
         predicted, target = (*args, *(kwargs[name] for name in ("input", "target") if name in kwargs))[:2]
         predicted, target, kind = predicted.detach(), target.detach(), _KINDS[func]
-        if self.start is not None and kind != self.start.kind:  # an auxiliary loss beside the one that counts
+        if self.start is not None and kind != self.start.kind:  # an auxiliary loss
             return
         loss = _mean(result.detach(), n=len(predicted), reduction=kwargs.get("reduction", "mean"))
         if not torch.is_grad_enabled():
-            _add(self.judged, func, predicted, target, loss=loss)
+            _add(self.evaluated, func, predicted, target, loss=loss)
             return
         _add(self.trained, func, predicted, target, loss=loss)
         self.is_finite = self.is_finite and math.isfinite(loss)
@@ -151,7 +153,7 @@ def _add(into: EpochSums, func: Any, predicted: Tensor, target: Tensor, *, loss:
     else:
         right = (predicted > (0 if func is functional.binary_cross_entropy_with_logits else 0.5)) == (target > 0.5)
     into.n_right = (into.n_right or 0) + int(right.sum())
-    into.n_told += right.numel()
+    into.n_classified += right.numel()
 
 
 def _start(kind: str, predicted: Tensor, target: Tensor, *, loss: float) -> FirstLoss:
@@ -163,7 +165,7 @@ def _start(kind: str, predicted: Tensor, target: Tensor, *, loss: float) -> Firs
 
 
 def _are_probabilities(func: Any, predicted: Tensor) -> bool:
-    """Whether a softmax was applied to what the loss applies one to itself, or a logarithm was left out."""
+    """Return True if a softmax precedes a loss that applies one itself, or if a logarithm is missing."""
     at = 1 if predicted.dim() > 1 else 0
     if func is _TAKES_LOG_PROBABILITIES:
         return bool((predicted > 0).any())

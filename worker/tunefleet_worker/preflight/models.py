@@ -1,4 +1,4 @@
-"""What training does to the models and optimizers that a function passes to `trial.epochs`, seen by hooks of torch."""
+"""Recorder of the models and optimizers that a function passes to `trial.epochs`, by torch's hooks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.hooks import RemovableHandle
 
-N_LOOKED_AT = 20  # updates whose gradients are looked at: what is wrong with them is wrong from the beginning
+MAX_RECORDED_UPDATES = 20  # later updates show no new faults of the gradients
 
 
 class ModelRecorder:
-    """Watches some objects until `close`; those that are neither modules nor optimizers of torch are left alone.
+    """Records modules and optimizers of torch until `close`; ignores other objects.
 
     Attributes:
-        n_updates: steps of the optimizers.
-        example: the arguments of the first model's first call, None before.
+        n_updates: number of optimizer steps.
+        example: arguments of the first model's first call; None before it.
     """
 
     def __init__(self, objects: Iterable[Any]) -> None:
@@ -46,28 +46,28 @@ class ModelRecorder:
 
     @property
     def has_optimizer(self) -> bool:
-        """Whether a model and an optimizer are watched."""
+        """True if there is a model and an optimizer."""
         return bool(self._models and self._optimizers)
 
     @property
     def inputs_are_alike(self) -> bool:
-        """Whether the first model saw the same inputs for every sample of its first batch."""
+        """True if all samples of the first model's first batch were equal."""
         tensors = [it for it in tree_leaves(self.example) if isinstance(it, Tensor) and it.dim() and len(it) > 1]
         return bool(tensors) and all(bool((it == it[:1]).all()) for it in tensors)
 
     @property
     def frozen(self) -> list[str]:
-        """Tensors of the models that ask for no gradient."""
+        """Tensors of the models that require no gradient."""
         return [name for parameter, name in self._names.items() if not parameter.requires_grad]
 
     @property
     def unreached(self) -> list[str]:
-        """Trainable tensors that no gradient other than zero has reached, when their optimizer took a step."""
+        """Trainable tensors without a nonzero gradient at any optimizer step."""
         return [name for parameter, name in self._trainable() if parameter not in self._reached]
 
     @property
     def unmoved(self) -> list[str]:
-        """Tensors that the optimizers have, that gradients reach, and that are what they were at the beginning."""
+        """Tensors of the optimizers that got gradients and still have their initial values."""
         held, before = self._held(), self._before
         return [
             name
@@ -77,18 +77,18 @@ class ModelRecorder:
 
     @property
     def not_held(self) -> list[str]:
-        """Trainable tensors that none of the optimizers has."""
+        """Trainable tensors that no optimizer holds."""
         held = self._held()
         return [name for parameter, name in self._trainable() if parameter not in held]
 
     @property
     def stale(self) -> list[str]:
-        """Tensors of the optimizer whose gradient still held the last update's when the next one began."""
+        """Tensors of the optimizer with a gradient left over from the previous update."""
         return [self._names[parameter] for parameter in self._stale & self._held()]
 
     @property
     def idle_statistics(self) -> list[str]:
-        """Batch normalisations with the statistics that they were made with: they normalise nothing."""
+        """Batch normalisations that still have their initial statistics."""
         return [
             name
             for name, (module, before) in self._statistics.items()
@@ -96,7 +96,7 @@ class ModelRecorder:
         ]
 
     def outputs(self) -> Any:
-        """What the first model makes of its first inputs now, in evaluation mode; None where it was never called."""
+        """Return the first model's outputs for its first inputs, in evaluation mode; None if it was never called."""
         if self.example is None:
             return None
         model, (args, kwargs) = self._models[0], self.example
@@ -108,12 +108,12 @@ class ModelRecorder:
         return found
 
     def blind(self) -> None:
-        """From now on, give the first model nothing but zeros."""
+        """Replace all inputs of the first model by zeros from now on."""
         if self._models:
-            self._hooks.append(self._models[0].register_forward_pre_hook(_blinded, with_kwargs=True))
+            self._hooks.append(self._models[0].register_forward_pre_hook(_with_zeros, with_kwargs=True))
 
     def close(self) -> None:
-        """Take all hooks away."""
+        """Remove all hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -125,33 +125,33 @@ class ModelRecorder:
 
     def _install(self) -> None:
         if self._models:
-            self._hooks.append(self._models[0].register_forward_pre_hook(self._called, with_kwargs=True))
+            self._hooks.append(self._models[0].register_forward_pre_hook(self._record_call, with_kwargs=True))
         for optimizer in self._optimizers:
-            self._hooks.append(optimizer.register_step_pre_hook(self._stepped))
-        if len(self._optimizers) == 1:  # several may share tensors, whose gradients then mean other things
+            self._hooks.append(optimizer.register_step_pre_hook(self._record_step))
+        if len(self._optimizers) == 1:  # with several optimizers, gradients may be shared on purpose
             for parameter, _ in self._trainable():
-                self._hooks.append(parameter.register_hook(self._arrival(parameter)))  # type: ignore[no-untyped-call]
+                self._hooks.append(parameter.register_hook(self._gradient_hook(parameter)))  # type: ignore[no-untyped-call]
 
-    def _called(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _record_call(self, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self.example is None:
             self.example = tree_map(_copied, (args, dict(kwargs)))
 
-    def _arrival(self, parameter: Tensor) -> Any:
-        """What is done when a gradient comes to a parameter, before it is added to what is there."""
+    def _gradient_hook(self, parameter: Tensor) -> Any:
+        """Return a hook for a parameter's gradient; it runs before the gradient is accumulated."""
 
-        def arrived(gradient: Tensor) -> None:
-            if not 0 < self.n_updates <= N_LOOKED_AT or parameter in self._in_this_update:
+        def record_gradient(gradient: Tensor) -> None:
+            if not 0 < self.n_updates <= MAX_RECORDED_UPDATES or parameter in self._in_this_update:
                 return
             self._in_this_update.add(parameter)
             if parameter.grad is not None and bool(parameter.grad.any()):
                 self._stale.add(parameter)
 
-        return arrived
+        return record_gradient
 
-    def _stepped(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _record_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         self.n_updates += 1
         self._in_this_update.clear()
-        if self.n_updates > N_LOOKED_AT:
+        if self.n_updates > MAX_RECORDED_UPDATES:
             return
         for parameter, _ in self._trainable():
             if parameter.grad is not None and bool(parameter.grad.any()):
@@ -162,7 +162,7 @@ def _copied(item: Any) -> Any:
     return item.detach().clone() if isinstance(item, Tensor) else item
 
 
-def _blinded(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+def _with_zeros(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
     zeroed: tuple[Any, Any] = tree_map(_zeroed, (args, dict(kwargs)))
     return zeroed
 

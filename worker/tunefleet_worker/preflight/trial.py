@@ -1,4 +1,4 @@
-"""The trial that a training function gets in a preflight: a few samples, a few updates, and somebody who looks on."""
+"""The trial that a training function gets in a preflight: a few samples, a few updates, and recorders."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FRESH = "fresh.safetensors"
 
 
 class PreflightDone(TrialStopped):
-    """The preflight has seen what it wanted to; no order of the master's."""
+    """The preflight has all its facts; it is not an order of the master."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What one run of the function is for.
+    """The plan of one run.
 
     Attributes:
         params: the configuration.
-        seed: of the run.
-        state: where the run's checkpoint is written; None: nowhere.
-        samples: for `trial.limit_data`.
-        updates: of the optimizer, at most.
+        seed: the run's seed.
+        samples: the value of `trial.limit_data`.
+        updates: maximum number of optimizer steps.
+        state: the file for the run's checkpoint; None: no checkpoint.
         is_blind: the model gets zeros as inputs.
-        reload: a checkpoint of an earlier run, and what its model gave then, to be compared once the model is built.
+        reload: a checkpoint of an earlier run and the inputs of its model, to compare the outputs after loading.
     """
 
     params: Mapping[str, JsonValue]
@@ -49,35 +49,35 @@ class RunPlan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run showed.
+    """The outcome of a run.
 
     Attributes:
-        progress: how well it came to fit the samples.
-        metrics: what was reported last.
-        judged: predictions that nothing was learned from, in the last epoch.
-        n_trained: samples of the largest epoch; 0 where the loss is none of torch's.
-        reloaded: what the model gave with the weights of the checkpoint; None: nothing was loaded.
-        fault: why a checkpoint could not be written or loaded.
+        progress: the progress in fitting the samples.
+        metrics: the last reported metrics.
+        evaluated: sums of the loss calls without gradients in the last epoch that had any.
+        n_trained: samples of the largest epoch; 0 without torch's loss functions.
+        reloaded: outputs of the model with the weights of the checkpoint; None: nothing was loaded.
+        fault: the reason why a checkpoint could not be written or loaded.
     """
 
     progress: FitProgress
     metrics: dict[str, float] = field(default_factory=dict)
-    judged: EpochSums = field(default_factory=EpochSums)
+    evaluated: EpochSums = field(default_factory=EpochSums)
     n_trained: int = 0
     reloaded: Any = None
     fault: str = ""
 
 
 class PreflightTrial(Trial):
-    """Runs the function for as many updates as are needed to see whether it fits a few samples, and tells nobody.
+    """Runs the function until it fits a few samples or the plan's updates are made; reports go nowhere.
 
     Args:
-        lease: of the preflight.
-        plan: what this run is for.
-        losses: sees the losses.
-        folder: for the function's files and the checkpoint.
-        device: as for any trial.
-        check: raises TrialStopped when the worker should leave off.
+        lease: the preflight's lease.
+        plan: the plan of this run.
+        losses: the active recorder of losses.
+        folder: the folder for files and checkpoints.
+        device: the device to train on.
+        check: raises TrialStopped when the worker should stop.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class PreflightTrial(Trial):
         super().__init__(Assignment.of(lease.model_copy(update=changes)), folder=folder, device=device)
         self.preflight = True
         self.limit_data = plan.samples
-        self.looked = ModelRecorder([])
+        self.model_recorder = ModelRecorder([])
         self.losses = losses
         self.outcome = Outcome(FitProgress())
         self._plan = plan
@@ -103,15 +103,15 @@ class PreflightTrial(Trial):
 
     @property
     def n_updates(self) -> int:
-        """Steps of the optimizers; without one, calls of the loss, or else epochs."""
-        return self.looked.n_updates if self.looked.has_optimizer else self.outcome.progress.n_updates
+        """Number of optimizer steps; without an optimizer, of loss calls, or else of epochs."""
+        return self.model_recorder.n_updates if self.model_recorder.has_optimizer else self.outcome.progress.n_updates
 
     def close(self) -> None:
-        """Take all hooks away."""
-        self.looked.close()
+        """Remove all hooks."""
+        self.model_recorder.close()
 
     def save_state(self) -> Path | None:
-        """Write what the function passed to `epochs`; None where that is nothing. Raises CheckpointError."""
+        """Save the objects that the function passed to `epochs`; return None without any. Raises CheckpointError."""
         path = self._plan.state
         if not self._stateful or path is None:
             return None
@@ -124,20 +124,20 @@ class PreflightTrial(Trial):
 
     def _run_epochs(self, count: int, stateful: Mapping[str, Any]) -> Iterator[int]:
         self._stateful = stateful
-        self.looked = ModelRecorder(stateful.values())
+        self.model_recorder = ModelRecorder(stateful.values())
         self._reload()
         if self._plan.is_blind:
-            self.looked.blind()
+            self.model_recorder.blind()
         for step in range(count):
             self._step = step
             yield step
             self._check()
-            self._take_stock()
-            if self._has_enough():
+            self._add_epoch()
+            if self._is_done():
                 return
 
     def _reload(self) -> None:
-        """Do what a resumed trial does, compare, and go on as if nothing had been."""
+        """Load the checkpoint as a resumed trial does, store the model's outputs, and restore the initial state."""
         if self._plan.reload is None or not self._stateful:
             return
         path, fresh = self._plan.reload[0], self.folder / FRESH
@@ -147,28 +147,30 @@ class PreflightTrial(Trial):
         except CheckpointError as error:
             self.outcome.fault = str(error)
             return
-        self.looked.example = self._plan.reload[1]
-        self.outcome.reloaded = self.looked.outputs()
-        self.looked.example = None
+        self.model_recorder.example = self._plan.reload[1]
+        self.outcome.reloaded = self.model_recorder.outputs()
+        self.model_recorder.example = None
         load_checkpoint(fresh, objects=self._stateful)
 
     def _record(self, step: int, metrics: dict[str, float]) -> None:
         self._check()
         self.outcome.metrics = metrics
         if not self._looping:
-            self._take_stock()
-            if self._has_enough():
+            self._add_epoch()
+            if self._is_done():
                 raise PreflightDone("preflight")
 
-    def _take_stock(self) -> None:
-        """An epoch has ended: see how far it has come."""
-        trained, judged = self.losses.next_epoch()
+    def _add_epoch(self) -> None:
+        """Add an ended epoch to the outcome."""
+        trained, evaluated = self.losses.next_epoch()
         self.outcome.n_trained = max(self.outcome.n_trained, trained.n)
-        if judged.n:
-            self.outcome.judged = judged
-        self.outcome.progress.add(trained, self.outcome.metrics, start=self.losses.start, updates=self.looked.n_updates)
+        if evaluated.n:
+            self.outcome.evaluated = evaluated
+        self.outcome.progress.add(
+            trained, self.outcome.metrics, start=self.losses.start, updates=self.model_recorder.n_updates
+        )
 
-    def _has_enough(self) -> bool:
+    def _is_done(self) -> bool:
         is_broken = not self.losses.is_finite or any(not math.isfinite(it) for it in self.outcome.metrics.values())
         n_updates = max(self.n_updates, self.outcome.progress.n_updates)
         return self.outcome.progress.has_fitted or n_updates >= self._plan.updates or is_broken

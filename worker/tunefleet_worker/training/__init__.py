@@ -1,1 +1,1 @@
-"""The training toolbox: what the built-in tasks train with, and what a user's own function may use."""
+"""The training toolbox of the built-in tasks, also for users' own functions."""

@@ -1,4 +1,4 @@
-"""Averages of the weights along a training: of its last part (SWA), or exponential (EMA)."""
+"""Averages of the weights during a training: stochastic weight averaging (SWA) and exponential moving average (EMA)."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ STATISTICS_BATCH = 512
 class Average(AveragedModel):
     """The average of a network's weights, `module`, of the same architecture.
 
-    Call `after_update` after each update and `end_epoch` after each epoch; judge and keep `module`. A checkpoint of it
-    is torch's: pass it to `trial.epochs`.
+    Call `after_update` after each update and `end_epoch` after each epoch; evaluate and save `module`. Pass the average
+    to `trial.epochs` to checkpoint it.
 
     Args:
-        network: what is trained.
-        kind: `swa` gives each epoch's end from `begin` on the same weight (Izmailov et al. 2018); before, `module` is
-            the network as it is. `ema` gives the update before the last `decay` times the last one's weight.
+        network: the network in training.
+        kind: `swa` averages the weights at the end of each epoch from `begin` on (Izmailov et al. 2018); earlier,
+            `module` equals the network. `ema` multiplies the weight of each earlier update by `decay`.
         begin: the first epoch that swa averages, counted from 0.
-        decay: of ema.
+        decay: the decay of ema.
     """
 
     def __init__(
@@ -38,44 +38,44 @@ class Average(AveragedModel):
         self._begin = begin
 
     def after_update(self, network: nn.Module) -> None:
-        """Take in the weights after an update; only ema does."""
+        """Add the weights after an update; only for ema."""
         if self._kind == "ema":
             self.update_parameters(network)
 
     def end_epoch(self, network: nn.Module, *, epoch: int, train: Samples) -> None:
-        """Take in the weights at an epoch's end, and give `module` the normalisation statistics that belong to it.
+        """Add the weights at the end of an epoch, and compute the normalisation statistics of `module`.
 
         Args:
-            network: what is trained.
-            epoch: counted from 0.
-            train: the statistics of batch normalisations are those of these samples, whole.
+            network: the network in training.
+            epoch: the epoch, counted from 0.
+            train: all training samples, for the statistics of batch normalisations.
         """
         averages = self._kind == "ema" or epoch > self._begin
         if self._kind == "swa":
             if not averages:
-                self.n_averaged.zero_()  # so that torch copies, and begins anew
+                self.n_averaged.zero_()  # torch then copies the weights and starts again
             self.update_parameters(network)
         if averages:
             update_statistics(self.module, train)
 
 
 def swa_begin(epochs: int, share: float = SWA_BEGIN) -> int:
-    """The first epoch, counted from 0, that swa averages; it averages the last two at least."""
+    """Return the first epoch, counted from 0, that swa averages; it averages at least the last two."""
     return max(0, min(epochs - 2, int(epochs * share)))
 
 
 def update_statistics(model: nn.Module, samples: Samples) -> None:
-    """Give batch normalisations the mean and variance of all samples under the model's weights; others cost nothing."""
+    """Recompute the statistics of batch normalisations over all samples; do nothing for models without any."""
     update_bn(torch.split(samples.inputs, STATISTICS_BATCH), model)
 
 
 def _corrected(
     decay: float,
 ) -> Callable[[tuple[Tensor, ...] | list[Tensor], tuple[Tensor, ...] | list[Tensor], Tensor | int], None]:
-    """The exponential average, corrected for its beginning as Adam's moments are.
+    """Return the exponential average with a bias correction, as for Adam's moments.
 
-    That is e_n = decay e_(n-1) + (1 - decay) w_n from e_0 = 0, over 1 - decay^n, which lies on the line from
-    the average before to w_n, at (1 - decay) / (1 - decay^n) of it.
+    The average is e_n / (1 - decay^n) with e_n = decay e_(n-1) + (1 - decay) w_n and e_0 = 0. It equals the linear
+    interpolation from the previous average to w_n at (1 - decay) / (1 - decay^n).
     """
 
     @torch.no_grad()

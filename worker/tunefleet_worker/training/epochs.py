@@ -1,4 +1,4 @@
-"""One pass over the training samples, and the score of a model on others."""
+"""Training for one epoch, and scoring a model."""
 
 from __future__ import annotations
 
@@ -17,34 +17,32 @@ from tunefleet_worker.training.mixup import Targets, mix
 from tunefleet_worker.training.precision import mixed_precision
 from tunefleet_worker.training.samples import Samples
 
-SCORING_BATCH = (
-    512  # samples at once when nothing is learned; a constant, so that a score is the same wherever it is taken
-)
+SCORING_BATCH = 512  # samples per batch when scoring; constant, so that a score is the same everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The mean cross-entropy in nats and the share of samples that are classified right."""
+    """The mean cross-entropy in nats and the accuracy."""
 
     loss: float
     accuracy: float
 
     @property
     def is_finite(self) -> bool:
-        """Whether the loss is a number; one that is not will never be one again."""
+        """True if the loss is finite; a training with a loss that is not does not recover."""
         return math.isfinite(self.loss)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What an update does besides the optimizer's step on the cross-entropy.
+    """Options of an update besides the optimizer's step on the cross-entropy.
 
     Attributes:
         label_smoothing: the share of each target that is spread evenly over all classes (Szegedy et al. 2016).
-        mixup: alpha of `mixup.mix`; 0: samples as they are.
-        precision: `mixed` lets a GPU compute in bfloat16 where it can.
-        before_step: called between `backward` and the optimizer's step, in this order, such as `PercentileClip.clip`.
-        after_step: called behind the step, such as `ProximalL1.step` and `Schedule.step`.
+        mixup: alpha of `mixup.mix`; 0: no mixup.
+        precision: `mixed` computes in bfloat16 on a GPU that supports it.
+        before_step: called in order between `backward` and the optimizer's step, such as `PercentileClip.clip`.
+        after_step: called in order after the step, such as `ProximalL1.step` and `Schedule.step`.
     """
 
     label_smoothing: float = 0.0
@@ -54,9 +52,9 @@ class Recipe:
     after_step: tuple[Callable[[], object], ...] = ()
 
     def loss(self, model: nn.Module, batch: Samples) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, a scalar with its graph, and how many samples the model gets right, int64.
+        """Return the loss of a batch, a scalar with its graph, and the number of correct predictions, int64.
 
-        Of mixed samples it is right to say what they mostly are.
+        For a mixed sample the class with the larger share is correct.
         """
         targets = Targets(batch.labels, batch.labels, 1.0)
         inputs = batch.inputs
@@ -74,11 +72,11 @@ PLAIN = Recipe()
 def train_epoch(
     model: nn.Module, samples: Samples, *, optimizer: Optimizer, batch_size: int, recipe: Recipe = PLAIN
 ) -> Score:
-    """Take one step for each batch of a new order of all samples.
+    """Take one step for each batch of a random order of all samples; return the score.
 
-    The samples are on the model's device. Their order comes from torch's global generator of the CPU, so that a
-    checkpoint holds it. The score is the mean over the batches as they were trained on, before each step: with label
-    smoothing and mixup its loss is the smoothed and mixed one.
+    The samples are on the model's device. Their order comes from torch's global CPU generator, so that a checkpoint
+    holds it. The score is the mean over the training batches before each step; its loss includes label smoothing and
+    mixup.
     """
     model.train()
     inputs, labels = samples.inputs, samples.labels
@@ -88,14 +86,14 @@ def train_epoch(
         index = batch.to(inputs.device)
         loss, right = recipe.loss(model, Samples(inputs[index], labels[index]))
         update(optimizer, loss, recipe=recipe)
-        # Summed on the device: reading each loss would wait for it.
+        # Summed on the device: reading each loss would synchronise.
         loss_sum += loss.detach() * len(batch)
         n_right += right
     return Score(loss=loss_sum.item() / len(labels), accuracy=n_right.item() / len(labels))
 
 
 def update(optimizer: Optimizer, loss: Tensor, *, recipe: Recipe = PLAIN) -> None:
-    """One step down the gradient of a loss, and what the recipe puts before and behind it."""
+    """Take one optimizer step on a loss, with the recipe's calls before and after it."""
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     for call in recipe.before_step:
@@ -107,7 +105,7 @@ def update(optimizer: Optimizer, loss: Tensor, *, recipe: Recipe = PLAIN) -> Non
 
 @torch.no_grad()
 def score(model: nn.Module, samples: Samples) -> Score:
-    """The model's score on samples that lie on its device, in evaluation mode."""
+    """Return the model's score on samples on its device, in evaluation mode."""
     model.eval()
     inputs, labels = samples.inputs, samples.labels
     loss_sum, n_right = 0.0, 0
@@ -120,16 +118,16 @@ def score(model: nn.Module, samples: Samples) -> Score:
 
 
 def shuffled_batches(n_samples: int, batch_size: int) -> Iterator[Tensor]:
-    """Positions, int64, in a random order, `batch_size` at a time; every one once.
+    """Yield all positions, int64, in a random order, `batch_size` at a time.
 
-    A last batch of a single sample joins the one before, since batch normalisation cannot do with one.
+    A last batch of a single sample is merged into the one before, because batch normalisation needs two samples.
     """
     order = torch.randperm(n_samples)
     return iter(torch.tensor_split(order, list(_inner_ends(n_samples, batch_size))))
 
 
 def n_batches(n_samples: int, batch_size: int) -> int:
-    """How many batches `shuffled_batches` makes."""
+    """Return the number of batches of `shuffled_batches`."""
     return len(_inner_ends(n_samples, batch_size)) + 1
 
 

@@ -1,9 +1,9 @@
-"""The loss around trained weights, on a plane: whether a minimum is wide, and whether a network is hard to train.
+"""The loss landscape on a plane around trained weights: the width of a minimum, and the roughness around it.
 
-Li et al. 2018 (arXiv:1712.09913, section 4): f(a, b) = L(w + a d1 + b d2), with random directions of which each filter
-has the norm of the weights' filter, d_ij <- d_ij / ||d_ij|| * ||w_ij||, and biases and normalisations have none.
-Without that, networks that compute the same look different: a ReLU layer may be ten times as large and the next a
-tenth.
+Li et al. 2018 (arXiv:1712.09913, section 4): f(a, b) = L(w + a d1 + b d2), with random directions. Each
+filter of a direction is scaled to the norm of the weights' filter, d_ij <- d_ij / ||d_ij|| * ||w_ij||; biases and
+normalisations do not move. Without this scaling, equivalent networks look different: a ReLU layer may be ten times as
+large and the next a tenth.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Landscape:
     """Losses on a square around the weights.
 
     Attributes:
-        offsets: (n,) from -extent to extent; of both directions.
-        losses: (n, n) the mean cross-entropy in nats at each pair of them.
+        offsets: (n,) from -extent to extent, for both directions.
+        losses: (n, n), the mean cross-entropy in nats at each pair of offsets.
     """
 
     offsets: Tensor
@@ -33,19 +33,19 @@ class Landscape:
 
     @property
     def roughness(self) -> float:
-        """The total variation over the rows and columns, as a share of that of a surface without a second valley.
+        """The total variation over rows and columns, relative to that of a surface with one valley per row.
 
-        Such a row falls to its least loss and rises again: 1 is as smooth as can be, 2 is twice the way up and down.
+        Such a row falls to its minimum and rises again. 1 is the smoothest; 2 is twice the variation.
         """
-        ways, least = 0.0, 0.0
+        variation, least = 0.0, 0.0
         for lines in (self.losses, self.losses.T):
-            ways += lines.diff(dim=1).abs().sum().item()
+            variation += lines.diff(dim=1).abs().sum().item()
             least += (lines[:, 0] + lines[:, -1] - 2 * lines.amin(1)).sum().item()
-        return ways / least if least > 0 else 1.0
+        return variation / least if least > 0 else 1.0
 
     @property
     def n_minima(self) -> int:
-        """How many inner points are lower than their eight neighbours."""
+        """The number of inner points that are lower than their eight neighbours."""
         padded = functional.pad(self.losses, (1, 1, 1, 1), value=-torch.inf)
         around = functional.unfold(padded[None, None], 3).view(9, *self.losses.shape)
         others = torch.cat([around[:4], around[5:]])
@@ -53,20 +53,20 @@ class Landscape:
 
 
 def loss_plane(model: nn.Module, samples: Samples, *, n: int = 25, extent: float = 1.0, seed: int = 0) -> Landscape:
-    """Evaluate the loss at n x n places around the weights, in evaluation; the model is left as it was.
+    """Evaluate the loss at n x n points around the weights, in evaluation mode; the model is not changed.
 
     Args:
-        model: whose parameters of two dimensions or more are moved; the first dimension counts the filters.
-        samples: 1,000 are enough.
-        n: odd, so that the weights themselves are the middle; 25 takes 625 evaluations.
-        extent: in norms of the weights.
-        seed: of the directions.
+        model: the model; parameters of two or more dimensions move, with filters in the first dimension.
+        samples: the samples; 1,000 are enough.
+        n: points per direction, odd so that the weights are the middle; 25 takes 625 evaluations.
+        extent: the largest offset, in norms of the weights.
+        seed: seed of the directions.
 
     Raises:
         ValueError: n is even or below 3.
     """
     if n < 3 or n % 2 == 0:
-        raise ValueError(f"n is {n}; it has to be odd and at least 3, so that the weights are the middle")
+        raise ValueError(f"n is {n}; it must be odd and at least 3, so that the weights are the middle")
     generator = torch.Generator().manual_seed(seed)
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     first, second = (_direction(weights, generator) for _ in range(2))
@@ -85,11 +85,11 @@ def loss_plane(model: nn.Module, samples: Samples, *, n: int = 25, extent: float
 
 
 def _direction(weights: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    return {name: _of_norms(weight, generator) for name, weight in weights.items()}
+    return {name: _scaled_direction(weight, generator) for name, weight in weights.items()}
 
 
-def _of_norms(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Random, each filter with the norm of the weight's; nothing for biases and normalisations."""
+def _scaled_direction(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Return a random direction with the norm of the weight's filters; zero for biases and normalisations."""
     if weight.dim() < 2:
         return torch.zeros_like(weight)
     drawn = torch.randn(weight.shape, generator=generator).to(weight).flatten(1)

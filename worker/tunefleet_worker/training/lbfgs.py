@@ -1,4 +1,4 @@
-"""LBFGS as it works: with a line search, and the loss of all samples in a closure."""
+"""LBFGS with a line search, and a closure over all samples."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.optim import Optimizer
 
 from tunefleet_worker.training.samples import Samples
 
-CHUNK = 512  # samples in memory at once
+CHUNK = 512  # samples per forward pass
 
 
 class DecayedLBFGS(torch.optim.LBFGS):
     """torch's LBFGS with the strong Wolfe line search and a weight decay, which torch's does not have.
 
-    The decay is the penalty weight_decay / 2 * |w|^2 on weights of two dimensions or more, as part of the function that
-    is minimised: the line search has to see it.
+    The decay is the penalty weight_decay / 2 * |w|^2 on weights of two or more dimensions. It is part of the minimised
+    function, because the line search must include it.
 
     Args:
         groups: one group of parameters, with or without `weight_decay`.
-        lr: the first step that the line search tries, but for the very first update.
-        max_iter: iterations in one `step`.
-        history: how many updates approximate the curvature.
+        lr: initial step of the line search, except in the first update.
+        max_iter: maximum number of iterations in one `step`.
+        history: number of updates that approximate the curvature.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class DecayedLBFGS(torch.optim.LBFGS):
         super().__init__(groups, lr=lr, max_iter=max_iter, history_size=history, line_search_fn="strong_wolfe")
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Up to `max_iter` iterations; the penalised loss before the first.
+        """Take up to `max_iter` iterations; return the penalised loss before the first.
 
         Args:
             closure: clears the gradients, computes the loss and its gradients, and returns the loss.
@@ -59,10 +59,10 @@ class DecayedLBFGS(torch.optim.LBFGS):
 
 
 def whole_batch(model: nn.Module, samples: Samples, *, optimizer: Optimizer) -> Callable[[], Tensor]:
-    """A closure for `optimizer.step`: the mean cross-entropy of all samples, with its gradients.
+    """Return a closure for `optimizer.step`: the mean cross-entropy of all samples, with its gradients.
 
-    It goes through them in chunks, so that memory does not bound their number. Leave dropout and batch normalisation
-    out of a model that is trained so: a line search compares losses, which must not change by themselves.
+    It processes the samples in chunks, so that memory does not limit their number. The model must not have dropout or
+    batch normalisation, because a line search needs a deterministic loss.
     """
 
     def closure() -> Tensor:

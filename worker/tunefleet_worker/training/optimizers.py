@@ -1,4 +1,4 @@
-"""Optimizers by name, with the weight decay where it belongs."""
+"""Optimizers by name, with weight decay on matrices only."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = MappingProxyType(
         "lbfgs": DecayedLBFGS,
     }
 )
-"""The classes by the names that studies use; `tunefleet.catalogue.optimizers.PRESETS` has the learning rates of each."""
+"""The classes by their names in a study; `tunefleet.catalogue.optimizers.PRESETS` has their learning rates."""
 
-FUSED = frozenset(
-    {"sgd", "adam", "adamw", "adagrad"}
-)  # torch updates these in one kernel, on the CPU too: less overhead for small nets
+# torch updates these in one kernel, also on the CPU, with less overhead for small networks.
+FUSED = frozenset({"sgd", "adam", "adamw", "adagrad"})
 
 
 class UnknownOptimizer(TunefleetError):
-    """No optimizer has this name."""
+    """There is no optimizer of this name."""
 
     code = "unknown_optimizer"
 
@@ -45,16 +44,16 @@ class UnknownOptimizer(TunefleetError):
 def build_optimizer(
     name: str, model: nn.Module, *, lr: float, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = False
 ) -> Optimizer:
-    """The optimizer of a model's trainable parameters.
+    """Return an optimizer for a model's trainable parameters.
 
     Args:
-        name: one of OPTIMIZERS. lbfgs needs a closure over all samples, such as `whole_batch` makes; asgd leaves the
-            average of the weights in its state, where torch never reads it: `averaging` has averages that count.
-        model: biases and the parameters of normalisations, all those with one dimension, are never decayed.
+        name: one of OPTIMIZERS. lbfgs needs a closure over all samples, such as `whole_batch` returns. asgd only stores
+            the average of the weights in its state; use `averaging` to evaluate an average.
+        model: the model; parameters with one dimension (biases and normalisations) are never decayed.
         lr: the learning rate.
-        weight_decay: decoupled from the gradient by adamw and muon, an L2 penalty with the others.
-        momentum: of sgd; the others have their own and leave it alone.
-        nesterov: whether sgd looks ahead (Sutskever et al. 2013); without momentum there is nothing to look ahead to.
+        weight_decay: decoupled from the gradient for adamw and muon, an L2 penalty for the others.
+        momentum: the momentum of sgd; the others ignore it.
+        nesterov: use Nesterov momentum in sgd (Sutskever et al. 2013); ignored without momentum.
 
     Raises:
         UnknownOptimizer: the name is not one of OPTIMIZERS.
@@ -70,9 +69,9 @@ def build_optimizer(
 
 
 def _groups(name: str, model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """The trainable parameters in groups of one decay and one kind of update, none of them empty."""
+    """Return the trainable parameters in groups by decay and kind of update, without empty groups."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if name == "lbfgs":  # which takes one group, and leaves out the decay of biases by itself
+    if name == "lbfgs":  # lbfgs accepts one group, and does not decay biases itself
         return [{"params": trainable, "weight_decay": weight_decay}]
     decayed = [parameter for parameter in trainable if parameter.dim() > 1]
     spared: dict[str, object] = {

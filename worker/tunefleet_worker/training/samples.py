@@ -1,4 +1,4 @@
-"""What a model is trained and judged on."""
+"""Samples for training and evaluation."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Samples:
     labels: Tensor
 
     def __len__(self) -> int:
-        """How many samples there are."""
+        """Return the number of samples."""
         return len(self.labels)
 
     def first(self, n: int | None) -> Samples:
-        """The first n; None: all of them."""
+        """Return the first n samples; None: all."""
         return Samples(self.inputs[:n], self.labels[:n])
 
     def drawn(self, n: int) -> Samples:
-        """Any n of them, or all where there are fewer: the same ones each time, and no global generator is used."""
+        """Return n random samples, or all if there are fewer: always the same ones, without a global generator."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:n].to(self.labels.device)
         return Samples(self.inputs[order], self.labels[order])
 
     def to(self, device: str | torch.device) -> Samples:
-        """The same samples on a device."""
+        """Return the samples on a device."""
         return Samples(self.inputs.to(device), self.labels.to(device))

@@ -1,4 +1,4 @@
-"""Learning-rate schedules by name: told after each update, and resumed by the number of updates alone."""
+"""Learning-rate schedules by name: stepped after each update, and resumed from the number of updates alone."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from tunefleet.model import did_you_mean, shown
 from tunefleet_worker.training import curves
 from tunefleet_worker.training.curves import Curve
 
-NO_PERIOD = 1  # of schedules that have none
+NO_PERIOD = 1  # for schedules without a period
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """A schedule, in updates.
+    """The shape of a schedule, in updates.
 
     Attributes:
-        name: one of `tunefleet.catalogue.schedules.NAMES`; `grow_batch` needs the plan of its batches, see `batch_growth`.
-        total: how many updates the training has; the warm-up is part of them.
-        period: what `tunefleet.catalogue.schedules.PERIODS` says of the name; in updates, of `plateau` in epochs.
-        decay: what step and plateau multiply the rate by; above 0 and below 1.
-        growth: how many times longer each cycle of sgdr is than the one before.
-        warmup: updates in which the rate first rises in a straight line.
+        name: one of `tunefleet.catalogue.schedules.NAMES`; `grow_batch` needs a `BatchPlan`, see `batch_growth`.
+        total: number of updates in the training, including the warm-up.
+        period: see `tunefleet.catalogue.schedules.PERIODS`; in updates, for `plateau` in epochs.
+        decay: factor on the rate for step and plateau; above 0 and below 1.
+        growth: ratio of the lengths of successive cycles of sgdr.
+        warmup: number of updates of the linear warm-up.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Shape:
         return None
 
     def curve(self) -> Curve:
-        """The factor on the learning rate."""
+        """Return the curve of the factor on the learning rate."""
         left, period = self.total - self.warmup, self.period or NO_PERIOD
         curve = {
             "step": lambda: curves.step(period, self.decay),
@@ -72,7 +72,7 @@ class Shape:
         return curves.with_warmup(curve, self.warmup) if self.warmup else curve
 
     def momentum(self) -> Curve | None:
-        """The momentum itself; None when the schedule leaves it alone."""
+        """Return the curve of the momentum; None if the schedule does not change it."""
         if self.name != "1cycle":
             return None
         momentum = curves.one_cycle_momentum(self.total - self.warmup)
@@ -80,15 +80,15 @@ class Shape:
 
 
 class Schedule(LambdaLR):
-    """Sets the rates of an optimizer to a curve's factor times the rates that it was made with.
+    """Sets the rates of an optimizer to a curve's factor times its initial rates.
 
-    Call `step()` after each update of the optimizer, and `end_epoch` after each epoch. A checkpoint of it is the number
-    of updates; pass it to `trial.epochs` beside the optimizer.
+    Call `step()` after each update of the optimizer, and `end_epoch` after each epoch. Its checkpoint is the number of
+    updates; pass it to `trial.epochs` beside the optimizer.
 
     Args:
-        optimizer: its groups' `lr` are the rates at factor 1.
+        optimizer: the optimizer; `lr` of its groups are the rates at factor 1.
         curve: the factor after n updates.
-        momentum: the momentum of SGD and its kind, or the first beta of Adam and its kind, after n updates.
+        momentum: the momentum after n updates, or the first beta of optimizers with betas.
     """
 
     GIVEN = frozenset({"_momentum", "_decay", "_patience"})
@@ -98,12 +98,12 @@ class Schedule(LambdaLR):
         super().__init__(optimizer, lambda n: curve(n) * self._scale())
 
     def step(self, epoch: int | None = None) -> None:
-        """One more update was made."""
+        """Count one update."""
         super().step(epoch)
         self._set_momentum()
 
     def seek(self, n: int) -> None:
-        """Go to where `n` updates are made, wherever it was."""
+        """Set the number of updates to `n`."""
         self.last_epoch = n
         for group, base, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
             group["lr"] = base * factor(n)
@@ -111,10 +111,10 @@ class Schedule(LambdaLR):
         self._set_momentum()
 
     def end_epoch(self, validation_loss: float) -> None:
-        """An epoch has ended with this loss; only `plateau` looks at it."""
+        """Count an epoch with this validation loss; only `plateau` uses it."""
 
     def state_dict(self) -> dict[str, Any]:
-        """How many updates were made, and torch's own notes; what the schedule was made with is not part of it."""
+        """Return the number of updates and torch's own state, without the constructor's arguments."""
         return {key: value for key, value in super().state_dict().items() if key not in self.GIVEN}
 
     def _scale(self) -> float:
@@ -134,8 +134,8 @@ class Schedule(LambdaLR):
 class Plateau(Schedule):
     """Multiplies the rate by `decay` when the validation loss has not improved for more than `patience` epochs.
 
-    As torch's ReduceLROnPlateau decides, with its defaults: a loss is better when it is below 0.9999 of the best. That
-    class cannot stand here, since it and a warm-up would overwrite each other's rates.
+    The rule is that of torch's ReduceLROnPlateau with its defaults: a loss improves if it is below 0.9999 of the best.
+    That class cannot be used itself, because it and a warm-up would overwrite each other's rates.
     """
 
     BETTER = 1.0 - 1e-4
@@ -149,7 +149,7 @@ class Plateau(Schedule):
         super().__init__(optimizer, curve)
 
     def end_epoch(self, validation_loss: float) -> None:
-        """Count the epoch, and reduce the rate from the next update on if it was one too many."""
+        """Count an epoch; after more than `patience` epochs without improvement reduce the rate."""
         if validation_loss < self.best * self.BETTER:
             self.best, self.waited = validation_loss, 0
             return
@@ -163,13 +163,13 @@ class Plateau(Schedule):
 
 
 def build_schedule(optimizer: Optimizer, shape: Shape) -> Schedule:
-    """The schedule of an optimizer that has not made an update yet.
+    """Return the schedule of an optimizer that has not made an update yet.
 
     Raises:
-        InvalidInput: the shape is grow_batch's, whose curve comes from the plan of its batches.
+        InvalidInput: the schedule is grow_batch; its curve comes from its `BatchPlan`.
     """
     if shape.name == "grow_batch":
-        rule = "has its rates in the plan of its batches; use Schedule(optimizer, plan.curve())"
+        rule = "takes its rates from a BatchPlan; use Schedule(optimizer, plan.curve())"
         raise InvalidInput([Problem("schedule", rule, shown(shape.name))])
     if shape.name == "plateau":
         return Plateau(optimizer, shape.curve(), decay=shape.decay, patience=shape.period or NO_PERIOD)

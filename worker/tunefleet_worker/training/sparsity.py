@@ -1,4 +1,4 @@
-"""L1 by proximal steps: weights that are exactly zero."""
+"""L1 regularisation by proximal steps, which sets weights exactly to zero."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from torch.optim import Optimizer
 
 
 def soft_threshold(weights: Tensor, by: float) -> Tensor:
-    """sign(w) max(|w| - by, 0): the proximal operator of by * |w|_1 (Parikh and Boyd 2014, section 6.5.2)."""
+    """Return sign(w) max(|w| - by, 0): the proximal operator of by * |w|_1 (Parikh and Boyd 2014, section 6.5.2)."""
     return torch.sign(weights) * torch.clamp(weights.abs() - by, min=0.0)
 
 
 class ProximalL1:
-    """Minimises loss + strength * |w|_1 as proximal gradient descent does: call `step()` after the optimizer's.
+    """Minimises loss + strength * |w|_1 by proximal gradient descent: call `step()` after the optimizer's step.
 
-    The gradient of the penalty is left out of the loss: a weight that follows it jumps about zero, and never is zero.
-    Each step shrinks the weights by the rate of their group times `strength`. Biases and normalisations, all that has
-    one dimension, are left alone. Under Adam and its kind the step is the plain one, not scaled by their moments, as
-    AdamW's decay is not.
+    The penalty is not part of the loss: weights that follow its gradient oscillate around zero. Each step shrinks the
+    weights by their group's rate times `strength`. Parameters with one dimension (biases and normalisations) do not
+    shrink. As with AdamW's decay, adaptive optimizers do not scale the step by their moments.
 
     Args:
-        optimizer: whose parameters are shrunk.
-        strength: of the penalty, lambda.
+        optimizer: the optimizer of the parameters to shrink.
+        strength: the strength lambda of the penalty.
     """
 
     def __init__(self, optimizer: Optimizer, strength: float) -> None:
@@ -39,7 +38,7 @@ class ProximalL1:
 
 
 def share_of_zeros(model: nn.Module) -> float:
-    """Which share of the weights, biases and normalisations not counted, is exactly zero."""
+    """Return the share of weights that are exactly zero, without biases and normalisations."""
     weights = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     n_zeros = sum(int((weight == 0).sum()) for weight in weights)
     return n_zeros / max(1, sum(weight.numel() for weight in weights))

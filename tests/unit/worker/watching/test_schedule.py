@@ -1,4 +1,4 @@
-"""Which updates are watched."""
+"""The schedule of watched updates."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def test_four_updates_of_each_doubling_are_kept_and_their_number_is_bounded() ->
     assert len(kept) + 4 * (63 - 12) < MAX_RECORDS
 
 
-def test_the_second_and_third_epoch_of_any_training_are_seen() -> None:
+def test_second_and_third_epoch_have_watched_updates() -> None:
     for length in (4, 18, 100, 469, 5000):
         seen = [update for update in range(length, 3 * length) if is_kept(update)]
         assert len(seen) >= 6, length
 
 
-def test_late_epochs_are_seen_too_at_a_share_of_updates_that_is_fixed() -> None:
+def test_late_epochs_have_watched_updates_at_a_fixed_share() -> None:
     assert next_watched(10_000) == 10_112
     assert next_watched(10_113) == 10_240
     late = [update for update in range(2**16, 2**16 + 10 * EVERY) if next_watched(update) == update]

@@ -1,4 +1,4 @@
-"""What update-to-weight ratios tell of a learning rate."""
+"""Update-to-weight ratios of low, good and high learning rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATES = {
 
 
 def trained(optimizer: str, lr: float) -> tuple[float, Telemetry]:
-    """The lowest validation loss of a small network on digits, and what its watch saw."""
+    """Return the lowest validation loss of a small network on digits, and its telemetry."""
     trial = LocalTrial(steps=8, options={"dataset": "digits"})
     trial.quiet = True
     image_classification(trial, lr=lr, optimizer=optimizer, model="mlp", width=32, depth=2, normalization="none")

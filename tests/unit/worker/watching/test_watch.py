@@ -1,4 +1,4 @@
-"""Watching a training: what it measures is so, and it changes nothing."""
+"""The watch measures correctly, and changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tunefleet_worker.watching.measures import PARAMETER_SAMPLE, sample
 
 
 class Functional(nn.Module):
-    """A network as most people write it: layers in __init__, activations in forward."""
+    """A typical network: layers in __init__, activations in forward."""
 
     def __init__(self, activate: Callable[[Tensor], Tensor] = functional.relu) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def test_a_watched_training_equals_an_unwatched_one_bit_for_bit() -> None:
 def test_hooks_are_there_at_watched_updates_only_and_gone_at_the_end() -> None:
     model, data = mlp(), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    of_inputs = 1  # until all samples were seen once
+    of_inputs = 1  # until all samples are seen once
 
     def hooks() -> int:
         of_modules = sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in model.modules())
@@ -184,7 +184,7 @@ def test_the_size_of_inputs_is_that_before_the_first_layer_that_does_not_normali
     assert scales == [pytest.approx(50, rel=0.1), pytest.approx(1, rel=0.1), None, pytest.approx(1, rel=0.1)]
 
 
-def test_what_is_computed_in_evaluation_between_two_updates_is_not_seen() -> None:
+def test_evaluation_between_two_updates_is_not_measured() -> None:
     model, data = mlp(), batch()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Watch(model, [optimizer])
@@ -199,7 +199,7 @@ def test_what_is_computed_in_evaluation_between_two_updates_is_not_seen() -> Non
     watch.close()
 
 
-def test_a_watch_that_is_restored_goes_on_as_if_it_had_never_stopped() -> None:
+def test_restored_watch_equals_an_uninterrupted_one() -> None:
     whole, data = mlp(), batch()
     optimizer = torch.optim.SGD(whole.parameters(), lr=0.1)
     expected = watched(whole, optimizer, data, updates=30)
