@@ -103,7 +103,7 @@ MUTATIONS = (
     Mutation(
         "no grace after an outage",
         (Change(f"{SERVICES}/execution/sweeper.py", "leases.extend_all(uow.connection, uow.deadline)", "pass"),),
-        ("tests/contracts/test_leases.py::test_the_masters_outage_expires_no_lease",),
+        ("tests/contracts/test_leases.py::test_an_outage_of_the_master_expires_no_lease",),
     ),
     Mutation(
         "bodies of any length",
@@ -122,7 +122,7 @@ MUTATIONS = (
                 "units = self._prepare(connection, requests); resolve([each for each in requests if not each.redo])",
             ),
         ),
-        ("tests/contracts/test_durability.py::test_nobody_is_answered_before_the_commit",),
+        ("tests/contracts/test_durability.py::test_no_request_is_answered_before_the_commit",),
     ),
     Mutation(
         "two masters may claim one trial",
@@ -134,7 +134,7 @@ MUTATIONS = (
                 ".where(_T.c.id.in_(select(_queue.c.id)))",
             ),
         ),
-        ("tests/contracts/test_replicas.py::test_three_masters_hand_out_a_budget_exactly_and_the_study_ends",),
+        ("tests/contracts/test_replicas.py::test_three_masters_give_out_a_budget_exactly_and_the_study_ends",),
     ),
     Mutation(
         "several masters plan one study",
@@ -145,7 +145,7 @@ MUTATIONS = (
                 "if True:",
             ),
         ),
-        ("tests/contracts/test_replicas.py::test_the_planner_of_a_study_is_one_master_until_it_dies",),
+        ("tests/contracts/test_replicas.py::test_one_master_plans_a_study_until_it_dies",),
     ),
     Mutation(
         "each master trusts its own clock",
@@ -156,7 +156,7 @@ MUTATIONS = (
                 "return utc_now()",
             ),
         ),
-        ("tests/contracts/test_clocks.py::test_on_postgres_the_time_is_the_databases",),
+        ("tests/contracts/test_clocks.py::test_on_postgres_the_database_clock_decides",),
     ),
     Mutation(
         "a late result is refused",
@@ -167,7 +167,7 @@ MUTATIONS = (
                 "        _T.c.attempt_open,\n        _T.c.state == TrialState.RUNNING,",
             ),
         ),
-        ("tests/contracts/test_leases.py::test_a_late_result_is_welcome_while_nobody_has_claimed_the_trial_again",),
+        ("tests/contracts/test_leases.py::test_a_late_result_is_accepted_until_the_trial_is_claimed_again",),
     ),
     Mutation(
         "a claim that is repeated gives other trials",
@@ -194,14 +194,14 @@ MUTATIONS = (
             Change(f"{STORAGE}/studies.py", "StudyRow.budget_trials >= total", "StudyRow.budget_trials >= 0"),
         ),
         (
-            "tests/contracts/test_replicas.py::test_planning_and_adding_by_hand_at_once_keep_to_the_budget_and_double_nothing",
-            "tests/contracts/test_budgets.py::test_by_hand_a_duplicate_a_stranger_and_a_spent_budget_are_refused_and_nothing_is_added",
+            "tests/contracts/test_replicas.py::test_concurrent_planning_and_enqueueing_respect_the_budget_without_duplicates",
+            "tests/contracts/test_budgets.py::test_enqueue_refuses_duplicates_invalid_configurations_and_a_spent_budget_and_adds_nothing",
         ),
     ),
     Mutation(
         "a poison trial is tried for ever",
         (Change("master/tunefleet_master/lifecycle.py", "MAX_OWN_CRASHES = 3", "MAX_OWN_CRASHES = 300"),),
-        ("tests/contracts/test_leases.py::test_three_crashes_set_a_trial_aside_whatever_the_retry_rules_say",),
+        ("tests/contracts/test_leases.py::test_a_trial_fails_after_three_crashes_whatever_its_retry_rules_allow",),
     ),
     Mutation(
         "files are stored unchecked",

@@ -1,4 +1,4 @@
-"""A master without the web: a real database, a clock that the test moves, and the planner called by hand."""
+"""A master without HTTP: a real database, a clock that the test moves, and a planner that the test calls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def spec_of(**changes: Any) -> StudySpec:
 
 
 class Master:
-    """Calls services as the web layer does: each in a transaction of its own."""
+    """Calls services as the API does, each in its own transaction."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -67,13 +67,13 @@ class Master:
 
     def call(self, service: Callable[..., T], *args: Any, **options: Any) -> T:
         """Run a service and wait for its commit."""
-        return self.database.write(lambda uow: service(uow, *args, **options)).result(timeout=10)
+        return self.database.write(lambda uow: service(uow, *args, **options)).result(timeout=60)
 
     def ask(self, service: Callable[[UnitOfWork, Sequence[Any]], Sequence[Any]], item: Any) -> Any:
-        """Ask a service that serves many requests at once, and wait for its commit."""
-        return self.database.write_together(service, item).result(timeout=10)
+        """Call a service that serves many requests in one transaction, and wait for its commit."""
+        return self.database.write_together(service, item).result(timeout=60)
 
-    def look(self, query: Callable[[UnitOfWork], T]) -> T:
+    def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Read on a connection that cannot write."""
         return self.database.read(query)
 
@@ -84,7 +84,7 @@ class Master:
             self.now = min(self.now + timedelta(seconds=SWEEP_S), end)
             self.call(sweeper.sweep, sweep_s=SWEEP_S)
 
-    def be_away(self, seconds: float) -> None:
+    def skip_time(self, seconds: float) -> None:
         """Move the clock without a sweep: the master was down."""
         self.now += timedelta(seconds=seconds)
 
@@ -96,20 +96,20 @@ class Master:
         return spec
 
     def promotions(self) -> list[Promotion]:
-        """What the planner would decide of paused trials."""
-        paused = self.look(pending_work.pending_work).paused
+        """Return the planner's decisions on paused trials."""
+        paused = self.read(pending_work.pending_work).paused
         return [
-            it for study in paused for it in self.look(partial(promotion.decided, study=study, tables=RungTables()))
+            it for study in paused for it in self.read(partial(promotion.decided, study=study, tables=RungTables()))
         ]
 
     def next_stages(self) -> list[NextStage]:
-        """The stages that the planner would begin."""
-        return [self.look(partial(stages.plan, study=study)) for study in self.look(pending_work.pending_work).due]
+        """Return the stages that the planner would begin."""
+        return [self.read(partial(stages.plan, study=study)) for study in self.read(pending_work.pending_work).due]
 
     def apply_eliminations(self) -> None:
-        """End what is left of configurations that are worse by their folds so far."""
-        for study in self.look(pending_work.pending_work).racing:
-            for elimination in self.look(partial(racing.Races().eliminations, study=study)):
+        """End the folds of configurations that lose their race."""
+        for study in self.read(pending_work.pending_work).racing:
+            for elimination in self.read(partial(racing.Races().eliminations, study=study)):
                 self.call(racing.eliminate, study=study, elimination=elimination)
 
     def plan(self) -> None:
@@ -120,7 +120,7 @@ class Master:
                 self.call(promotion.carry_out, decision)
         for following in self.next_stages():
             self.call(stages.begin, following)
-        while lacking := self.look(pending_work.needs):
+        while lacking := self.read(pending_work.needs):
             for need in lacking:
                 sampler = registry.build(need.study.sampler, need.study.searched)
                 self.call(planner.add_batch, need.study.id, planner.propose(sampler, need))
@@ -146,7 +146,7 @@ class Master:
         return answer
 
     def renew(self) -> None:
-        """Begin with nothing, as on a new database."""
+        """Start over with an empty database."""
         self.now = START
         self.topics.clear()
         try:
@@ -156,17 +156,16 @@ class Master:
             self.call(wipe)
 
 
-# What leans on the database's own ways of locking and writing is tried on an older Postgres, too.
+# Tests of locks and upserts run on an older Postgres, too.
 ON_AN_OLDER_POSTGRES = [f"test_{name}" for name in ("leases", "reports", "replicas", "budgets", "growth", "durability")]
 
-# What looks at how a database is kept, or needs the secret that its migrations made, has one of its own. All others
-# share one, wiped in between: to connect, to migrate and to compile each statement anew takes several times as long as
-# most tests.
+# Tests of the database's settings, or of the secret that its migrations create, get a database of their own. All others
+# share one that is wiped in between: connecting, migrating and compiling the statements takes longer than most tests.
 ON_A_DATABASE_OF_ITS_OWN = [f"test_{name}" for name in ("growth", "durability", "tokens")]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what needs a database on each kind."""
+    """Run tests that need a database on each kind."""
     if "database_kind" in metafunc.fixturenames:
         older = ["system-postgresql"] if _module(metafunc.module) in ON_AN_OLDER_POSTGRES else []
         metafunc.parametrize("database_kind", ["sqlite", "postgresql", *older], scope="session")
@@ -180,7 +179,7 @@ def _module(module: ModuleType) -> str:
 def shared_master(
     request: pytest.FixtureRequest, database_kind: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Master]:
-    """The master that tests share, of each kind of database."""
+    """The master that tests share, on each kind of database."""
     with new_database(request, database_kind, tmp_path_factory.mktemp("shared")) as url:
         master = Master(url)
         yield master
@@ -189,7 +188,7 @@ def shared_master(
 
 @pytest.fixture
 def master(request: pytest.FixtureRequest, database_kind: str, tmp_path: Path) -> Iterator[Master]:
-    """A master on a database with nothing in it, of each kind."""
+    """A master on an empty database of each kind."""
     if _module(request.module) not in ON_A_DATABASE_OF_ITS_OWN:
         shared: Master = request.getfixturevalue("shared_master")
         shared.renew()

@@ -51,7 +51,7 @@ Reports = dict[tuple[int, int], tuple[int, Mapping[str, float]]]
 
 @dataclass
 class Trial:
-    """What the oracle knows of a trial."""
+    """The oracle's state of a trial."""
 
     id: int
     study: Study
@@ -79,7 +79,7 @@ class Trial:
 
 @dataclass
 class Study:
-    """What the oracle knows of a study; `size` is how many configurations there are, None for more than enough."""
+    """The oracle's state of a study; `size` is the number of configurations, None for more than enough."""
 
     spec: StudySpec
     budget: int
@@ -102,7 +102,7 @@ class Study:
 
 
 class Oracle:
-    """Call it with what the real master is called with."""
+    """A model of the master; it gets the same calls."""
 
     def __init__(self) -> None:
         self.studies: dict[str, Study] = {}
@@ -114,18 +114,18 @@ class Oracle:
         self.studies[spec.name] = Study(spec, spec.budget.trials, size)
 
     def enqueue(self, name: str, position: int, n: int) -> int:
-        """How many trials a planner's batch brings that was drawn at this position for `n` trials."""
+        """Return how many trials a planner's batch of `n` creates that was drawn at this position."""
         study = self.studies[name]
         if study.position != position or study.state is not StudyState.RUNNING:
             return 0
         found = n if study.size is None else min(n, study.size - position)
         taken = min(found, study.left)
-        study.position += taken  # what the budget has no trial for is drawn again
+        study.position += taken  # proposals beyond the budget are drawn again
         study.exhausted = found < n and taken == found
         return taken
 
     def add(self, name: str) -> bool:
-        """Add a configuration by hand: a new trial (True), or in the place of one that waits for its first claim."""
+        """Add a configuration by hand; return True for a new trial, False for a replaced one."""
         study = self._open(name)
         if study.left:
             return True
@@ -136,7 +136,7 @@ class Oracle:
         raise BudgetTaken("")
 
     def adopt(self, found: Iterable[tuple[int, str, int]], *, is_by_hand: bool = False) -> None:
-        """Take in new trials: id, study and number."""
+        """Add new trials: id, study and number."""
         for trial_id, name, number in found:
             study = self.studies[name]
             trial = Trial(trial_id, study, number, is_by_hand)
@@ -144,7 +144,7 @@ class Oracle:
             study.trials.append(trial)
 
     def claim(self, leases: Sequence[Lease], now: datetime, request: ClaimRequest) -> None:
-        """Check what a claim was given, and take it in."""
+        """Check the leases of a claim, and record them."""
         again = [
             trial
             for trial in self.trials.values()
@@ -173,7 +173,7 @@ class Oracle:
             trial.keep(now)
 
     def beat(self, request: HeartbeatRequest, now: datetime) -> tuple[set[int], dict[int, StopReason]]:
-        """Which trials are lost, and which must stop."""
+        """Return the lost trials, and those that must stop."""
         lost: set[int] = set()
         stop: dict[int, StopReason] = {}
         for lease in request.leases:
@@ -338,5 +338,5 @@ class Oracle:
 
 
 def curve_of(reports: Reports) -> dict[int, Mapping[str, float]]:
-    """The newest attempt's metrics at each step."""
+    """Return the newest attempt's metrics at each step."""
     return {step: metrics for (_, step), (_, metrics) in sorted(reports.items(), key=lambda item: item[0][0])}

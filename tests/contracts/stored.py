@@ -1,4 +1,4 @@
-"""What a database holds after a test's calls, and what must hold between its rows whatever the calls were."""
+"""The content of a database after a test's calls, and the invariants of its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IDENTITIES = select(_T.id, _S.name, _T.number).join(StudyRow, _S.id == _T.study_
 
 
 def wipe(uow: UnitOfWork) -> None:
-    """Begin with nothing, in the same database; ids begin at 1 again."""
+    """Empty the database, and let ids begin at 1 again."""
     tables = Table.metadata.sorted_tables
     for table in reversed(tables):
         uow.connection.execute(delete(table))
@@ -48,7 +48,7 @@ def identities(uow: UnitOfWork) -> list[tuple[int, str, int]]:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the database holds."""
+    """The content of the database."""
 
     studies: Sequence[Any]
     trials: Sequence[Any]
@@ -67,7 +67,7 @@ class Stored:
         )
 
     def check(self) -> None:
-        """What must hold between the rows, whatever happened."""
+        """Check the invariants of the rows."""
         attempts: Counter[int] = Counter()
         for trial_id, attempt in self.attempts:
             attempts[trial_id] += 1
@@ -87,7 +87,7 @@ class Stored:
 
 
 def expected(oracle: Oracle) -> Any:
-    """What the database must hold, as `Stored.as_of_oracle` has it."""
+    """Return the content that the database must have, in the form of `Stored.as_of_oracle`."""
     known = oracle.trials.values()
     return (
         {name: (study.state, len(study.trials)) for name, study in oracle.studies.items()},
@@ -102,5 +102,5 @@ def check_results_are_counted_once(uow: UnitOfWork) -> None:
     complete = set(run(select(_T.id).where(_T.state == TrialState.COMPLETE)).scalars())
     ended = run(select(AttemptRow.trial_id).where(AttemptRow.outcome == TrialState.COMPLETE)).scalars()
     assert Counter(ended) == Counter(complete)
-    told = run(select(func.count()).select_from(EventRow).where(EventRow.kind == "trial.complete")).scalar_one()
-    assert told == len(complete)
+    n_events = run(select(func.count()).select_from(EventRow).where(EventRow.kind == "trial.complete")).scalar_one()
+    assert n_events == len(complete)

@@ -1,4 +1,4 @@
-"""What budgets, queues, hand-made trials and ends promise, on every database."""
+"""Budgets, queues, enqueued trials and ends of studies, on every database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 
 def run_all(master: Any) -> int:
-    """Run every study to its end; how many trials were completed."""
+    """Run every study to its end; return the number of completed trials."""
     n = 0
     while True:
         master.plan()
@@ -39,11 +39,11 @@ def run_all(master: Any) -> int:
 
 
 def read(master: Any, name: str = "study") -> Any:
-    return master.look(lambda uow: studies.read(uow, name))
+    return master.read(lambda uow: studies.read(uow, name))
 
 
 def listed(master: Any, **query: Any) -> Any:
-    return master.look(lambda uow: trials.page(uow, "study", TrialQuery(**query)))
+    return master.read(lambda uow: trials.page(uow, "study", TrialQuery(**query)))
 
 
 def enqueue(master: Any, *params: dict[str, Any]) -> Any:
@@ -60,7 +60,7 @@ def test_a_budget_of_n_ends_with_exactly_n_finished_trials(master: Any, budget: 
     assert study.message == f"the budget of {budget} trials is spent"
 
 
-def test_no_trial_is_lost_or_doubled_when_many_workers_claim_at_once(master: Any) -> None:
+def test_concurrent_claims_lose_and_duplicate_no_trial(master: Any) -> None:
     master.submit(budget={"trials": 40})
     taken: list[int] = []
 
@@ -82,17 +82,17 @@ def test_no_trial_is_lost_or_doubled_when_many_workers_claim_at_once(master: Any
     assert read(master).state is StudyState.COMPLETE
 
 
-def test_two_planners_on_one_study_propose_nothing_twice(master: Any) -> None:
+def test_two_planners_on_one_study_create_no_duplicate(master: Any) -> None:
     master.submit(name="study", budget={"trials": 140})
     for _ in range(5):
         master.claim(slots=8)
-    [need] = master.look(pending_work.needs)
+    [need] = master.read(pending_work.needs)
     batch = planner.propose(registry.build(need.study.sampler, need.study.spec), need)
     assert master.call(planner.add_batch, need.study.id, batch) == need.n
     assert master.call(planner.add_batch, need.study.id, batch) == 0
 
 
-def test_a_restarted_master_goes_on_with_the_same_configurations(master: Any) -> None:
+def test_a_restarted_master_continues_with_the_same_configurations(master: Any) -> None:
     master.submit(budget={"trials": 60}, search={"sampler": "random", "seed": 5})
     for _ in range(3):
         master.claim(slots=11)
@@ -101,11 +101,11 @@ def test_a_restarted_master_goes_on_with_the_same_configurations(master: Any) ->
     found = [trial.params for trial in listed(master, limit=1000).items]
     master.submit(name="again", budget={"trials": 60}, search={"sampler": "random", "seed": 5})
     run_all(master)
-    page = master.look(lambda uow: trials.page(uow, "again", TrialQuery(limit=1000)))
+    page = master.read(lambda uow: trials.page(uow, "again", TrialQuery(limit=1000)))
     assert [trial.params for trial in page.items[: len(found)]] == found
 
 
-def test_a_grid_is_walked_once_and_then_the_study_is_complete(master: Any) -> None:
+def test_a_study_is_complete_after_one_pass_over_its_grid(master: Any) -> None:
     space = {"lr": {"log": [1e-4, 1], "points": 3}, "kind": ["a", "b"]}
     master.submit(space=space, search={"sampler": "grid"}, budget={})
     assert run_all(master) == 6
@@ -114,9 +114,9 @@ def test_a_grid_is_walked_once_and_then_the_study_is_complete(master: Any) -> No
     assert rates == pytest.approx([1e-4, 1e-2, 1])
 
 
-def test_a_budget_that_is_lowered_while_a_planner_draws_and_raised_again_loses_no_configuration(master: Any) -> None:
+def test_lowering_and_raising_the_budget_during_planning_loses_no_configuration(master: Any) -> None:
     master.call(submission.submit, spec_of(space={"n": {"int": [1, 3]}}, search={"sampler": "grid"}))
-    [need] = master.look(pending_work.needs)
+    [need] = master.read(pending_work.needs)
     drawn = planner.propose(registry.build(need.study.sampler, need.study.searched), need)
     master.call(study_control.change, "study", StudyPatch.parse({"budget": {"trials": 1}}))
     master.call(planner.add_batch, need.study.id, drawn)
@@ -126,12 +126,12 @@ def test_a_budget_that_is_lowered_while_a_planner_draws_and_raised_again_loses_n
     assert sorted(trial.params["n"] for trial in listed(master).items) == [1, 2, 3]
 
 
-def test_a_space_that_is_used_up_ends_the_study_although_the_budget_is_larger(master: Any) -> None:
+def test_an_exhausted_space_ends_the_study_before_its_budget_does(master: Any) -> None:
     master.submit(space={"n": {"int": [1, 3]}}, search={"sampler": "grid"}, budget={"trials": 10})
     assert run_all(master) == 3
 
 
-def test_auto_takes_the_grid_when_all_configurations_fit_and_says_so(master: Any) -> None:
+def test_auto_selects_the_grid_when_all_configurations_fit_and_gives_the_reason(master: Any) -> None:
     master.submit(name="small", search={}, space={"n": {"int": [1, 3]}}, budget={"trials": 10})
     assert read(master, "small").sampler == "grid"
     assert "all 3 configurations fit" in read(master, "small").sampler_reason
@@ -146,7 +146,7 @@ def test_auto_takes_the_grid_when_all_configurations_fit_and_says_so(master: Any
         ({f"x{i}": {"float": [0, 1]} for i in range(60)}, {"trials": 10}, "tpe"),
     ],
 )
-def test_auto_takes_one_that_learns_by_parameters_and_budget_and_says_why(
+def test_auto_selects_a_learning_sampler_by_parameters_and_budget_and_gives_the_reason(
     master: Any, space: dict[str, Any], budget: dict[str, int], sampler: str
 ) -> None:
     master.submit(search={}, space=space, budget=budget)
@@ -154,7 +154,7 @@ def test_auto_takes_one_that_learns_by_parameters_and_budget_and_says_why(
     assert len(read(master).sampler_reason) > 20
 
 
-def test_the_same_spec_again_is_the_same_study_and_another_one_is_refused(master: Any) -> None:
+def test_an_equal_spec_returns_the_study_and_a_different_one_is_refused(master: Any) -> None:
     spec = master.submit()
     assert master.call(submission.submit, spec)[1] is False
     with pytest.raises(StudyExists, match="a study named 'study' exists"):
@@ -173,7 +173,7 @@ def test_a_configuration_by_hand_runs_first_and_takes_from_the_budget(master: An
     assert run_all(master) == 39
 
 
-def test_a_configuration_by_hand_takes_the_place_of_a_waiting_proposal_when_all_are_planned(master: Any) -> None:
+def test_a_configuration_by_hand_replaces_a_waiting_proposal_when_the_budget_is_planned(master: Any) -> None:
     master.submit(budget={"trials": 4})
     master.claim()
     [added] = enqueue(master, {"x": 0.5, "kind": "a"})
@@ -183,7 +183,7 @@ def test_a_configuration_by_hand_takes_the_place_of_a_waiting_proposal_when_all_
     assert listed(master).total == 4
 
 
-def test_by_hand_a_duplicate_a_stranger_and_a_spent_budget_are_refused_and_nothing_is_added(master: Any) -> None:
+def test_enqueue_refuses_duplicates_invalid_configurations_and_a_spent_budget_and_adds_nothing(master: Any) -> None:
     master.submit(budget={"trials": 40})
     enqueue(master, {"x": 0.5, "kind": "a"})
     before = read(master).trials
@@ -214,7 +214,7 @@ def test_failed_trials_run_again_and_the_study_is_complete_again(master: Any) ->
     assert read(master).trials == {TrialState.COMPLETE: 4}
 
 
-def test_a_raised_budget_lets_a_complete_study_go_on(master: Any) -> None:
+def test_a_raised_budget_reopens_a_complete_study(master: Any) -> None:
     master.submit()
     run_all(master)
     master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=6)))
@@ -223,7 +223,7 @@ def test_a_raised_budget_lets_a_complete_study_go_on(master: Any) -> None:
         master.call(study_control.change, "study", StudyPatch(budget=Budget(trials=5)))
 
 
-def test_a_paused_study_hands_out_nothing_until_it_is_resumed(master: Any) -> None:
+def test_a_paused_study_gives_no_trials_until_it_is_resumed(master: Any) -> None:
     master.submit()
     master.call(study_control.change, "study", StudyPatch(state="paused"))
     assert master.claim() == []
@@ -252,7 +252,7 @@ def test_hours_end_a_study_after_its_running_trials(master: Any) -> None:
     assert study.trials == {TrialState.COMPLETE: 1, TrialState.CANCELLED: 8}
 
 
-def test_a_study_is_removed_only_when_it_has_ended_and_with_everything_of_it(master: Any) -> None:
+def test_only_an_ended_study_is_deleted_and_with_all_its_data(master: Any) -> None:
     master.submit()
     with pytest.raises(Conflict, match="Stop it first"):
         master.call(study_control.delete, "study")
@@ -276,10 +276,10 @@ def test_trials_are_listed_by_page_filter_and_column(master: Any) -> None:
         listed(master, sort="valu")
 
 
-def test_events_tell_every_change_in_order_and_resume_behind_an_id(master: Any) -> None:
+def test_events_record_every_change_in_order_and_resume_after_an_id(master: Any) -> None:
     master.submit(budget={"trials": 1})
     run_all(master)
-    told = master.look(lambda uow: events.after(uow, "study", 0, limit=100))
+    told = master.read(lambda uow: events.after(uow, "study", 0, limit=100))
     assert [event.kind for event in told] == [
         "study.running",
         "trial.waiting",
@@ -287,5 +287,5 @@ def test_events_tell_every_change_in_order_and_resume_behind_an_id(master: Any) 
         "trial.complete",
         "study.complete",
     ]
-    later = master.look(lambda uow: events.after(uow, "study", told[2].id, limit=100))
+    later = master.read(lambda uow: events.after(uow, "study", told[2].id, limit=100))
     assert later == told[3:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import psycopg
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresDatabases
 
 from tunefleet_master.storage.database import Database
 
@@ -19,7 +19,7 @@ ANOTHER_CLOCK = """
 """
 
 
-def test_on_postgres_the_time_is_the_databases(postgres: PostgresServer) -> None:
+def test_on_postgres_the_database_clock_decides(postgres: PostgresDatabases) -> None:
     url = postgres.new_database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(ANOTHER_CLOCK)

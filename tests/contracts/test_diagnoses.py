@@ -1,4 +1,4 @@
-"""What rules over trials are given to read."""
+"""The input of the diagnosis rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_curves_are_those_of_the_best_trials_whatever_the_goal_is(master: Any, g
         master.report(lease, 0, score=float(lease.number))
         master.complete(lease)
 
-    found = master.look(lambda uow: diagnoses.of_study(uow, studies.get(uow.connection, "study")))
+    found = master.read(lambda uow: diagnoses.of_study(uow, studies.get(uow.connection, "study")))
 
     best_first = sorted(range(N_TRIALS), reverse=goal == "maximize")
     assert list(found.best) == best_first[:MAX_CURVES]

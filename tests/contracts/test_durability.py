@@ -1,4 +1,4 @@
-"""What acknowledged means: the commit is on the disk, and not only on its way there (I5)."""
+"""An acknowledged write is on the disk (I5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_connections_that_write_wait_for_the_disk(master: Any) -> None:
     assert (of_people, of_workers) == (settings, settings)
 
 
-def test_nobody_is_answered_before_the_commit(master: Any) -> None:
+def test_no_request_is_answered_before_the_commit(master: Any) -> None:
     asked_for: list[Future[Any]] = []
     all_asked = Event()
     answered_early: list[bool] = []

@@ -1,4 +1,4 @@
-"""Trials that are behind are stopped in the transaction of the report that shows it, whichever master takes it in."""
+"""Lagging trials are stopped in the transaction of the report that shows it, on every master."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def reported(lease: Lease, *losses: float, first: int = 0) -> Reported:
 
 
 def rungs(master: Any) -> list[tuple[int | None, Any, Any]]:
-    study = master.look(lambda uow: studies.get(uow.connection, "study"))
-    found = master.look(lambda uow: events.of_kinds(uow.connection, study.id, [RUNG]))
+    study = master.read(lambda uow: studies.get(uow.connection, "study"))
+    found = master.read(lambda uow: events.of_kinds(uow.connection, study.id, [RUNG]))
     return [(event.trial, event.data["rung"], event.data["value"]) for event in found]
 
 
-def test_a_trial_that_is_behind_at_a_rung_is_told_to_stop_and_ends_as_pruned(master: Any) -> None:
+def test_a_trial_that_lags_at_a_rung_is_stopped_and_ends_as_pruned(master: Any) -> None:
     submit(master)
     good, bad = master.claim(slots=2)
     assert master.ask(reports.record, reported(good, 0.1)).directive == "continue"
-    told = master.ask(reports.record, reported(bad, 0.9))
-    assert (told.directive, told.reason) == ("stop", "pruned")
-    assert "rank 2 of 2 after 1 step" in told.message
+    answer = master.ask(reports.record, reported(bad, 0.9))
+    assert (answer.directive, answer.reason) == ("stop", "pruned")
+    assert "rank 2 of 2 after 1 step" in answer.message
     assert master.end(bad.trial_id, CompleteRequest(attempt=1)).state is TrialState.PRUNED
     assert rungs(master) == [(good.number, 1, 0.1), (bad.number, 1, 0.9)]
 
@@ -57,13 +57,13 @@ def test_a_batch_that_passes_several_rungs_is_judged_at_each(master: Any) -> Non
     submit(master)
     first, second = master.claim(slots=2)
     master.ask(reports.record, reported(first, 0.5, 0.4, 0.3, 0.2))
-    told = master.ask(reports.record, reported(second, 0.4, 0.39, 0.38, 0.37))
+    answer = master.ask(reports.record, reported(second, 0.4, 0.39, 0.38, 0.37))
     assert [rung for number, rung, _ in rungs(master) if number == second.number] == [1, 2, 4]
-    assert told.directive == "stop"
-    assert "rank 2 of 2 after 4 steps" in told.message
+    assert answer.directive == "stop"
+    assert "rank 2 of 2 after 4 steps" in answer.message
 
 
-def test_an_attempt_that_begins_again_reaches_no_rung_twice(master: Any) -> None:
+def test_a_restarted_attempt_reaches_no_rung_twice(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     master.ask(reports.record, reported(lease, 0.5, 0.4))
@@ -74,7 +74,7 @@ def test_an_attempt_that_begins_again_reaches_no_rung_twice(master: Any) -> None
     assert [rung for _, rung, _ in rungs(master)] == [1, 2]
 
 
-def test_what_one_master_has_recorded_another_one_compares_with(master: Any) -> None:
+def test_masters_compare_trials_with_rungs_that_other_masters_recorded(master: Any) -> None:
     submit(master)
     mine, theirs = (partial(reports.record, tables=RungTables()) for _ in range(2))
     first, second, third = master.claim(slots=3)
@@ -84,7 +84,7 @@ def test_what_one_master_has_recorded_another_one_compares_with(master: Any) -> 
     assert "of 3" in master.ask(mine, reported(third, 0.3)).message
 
 
-def test_a_transaction_that_is_undone_leaves_nothing_to_compare_with(master: Any) -> None:
+def test_a_rolled_back_transaction_leaves_no_rung(master: Any) -> None:
     submit(master)
     tables = RungTables()
     first, second = master.claim(slots=2)
@@ -95,8 +95,8 @@ def test_a_transaction_that_is_undone_leaves_nothing_to_compare_with(master: Any
 
     with pytest.raises(ValueError, match="on purpose"):
         master.call(undone)
-    told = master.ask(partial(reports.record, tables=tables), reported(second, 0.9))
-    assert told.directive == "continue"
+    answer = master.ask(partial(reports.record, tables=tables), reported(second, 0.9))
+    assert answer.directive == "continue"
     assert rungs(master) == [(second.number, 1, 0.9)]
     assert master.ask(partial(reports.record, tables=tables), reported(first, 0.1)).directive == "continue"
     assert len(rungs(master)) == 2
@@ -105,26 +105,26 @@ def test_a_transaction_that_is_undone_leaves_nothing_to_compare_with(master: Any
 def test_trials_that_report_in_one_transaction_are_compared_with_each_other(master: Any) -> None:
     submit(master)
     first, second = master.claim(slots=2)
-    told = master.call(reports.record, [reported(first, 0.1), reported(second, 0.9)])
-    assert [answer.directive for answer in told] == ["continue", "stop"]
+    answers = master.call(reports.record, [reported(first, 0.1), reported(second, 0.9)])
+    assert [answer.directive for answer in answers] == ["continue", "stop"]
 
 
-def test_a_maximised_metric_is_compared_the_other_way_round(master: Any) -> None:
+def test_a_maximised_metric_is_compared_in_reverse(master: Any) -> None:
     submit(master, objective={"metric": "loss", "goal": "maximize"})
     first, second = master.claim(slots=2)
     master.ask(reports.record, reported(first, 0.1))
     assert master.ask(reports.record, reported(second, 0.9)).directive == "continue"
 
 
-def test_samplers_learn_what_was_reached(master: Any) -> None:
+def test_samplers_learn_from_rungs(master: Any) -> None:
     submit(master)
     good, bad = master.claim(slots=2)
     master.ask(reports.record, reported(good, 0.1, 0.05))
     master.ask(reports.record, reported(bad, 0.9))
-    study = master.look(lambda uow: studies.get(uow.connection, "study"))
+    study = master.read(lambda uow: studies.get(uow.connection, "study"))
     history = histories.empty(study.spec)
     history.fold(
-        change for _, change in master.look(lambda uow: list(histories.changes(uow.connection, study.id, after=0)))
+        change for _, change in master.read(lambda uow: list(histories.changes(uow.connection, study.id, after=0)))
     )
     assert {rung: dict(found) for rung, found in history.rungs().items()} == {
         1: {good.number: 0.1, bad.number: 0.9},
@@ -132,7 +132,7 @@ def test_samplers_learn_what_was_reached(master: Any) -> None:
     }
 
 
-def test_an_own_curve_that_no_longer_improves_ends(master: Any) -> None:
+def test_the_patience_pruner_ends_a_curve_that_no_longer_improves(master: Any) -> None:
     submit(master, pruning={"pruner": "patience", "patience": 2})
     [lease] = master.claim()
     answers = [master.ask(reports.record, reported(lease, 0.5, first=step)) for step in range(3)]

@@ -20,16 +20,16 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 def edit(master: Any, **space: Any) -> StudyDetail:
     master.call(study_control.change, "study", StudyPatch(space=space))
-    view: StudyDetail = master.look(lambda uow: studies.read(uow, "study"))
+    view: StudyDetail = master.read(lambda uow: studies.read(uow, "study"))
     return view
 
 
 def stored_study(master: Any) -> Any:
-    return master.look(lambda uow: stored.get(uow.connection, "study"))
+    return master.read(lambda uow: stored.get(uow.connection, "study"))
 
 
 def listed(master: Any) -> list[Any]:
-    page = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=100)))
+    page = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=100)))
     return sorted(page.items, key=lambda trial: trial.number)
 
 
@@ -38,7 +38,7 @@ def finish(master: Any, leases: list[Lease]) -> None:
         master.complete(lease, loss=float(str(lease.params["x"])))
 
 
-def test_a_wider_range_is_a_new_version_and_what_waits_inside_it_stays(master: Any) -> None:
+def test_a_wider_range_is_a_new_version_and_waiting_trials_inside_it_stay(master: Any) -> None:
     master.submit(budget={"trials": 6}, search={"sampler": "random"})
     before = [trial.params for trial in listed(master)]
     assert edit(master, x={"float": [0, 10]}).spec.space["x"].bounds == (0, 10)  # type: ignore[union-attr]
@@ -48,7 +48,7 @@ def test_a_wider_range_is_a_new_version_and_what_waits_inside_it_stays(master: A
     assert stored_study(master).version == 2
 
 
-def test_what_waits_outside_a_narrower_range_gets_another_configuration_and_the_budget_is_kept(master: Any) -> None:
+def test_waiting_trials_outside_a_narrower_range_get_another_configuration_within_the_budget(master: Any) -> None:
     master.submit(budget={"trials": 10}, search={"sampler": "random"})
     finish(master, master.claim(slots=2))
     edit(master, x={"float": [0.0, 0.3]})
@@ -84,7 +84,7 @@ def test_a_choice_that_is_added_is_proposed(master: Any) -> None:
         ({"x": {"flaot": [0, 1]}}, r"space\.x"),
     ],
 )
-def test_what_cannot_be_a_space_is_refused_by_field(master: Any, space: dict[str, Any], rule: str) -> None:
+def test_an_invalid_space_is_refused_by_field(master: Any, space: dict[str, Any], rule: str) -> None:
     master.submit()
     with pytest.raises(InvalidInput, match=rule):
         edit(master, **space)
@@ -98,7 +98,7 @@ def test_a_study_that_was_stopped_is_not_edited(master: Any) -> None:
         edit(master, x={"float": [0, 2]})
 
 
-def test_a_grid_that_was_walked_goes_on_where_it_has_grown(master: Any) -> None:
+def test_an_exhausted_grid_continues_after_it_has_grown(master: Any) -> None:
     master.submit(space={"kind": ["a", "b"]}, budget={"trials": 5}, search={"sampler": "grid"})
     for lease in master.claim(slots=5):
         master.complete(lease, loss=1.0)
@@ -114,20 +114,20 @@ def test_a_grid_that_was_walked_goes_on_where_it_has_grown(master: Any) -> None:
 def test_a_batch_that_was_drawn_before_an_edit_is_dropped(master: Any) -> None:
     master.submit(budget={"trials": 200}, search={"sampler": "random"})
     master.claim(slots=40)
-    [need] = master.look(pending_work.needs)
+    [need] = master.read(pending_work.needs)
     batch = propose(registry.build("random", need.study.spec), need)
     edit(master, x={"float": [0, 9]})
     assert master.call(planner.add_batch, need.study.id, batch) == 0
 
 
-def test_samplers_forget_what_lies_outside_and_keep_what_lies_inside(master: Any) -> None:
+def test_samplers_ignore_results_outside_the_new_space(master: Any) -> None:
     master.submit(budget={"trials": 12}, search={"sampler": "random"})
     finish(master, master.claim(slots=10))
     edit(master, x={"float": [0.0, 0.5]}, kind=["b", "a", "c"])
     study = stored_study(master)
-    history = histories.empty(master.look(lambda uow: histories.first_spec(uow.connection, study)))
+    history = histories.empty(master.read(lambda uow: histories.first_spec(uow.connection, study)))
     history.fold(
-        change for _, change in master.look(lambda uow: list(histories.changes(uow.connection, study.id, after=0)))
+        change for _, change in master.read(lambda uow: list(histories.changes(uow.connection, study.id, after=0)))
     )
     inside = [trial.params["x"] <= 0.5 for trial in listed(master)]
     assert history.fits.tolist() == inside
@@ -137,16 +137,16 @@ def test_samplers_forget_what_lies_outside_and_keep_what_lies_inside(master: Any
             assert history.axes.configuration(history.points[i])["x"] == pytest.approx(trial.params["x"], rel=1e-12)
 
 
-def test_every_proposal_can_be_derived_again_in_the_space_that_it_was_made_in(master: Any) -> None:
+def test_every_proposal_is_reproducible_in_the_space_of_its_version(master: Any) -> None:
     master.submit(budget={"trials": 150}, search={"sampler": "random"})
     for space in ({"float": [0.0, 0.4]}, {"float": [0.0, 4.0]}):
         finish(master, master.claim(slots=20))
         edit(master, x=space)
         master.plan()
-    found = master.look(lambda uow: replay(uow, stored_study(master)))
+    found = master.read(lambda uow: replay(uow, stored_study(master)))
     assert (found.n_same, list(found.differing)) == (len(listed_all(master)), [])
 
 
 def listed_all(master: Any) -> list[Any]:
     study = stored_study(master)
-    return list(master.look(lambda uow: list(audit.proposals(uow.connection, study.id))))
+    return list(master.read(lambda uow: list(audit.proposals(uow.connection, study.id))))

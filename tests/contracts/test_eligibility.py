@@ -1,4 +1,4 @@
-"""Who takes a study's trials, as its user sees it: by needs, by filter, by turns; and why nobody does."""
+"""Eligibility of workers: requirements, filters, fair share, and explanations of unclaimed studies."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tunefleet_master.services.execution import heartbeats
 from tunefleet_master.services.planning import study_control
 from tunefleet_master.services.reading import status, studies, workers
 
-TIRED = "rests: 3 different trials failed here in a row (study/0, study/1, study/2)"
+RESTING = "rests: 3 different trials failed here in a row (study/0, study/1, study/2)"
 
 
 def unclaimed(master: Any, name: str = "study") -> str:
-    said: str = master.look(lambda uow: studies.read(uow, name)).unclaimed
-    return said
+    reason: str = master.read(lambda uow: studies.read(uow, name)).unclaimed
+    return reason
 
 
 def beat(master: Any, worker: str = "w1", **facts: Any) -> None:
-    said = WorkerFacts.parse({"allow_code": True, **facts})
-    master.ask(heartbeats.beat, HeartbeatRequest(worker=worker, facts=said))
+    parsed = WorkerFacts.parse({"allow_code": True, **facts})
+    master.ask(heartbeats.beat, HeartbeatRequest(worker=worker, facts=parsed))
 
 
 def seen(master: Any) -> dict[str, WorkerView]:
-    return {view.name: view for view in master.look(workers.page)}
+    return {view.name: view for view in master.read(workers.page)}
 
 
-def test_a_study_says_that_nobody_takes_it_until_somebody_does(master: Any) -> None:
+def test_a_study_reports_why_it_is_unclaimed_until_a_worker_can_take_it(master: Any) -> None:
     master.submit()
     assert unclaimed(master).startswith("no worker is alive; start one")
     beat(master)
@@ -37,38 +37,38 @@ def test_a_study_says_that_nobody_takes_it_until_somebody_does(master: Any) -> N
     assert unclaimed(master).startswith("no worker is alive (w1 was heard last, 1 min 01 s ago)")
 
 
-def test_what_a_study_needs_and_no_worker_has_is_said_in_its_view_and_on_the_first_page(master: Any) -> None:
+def test_an_unmet_requirement_is_named_in_the_study_and_in_the_status(master: Any) -> None:
     master.submit(name="large", resources={"gpus": 2})
     master.submit(name="small")
     beat(master, gpus_per_slot=1)
-    of_all = {view.name: view.unclaimed for view in master.look(status.read).studies}
+    of_all = {view.name: view.unclaimed for view in master.read(status.read).studies}
     assert of_all == {
         "large": "it needs a worker that has 2 GPUs in a slot; the one that is alive does not",
         "small": "",
     }
 
 
-def test_a_rest_counts_from_the_beat_that_told_of_it_and_ends_by_itself(master: Any) -> None:
+def test_a_rest_counts_from_its_heartbeat_and_expires(master: Any) -> None:
     master.submit()
-    beat(master, resting_s=40.0, status=TIRED)
-    master.be_away(10)
-    assert unclaimed(master) == f"worker w1 rests for 30 s more ({TIRED})"
+    beat(master, resting_s=40.0, status=RESTING)
+    master.skip_time(10)
+    assert unclaimed(master) == f"worker w1 rests for 30 s more ({RESTING})"
     assert seen(master)["w1"].rests_until == master.now + timedelta(seconds=30)
-    master.be_away(30)
+    master.skip_time(30)
     assert unclaimed(master) == ""
     assert seen(master)["w1"].rests_until is None
 
 
-def test_a_worker_that_leaves_is_not_counted_on(master: Any) -> None:
+def test_a_leaving_worker_does_not_count_as_alive(master: Any) -> None:
     master.submit()
     beat(master, is_leaving=True, status="draining")
     assert unclaimed(master).startswith("no worker is alive (w1 left ")
 
 
-def test_a_study_that_has_nothing_to_give_needs_nobody(master: Any) -> None:
+def test_a_study_without_claimable_trials_is_not_reported_as_unclaimed(master: Any) -> None:
     master.submit(budget={"trials": 1})
     [lease] = master.claim()
-    master.be_away(61)
+    master.skip_time(61)
     assert unclaimed(master) == "", "its last trial runs"
     master.complete(lease, loss=1.0)
     assert unclaimed(master) == ""
@@ -77,7 +77,7 @@ def test_a_study_that_has_nothing_to_give_needs_nobody(master: Any) -> None:
     assert unclaimed(master, "paused") == ""
 
 
-def test_a_fleet_larger_than_one_look_is_read_to_its_end(master: Any) -> None:
+def test_a_fleet_larger_than_the_first_read_is_read_completely(master: Any) -> None:
     master.submit(resources={"labels": ["a100"]})
     for number in range(60):
         beat(master, f"w{number:02}")
@@ -86,7 +86,7 @@ def test_a_fleet_larger_than_one_look_is_read_to_its_end(master: Any) -> None:
     assert unclaimed(master) == ""
 
 
-def test_what_is_said_of_a_worker_is_what_a_claim_of_it_gets(master: Any) -> None:
+def test_the_explanation_agrees_with_what_a_claim_gets(master: Any) -> None:
     master.submit(resources={"gpus": 1, "labels": ["a100"]}, budget={"trials": 50})
     outcomes = set()
     for gpus, labels, allow_code in itertools.product((0, 1, 2), ((), ("a100",), ("b", "a100")), (False, True)):
@@ -94,7 +94,7 @@ def test_what_is_said_of_a_worker_is_what_a_claim_of_it_gets(master: Any) -> Non
         is_claimed = bool(master.claim(f"w{gpus}-{len(labels)}-{allow_code}", facts=facts))
         assert (unclaimed(master) == "") is is_claimed, facts
         outcomes.add(is_claimed)
-        master.be_away(61)
+        master.skip_time(61)
     assert outcomes == {True, False}
 
 
@@ -108,7 +108,7 @@ def test_a_worker_of_one_study_takes_no_other_whatever_its_priority(master: Any)
     assert master.claim()[0].study == "b"
 
 
-def test_a_study_that_a_worker_cannot_run_does_not_stand_before_one_that_it_can(master: Any) -> None:
+def test_a_study_that_a_worker_cannot_run_does_not_block_one_that_it_can(master: Any) -> None:
     master.submit(name="large", resources={"gpus": 8}, priority=9)
     master.submit(name="labelled", resources={"labels": ["a100"]}, priority=5)
     master.submit(name="small")
@@ -117,7 +117,7 @@ def test_a_study_that_a_worker_cannot_run_does_not_stand_before_one_that_it_can(
     assert [lease.study for lease in master.claim(facts=able, slots=9)] == ["large"] * 4 + ["labelled"] * 4
 
 
-def test_a_study_that_comes_late_catches_up_with_one_of_the_same_priority(master: Any) -> None:
+def test_a_later_study_catches_up_with_one_of_the_same_priority(master: Any) -> None:
     master.submit(name="early", budget={"trials": 20})
     master.claim(slots=3)
     master.submit(name="late", budget={"trials": 20})

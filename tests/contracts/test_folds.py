@@ -47,22 +47,22 @@ def submit(master: Any, *, folds: int = FOLDS, race: bool = False, **changes: An
 
 
 def study_of(master: Any) -> StudyDetail:
-    detail: StudyDetail = master.look(lambda uow: studies.read(uow, "study"))
+    detail: StudyDetail = master.read(lambda uow: studies.read(uow, "study"))
     return detail
 
 
 def listed(master: Any) -> list[TrialView]:
-    found: list[TrialView] = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=1_000))).items
+    found: list[TrialView] = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=1_000))).items
     return found
 
 
 def configurations(master: Any) -> list[ConfigurationView]:
-    found = master.look(lambda uow: trials.configurations(uow, "study", cursor=None, limit=1_000)).items
+    found = master.read(lambda uow: trials.configurations(uow, "study", cursor=None, limit=1_000)).items
     return sorted(found, key=lambda each: each.number)
 
 
 def history_of(master: Any) -> History:
-    history: History = master.look(lambda uow: histories.fold(uow.connection, stored.get(uow.connection, "study")))
+    history: History = master.read(lambda uow: histories.fold(uow.connection, stored.get(uow.connection, "study")))
     return history
 
 
@@ -74,7 +74,7 @@ def claim_all(master: Any, worker: str = "w1") -> list[Lease]:
 
 
 def loss(lease: Lease) -> float:
-    """Folds differ by more than configurations do."""
+    """Return a loss; folds differ by more than configurations do."""
     return float(str(lease.params["x"])) + 10.0 * (lease.fold or 0)
 
 
@@ -118,7 +118,7 @@ def test_the_result_of_a_configuration_is_the_mean_of_its_folds_with_its_standar
         assert found.value == fmean(values)
         assert found.standard_error == pytest.approx(np.std(values, ddof=1) / np.sqrt(3), rel=1e-12)
         assert [fold.value for fold in found.folds] == values
-    first = master.look(lambda uow: trials.by_number(uow, "study", 4))
+    first = master.read(lambda uow: trials.by_number(uow, "study", 4))
     assert (first.fold, first.value, first.standard_error) == (1, loss(leases[4]), None)
     assert first.configuration == configurations(master)[1]
 
@@ -130,11 +130,11 @@ def test_the_best_is_the_best_mean_and_not_the_best_fold(master: Any) -> None:
     assert best is not None
     assert (best.number, best.value, best.standard_error, best.fold) == (3, 5.0, 0.0, None)
     assert [
-        it.number for it in master.look(lambda uow: trials.configurations(uow, "study", cursor=None, limit=1)).items
+        it.number for it in master.read(lambda uow: trials.configurations(uow, "study", cursor=None, limit=1)).items
     ] == [1]
 
 
-def test_a_configuration_counts_only_when_all_of_its_folds_are_in(master: Any) -> None:
+def test_a_configuration_counts_only_when_all_of_its_folds_are_complete(master: Any) -> None:
     submit(master)
     first, second, third = master.claim(slots=3)
     master.complete(first, loss=0.1)
@@ -165,7 +165,7 @@ def test_a_lost_worker_costs_its_fold_another_attempt_and_nothing_else(master: A
 @pytest.mark.parametrize(
     ("failure", "outcome"), [(Failure.ERROR, Outcome.UNKNOWN), (Failure.DIVERGED, Outcome.INFEASIBLE)]
 )
-def test_a_configuration_with_a_failed_fold_has_no_result_until_that_is_run_again(
+def test_a_configuration_with_a_failed_fold_has_no_result_until_a_retry(
     master: Any, failure: Failure, outcome: Outcome
 ) -> None:
     submit(master, budget={"trials": 1}, retry={"error": 0})
@@ -222,18 +222,18 @@ def test_a_configuration_that_is_worse_fold_by_fold_gets_no_further_folds(master
 @pytest.mark.parametrize(
     "second",
     [
-        [0.10, 1.11],  # two pairs tell nothing of the spread
+        [0.10, 1.11],  # two pairs show nothing about the spread
         [0.10, 1.90, 1.50],  # worse and better
         [-0.1, 0.90, 1.90],  # better
         [0.10, 1.10, 2.10],  # equal differences: three of one sign have a chance of 1 in 8
     ],
 )
-def test_a_configuration_that_may_be_as_good_goes_on(master: Any, second: list[float]) -> None:
+def test_a_configuration_that_may_be_as_good_continues(master: Any, second: list[float]) -> None:
     rest = race_of(master, second)
     assert {trial.state for trial in rest[len(second) :]} == {TrialState.WAITING}
 
 
-def test_a_fold_that_runs_when_its_configuration_has_lost_is_told_to_stop(master: Any) -> None:
+def test_a_running_fold_of_an_eliminated_configuration_is_stopped(master: Any) -> None:
     submit(master, folds=5, race=True, budget={"trials": 2})
     for lease in master.claim(slots=5):
         master.complete(lease, loss=float(lease.fold or 0))
@@ -251,8 +251,8 @@ def test_two_masters_that_see_an_elimination_apply_it_once(master: Any) -> None:
     submit(master, folds=5, race=True, budget={"trials": 2})
     for lease in master.claim(slots=8):
         master.complete(lease, loss=(lease.fold or 0) + (0.1 + 0.01 * (lease.fold or 0)) * (lease.number // 5))
-    [study] = master.look(pending_work.pending_work).racing
-    [elimination] = master.look(lambda uow: racing.Races().eliminations(uow, study))
+    [study] = master.read(pending_work.pending_work).racing
+    [elimination] = master.read(lambda uow: racing.Races().eliminations(uow, study))
     assert master.call(racing.eliminate, study, elimination) is True
     assert master.call(racing.eliminate, study, elimination) is False
 
@@ -267,7 +267,7 @@ def test_a_configuration_by_hand_has_all_folds_and_goes_first(master: Any) -> No
     submit(master)
     master.claim()
     added = master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
-    assert [trial.number for trial in added] == [9]  # in the place of the last one that nobody has begun
+    assert [trial.number for trial in added] == [9]  # it replaces the last one that has not begun
     assert [(it.number, it.fold) for it in master.claim(slots=3)] == [(9, 0), (10, 1), (11, 2)]
     with pytest.raises(DuplicateConfiguration):
         master.call(manual_trials.enqueue, "study", EnqueueRequest(params=[{"x": 0.5}]))
@@ -302,14 +302,14 @@ def test_an_edit_of_the_space_moves_waiting_folds_together(master: Any) -> None:
 
 
 def plan_on_results(master: Any) -> None:
-    """As the planner does for a sampler that learns, in this process, for a worker that waits."""
+    """Plan for a learning sampler and a waiting worker, in this process."""
     master.apply_eliminations()
-    for need in master.look(pending_work.needs):
+    for need in master.read(pending_work.needs):
         study = need.study
         history = history_of(master)
         saw = max(
             event.id
-            for event in master.look(lambda uow, study=study: events.after(uow.connection, study.id, 0, limit=100_000))
+            for event in master.read(lambda uow, study=study: events.after(uow.connection, study.id, 0, limit=100_000))
         )
         sampler = registry.build(study.sampler, study.spec)
         found = sampler.suggest(study.position, need.n, history=history).found
@@ -318,18 +318,16 @@ def plan_on_results(master: Any) -> None:
 
 
 @pytest.mark.parametrize(("sampler", "budget"), [("random", 4), ("tpe", 12)])
-def test_every_proposal_was_made_once_and_can_be_made_again(
-    master: Any, sampler: str, budget: int, tmp_path: Any
-) -> None:
+def test_every_proposal_is_unique_and_reproducible(master: Any, sampler: str, budget: int, tmp_path: Any) -> None:
     submit(master, folds=2, search={"sampler": sampler}, budget={"trials": budget}, race=True)
     while study_of(master).state is StudyState.RUNNING:
         plan_on_results(master) if sampler == "tpe" else master.plan()
         for lease in master.claim():
             master.complete(lease, loss=loss(lease))
-    study = master.look(lambda uow: stored.get(uow.connection, "study"))
-    again = master.look(lambda uow: replay(uow, study))
+    study = master.read(lambda uow: stored.get(uow.connection, "study"))
+    again = master.read(lambda uow: replay(uow, study))
     assert (again.n_same, again.differing) == (budget, [])
-    checks = master.look(lambda uow: verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
+    checks = master.read(lambda uow: verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
     assert [check.violations for check in checks if check.violations] == []
 
 

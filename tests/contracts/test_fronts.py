@@ -32,12 +32,12 @@ def finish(master: Any, *values: tuple[float, float], params: float = 10.0) -> l
 
 
 def front(master: Any, *, cursor: str | None = None, limit: int = 100) -> Page[TrialView]:
-    page: Page[TrialView] = master.look(lambda uow: fronts.page(uow, "study", cursor=cursor, limit=limit))
+    page: Page[TrialView] = master.read(lambda uow: fronts.page(uow, "study", cursor=cursor, limit=limit))
     return page
 
 
 def trial(master: Any, number: int) -> TrialView:
-    view: TrialView = master.look(lambda uow: trials.by_number(uow, "study", number))
+    view: TrialView = master.read(lambda uow: trials.by_number(uow, "study", number))
     return view
 
 
@@ -48,11 +48,11 @@ def history(master: Any) -> History:
         made.fold(change for _, change in histories.changes(uow.connection, study.id, after=0))
         return made
 
-    found: History = master.look(fold)
+    found: History = master.read(fold)
     return found
 
 
-def test_the_last_report_that_has_everything_counts(master: Any) -> None:
+def test_the_last_report_with_all_result_metrics_counts(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     master.report(lease, 0, accuracy=0.9, latency=5.0, params=10.0)
@@ -66,7 +66,7 @@ def test_the_last_report_that_has_everything_counts(master: Any) -> None:
     assert found.broken_outcomes == ()
 
 
-def test_a_lease_says_what_a_result_has_to_have(master: Any) -> None:
+def test_a_lease_lists_the_result_metrics(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     assert lease.result_metrics == ("accuracy", "latency", "params")
@@ -83,7 +83,7 @@ def test_a_trial_that_lacks_a_metric_cannot_complete(master: Any) -> None:
     assert trial(master, lease.number).values == (0.9, 3.0)
 
 
-def test_the_front_has_the_trials_that_no_other_one_betters(master: Any) -> None:
+def test_the_front_has_the_nondominated_trials(master: Any) -> None:
     submit(master)
     assert front(master).items == []
     slow, fast, middle, bad = finish(master, (0.9, 9.0), (0.5, 1.0), (0.7, 4.0), (0.6, 4.0))
@@ -123,7 +123,7 @@ def test_a_trial_that_breaks_an_outcome_is_not_on_the_front_and_infeasible_for_s
     assert known.values[[good.number, bad.number]].tolist() == [[-0.5, 5.0], [-0.9, 1.0]]
 
 
-def test_a_trial_that_runs_again_is_no_result_before_it_ends(master: Any) -> None:
+def test_a_retried_trial_has_no_result_before_it_ends(master: Any) -> None:
     submit(master, outcomes=["params <= 1"], retry={"error": 1})
     [lease] = master.claim()
     master.report(lease, 0, accuracy=0.9, latency=5.0, params=10.0)
@@ -137,13 +137,13 @@ def test_a_trial_that_runs_again_is_no_result_before_it_ends(master: Any) -> Non
 def test_a_study_of_several_objectives_has_no_best_trial(master: Any) -> None:
     submit(master)
     finish(master, (0.9, 9.0))
-    view = master.look(lambda uow: studies.read(uow, "study"))
+    view = master.read(lambda uow: studies.read(uow, "study"))
     assert view.best is None
     assert [objective.metric for objective in view.objectives] == ["accuracy", "latency"]
     assert (view.metric, view.goal) == ("accuracy", "maximize")
 
 
-def test_a_study_of_one_objective_has_no_front_and_is_as_it_was(master: Any) -> None:
+def test_a_study_of_one_objective_has_no_front(master: Any) -> None:
     master.submit()
     [lease] = master.claim()
     master.complete(lease, loss=0.5)
@@ -155,7 +155,7 @@ def test_a_study_of_one_objective_has_no_front_and_is_as_it_was(master: Any) -> 
     assert history(master).values[lease.number].tolist() == [0.5]
 
 
-def test_a_front_of_no_study_is_not_found(master: Any) -> None:
+def test_the_front_of_an_unknown_study_is_not_found(master: Any) -> None:
     with pytest.raises(NotFound):
         front(master)
 
@@ -164,5 +164,5 @@ def test_trials_are_sorted_by_the_first_objective(master: Any) -> None:
     submit(master)
     finish(master, (0.5, 1.0), (0.9, 9.0))
     query = TrialQuery(sort="value", descending=True, state=TrialState.COMPLETE)
-    page = master.look(lambda uow: trials.page(uow, "study", query))
+    page = master.read(lambda uow: trials.page(uow, "study", query))
     assert [view.value for view in page.items] == [0.9, 0.5]

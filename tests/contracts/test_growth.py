@@ -1,4 +1,4 @@
-"""What happens to the data of studies that ended long ago, and to leases when a clock is set."""
+"""Data of studies that ended long ago, and leases after a clock change."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DAY_S = 86_400
 
 
 def detail(master: Any, lease: Lease) -> Any:
-    return master.look(lambda uow: trials.read(uow, lease.trial_id, max_points=10_000))
+    return master.read(lambda uow: trials.read(uow, lease.trial_id, max_points=10_000))
 
 
 def run(master: Any, n_points: int, best_at: int) -> Lease:
-    """One study of one trial with a curve of so many points."""
+    """Run a study of one trial with a curve of this many points."""
     master.submit(budget={"trials": 1})
     lease: Lease = master.claim()[0]
     points = [Report(step=step, metrics={"loss": abs(step - best_at) + 1.0}) for step in range(n_points)]
@@ -30,7 +30,7 @@ def run(master: Any, n_points: int, best_at: int) -> Lease:
 
 
 def tidy(master: Any) -> int:
-    """Thin until there is nothing left to do; how many times there was."""
+    """Thin until nothing is left to do; return the number of calls that thinned."""
     n = 0
     while master.call(retention.thin, keep_days=7):
         n += 1
@@ -39,7 +39,7 @@ def tidy(master: Any) -> int:
 
 def test_old_curves_are_thinned_to_their_ends_their_best_step_and_a_hundred_points(master: Any) -> None:
     lease = run(master, 1_003, best_at=777)
-    master.be_away(8 * DAY_S)
+    master.skip_time(8 * DAY_S)
     assert tidy(master) == 1
     steps = [point.step for point in detail(master, lease).curve]
     assert len(steps) in (100, 101)
@@ -48,19 +48,19 @@ def test_old_curves_are_thinned_to_their_ends_their_best_step_and_a_hundred_poin
     assert tidy(master) == 0
 
 
-def test_young_curves_and_short_ones_stay_whole(master: Any) -> None:
+def test_recent_and_short_curves_are_not_thinned(master: Any) -> None:
     lease = run(master, 150, best_at=3)
-    master.be_away(6 * DAY_S)
+    master.skip_time(6 * DAY_S)
     assert tidy(master) == 0
     assert len(detail(master, lease).curve) == 150
 
 
 @pytest.mark.parametrize("jump_s", [3_600, 2 * DAY_S, -3_600, -2 * DAY_S])
-def test_a_clock_that_is_set_costs_no_living_worker_its_lease_and_keeps_no_dead_ones(master: Any, jump_s: int) -> None:
+def test_a_clock_change_expires_no_live_lease_and_keeps_no_dead_one(master: Any, jump_s: int) -> None:
     master.submit()
     [lease] = master.claim()
     master.pass_time(20)
-    master.be_away(jump_s)
+    master.skip_time(jump_s)
     master.call(sweeper.sweep, sweep_s=2.0)
     assert detail(master, lease).state is TrialState.RUNNING
     master.pass_time(30)

@@ -48,7 +48,7 @@ def checked(master: Any, lease: Lease, *checks: Check) -> EndResponse:
 
 
 def begun(master: Any, **changes: Any) -> Lease:
-    """A study whose preflight a worker has just taken."""
+    """Submit a study and claim its preflight."""
     master.submit(**{"preflight": {}, **changes})
     leases: list[Lease] = master.claim(facts=ABLE, slots=4)
     assert len(leases) == 1
@@ -59,7 +59,7 @@ def state_of(master: Any) -> Any:
     return master.call(studies.read, "study")
 
 
-def test_nothing_but_the_preflight_is_given_out_before_it_has_passed(master):
+def test_only_the_preflight_is_claimed_before_it_has_passed(master):
     lease = begun(master)
     order = lease.preflight
     assert order is not None
@@ -81,7 +81,7 @@ def test_configurations_by_hand_wait_for_the_preflight(master):
     assert [other.params for other in master.claim("w2", facts=ABLE)] == [{"x": 0.5, "kind": "a"}]
 
 
-def test_the_preflight_is_in_no_list_no_count_no_budget_and_no_history(master):
+def test_the_preflight_is_absent_from_lists_counts_budget_and_history(master):
     lease = begun(master, budget={"trials": 2})
     assert state_of(master).trials == {}
     checked(master, lease, GOOD)
@@ -92,23 +92,23 @@ def test_the_preflight_is_in_no_list_no_count_no_budget_and_no_history(master):
     assert (view.state, view.trials) == ("complete", {"complete": 2})
     page = master.call(trials.page, "study", TrialQuery())
     assert [trial.number for trial in page.items] == [0, 1]
-    told = master.call(events.after, "study", 0, limit=100)
-    assert [event.kind for event in told if event.kind.startswith("preflight")] == [
+    found = master.call(events.after, "study", 0, limit=100)
+    assert [event.kind for event in found if event.kind.startswith("preflight")] == [
         "preflight.waiting",
         "preflight.running",
         "preflight.complete",
     ]
-    assert all(event.trial is None or event.trial >= 0 for event in told)
+    assert all(event.trial is None or event.trial >= 0 for event in found)
 
 
-def test_a_worker_that_knows_no_preflight_gets_none_and_the_study_says_so(master):
+def test_a_worker_that_cannot_run_a_preflight_gets_none_and_the_study_reports_it(master):
     master.submit(preflight={})
     assert master.claim(facts=WorkerFacts(allow_code=True)) == []
     assert "knows how to run a preflight" in state_of(master).unclaimed
     assert len(master.claim("w2", facts=ABLE)) == 1
 
 
-def test_a_failed_check_blocks_the_study_with_what_was_seen_and_the_likely_bug(master):
+def test_a_failed_check_blocks_the_study_with_evidence_and_likely_cause(master):
     lease = begun(master)
     answer = checked(master, lease, GOOD, DOUBT, BAD)
     assert (answer.state, answer.failure, answer.study_state) == ("failed", "infeasible", "blocked")
@@ -122,14 +122,14 @@ def test_a_failed_check_blocks_the_study_with_what_was_seen_and_the_likely_bug(m
     assert state_of(master).trials == {}
 
 
-def test_a_doubt_blocks_nothing_and_stays_in_the_report(master):
+def test_a_warning_does_not_block_and_stays_in_the_report(master):
     lease = begun(master)
     checked(master, lease, GOOD, DOUBT)
     view = state_of(master)
     assert (view.state, view.preflight, view.preflight_report) == ("running", "passed", report(GOOD, DOUBT))
 
 
-def test_resume_anyway_lets_a_blocked_study_run(master):
+def test_resume_anyway_runs_a_blocked_study(master):
     lease = begun(master)
     checked(master, lease, BAD)
     master.call(study_control.change, "study", StudyPatch(state="running", anyway=True))
@@ -140,7 +140,7 @@ def test_resume_anyway_lets_a_blocked_study_run(master):
     assert [other.number for other in master.claim(facts=ABLE)] == [0]
 
 
-def test_resume_looks_once_more(master):
+def test_resume_runs_the_preflight_again(master):
     lease = begun(master)
     checked(master, lease, BAD)
     master.call(study_control.change, "study", StudyPatch(state="running"))
@@ -152,7 +152,7 @@ def test_resume_looks_once_more(master):
     assert state_of(master).preflight == "passed"
 
 
-def test_resume_anyway_calls_off_a_preflight_that_runs(master):
+def test_resume_anyway_cancels_a_running_preflight(master):
     lease = begun(master)
     master.call(study_control.change, "study", StudyPatch(state="running", anyway=True))
     master.plan()
@@ -161,7 +161,7 @@ def test_resume_anyway_calls_off_a_preflight_that_runs(master):
     assert state_of(master).state == "running"
 
 
-def test_a_lost_preflight_is_given_to_the_next_worker_and_the_first_ones_word_is_refused(master):
+def test_a_lost_preflight_goes_to_the_next_worker_and_the_first_ones_report_is_refused(master):
     lease = begun(master)
     master.pass_time(70)
     [again] = master.claim("w2", facts=ABLE)
@@ -221,7 +221,7 @@ def test_a_paused_study_is_blocked_too(master):
     assert checked(master, lease, BAD).study_state == "blocked"
 
 
-def test_a_study_that_was_stopped_stays_stopped_whatever_its_preflight_says(master):
+def test_a_stopped_study_stays_stopped_whatever_its_preflight_reports(master):
     lease = begun(master)
     master.call(study_control.change, "study", StudyPatch(state="stopped"))
     assert checked(master, lease, BAD).study_state == "stopped"
@@ -236,7 +236,7 @@ def test_a_blocked_study_can_be_stopped_and_removed(master):
     assert [lease.number for lease in master.claim()] == [0]
 
 
-def test_the_hours_of_a_budget_begin_when_the_preflight_has_passed(master):
+def test_the_hours_of_a_budget_begin_after_the_preflight(master):
     master.submit(preflight={}, budget={"hours": 0.01})
     master.pass_time(60)
     assert state_of(master).elapsed_s == 0.0
@@ -258,22 +258,22 @@ def test_a_preflight_changes_no_proposal(master, sampler):
         while len(claimed) < 3:
             asked = master.claim(facts=ABLE, study=name, wait_s=5.0)
             claimed += asked
-            for need in master.look(pending_work.needs) if not asked else ():
+            for need in master.read(pending_work.needs) if not asked else ():
                 propose(master, need)
         params[name] = [other.params for other in claimed]
     assert params["plain"] == params["checked"]
 
 
 def propose(master: Any, need: Any) -> None:
-    """As the planner does, for a sampler that learns in this process."""
+    """Plan for a learning sampler, in this process."""
     sampler = registry.build(need.study.sampler, need.study.searched)
-    history = master.look(lambda uow: histories.fold(uow.connection, need.study))
+    history = master.read(lambda uow: histories.fold(uow.connection, need.study))
     found = sampler.suggest(need.study.position, need.n, history=history)
     at = need.study.position, need.study.version
     master.call(planner.add_batch, need.study.id, Batch(*at, found.found, found.is_last, sampler.name, sampler.version))
 
 
-def test_the_doctor_finds_nothing_wrong_with_preflights(master, tmp_path):
+def test_the_doctor_accepts_preflights(master, tmp_path):
     for i, end in enumerate((GOOD, BAD)):
         master.submit(name=f"study-{i}", preflight={})
         [lease] = master.claim(facts=ABLE, study=f"study-{i}")
@@ -281,5 +281,5 @@ def test_the_doctor_finds_nothing_wrong_with_preflights(master, tmp_path):
     master.plan()
     for lease in master.claim(facts=ABLE, slots=9):
         master.complete(lease, loss=1.0)
-    found = master.look(lambda uow: doctor.verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
+    found = master.read(lambda uow: doctor.verify(uow, BlobStore(tmp_path), acknowledged=AcknowledgedWrites()))
     assert [violation for check in found for violation in check.violations] == []

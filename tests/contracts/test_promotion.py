@@ -1,4 +1,4 @@
-"""Pausing trials at rungs, and promoting them: who goes on, who ends, and that nobody is forgotten."""
+"""Pauses at rungs and promotion: every paused trial resumes or ends."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def submit(master: Any, *, n: int = 9, **changes: Any) -> None:
 
 
 def loss_of(number: int) -> float:
-    """The lower the number the worse, so that none that comes first goes on before others are there."""
+    """Return a loss that falls with the number, so that early trials are not promoted before later ones exist."""
     return 1.0 / (number + 1)
 
 
 def train(master: Any, lease: Lease, *, begin: int = 0) -> str:
-    """Report until the master says otherwise, and end; what it said last."""
+    """Report until the master orders a stop or a pause, and end; return the last directive."""
     answer = "continue"
     for step in range(begin, lease.steps or STEPS):
         answer = master.report(lease, step, loss=loss_of(lease.number)).directive
@@ -48,7 +48,7 @@ def train(master: Any, lease: Lease, *, begin: int = 0) -> str:
 
 
 def listed(master: Any) -> dict[int, Any]:
-    page = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=100)))
+    page = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=100)))
     return {trial.number: trial for trial in page.items}
 
 
@@ -67,7 +67,7 @@ def run_to_the_end(master: Any) -> None:
     raise AssertionError("the study does not end")
 
 
-def test_a_trial_pauses_at_a_rung_and_says_why(master: Any) -> None:
+def test_a_trial_pauses_at_a_rung_with_a_reason(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     answer = master.report(lease, 0, loss=1.0)
@@ -78,7 +78,7 @@ def test_a_trial_pauses_at_a_rung_and_says_why(master: Any) -> None:
     assert (paused.state, paused.value, paused.finished_at) == (TrialState.PAUSED, 1.0, None)
 
 
-def test_a_paused_trial_goes_on_before_new_ones_as_soon_as_it_is_among_the_best(master: Any) -> None:
+def test_a_paused_trial_resumes_before_new_ones_once_it_is_among_the_best(master: Any) -> None:
     submit(master)
     leases = master.claim(slots=3)
     for lease in leases:
@@ -92,7 +92,7 @@ def test_a_paused_trial_goes_on_before_new_ones_as_soon_as_it_is_among_the_best(
     assert master.report(again, 1, loss=0.5).directive == "continue"
 
 
-def test_a_trial_that_goes_on_keeps_its_best_value(master: Any) -> None:
+def test_a_promoted_trial_keeps_its_best_value(master: Any) -> None:
     submit(master)
     for lease in master.claim(slots=3):
         master.report(lease, 0, loss=abs(lease.number - 1))
@@ -107,7 +107,7 @@ def test_a_trial_that_goes_on_keeps_its_best_value(master: Any) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 9, 14])
-def test_every_trial_ends_and_one_at_least_has_run_all_steps(master: Any, n: int) -> None:
+def test_every_trial_ends_and_at_least_one_runs_all_steps(master: Any, n: int) -> None:
     submit(master, n=n)
     run_to_the_end(master)
     assert set(states(master)) <= {"complete", "pruned"}
@@ -115,7 +115,7 @@ def test_every_trial_ends_and_one_at_least_has_run_all_steps(master: Any, n: int
     assert listed(master)[n - 1].state is TrialState.COMPLETE  # the best of all
     assert all(trial.value == loss_of(number) for number, trial in listed(master).items())
     assert all(trial.finished_at is not None for trial in listed(master).values())
-    study = master.look(lambda uow: studies.read(uow, "study"))
+    study = master.read(lambda uow: studies.read(uow, "study"))
     assert study.state is StudyState.COMPLETE
 
 
@@ -139,7 +139,7 @@ def test_two_masters_that_promote_at_once_promote_once(master: Any) -> None:
     assert listed(master)[0].state is TrialState.RUNNING
 
 
-def test_a_trial_that_ran_to_its_end_before_it_heard_of_the_pause_is_complete(master: Any) -> None:
+def test_a_trial_that_finishes_before_the_order_to_pause_arrives_is_complete(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     for step in range(STEPS):
@@ -154,7 +154,7 @@ def test_a_trial_that_ran_to_its_end_before_it_heard_of_the_pause_is_complete(ma
         lambda lease: ReleaseRequest(attempt=lease.attempt),
     ],
 )
-def test_however_an_attempt_ends_under_the_order_the_trial_is_paused(master: Any, ending: Any) -> None:
+def test_an_attempt_with_an_order_to_pause_ends_paused_however_it_ends(master: Any, ending: Any) -> None:
     submit(master)
     [lease] = master.claim()
     master.report(lease, 0, loss=1.0)
@@ -162,7 +162,7 @@ def test_however_an_attempt_ends_under_the_order_the_trial_is_paused(master: Any
     assert master.end(lease.trial_id, request).state is TrialState.PAUSED
 
 
-def test_a_worker_that_is_lost_under_the_order_leaves_the_trial_paused(master: Any) -> None:
+def test_a_trial_with_an_order_to_pause_is_paused_when_its_worker_is_lost(master: Any) -> None:
     submit(master)
     [lease] = master.claim()
     master.report(lease, 0, loss=1.0)
@@ -170,24 +170,24 @@ def test_a_worker_that_is_lost_under_the_order_leaves_the_trial_paused(master: A
     assert listed(master)[0].state is TrialState.PAUSED
 
 
-def test_stopping_the_study_cancels_what_is_paused(master: Any) -> None:
+def test_stopping_the_study_cancels_paused_trials(master: Any) -> None:
     submit(master)
     train(master, master.claim()[0])
     master.call(study_control.change, "study", StudyPatch(state="stopped"))
     assert set(states(master)) == {"cancelled"}
 
 
-def test_when_the_hours_are_spent_what_is_paused_ends_with_what_it_has_reached(master: Any) -> None:
+def test_when_the_hours_are_spent_paused_trials_end_with_their_values(master: Any) -> None:
     submit(master, budget={"hours": 1, "trials": 9})
     train(master, master.claim()[0])
-    master.be_away(3_700)
+    master.skip_time(3_700)
     master.pass_time(2)
     master.plan()
     assert states(master) == ["pruned"] + ["cancelled"] * 8
-    assert master.look(lambda uow: studies.read(uow, "study")).state is StudyState.COMPLETE
+    assert master.read(lambda uow: studies.read(uow, "study")).state is StudyState.COMPLETE
 
 
-def test_each_stage_promotes_its_own_and_ends_before_the_next_begins(master: Any) -> None:
+def test_each_stage_promotes_its_own_trials_and_ends_before_the_next_begins(master: Any) -> None:
     stages = [{"trials": 6, "steps": 3}, {"trials": 6, "steps": 9}]
     submit(master, n=12, stages=stages)
     run_to_the_end(master)
@@ -197,10 +197,10 @@ def test_each_stage_promotes_its_own_and_ends_before_the_next_begins(master: Any
     assert min(completed) < 6 <= max(completed)
 
 
-def test_proposals_can_be_derived_again_beside_pauses(master: Any) -> None:
+def test_proposals_are_reproducible_with_paused_trials(master: Any) -> None:
     submit(master, n=12, search={"sampler": "random", "seed": 4})
     run_to_the_end(master)
-    found = master.look(lambda uow: replay(uow, stored.get(uow.connection, "study")))
+    found = master.read(lambda uow: replay(uow, stored.get(uow.connection, "study")))
     assert (list(found.differing), found.n_same) == ([], 12)
 
 

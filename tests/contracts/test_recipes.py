@@ -25,33 +25,33 @@ def run_to_its_end(master: Any) -> list[Any]:
     while leases := _claim(master) or _claim(master):
         for lease in leases:
             master.complete(lease, loss=float(lease.params["x"]))
-    items = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
+    items = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
     return sorted(items, key=lambda trial: trial.number)
 
 
 def _claim(master: Any) -> Any:
-    """What there is; a sampler that learns proposes once a slot has asked in vain."""
+    """Claim; a learning sampler proposes after a claim has found nothing."""
     leases = master.claim(slots=2, study="study")
     master.plan()
     return leases
 
 
-def test_recipes_run_first_and_say_which_they_are(master: Any) -> None:
+def test_recipes_run_first_and_are_named_as_the_origin(master: Any) -> None:
     submit(master)
     leases = master.claim(slots=2, study="study")
     assert [lease.params for lease in leases] == [SGD, ADAM]
-    page = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
+    page = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
     assert [trial.origin for trial in page] == ["recipe resnet-imagenet", "recipe karpathy"]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "sobol"])
-def test_recipes_come_out_of_the_budget_and_the_study_can_be_replayed(master: Any, sampler: str) -> None:
+def test_recipes_count_against_the_budget_and_the_study_is_reproducible(master: Any, sampler: str) -> None:
     submit(master, search={"sampler": sampler, "start_from": ["resnet-imagenet", "karpathy"]})
     found = run_to_its_end(master)
     assert [trial.params for trial in found[:2]] == [SGD, ADAM]
     assert len(found) == 6
-    study = master.look(lambda uow: stored.get(uow.connection, "study"))
-    again = master.look(lambda uow: replay(uow, study))
+    study = master.read(lambda uow: stored.get(uow.connection, "study"))
+    again = master.read(lambda uow: replay(uow, study))
     assert (again.n_same, again.n_by_hand, list(again.differing)) == (4, 2, [])
 
 

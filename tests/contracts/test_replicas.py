@@ -1,4 +1,4 @@
-"""What several masters on one Postgres promise; each is a `Master` of its own, as in a process of its own."""
+"""Several masters on one Postgres; each has its own `Master`, as if in its own process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 from tests.contracts.conftest import Master
-from tests.postgres import PostgresServer
+from tests.postgres import PostgresDatabases
 
 from tunefleet.errors import StorageUnusable
 from tunefleet.protocol import CompleteRequest, EnqueueRequest, Event, Lease, StudyState, TrialState
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
+def url(postgres: PostgresDatabases) -> Iterator[str]:
     url = postgres.new_database()
     yield url
     postgres.drop_database(url)
@@ -59,7 +59,7 @@ def at_once(*works: Callable[[], T]) -> list[T]:
 
 
 def run_to_the_end(master: Master, n_claims: int) -> list[int]:
-    """Claim and complete until nothing has come up so many times in a row; the numbers of the trials."""
+    """Claim and complete until this many claims in a row find nothing; return the numbers of the trials."""
     done: list[int] = []
     misses = 0
     while misses < n_claims:
@@ -72,23 +72,23 @@ def run_to_the_end(master: Master, n_claims: int) -> list[int]:
     return done
 
 
-def test_three_masters_hand_out_a_budget_exactly_and_the_study_ends(masters: list[Master]) -> None:
+def test_three_masters_give_out_a_budget_exactly_and_the_study_ends(masters: list[Master]) -> None:
     masters[0].submit(budget={"trials": 150}, search={"sampler": "random", "seed": 1})
     found = at_once(*[lambda master=master: run_to_the_end(master, 20) for master in masters])
     numbers = sorted(number for numbers in found for number in numbers)
     assert numbers == list(range(150))
-    study = masters[1].look(lambda uow: studies.read(uow, "study"))
+    study = masters[1].read(lambda uow: studies.read(uow, "study"))
     assert (study.state, study.trials) == (StudyState.COMPLETE, {TrialState.COMPLETE: 150})
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_the_last_two_trials_end_on_two_masters_at_once_and_the_study_with_them(
+def test_the_study_ends_when_its_last_two_trials_end_on_two_masters_at_once(
     masters: list[Master], attempt: int
 ) -> None:
     masters[0].submit(budget={"trials": 2})
     first, second = masters[0].claim(slots=2)
     at_once(lambda: masters[0].complete(first, loss=1.0), lambda: masters[1].complete(second, loss=2.0))
-    assert masters[2].look(lambda uow: studies.read(uow, "study")).state is StudyState.COMPLETE
+    assert masters[2].read(lambda uow: studies.read(uow, "study")).state is StudyState.COMPLETE
 
 
 @pytest.mark.parametrize("attempt", range(5))
@@ -107,11 +107,11 @@ def test_the_same_end_at_two_masters_at_once_gets_one_answer(masters: list[Maste
     request = CompleteRequest(attempt=lease.attempt, metrics={"loss": 0.5})
     answers = at_once(*[lambda master=master: master.end(lease.trial_id, request) for master in masters])
     assert answers[0] == answers[1] == answers[2]
-    detail = masters[0].look(lambda uow: trials.read(uow, lease.trial_id))
+    detail = masters[0].read(lambda uow: trials.read(uow, lease.trial_id))
     assert (detail.state, len(detail.attempts)) == (TrialState.COMPLETE, 1)
 
 
-def test_whoever_follows_a_study_misses_no_event_however_many_masters_write(masters: list[Master]) -> None:
+def test_a_follower_misses_no_event_of_many_masters(masters: list[Master]) -> None:
     masters[0].submit(budget={"trials": 90}, search={"sampler": "random", "seed": 1})
     seen: list[Event] = []
     over = threading.Event()
@@ -119,8 +119,8 @@ def test_whoever_follows_a_study_misses_no_event_however_many_masters_write(mast
     def follow() -> None:
         while True:
             was_over = over.is_set()
-            seen.extend(masters[2].look(lambda uow: events.after(uow, "study", seen[-1].id if seen else 0, limit=7)))
-            if was_over and not masters[2].look(lambda uow: events.after(uow, "study", seen[-1].id, limit=1)):
+            seen.extend(masters[2].read(lambda uow: events.after(uow, "study", seen[-1].id if seen else 0, limit=7)))
+            if was_over and not masters[2].read(lambda uow: events.after(uow, "study", seen[-1].id, limit=1)):
                 return
 
     def run(master: Master) -> None:
@@ -131,7 +131,7 @@ def test_whoever_follows_a_study_misses_no_event_however_many_masters_write(mast
     at_once(*[lambda master=master: run(master) for master in masters[:2]])
     over.set()
     follower.join(30)
-    all_ids = [event.id for event in masters[0].look(lambda uow: events.after(uow, "study", 0, limit=10_000))]
+    all_ids = [event.id for event in masters[0].read(lambda uow: events.after(uow, "study", 0, limit=10_000))]
     assert [event.id for event in seen] == all_ids
     assert len(all_ids) == 1 + 3 * 90 + 1
 
@@ -141,36 +141,36 @@ def test_several_sweeps_at_once_count_an_outage_and_an_expired_lease_once(master
     [lease] = masters[0].claim()
     for master in masters:
         master.call(sweeper.sweep, sweep_s=2.0)
-        master.be_away(600)
+        master.skip_time(600)
     at_once(*[lambda master=master: master.call(sweeper.sweep, sweep_s=2.0) for master in masters])
     for master in masters:
-        master.be_away(55)
+        master.skip_time(55)
     masters[0].call(sweeper.sweep, sweep_s=100.0)
     assert detail_of(masters[0], lease).state is TrialState.RUNNING
     for master in masters:
-        master.be_away(10)
+        master.skip_time(10)
     at_once(*[lambda master=master: master.call(sweeper.sweep, sweep_s=100.0) for master in masters])
     detail = detail_of(masters[0], lease)
     assert (detail.state, [attempt.outcome for attempt in detail.attempts]) == (TrialState.WAITING, ["lost"])
 
 
 def detail_of(master: Master, lease: Lease) -> Any:
-    return master.look(lambda uow: trials.read(uow, lease.trial_id))
+    return master.read(lambda uow: trials.read(uow, lease.trial_id))
 
 
-def test_planning_and_adding_by_hand_at_once_keep_to_the_budget_and_double_nothing(masters: list[Master]) -> None:
+def test_concurrent_planning_and_enqueueing_respect_the_budget_without_duplicates(masters: list[Master]) -> None:
     masters[0].submit(budget={"trials": 100}, search={"sampler": "random", "seed": 1})
     for _ in range(6):
         masters[0].claim(slots=8)
     by_hand = EnqueueRequest(params=[{"x": 0.125, "kind": "a"}, {"x": 0.25, "kind": "b"}])
     at_once(*[master.plan for master in masters], lambda: masters[0].call(manual_trials.enqueue, "study", by_hand))
-    found = masters[0].look(lambda uow: trials.page(uow, "study", TrialQuery(limit=1000))).items
+    found = masters[0].read(lambda uow: trials.page(uow, "study", TrialQuery(limit=1000))).items
     assert sorted(trial.number for trial in found) == list(range(100))
     assert sum(trial.origin == "user" for trial in found) == 2
     assert len({str(trial.params) for trial in found}) == 100
 
 
-def test_a_bell_of_one_master_rings_at_the_others(url: str) -> None:
+def test_a_notification_from_one_master_reaches_the_others(url: str) -> None:
     heard, rung = set[str](), threading.Event()
 
     def hear(topics: Any) -> None:
@@ -182,21 +182,22 @@ def test_a_bell_of_one_master_rings_at_the_others(url: str) -> None:
 
     listens = threading.Event()
     here, there = Database(url), Database(url, publish=hear)
-    assert listens.wait(10)  # it rings everything once it listens
+    assert listens.wait(10)  # it notifies all topics once it listens
     here.write(lambda uow: uow.notify_after_commit(CLAIMS)).result(10)
     assert rung.wait(10)
     here.close()
     there.close()
 
 
-def test_the_planner_of_a_study_is_one_master_until_it_dies(url: str) -> None:
+def test_one_master_plans_a_study_until_it_dies(url: str) -> None:
     here, there = Database(url), Database(url)
     first, second = StudyLocks(here.engine), StudyLocks(there.engine)
     assert first.hold({1, 2}) == {1, 2}
     assert second.hold({2, 3}) == {3}
-    with psycopg.connect(url, autocommit=True) as connection:  # as when the first one's machine is gone
+    with psycopg.connect(url, autocommit=True) as connection:  # as if the machine of the first one had failed
         connection.execute(
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2)"
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND objid IN (1, 2)"
         )
     assert second.hold({1, 2, 3}) == {1, 2, 3}
     with pytest.raises(StorageUnusable):
@@ -206,7 +207,7 @@ def test_the_planner_of_a_study_is_one_master_until_it_dies(url: str) -> None:
         closing.close()
 
 
-def test_tables_are_made_once_however_many_masters_start_at_once(url: str) -> None:
+def test_masters_that_start_at_once_create_the_tables_once(url: str) -> None:
     databases = [Database(url) for _ in range(4)]
     made = at_once(*[lambda it=it: migrations.upgrade(it.engine) for it in databases])
     assert sorted(upgrade.before is None for upgrade in made) == [False, False, False, True]
@@ -214,7 +215,7 @@ def test_tables_are_made_once_however_many_masters_start_at_once(url: str) -> No
         database.close()
 
 
-def test_the_time_is_the_databases_own(url: str) -> None:
+def test_masters_use_the_database_clock(url: str) -> None:
     database = Database(url)
     now = database.read(lambda uow: uow.now)
     clock = database.read(lambda uow: uow.connection.execute(text("SELECT clock_timestamp()")).scalar_one())
@@ -232,7 +233,7 @@ def _cut(url: str) -> None:
         )
 
 
-def test_a_write_goes_on_over_a_new_connection_when_the_old_one_is_lost(url: str) -> None:
+def test_a_write_is_repeated_on_a_new_connection_when_the_old_one_is_lost(url: str) -> None:
     database = Database(url)
     database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(10)
     _cut(url)

@@ -1,4 +1,4 @@
-"""What is stored of reports, on every database."""
+"""Stored reports, on every database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def report(master: Any, lease: Lease, *sent: tuple[int, int, float]) -> None:
 
 
 def stored(master: Any) -> list[tuple[int, int, Any]]:
-    rows: list[tuple[int, int, Any]] = master.look(lambda uow: [tuple(row) for row in uow.connection.execute(STORED)])
+    rows: list[tuple[int, int, Any]] = master.read(lambda uow: [tuple(row) for row in uow.connection.execute(STORED)])
     return rows
 
 

@@ -91,7 +91,7 @@ def some(one: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """The call's answer, or the kind of error that it raised."""
+    """Return the call's answer, or the kind of error that it raised."""
     try:
         return call()
     except TunefleetError as error:
@@ -147,17 +147,17 @@ class MasterMachine(RuleBasedStateMachine):
 
     @rule()
     def plan(self) -> None:
-        while lacking := self.master.look(pending_work.needs):
+        while lacking := self.master.read(pending_work.needs):
             for need in lacking:
                 self.enqueue((need.study.id, need.study.name, need.n, self.propose(need)))
 
     @rule(target=batches)
     def draw(self) -> Any:
-        """A planner that is slow, or is not alone."""
+        """Add the batch of a slow planner, or of a second one."""
         return multiple(
             *(
                 (need.study.id, need.study.name, need.n, self.propose(need))
-                for need in self.master.look(pending_work.needs)
+                for need in self.master.read(pending_work.needs)
             )
         )
 
@@ -246,7 +246,7 @@ class MasterMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([74, 76, 3_600, 200_000]), restarts=st.sampled_from([False, False, True]))
     def master_is_away(self, seconds: float, restarts: bool) -> None:
         self.sweep()
-        self.master.be_away(seconds)
+        self.master.skip_time(seconds)
         if restarts:
             self.master.restart()
 
@@ -281,17 +281,17 @@ class MasterMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_database_holds_what_the_oracle_holds(self) -> None:
-        stored: Stored = self.master.look(Stored.read)
+        stored: Stored = self.master.read(Stored.read)
         assert stored.as_of_oracle() == expected(self.oracle)
         stored.check()
 
     def teardown(self) -> None:
-        """All faults stop: every study that was not stopped comes to its end, with exactly its budget."""
+        """Stop all faults, and check that every unstopped study completes with exactly its budget."""
         for name, study in self.oracle.studies.items():
             if study.state is StudyState.PAUSED:
                 self.patch(name, StudyPatch(state="running"))
         for _ in range(ROUNDS_TO_THE_END):
-            self.time_passes(61)  # a lease that nobody keeps runs out, at the latest after an outage's grace
+            self.time_passes(61)  # leases that are not renewed expire, at the latest after the grace of an outage
             self.plan()
             body = ClaimRequest(worker="w9", slots=100, facts=FACTS)
             [found] = self.master.call(claims.claim, [body])
@@ -305,10 +305,10 @@ class MasterMachine(RuleBasedStateMachine):
                 assert study.state is StudyState.COMPLETE
                 assert len(study.trials) == n
             assert not any(trial.state in LIVE for trial in study.trials)
-        self.master.look(check_results_are_counted_once)
+        self.master.read(check_results_are_counted_once)
 
     def at(self, places: list[int]) -> list[Lease]:
-        """The leases at these places of all that were ever given, the newest first."""
+        """Return the leases at these places among all leases, newest first."""
         return [self.leases[-1 - place % len(self.leases)] for place in places]
 
     def send_ends(self, ends: list[tuple[int, completion.Request]]) -> None:
@@ -325,7 +325,7 @@ class MasterMachine(RuleBasedStateMachine):
 
     def adopt(self, n: int, *, is_by_hand: bool = False) -> None:
         known = set(self.oracle.trials)
-        found = [row for row in self.master.look(identities) if row[0] not in known]
+        found = [row for row in self.master.read(identities) if row[0] not in known]
         assert len(found) == n
         self.oracle.adopt(found, is_by_hand=is_by_hand)
 
@@ -335,14 +335,14 @@ class MasterMachine(RuleBasedStateMachine):
 
 
 def without_message(answer: Any) -> Any:
-    """An answer without what is only for people; of an error its kind."""
+    """Return an answer without its message; for an error, its kind."""
     if isinstance(answer, TunefleetError):
         return type(answer)
     return answer.model_copy(update={"message": ""}) if hasattr(answer, "message") else answer
 
 
-@pytest.mark.timeout(amount(1_200, 7_200))  # a failure is made small before it is shown
-def test_any_order_of_calls_keeps_every_promise(master: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.timeout(amount(1_200, 7_200))  # hypothesis shrinks a failure before it reports it
+def test_every_order_of_calls_keeps_every_invariant(master: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "tunefleet_master")
 
     class Machine(MasterMachine):

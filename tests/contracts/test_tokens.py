@@ -1,4 +1,4 @@
-"""Tokens on every database: made, known, expired, revoked, and told to the other masters."""
+"""Tokens on every database: created, cached, expired, revoked, and reloaded by other masters."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ def make(master: Any, name: str, *scopes: Scope, expires_in_s: float | None = No
     return made
 
 
-def with_keyring(master: Any, look: Callable[[TokenCache], T], *, given: str | None = None, is_local: bool = True) -> T:
-    """What a token_cache that has just read the database says."""
+def from_cache(master: Any, read: Callable[[TokenCache], T], *, given: str | None = None, is_local: bool = True) -> T:
+    """Return a freshly loaded token cache's answer."""
 
     async def load() -> T:
         token_cache = TokenCache(master.database, Subscriptions(), given=given, is_local=is_local)
         await token_cache.load()
-        return look(token_cache)
+        return read(token_cache)
 
     return asyncio.run(load())
 
 
 def opens(master: Any, token: str) -> set[str]:
-    """The scopes of whoever shows the token; none when it opens nothing."""
-    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(token.encode()))
+    """Return the scopes of a token; none when it is invalid."""
+    caller = from_cache(master, lambda token_cache: token_cache.caller_of(token.encode()))
     return {str(scope) for scope in caller.scopes} if caller else set()
 
 
-def test_a_token_opens_what_its_scopes_say_and_only_its_hash_is_kept(master) -> None:
+def test_a_token_grants_its_scopes_and_only_its_hash_is_stored(master) -> None:
     made = make(master, "ci", Scope.SUBMIT, Scope.WORK)
 
     assert made.token.startswith("tf_submit-work_")
     assert len(made.token.rpartition("work_")[2]) == 43  # 32 random bytes
     assert opens(master, made.token) == {"submit", "work"}
-    [kept] = master.look(lambda uow: stored.everything(uow.connection))
+    [kept] = master.read(lambda uow: stored.everything(uow.connection))
     assert made.token not in repr(kept)
     assert kept.digest == tokens.digest_of(made.token.encode())
 
 
-def test_a_token_that_was_changed_opens_nothing(master) -> None:
+def test_a_modified_token_is_invalid(master) -> None:
     token = make(master, "ci", Scope.READ).token
 
     for other in (token[:-1], token + "x", token.replace("read", "admin"), "", "tf_read_"):
         assert opens(master, other) == set()
 
 
-def test_an_expired_token_opens_nothing_and_is_listed_as_expired(master) -> None:
+def test_an_expired_token_is_invalid_and_listed_as_expired(master) -> None:
     token = make(master, "ci", Scope.READ, expires_in_s=60).token
 
     master.pass_time(59)
@@ -71,10 +71,10 @@ def test_an_expired_token_opens_nothing_and_is_listed_as_expired(master) -> None
     master.pass_time(1)
 
     assert opens(master, token) == set()
-    assert [view.state for view in master.look(tokens.everything)] == ["expired"]
+    assert [view.state for view in master.read(tokens.everything)] == ["expired"]
 
 
-def test_a_token_expires_although_nothing_is_read_again(master) -> None:
+def test_a_token_expires_without_a_reload(master) -> None:
     token = make(master, "ci", Scope.READ, expires_in_s=0.05).token.encode()
 
     def wait(token_cache: TokenCache) -> bool:
@@ -82,10 +82,10 @@ def test_a_token_expires_although_nothing_is_read_again(master) -> None:
             pass
         return True
 
-    assert with_keyring(master, wait)
+    assert from_cache(master, wait)
 
 
-def test_a_revoked_token_opens_nothing_and_every_master_is_told(master) -> None:
+def test_a_revoked_token_is_invalid_and_every_master_is_notified(master) -> None:
     token = make(master, "ci", Scope.READ).token
     master.topics.clear()
 
@@ -94,15 +94,15 @@ def test_a_revoked_token_opens_nothing_and_every_master_is_told(master) -> None:
 
     assert TOKENS in master.topics
     assert opens(master, token) == set()
-    assert [view.state for view in master.look(tokens.everything)] == ["revoked"]
+    assert [view.state for view in master.read(tokens.everything)] == ["revoked"]
 
 
-def test_revoking_what_is_not_there_says_so(master) -> None:
+def test_revoking_an_unknown_token_is_not_found(master) -> None:
     with pytest.raises(NotFound, match="'nobody'"):
         master.call(tokens.revoke, "nobody", admin_is_given=True)
 
 
-def test_a_name_is_taken_while_its_token_is_good_and_free_again_afterwards(master) -> None:
+def test_a_name_is_taken_while_its_token_is_valid_and_free_afterwards(master) -> None:
     first = make(master, "ci", Scope.READ)
     with pytest.raises(Conflict, match="'ci'"):
         make(master, "ci", Scope.READ)
@@ -114,7 +114,7 @@ def test_a_name_is_taken_while_its_token_is_good_and_free_again_afterwards(maste
     assert opens(master, second.token) == {"work"}
 
 
-def test_the_first_token_is_an_admins_and_the_last_admins_stays(master) -> None:
+def test_the_first_token_must_be_an_admins_and_the_last_admin_token_cannot_be_revoked(master) -> None:
     with pytest.raises(Conflict, match="admin"):
         make(master, "ci", Scope.READ, given=False)
     make(master, "me", Scope.ADMIN, given=False)
@@ -125,11 +125,11 @@ def test_the_first_token_is_an_admins_and_the_last_admins_stays(master) -> None:
     make(master, "you", Scope.ADMIN, given=False)
     master.call(tokens.revoke, "me", admin_is_given=False)
 
-    states = {view.name: view.state for view in master.look(tokens.everything)}
+    states = {view.name: view.state for view in master.read(tokens.everything)}
     assert states == {"ci": "good", "me": "revoked", "you": "good"}
 
 
-def test_with_a_given_admin_any_token_may_be_the_first_and_any_may_go(master) -> None:
+def test_with_an_admin_token_from_the_environment_any_token_may_be_first_and_any_may_be_revoked(master) -> None:
     make(master, "me", Scope.ADMIN)
 
     master.call(tokens.revoke, "me", admin_is_given=True)
@@ -137,16 +137,16 @@ def test_with_a_given_admin_any_token_may_be_the_first_and_any_may_go(master) ->
     assert make(master, "ci", Scope.READ).name == "ci"
 
 
-def test_the_first_admins_token_is_made_once(master) -> None:
+def test_the_first_admin_token_is_created_once(master) -> None:
     first = master.call(tokens.first)
 
     assert opens(master, first.token) == {"admin"}
     assert master.call(tokens.first) is None
 
 
-def test_a_local_master_is_open_until_a_token_was_made_and_never_again(master) -> None:
+def test_a_local_master_needs_no_token_until_one_was_created(master) -> None:
     def is_open(**options: Any) -> bool:
-        return with_keyring(master, lambda token_cache: token_cache.is_open, **options)
+        return from_cache(master, lambda token_cache: token_cache.is_open, **options)
 
     assert is_open()
     assert not is_open(given="a-long-secret")
@@ -157,33 +157,33 @@ def test_a_local_master_is_open_until_a_token_was_made_and_never_again(master) -
     assert not is_open()
 
 
-def test_the_given_token_is_an_admins(master) -> None:
-    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(b"a-long-secret"), given="a-long-secret")
+def test_the_token_from_the_environment_is_an_admins(master) -> None:
+    caller = from_cache(master, lambda token_cache: token_cache.caller_of(b"a-long-secret"), given="a-long-secret")
 
     assert caller is not None
     caller.check(Access.ADMIN, None)
 
 
-def test_a_token_of_the_database_that_is_given_again_stays_what_it_is(master) -> None:
+def test_a_stored_token_in_the_environment_keeps_its_scopes(master) -> None:
     token = make(master, "reader", Scope.READ).token
 
     def scopes(token_cache: TokenCache) -> set[str]:
         caller = token_cache.caller_of(token.encode())
         return {str(scope) for scope in caller.scopes} if caller else set()
 
-    assert with_keyring(master, scopes, given=token) == {"read"}
-    assert not with_keyring(master, lambda token_cache: token_cache.admin_is_given, given=token)
+    assert from_cache(master, scopes, given=token) == {"read"}
+    assert not from_cache(master, lambda token_cache: token_cache.admin_is_given, given=token)
     master.call(tokens.revoke, "reader", admin_is_given=True)
-    assert with_keyring(master, scopes, given=token) == set()
+    assert from_cache(master, scopes, given=token) == set()
 
 
 def test_a_session_ends_with_its_token(master) -> None:
     token = make(master, "me", Scope.READ).token.encode()
-    session = with_keyring(master, lambda token_cache: token_cache.begin_session(token))
+    session = from_cache(master, lambda token_cache: token_cache.begin_session(token))
     assert session is not None
 
     def is_known() -> bool:
-        return with_keyring(master, lambda token_cache: token_cache.caller_of_session(session.cookie)) is not None
+        return from_cache(master, lambda token_cache: token_cache.caller_of_session(session.cookie)) is not None
 
     assert is_known()
     master.call(tokens.revoke, "me", admin_is_given=True)
@@ -192,51 +192,51 @@ def test_a_session_ends_with_its_token(master) -> None:
     assert not is_known()
 
 
-def test_a_session_ends_by_itself_and_not_after_its_token(master) -> None:
+def test_a_session_expires_no_later_than_its_token(master) -> None:
     for name, expires_in_s in (("long", None), ("short", 60)):
         token = make(master, name, Scope.READ, expires_in_s=expires_in_s).token.encode()
-        session = with_keyring(master, methodcaller("begin_session", token))
+        session = from_cache(master, methodcaller("begin_session", token))
         assert session is not None
         lasts_s = (session.expires_at - master.now).total_seconds()
         assert lasts_s == pytest.approx(expires_in_s or SESSION_S, abs=1)
         master.now = session.expires_at
-        assert with_keyring(master, methodcaller("caller_of_session", session.cookie)) is None
+        assert from_cache(master, methodcaller("caller_of_session", session.cookie)) is None
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "1-99999999999.", "1-99999999999.x", "0-1.x", "ü-ü.ü", "1-x.y"])
-def test_a_session_that_was_made_up_is_none(master, cookie: str) -> None:
+def test_a_forged_session_is_invalid(master, cookie: str) -> None:
     make(master, "me", Scope.READ)
 
-    assert with_keyring(master, lambda token_cache: token_cache.caller_of_session(cookie)) is None
+    assert from_cache(master, lambda token_cache: token_cache.caller_of_session(cookie)) is None
 
 
-def test_a_session_of_one_token_cannot_be_turned_into_anothers(master) -> None:
+def test_a_session_cannot_be_changed_to_another_token(master) -> None:
     token = make(master, "reader", Scope.READ).token.encode()
     make(master, "admin", Scope.ADMIN)
-    ids = {token.name: token.id for token in master.look(lambda uow: stored.everything(uow.connection))}
-    session = with_keyring(master, lambda token_cache: token_cache.begin_session(token))
+    ids = {token.name: token.id for token in master.read(lambda uow: stored.everything(uow.connection))}
+    session = from_cache(master, lambda token_cache: token_cache.begin_session(token))
     assert session is not None
 
     forged = session.cookie.replace(f"{ids['reader']}-", f"{ids['admin']}-", 1)
 
-    assert with_keyring(master, lambda token_cache: token_cache.caller_of_session(forged)) is None
+    assert from_cache(master, lambda token_cache: token_cache.caller_of_session(forged)) is None
 
 
-def test_all_masters_on_a_database_know_the_tokens_of_attempts_of_each_other(master) -> None:
+def test_all_masters_on_a_database_accept_the_same_attempt_tokens(master) -> None:
     make(master, "me", Scope.ADMIN)
-    token = with_keyring(master, lambda token_cache: token_cache.token_of_attempt(7, 2))
+    token = from_cache(master, lambda token_cache: token_cache.token_of_attempt(7, 2))
     assert token is not None
 
-    caller = with_keyring(master, lambda token_cache: token_cache.caller_of(token.encode()))
+    caller = from_cache(master, lambda token_cache: token_cache.caller_of(token.encode()))
 
     assert caller is not None
     assert caller.attempt == (7, 2)
     for forged in (token.replace("7-2", "7-3"), token.replace("7-2", "8-2"), token[:-1]):
-        assert with_keyring(master, methodcaller("caller_of", forged.encode())) is None
+        assert from_cache(master, methodcaller("caller_of", forged.encode())) is None
 
 
-def test_another_master_follows_within_seconds(master) -> None:
-    """It reads again by itself when no subscription reaches it."""
+def test_other_masters_reload_within_seconds(master) -> None:
+    """The cache reloads without a notification."""
 
     async def follow() -> bool:
         subscriptions = Subscriptions()
@@ -258,7 +258,7 @@ def test_another_master_follows_within_seconds(master) -> None:
     assert asyncio.run(follow())
 
 
-def test_masters_that_start_at_once_make_one_first_token(master) -> None:
+def test_masters_that_start_at_once_create_one_first_token(master) -> None:
     masters = [Database(master.url) for _ in range(4)]
     made = [database.write(tokens.first) for database in masters]
     tokens_made = [future.result(timeout=10) for future in made]
@@ -266,4 +266,4 @@ def test_masters_that_start_at_once_make_one_first_token(master) -> None:
         database.close()
 
     assert [token.name for token in tokens_made if token is not None] == ["first-admin"]
-    assert len(master.look(tokens.everything)) == 1
+    assert len(master.read(tokens.everything)) == 1

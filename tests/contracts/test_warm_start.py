@@ -18,7 +18,7 @@ from tunefleet_master.storage.trial_pages import TrialQuery
 
 
 def finished(master: Any, name: str = "earlier", *, n: int = 10, **changes: Any) -> None:
-    """A study whose best trial has the smallest x; one of its trials diverged."""
+    """Run a study: the best trial has the smallest x, and one trial diverges."""
     master.submit(name=name, budget={"trials": n + 1}, search={"sampler": "random", "seed": 5}, **changes)
     leases: list[Lease] = []
     while len(leases) <= n:
@@ -35,12 +35,12 @@ def submit(master: Any, **changes: Any) -> None:
 
 
 def configurations(master: Any, name: str) -> list[dict[str, Any]]:
-    items = master.look(lambda uow: trials.page(uow, name, TrialQuery(limit=100))).items
+    items = master.read(lambda uow: trials.page(uow, name, TrialQuery(limit=100))).items
     return [trial.params for trial in sorted(items, key=lambda trial: trial.number)]
 
 
 def known(master: Any) -> Any:
-    return master.look(
+    return master.read(
         lambda uow: collect_observations(histories.fold(uow.connection, stored.get(uow.connection, "study")))
     )
 
@@ -51,11 +51,11 @@ def test_the_best_configuration_of_the_earlier_study_is_tried_first(master: Any)
     [lease] = master.claim(study="study")
     best = min(configurations(master, "earlier")[:10], key=lambda params: params["x"])
     assert lease.params == best
-    page = master.look(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
+    page = master.read(lambda uow: trials.page(uow, "study", TrialQuery(limit=100))).items
     assert {trial.origin for trial in page if trial.number == 0} == {"warm_start"}
 
 
-def test_its_trials_are_evidence_by_rank_and_what_diverged_there_cannot_be_trained_here(master: Any) -> None:
+def test_earlier_trials_count_by_rank_and_diverged_ones_as_infeasible(master: Any) -> None:
     finished(master)
     submit(master)
     found = known(master)
@@ -64,7 +64,7 @@ def test_its_trials_are_evidence_by_rank_and_what_diverged_there_cannot_be_train
     assert np.all(np.diff(found.points[np.argsort(found.scores), 0]) > 0)
 
 
-def test_what_lies_outside_the_new_space_is_left_out_and_new_parameters_lie_in_the_middle(master: Any) -> None:
+def test_trials_outside_the_new_space_are_skipped_and_new_parameters_take_their_middle(master: Any) -> None:
     finished(master)
     submit(master, space={"x": {"float": [0, 0.5]}, "y": {"float": [0, 8]}})
     found = known(master)
@@ -83,7 +83,7 @@ def test_several_studies_count_each_by_its_own_ranks(master: Any) -> None:
     assert abs(scores[10:].mean()) < 1e-9
 
 
-def test_a_large_study_is_known_by_its_best_and_by_others_of_all_ranks(master: Any) -> None:
+def test_a_large_study_contributes_its_best_trials_and_others_of_all_ranks(master: Any) -> None:
     finished(master, n=240, space={"x": {"float": [0, 1]}})
     submit(master, space={"x": {"float": [0, 1]}})
     xs = np.sort(known(master).points[:, 0])
@@ -92,13 +92,13 @@ def test_a_large_study_is_known_by_its_best_and_by_others_of_all_ranks(master: A
     assert xs[-1] > 0.95
 
 
-def test_the_proposals_can_be_derived_again_also_when_the_earlier_study_is_gone(master: Any) -> None:
+def test_proposals_are_reproducible_after_the_earlier_study_was_deleted(master: Any) -> None:
     finished(master)
     submit(master)
     for lease in master.claim(study="study", slots=5):
         master.complete(lease, loss=1.0)
     master.call(study_control.delete, "earlier")
-    found = master.look(lambda uow: replay(uow, stored.get(uow.connection, "study")))
+    found = master.read(lambda uow: replay(uow, stored.get(uow.connection, "study")))
     assert (list(found.differing), found.n_by_hand) == ([], 1)
 
 
@@ -119,23 +119,21 @@ def test_the_proposals_can_be_derived_again_also_when_the_earlier_study_is_gone(
         ({"search": {"sampler": "random"}}, "is for samplers that learn, but the sampler is random"),
     ],
 )
-def test_a_start_that_cannot_help_is_refused_and_nothing_is_stored(
-    master: Any, changes: dict[str, Any], rule: str
-) -> None:
+def test_a_useless_warm_start_is_refused_and_nothing_is_stored(master: Any, changes: dict[str, Any], rule: str) -> None:
     finished(master)
     with pytest.raises(InvalidInput, match=rule):
         submit(master, **changes)
-    assert master.look(lambda uow: stored.find(uow.connection, "study")) is None
+    assert master.read(lambda uow: stored.find(uow.connection, "study")) is None
 
 
-def test_without_a_complete_trial_there_is_nothing_to_start_from(master: Any) -> None:
+def test_a_warm_start_needs_a_complete_trial(master: Any) -> None:
     master.submit(name="earlier")
     with pytest.raises(InvalidInput, match="no complete trial of study 'earlier'"):
         submit(master)
 
 
-def test_the_queue_is_planned_behind_the_first_ones(master: Any) -> None:
+def test_the_queue_is_planned_after_the_first_configurations(master: Any) -> None:
     finished(master)
     submit(master, budget={"trials": 1})
     assert len(configurations(master, "study")) == 1
-    assert master.look(pending_work.needs) == []
+    assert master.read(pending_work.needs) == []

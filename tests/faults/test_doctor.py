@@ -1,4 +1,4 @@
-"""The doctor finds every broken promise, and none where all are kept."""
+"""The doctor finds every violation of an invariant, and none in a sound database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands import tunefleet, tunefleet_master
 from tests.faults.scripted import Script, crew, study_of
 from tests.fleet import Fleet
 
@@ -67,16 +68,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fleet.folder
 
 
-def run_doctor(folder: Path, *more: str) -> tuple[int, dict[str, Any]]:
-    """What the program says of a fleet's folder."""
-    command = [sys.executable, "-m", "tunefleet", "doctor", "--verify", "--json", f"--data={folder / 'master'}"]
-    answer = subprocess.run([*command, f"--journal={folder / 'journal.jsonl'}", *more], capture_output=True, text=True)
-    return answer.returncode, json.loads(answer.stdout)
+def options_of(folder: Path) -> list[str]:
+    """The options that make the doctor check a fleet's folder."""
+    return ["doctor", "--verify", "--json", f"--data={folder / 'master'}", f"--journal={folder / 'journal.jsonl'}"]
 
 
 @pytest.fixture
 def broken(sound: Path, tmp_path: Path) -> Path:
-    """A copy that may be broken."""
+    """A copy that a test may damage."""
     subprocess.run(["cp", "-a", f"{sound}/.", str(tmp_path)], check=True)
     return tmp_path
 
@@ -88,8 +87,10 @@ def checked(folder: Path) -> dict[str, list[str]]:
 
 
 def test_a_sound_database_has_no_violation_and_exit_code_0(sound: Path) -> None:
-    code, found = run_doctor(sound)
-    assert (code, found["violations"]) == (0, 0)
+    command = [sys.executable, "-m", "tunefleet", *options_of(sound)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = json.loads(answer.stdout)
+    assert (answer.returncode, found["violations"]) == (0, 0)
     n_checked = {check["invariant"]: check["n_checked"] for check in found["checks"]}
     assert n_checked["I1"] == N_TRIALS + 1
     assert n_checked["I5"] > 3 * N_TRIALS
@@ -97,7 +98,7 @@ def test_a_sound_database_has_no_violation_and_exit_code_0(sound: Path) -> None:
 
 
 @pytest.mark.parametrize("statement", BREAKS)
-def test_each_broken_promise_is_found(statement: str, broken: Path) -> None:
+def test_each_violation_is_found(statement: str, broken: Path) -> None:
     with sqlite3.connect(broken / "master" / "tunefleet.db") as database:
         assert database.execute(statement).rowcount > 0
     database.close()
@@ -106,7 +107,7 @@ def test_each_broken_promise_is_found(statement: str, broken: Path) -> None:
     assert says in "\n".join(found[invariant]), found
 
 
-def test_reports_that_were_thinned_on_purpose_are_not_missed(broken: Path) -> None:
+def test_thinned_reports_are_no_violation(broken: Path) -> None:
     with sqlite3.connect(broken / "master" / "tunefleet.db") as database:
         database.execute("DELETE FROM reports WHERE trial_id = 4 AND step = 1")
         database.execute("UPDATE studies SET n_thinned = 4 WHERE id = 1")
@@ -114,7 +115,7 @@ def test_reports_that_were_thinned_on_purpose_are_not_missed(broken: Path) -> No
     assert checked(broken)["I5"] == []
 
 
-def test_a_half_written_file_is_found(broken: Path) -> None:
+def test_a_truncated_file_is_found(broken: Path) -> None:
     [blob] = (path for path in (broken / "master" / "artifacts").glob("??/*") if path.parent.name != "partial")
     blob.write_bytes(b"dat")
     assert checked(broken)["I10"] == ["study with-file, trial 0: the file file has 3 bytes, and not 4"]
@@ -128,18 +129,14 @@ def test_a_violation_gives_exit_code_1_and_a_missing_database_2(broken: Path, tm
     with (broken / "journal.jsonl").open("a") as journal:
         entry = {"method": "POST", "path": "/studies", "query": {}, "request": {}, "answer": {"name": "gone"}}
         journal.write(json.dumps({**entry, "sent_s": 0, "answered_s": 0, "clock": "c", "at": 0}) + "\n")
-    code, found = run_doctor(broken)
-    assert (code, found["violations"]) == (1, 1)
-    nothing = subprocess.run(
-        [sys.executable, "-m", "tunefleet_master", "doctor", "--verify", f"--data={tmp_path / 'nowhere'}"],
-        capture_output=True,
-        text=True,
-    )
+    answer = tunefleet_master(*options_of(broken))
+    assert (answer.returncode, json.loads(answer.stdout)["violations"]) == (1, 1)
+    nothing = tunefleet_master("doctor", "--verify", f"--data={tmp_path / 'nowhere'}")
     assert nothing.returncode == 2
     assert "there is no database" in nothing.stderr
 
 
-def test_a_write_of_an_old_attempt_that_was_accepted_is_seen_in_the_journal(broken: Path) -> None:
+def test_an_accepted_write_of_a_stale_attempt_is_found_in_the_journal(broken: Path) -> None:
     entries = [json.loads(line) for line in (broken / "journal.jsonl").read_text().splitlines()]
     claim = next(entry for entry in entries if entry["path"] == "/claims" and entry["answer"]["leases"])
     lease = claim["answer"]["leases"][0]
@@ -153,11 +150,10 @@ def test_a_write_of_an_old_attempt_that_was_accepted_is_seen_in_the_journal(brok
     ]
 
 
-def test_the_doctor_tells_how_this_machine_and_the_master_get_on(new_fleet: Any) -> None:
+def test_the_doctor_checks_this_machine_against_the_master(new_fleet: Any) -> None:
     fleet = new_fleet()
     fleet.start_master()
-    command = [sys.executable, "-m", "tunefleet", "doctor", "--json", "--url", fleet.url]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = tunefleet("doctor", "--json", "--url", fleet.url)
     found = json.loads(answer.stdout)
     assert found["master"] == fleet.url
     assert found["master_version"] == found["version"]
