@@ -2,7 +2,7 @@
 
 The cause may be the machine (a broken driver, a full disk) or the code of several studies; the agent cannot tell them
 apart. A broken machine would fail all of a study's trials; a failing study ends by itself. So the worker does not stop:
-each cooldown is twice as long as the last, and one trial after it closes or reopens the breaker.
+each cooldown is twice as long as the last; after it, one trial closes or reopens the breaker.
 """
 
 from __future__ import annotations
