@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,13 +14,15 @@ from typing import Any
 import httpx
 import pytest
 from starlette.testclient import TestClient
+from tests.warm import WarmProcess
 
 from tunefleet.client.client import Client
 from tunefleet_master.app import create_app
 from tunefleet_master.settings import Settings
 
 API = "/api/v1"
-STARTS_WITHIN_S = 60.0
+STARTS_WITHIN_S = 120.0
+ENDS_WITHIN_S = 60.0
 
 
 def study_of(**changes: Any) -> dict[str, Any]:
@@ -98,15 +101,19 @@ def api(settings: Settings) -> Iterator[Api]:
 
 
 class MasterProcess:
-    """`tunefleet-master serve` on a free port."""
+    """`tunefleet-master serve` on a free port.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    Args:
+        is_cold: start a program of its own instead of a fork of one that has imported everything.
+    """
+
+    def __init__(self, folder: Path, *options: str, is_cold: bool = False) -> None:
         self.folder = folder
         self.log = folder / "master.log"
+        self.log.write_bytes(b"")
         announced = folder / "url"
-        command = [sys.executable, "-m", "tunefleet_master", "serve", "--port", "0", "--data", str(folder / "data")]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen([*command, "--announce", str(announced), *options], stdout=log, stderr=log)
+        arguments = ["serve", "--port", "0", "--data", str(folder / "data"), "--announce", str(announced), *options]
+        self.process = _program(arguments, self.log) if is_cold else WarmProcess(arguments, self.log, os.environ)
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not announced.exists():
             assert self.process.poll() is None, self.log.read_text()
@@ -118,7 +125,12 @@ class MasterProcess:
         """Stop it; gives its exit code, and how long it took."""
         began = time.monotonic()
         self.process.send_signal(by)
-        return self.process.wait(20), time.monotonic() - began
+        return self.process.wait(ENDS_WITHIN_S), time.monotonic() - began
+
+
+def _program(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen([sys.executable, "-m", "tunefleet_master", *arguments], stdout=output, stderr=output)
 
 
 @pytest.fixture
@@ -126,8 +138,8 @@ def start_master(tmp_path: Path) -> Iterator[Callable[..., MasterProcess]]:
     """Start masters of their own; they are gone at the end of the test."""
     started: list[MasterProcess] = []
 
-    def start(*options: str, folder: Path = tmp_path) -> MasterProcess:
-        started.append(MasterProcess(folder, *options))
+    def start(*options: str, folder: Path = tmp_path, is_cold: bool = False) -> MasterProcess:
+        started.append(MasterProcess(folder, *options, is_cold=is_cold))
         return started[-1]
 
     yield start
@@ -140,7 +152,7 @@ def start_master(tmp_path: Path) -> Iterator[Callable[..., MasterProcess]]:
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A master in a process of its own, with real connections, shared by a module's tests."""
     master = MasterProcess(tmp_path_factory.mktemp("live"))
-    with httpx.Client(base_url=master.url, timeout=30) as http:
+    with httpx.Client(base_url=master.url, timeout=60) as http:
         yield Api(http)
     master.process.kill()
     master.process.wait()

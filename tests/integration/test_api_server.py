@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.commands import tunefleet_master
 
 STUDY = {
     "name": "study",
@@ -24,12 +24,6 @@ STUDY = {
     "resources": {"labels": ["nobody-has-it"]},
     "budget": {"trials": 1},
 }
-
-
-def tunefleet_master(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tunefleet_master", *arguments]
-    environment = os.environ | {"COLUMNS": "200"} | variables
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
 
 
 def refused(*arguments: str, **variables: str) -> str:
@@ -48,7 +42,7 @@ def data(tmp_path: Path) -> list[str]:
 
 
 def test_the_address_is_printed_once_it_listens(start_master) -> None:
-    master = start_master()
+    master = start_master(is_cold=True)
 
     assert httpx.get(f"{master.url}/readyz").status_code == 200
     line = next(line for line in master.log.read_text().splitlines() if line.startswith("Tunefleet master on "))
@@ -57,8 +51,8 @@ def test_the_address_is_printed_once_it_listens(start_master) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_within_seconds_whatever_is_open(start_master, number) -> None:
-    master = start_master()
-    with httpx.Client(base_url=f"{master.url}/api/v1", timeout=30) as http:
+    master = start_master(is_cold=True)
+    with httpx.Client(base_url=f"{master.url}/api/v1", timeout=60) as http:
         assert http.post("/studies", json=STUDY).status_code == 201
         answers = []
         claim = threading.Thread(
@@ -76,7 +70,7 @@ def test_it_stops_within_seconds_whatever_is_open(start_master, number) -> None:
             list(lines)  # the stream ends, and is not cut
         claim.join()
 
-    assert (code, seconds < 5) == (0, True), master.log.read_text()
+    assert (code, seconds < 15) == (0, True), master.log.read_text()  # before the wait of the claim is over
     assert answers[0].json()["leases"] == []
     assert "Traceback" not in master.log.read_text()
 
@@ -172,7 +166,8 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_upgrade_prints_both_revisions(tmp_path: Path) -> None:
-    first = tunefleet_master("upgrade", "--data", str(tmp_path))
+    command = [sys.executable, "-m", "tunefleet_master", "upgrade", "--data", str(tmp_path)]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
     again = tunefleet_master("upgrade", "--data", str(tmp_path))
 
     assert first.stdout.startswith("empty -> 0")

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.testclient import TestClient
+from tests.integration.conftest import Api
 
 from tunefleet.client.client import Client
 from tunefleet_master.app import create_app
@@ -47,11 +48,11 @@ with open(os.environ["TUNEFLEET_METRICS"], "a") as file:
 
 
 @pytest.fixture
-def guarded(api: Any, tmp_path: Path) -> Iterator[Any]:
+def guarded(tmp_path: Path) -> Iterator[Api]:
     """A master with a token, spoken to by a worker that has it."""
     settings = Settings(data=tmp_path / "guarded", token=TOKEN)
     with TestClient(create_app(settings), "http://127.0.0.1", headers={"Authorization": f"Bearer {TOKEN}"}) as http:
-        yield type(api)(http)
+        yield Api(http)
 
 
 def as_attempt(api: Any, lease: dict[str, Any]) -> Any:
@@ -131,7 +132,7 @@ def test_a_program_gets_the_token_of_its_attempt_and_never_the_workers(start_mas
     program = PROGRAM.replace("SECRET", f"{TOKEN[:9]!r} + {TOKEN[9:]!r}")
     (tmp_path / "program.py").write_text(program)
     worker = [sys.executable, "-m", "tunefleet_worker", "run", url, "--gpus", "none", "--allow-code"]
-    options = ["--folder", str(tmp_path / "w"), "--exit-when-idle", "2", "--token", TOKEN]
+    options = ["--folder", str(tmp_path / "w"), "--exit-when-idle", "2", "--token", TOKEN, "--no-preload"]
     with Client(url, TOKEN) as client:
         study = client.submit(
             {
@@ -143,7 +144,7 @@ def test_a_program_gets_the_token_of_its_attempt_and_never_the_workers(start_mas
                 "budget": {"trials": 1},
             }
         )
-        subprocess.run([*worker, *options], check=True, timeout=90, capture_output=True)
+        subprocess.run([*worker, *options], check=True, timeout=240, capture_output=True)
         [trial] = study.trials()
     log = httpx.get(
         f"{url}/api/v1/trials/{trial.id}/artifacts/log.txt", headers={"Authorization": f"Bearer {TOKEN}"}

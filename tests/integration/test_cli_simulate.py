@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.commands import Ran, tunefleet_master
 
 STUDY = {
     "name": "s",
@@ -45,9 +46,15 @@ def study(tmp_path: Path) -> Path:
     return tmp_path / "study.yaml"
 
 
-def simulate(study: Path, table: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tunefleet", "simulate", str(study), "--table", str(study.with_name(table))]
-    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=60)
+def simulate(study: Path, table: str, *options: str) -> Ran:
+    """Run the master's command, which `tunefleet simulate` starts."""
+    return tunefleet_master("simulate", str(study), "--table", str(study.with_name(table)), *options)
+
+
+def test_the_command_of_users_runs_it(study: Path) -> None:
+    command = [sys.executable, "-m", "tunefleet", "simulate", str(study), "--table", str(study.with_name("plain.json"))]
+    answer = subprocess.run([*command, "--seeds", "2", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout) == json.loads(simulate(study, "plain.json", "--seeds", "2", "--json").stdout)
 
 
 def test_the_studys_own_sampler_is_compared_with_random_search(study: Path) -> None:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.commands import tunefleet
+from tests.integration.conftest import Api
 
 from tunefleet.client.client import Client
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 120.0
 Up = Callable[..., "Running"]
 
 
@@ -100,23 +102,18 @@ def test_nothing_outlives_an_up_that_was_killed(up: Up) -> None:
     assert all_gone(family)
 
 
-def test_a_port_used_by_a_master_is_reported(up: Up) -> None:
-    running = up("--workers", "0", "--port", "0")
-    port = running.url().rpartition(":")[2]
-    second = subprocess.run(
-        [sys.executable, "-m", "tunefleet", "up", "--port", port], capture_output=True, text=True, check=False
-    )
+def test_a_port_used_by_a_master_is_reported(live: Api, tmp_path: Path) -> None:
+    port = live.http.base_url.port
+    second = tunefleet("up", "--port", port, folder=tmp_path)
     assert second.returncode == 2
     assert f"error: Port {port} of 127.0.0.1 cannot be used: a Tunefleet master already uses it" in second.stderr
     assert "--port 0 for any free one" in second.stderr
 
 
-def test_a_port_used_by_another_program_is_reported() -> None:
+def test_a_port_used_by_another_program_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        ran = subprocess.run(
-            [sys.executable, "-m", "tunefleet", "up", "--port", str(port)], capture_output=True, text=True, check=False
-        )
+        ran = tunefleet("up", "--port", port, folder=tmp_path)
     assert ran.returncode == 2
     assert "another program, not a Tunefleet master, uses it (address already in use)" in ran.stderr
     assert "hint: Use another port" in ran.stderr
@@ -134,56 +131,36 @@ class Foreign(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-def test_a_port_used_by_another_web_server_is_not_taken_for_a_master() -> None:
+def test_a_port_used_by_another_web_server_is_not_taken_for_a_master(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), Foreign) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        ran = subprocess.run(
-            [sys.executable, "-m", "tunefleet", "up", "--port", str(other.server_port)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ran = tunefleet("up", "--port", other.server_port, folder=tmp_path)
         other.shutdown()
     assert ran.returncode == 2
     assert "not a Tunefleet master" in ran.stderr
 
 
-def test_a_second_up_in_the_same_folder_is_refused_and_leaves_the_firsts_logs_alone(up: Up, tmp_path: Path) -> None:
+def test_a_second_up_in_the_same_folder_is_refused_and_the_next_one_keeps_the_logs(up: Up, tmp_path: Path) -> None:
     running = up("--workers", "0", "--port", "0")
     running.url()
-    log = tmp_path / "data" / "logs" / "master.log"
-    before = log.read_text()
+    logs = tmp_path / "data" / "logs"
+    before = (logs / "master.log").read_text()
     assert before
-    second = subprocess.run(
-        [sys.executable, "-m", "tunefleet", "up", "--data", str(tmp_path / "data"), "--port", "0"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    second = tunefleet("up", "--data", tmp_path / "data", "--port", 0)
     assert second.returncode == 2
     assert f"error: Another `tunefleet up` (process {running.process.pid}) runs with the data in" in second.stderr
-    assert log.read_text().startswith(before)
+    assert (logs / "master.log").read_text().startswith(before)
 
-
-def test_the_logs_of_the_previous_run_are_kept(up: Up, tmp_path: Path) -> None:
-    for _ in range(2):
-        running = up("--workers", "0", "--port", "0")
-        url = running.url()
-        running.process.terminate()
-        running.process.wait(TIMEOUT_S)
-    logs = tmp_path / "data" / "logs"
-    assert url in (logs / "master.log").read_text()
-    assert "Tunefleet master on" in (logs / "master.log.1").read_text()
+    running.process.terminate()
+    running.process.wait(TIMEOUT_S)
+    following = up("--workers", "0", "--port", "0")
+    assert following.url() in (logs / "master.log").read_text()
+    assert (logs / "master.log.1").read_text().startswith(before)
 
 
 def test_an_invalid_study_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text("name: x\n")
-    ran = subprocess.run(
-        [sys.executable, "-m", "tunefleet", "up", str(tmp_path / "study.yaml"), "--data", str(tmp_path / "data")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = tunefleet("up", tmp_path / "study.yaml", "--data", tmp_path / "data")
     assert ran.returncode == 2
     assert "objective: is required" in ran.stderr
     assert not (tmp_path / "data").exists()

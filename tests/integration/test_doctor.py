@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import httpx
 import pytest
+from tests.commands import Ran, tunefleet
 from tests.integration.conftest import Api, MasterProcess
 
 from tunefleet.client.client import Client
@@ -46,10 +44,8 @@ def study(master_process: MasterProcess) -> Any:
         yield study
 
 
-def tunefleet(study: Study, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tunefleet", *arguments]
-    environment = {**os.environ, "TUNEFLEET_URL": study._transport.url}
-    return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False, env=environment)
+def run(study: Study, *arguments: str) -> Ran:
+    return tunefleet(*arguments, url=study._transport.url)
 
 
 def test_a_trials_findings_come_by_the_api_and_by_the_client(api: Api, study: Study) -> None:
@@ -69,11 +65,11 @@ def test_a_trial_without_reports_says_what_it_takes(api: Api) -> None:
 
 
 def test_the_study_says_what_its_best_trials_share_and_one_command_makes_the_edit(study: Study) -> None:
-    shown = tunefleet(study, "doctor", study.name)
+    shown = run(study, "doctor", study.name)
     assert shown.returncode == 0, shown.stderr
     assert "warning: 4 of the 4 best trials overfit from step 3 on (median)." in shown.stdout
-    assert "(overfit)" in tunefleet(study, "doctor", study.name).stdout
-    applied = tunefleet(study, "doctor", study.name, "--apply", "overfit")
+    assert "(overfit)" in run(study, "doctor", study.name).stdout
+    applied = run(study, "doctor", study.name, "--apply", "overfit")
     assert applied.returncode == 0, applied.stderr
     assert "dropout is now {float: [0.0, 0.45]}" in applied.stderr
     space = study.view().spec.to_json()["space"]
@@ -82,23 +78,23 @@ def test_the_study_says_what_its_best_trials_share_and_one_command_makes_the_edi
 
 
 def test_a_code_that_no_finding_has_and_one_without_an_edit_are_refused(study: Study) -> None:
-    unknown = tunefleet(study, "doctor", study.name, "--apply", "linear_scal")
+    unknown = run(study, "doctor", study.name, "--apply", "linear_scal")
     assert unknown.returncode == 2
     assert "linear_scale" in unknown.stderr
     assert "Traceback" not in unknown.stderr
-    both = tunefleet(study, "doctor", study.name, "--apply", "overfit", "--trial", "0")
+    both = run(study, "doctor", study.name, "--apply", "overfit", "--trial", "0")
     assert (both.returncode, "leave --trial out" in both.stderr) == (2, True)
-    nowhere = tunefleet(study, "doctor", "--apply", "edge")
+    nowhere = run(study, "doctor", "--apply", "edge")
     assert nowhere.returncode == 2
     assert "name it: tunefleet doctor STUDY" in nowhere.stderr
 
 
 def test_show_and_doctor_print_what_a_trials_curves_show(study: Study) -> None:
     for arguments in (("show", study.name, "0"), ("doctor", study.name, "--trial", "0")):
-        ran = tunefleet(study, *arguments)
+        ran = run(study, *arguments)
         assert ran.returncode == 0, ran.stderr
         assert "warning: val_loss has risen by" in ran.stdout
-    as_json = json.loads(tunefleet(study, "show", study.name, "0", "--json").stdout)
+    as_json = json.loads(run(study, "show", study.name, "0", "--json").stdout)
     assert "overfit" in [finding["code"] for finding in as_json["findings"]]
     assert as_json["number"] == 0
 

@@ -20,7 +20,7 @@ import pytest
 from tests.postgres import PostgresServer
 
 CHUNK = bytes(64 * 1024)
-GOES_ON_WITHIN_S = 60.0
+GOES_ON_WITHIN_S = 120.0
 CONTENT = bytes(range(256)) * 16_000
 
 
@@ -90,7 +90,7 @@ class Reporter:
 @pytest.fixture
 def report_to() -> Iterator[Callable[[str], Reporter]]:
     """Make the one that reports to a master."""
-    with httpx.Client(timeout=30) as http:
+    with httpx.Client(timeout=120) as http:
 
         def make(url: str) -> Reporter:
             http.base_url = httpx.URL(f"{url}/api/v1")

@@ -47,7 +47,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def master(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MasterProcess]:
-    started = MasterProcess(tmp_path_factory.mktemp("master"))
+    started = MasterProcess(tmp_path_factory.mktemp("master"), is_cold=True)  # it must find the package
     yield started
     started.process.kill()
     started.process.wait()
@@ -72,9 +72,9 @@ def run_trials(client: Client, name: str, n: int) -> list[dict[str, Any]]:
     return done
 
 
-def replayed(master: MasterProcess, name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tunefleet", "replay", name, "--data", str(master.folder / "data"), "--json"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+def replayed(master: MasterProcess, name: str, program: str = "tunefleet_master") -> dict[str, Any]:
+    command = [sys.executable, "-m", program, "replay", name, "--data", str(master.folder / "data"), "--json"]
+    found = subprocess.run(command, capture_output=True, text=True)  # a program of its own, which finds the package
     assert found.returncode == 0, found.stdout + found.stderr
     answer: dict[str, Any] = json.loads(found.stdout)
     return answer
@@ -82,7 +82,7 @@ def replayed(master: MasterProcess, name: str) -> dict[str, Any]:
 
 def test_beyond_the_first_trial_nothing_is_proposed_before_somebody_asks(client: Client) -> None:
     study = client.submit(spec_of("unasked", "mylab.nearby"))
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not study.view().trials and time.monotonic() < end:
         time.sleep(0.05)
     assert study.view().trials == {"waiting": 1}
@@ -93,12 +93,18 @@ def test_beyond_the_first_trial_nothing_is_proposed_before_somebody_asks(client:
 def test_each_proposal_knows_all_results_that_came_before_it(client: Client, master: MasterProcess) -> None:
     study = client.submit(spec_of("nearby", "mylab.nearby"))
     run_trials(client, "nearby", 12)
-    study.wait(timeout_s=20)
+    study.wait(timeout_s=60)
     trials = study.trials()
     losses = [trial.value or 0.0 for trial in sorted(trials, key=lambda trial: trial.number)]
     assert max(losses[-3:]) < max(losses[:4])
     assert {trial.origin for trial in trials} == {"mylab.nearby"}
-    assert replayed(master, "nearby") == {"study": "nearby", "same": 12, "by_hand": 0, "differing": [], "skipped": []}
+    assert replayed(master, "nearby", "tunefleet") == {
+        "study": "nearby",
+        "same": 12,
+        "by_hand": 0,
+        "differing": [],
+        "skipped": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_workers_that_ask_at_once_get_different_configurations_and_the_study_can
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(90)
+        worker.join(240)
     assert study.view().trials == {"complete": 30}
     assert replayed(master, name)["same"] == 30
 
@@ -140,7 +146,7 @@ def test_a_samplers_process_that_dies_is_started_again(client: Client, master: M
     for child in psutil.Process(master.process.pid).children(recursive=True):
         child.kill()
     run_trials(client, "killed", 7)
-    study.wait(timeout_s=20)
+    study.wait(timeout_s=60)
     assert replayed(master, "killed")["same"] == 12
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.commands import Ran, tunefleet
 from tests.integration.conftest import Api
 
 from tunefleet.client.client import Client
@@ -160,27 +158,23 @@ def test_pages_draw_samples_from_the_data_and_escape_what_they_are_called(api: A
     assert 'href="/studies/pages/look"' in api.http.get("/studies/pages", headers={"Accept": "text/html"}).text
 
 
-def tunefleet(client: Client, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tunefleet", "look", *arguments]
-    environment = {**os.environ, "TUNEFLEET_URL": client.url}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=folder
-    )
+def look(client: Client, folder: Path, *arguments: str) -> Ran:
+    return tunefleet("look", *arguments, url=client.url, folder=folder)
 
 
 def test_the_command_prints_tables_and_saves_pictures(client: Client, tmp_path: Path) -> None:
-    with httpx.Client(base_url=client.url, timeout=30) as http:
+    with httpx.Client(base_url=client.url, timeout=60) as http:
         looked_at(Api(http), "told", *map(predictions, (BEST, OTHERS, OTHERS)))
     study = client.study("told")
-    one = tunefleet(client, tmp_path, "told", "0")
+    one = look(client, tmp_path, "told", "0")
     assert one.returncode == 0, one.stderr
     assert "is wrong about 2 of 6 samples" in one.stdout
     assert any(line.split()[:5] == ["confidently", "wrong", "10", "cat", "dog"] for line in one.stdout.splitlines())
     assert (tmp_path / "look-told-0.svg").read_text().startswith("<svg ")
-    across = tunefleet(client, tmp_path, "told", "--out", "across.svg")
+    across = look(client, tmp_path, "told", "--out", "across.svg")
     assert "best is wrong" in across.stdout
     assert (tmp_path / "across.svg").exists()
-    labels = tunefleet(client, tmp_path, "told", "--labels", "--json")
+    labels = look(client, tmp_path, "told", "--labels", "--json")
     assert LabelLook.model_validate_json(labels.stdout) == study.label_errors()
     assert len(list(tmp_path.iterdir())) == 2
     assert study.look().n_samples == 6
@@ -191,6 +185,6 @@ def test_the_command_explains_what_it_cannot_do(client: Client, tmp_path: Path) 
     waiting = client.submit(Api.study_of(name="empty")).add(lr=0.1, optimizer="sgd")
     with pytest.raises(NotFound, match="has no predictions"):
         client.study("empty").look_at(waiting.number)
-    assert "leave TRIAL out" in tunefleet(client, tmp_path, "empty", "0", "--labels").stderr
-    nothing = tunefleet(client, tmp_path, "empty")
+    assert "leave TRIAL out" in look(client, tmp_path, "empty", "0", "--labels").stderr
+    nothing = look(client, tmp_path, "empty")
     assert (nothing.returncode, "hint: Built-in tasks store them" in nothing.stderr) == (2, True)

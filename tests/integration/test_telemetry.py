@@ -17,7 +17,7 @@ from tests.postgres import PostgresServer, running_postgres
 from tunefleet_master.app import create_app
 from tunefleet_master.settings import Settings
 
-PATIENCE_S = 30.0
+MAX_WAIT_S = 120.0
 
 
 def samples(api: Any) -> Callable[..., float]:
@@ -115,7 +115,7 @@ def test_the_work_of_sampler_and_database_is_timed(api) -> None:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + MAX_WAIT_S
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -152,7 +152,7 @@ def test_an_unreachable_database_is_a_metric_and_no_failed_scrape(mortal_postgre
     before = read(httpx.get(f"{master.url}/metrics"))
     mortal_postgres.kill()
 
-    after = read(httpx.get(f"{master.url}/metrics", timeout=20))
+    after = read(httpx.get(f"{master.url}/metrics", timeout=120))
 
     assert (before("database_up"), after("database_up")) == (1, 0)
     assert before("queue_trials") == 0
