@@ -16,7 +16,7 @@ from tunefleet_master.diagnosis.training.curve import LEARNING_RATE
 MIN_TRIALS = 8
 MAX_FAILING = 0.25
 MIN_FAILED, MIN_PURITY = 3, 0.75  # the definition of a failing region: three failures, and three of four trials in it
-MAX_CUTS = 100  # of a number's axis; with thousands of trials the bound is then known to a percent of them
+MAX_CUTS = 100  # of a number's axis; with thousands of trials the bound is then accurate to a percent of them
 CHANCE = 0.01  # the probability that any of the tested regions fails this often by chance
 
 EDGE_FACTOR = 3.0  # a best rate within this factor of the lowest failing rate is at the edge of stability

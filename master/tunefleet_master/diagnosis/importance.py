@@ -12,7 +12,7 @@ An inactive parameter has no effect: the function is constant along its axis the
 have no coordinate on such an axis; each tree gets another random one. The share of a conditional parameter is
 therefore that among all configurations, including those without it.
 
-Notation, beside that of `trees`:
+Notation, in addition to that of `trees`:
     f_0          the mean of a tree over the cube
     a_U          the tree's mean over all axes but those of U, a function of the axes of U
     V_U          the variance of a_U without that of its subsets

@@ -7,7 +7,7 @@ Reference:
 A parameter without effect may seem to have one if trials with one value of it happen to have good values of the
 others, as they do when a sampler exploits. A model of all parameters at once separates the two.
 
-Notation, beside that of `axes`:
+Notation, in addition to that of `axes`:
     n   trials with a score
 """
 

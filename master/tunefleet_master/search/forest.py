@@ -6,7 +6,7 @@ References:
     Lindauer et al. 2022, SMAC3, https://jmlr.org/papers/v23/21-0888.html
     Hutter, Xu, Hoos and Leyton-Brown 2014, Algorithm runtime prediction, https://doi.org/10.1016/j.artint.2013.10.003
 
-Notation, beside that of `axes`:
+Notation, in addition to that of `axes`:
     n   trials that the forest is fitted to
     s   neighbours of a point in the local search
 """

@@ -53,7 +53,7 @@ class PbtSampler(Sampler):
         )
 
     def on(self, space: Space) -> Self:
-        """The same population, in another space."""
+        """Return the same population, in another space."""
         return type(self)(space, seed=self.seed, plan=self.plan)
 
     def propose(self, position: int, n: int, *, history: History) -> Sequence[Configuration | None]:

@@ -105,11 +105,11 @@ class Sampler(ABC):
 
     @classmethod
     def of(cls, spec: StudySpec) -> Self:
-        """The sampler of a study."""
+        """Return the sampler of a study."""
         return cls(spec.search_space, seed=spec.search.seed)
 
     def on(self, space: Space) -> Self:
-        """The same sampler on another space."""
+        """Return the same sampler on another space."""
         return type(self)(space, seed=self.seed)
 
     def suggest(self, position: int, n: int, *, history: History) -> Suggestions:

@@ -1,6 +1,6 @@
 """Regression trees over the unit cube of a space, for the forest and the importance of parameters.
 
-Notation, beside that of `axes`:
+Notation, in addition to that of `axes`:
     inputs       (n, d) float32, without NaN: the points that trees are grown on and evaluated at
     l            the number of leaves of a tree
     k            the number of values of a choice

@@ -6,7 +6,7 @@ coordinates in the unit cube, on the parameter's own scale. On a choice it is 0 
 With equal weights a learning rate a thousand times too high would be as near as another batch size. The weights are
 therefore learnt: they minimise the error of predicting each row by the nearest other row.
 
-Notation, beside that of `axes`:
+Notation, in addition to that of `axes`:
     n   rows: configurations with a known result
 """
 

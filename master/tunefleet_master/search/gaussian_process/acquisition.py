@@ -1,6 +1,6 @@
 """Acquisition functions for one objective: expected improvement, weighted by feasibility.
 
-Notation, beside that of `process`:
+Notation, in addition to that of `process`:
     z         the improvement's standardised distance, (incumbent - mean) / deviation
     h(z)      phi(z) + z Phi(z): the expected improvement is deviation times h
     k         pending points

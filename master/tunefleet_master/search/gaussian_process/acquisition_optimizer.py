@@ -3,7 +3,7 @@
 It evaluates random points of the space and mutations of the best known points. A local search starts at the best of
 them and alternates between all values of each discrete axis and the gradient of the real axes.
 
-Notation, beside that of `kernel`:
+Notation, in addition to that of `kernel`:
     k   the best known points
     n   points of the local search
 """

@@ -1,6 +1,6 @@
 """The region that a front does not dominate, decomposed into boxes.
 
-Notation, beside that of `pareto`:
+Notation, in addition to that of `pareto`:
     reference   (m,) the reference point; values worse than it in any objective gain nothing
     boxes       c disjoint boxes; their union is all values below the reference that the front does not dominate
 """

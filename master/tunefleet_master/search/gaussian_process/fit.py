@@ -5,7 +5,7 @@ square root of the dimension, so that the assumed complexity does not grow with 
 variance is 1, since values are standardised. The constant mean has a normal prior and is integrated out: a mean fixed
 at zero would mistake the observed values for the prior, and they are better than average, since they were searched for.
 
-Notation, beside that of `kernel`:
+Notation, in addition to that of `kernel`:
     theta   (g + 1,) the logarithms of the lengthscales and of the noise variance
 """
 

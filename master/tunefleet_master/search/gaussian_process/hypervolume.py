@@ -1,6 +1,6 @@
 """The acquisition function for several objectives: the expected hypervolume improvement.
 
-Notation, beside that of `process` and `box_decomposition`:
+Notation, in addition to that of `process` and `box_decomposition`:
     o   objectives, each with its own process; member s of all of them is one joint hypothesis
 """
 

@@ -1,6 +1,6 @@
 """Candidate points of the acquisition optimizer: random points of a box, mutations and neighbours.
 
-Notation, beside that of `kernel`:
+Notation, in addition to that of `kernel`:
     k   points that are mutated or have their neighbours listed
 """
 

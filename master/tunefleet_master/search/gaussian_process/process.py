@@ -3,7 +3,7 @@
 Hyperparameters are uncertain. A model therefore consists of members with the same data and different plausible
 hyperparameters.
 
-Notation, beside that of `kernel`:
+Notation, in addition to that of `kernel`:
     m   members
     r   columns of real axes
 """
