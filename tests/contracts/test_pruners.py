@@ -1,4 +1,4 @@
-"""What every pruner promises."""
+"""The contract of every pruner."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def noisy(seed: int) -> Curve:
 
 
 def filled(pruner: Pruner, *, n: int = 20) -> PrunerRun:
-    """A study of `n` trials, each trained as far as it was let."""
+    """A study of `n` trials; each runs until the pruner stops or pauses it."""
     study = PrunerRun(pruner, STEPS)
     for trial in range(n):
         study.run(trial, noisy(trial))
@@ -59,7 +59,7 @@ def filled(pruner: Pruner, *, n: int = 20) -> PrunerRun:
     return study
 
 
-def test_all_of_them_are_held_to_it() -> None:
+def test_the_contract_covers_every_pruner() -> None:
     assert {kind.split(",")[0] for kind in KINDS} == set(PRUNERS)
 
 
@@ -69,7 +69,7 @@ def test_the_same_reports_lead_to_the_same_events_and_messages(make: Make) -> No
     assert studies[0].messages == studies[1].messages
 
 
-def test_a_master_that_restarts_goes_on_as_if_it_had_not(make: Make) -> None:
+def test_a_restart_of_the_master_changes_no_decision(make: Make) -> None:
     study = filled(make())
     for at in range(0, len(study.events), 7):
         first, later = study.events[:at], study.events[at:]
@@ -81,7 +81,7 @@ def test_a_master_that_restarts_goes_on_as_if_it_had_not(make: Make) -> None:
 
 
 def decisions(pruner: Pruner, table: RungTable) -> list[object]:
-    """What is decided of newcomers, and who is promoted."""
+    """Return the decisions on new trials, and the promotions."""
     said: list[object] = [list(pruner.promotable(table)), list(pruner.promotable(table, is_final=True))]
     for rung in (1, 3, 9):
         for value in (0.1, 0.5, 1.0, 2.9):
@@ -89,7 +89,7 @@ def decisions(pruner: Pruner, table: RungTable) -> list[object]:
     return said
 
 
-def test_the_order_in_which_others_came_does_not_matter(make: Make) -> None:
+def test_the_order_of_earlier_trials_does_not_matter(make: Make) -> None:
     events = [Event("rung", trial, rung, noisy(trial)[rung - 1]) for trial in range(12) for rung in (1, 3, 9)]
     ends = [Event("complete", trial) for trial in range(12)]
     shuffled = [*events]
@@ -123,7 +123,7 @@ def test_nothing_is_stopped_before_it_has_run_min_steps(make: Make) -> None:
         assert study.n_run(trial) >= 4
 
 
-def test_something_is_stopped_or_paused(make: Make) -> None:
+def test_some_trial_is_stopped_or_paused(make: Make) -> None:
     study = filled(make())
     assert min(study.n_run(trial) for trial in range(20)) < STEPS
 
@@ -144,7 +144,7 @@ def test_a_trial_that_has_run_all_its_steps_is_complete(make: Make) -> None:
         assert (decision.action, decision.message) == (Action.CONTINUE, "it has run all of its 27 steps")
 
 
-def test_a_study_that_does_not_say_how_many_steps_there_are_is_pruned_all_the_same(make: Make) -> None:
+def test_a_study_without_a_number_of_steps_is_pruned_too(make: Make) -> None:
     needs_max = {"max": 27} if make().name in ("asha", "hyperband") else {}
     study = PrunerRun(make(steps=None, **needs_max), 1_000)
     for trial in range(6):
@@ -163,7 +163,7 @@ def test_of_equal_trials_the_one_with_the_lowest_number_runs_through(make: Make)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_no_numbers_break_nothing(make: Make, value: float) -> None:
+def test_nonfinite_values_raise_no_error(make: Make, value: float) -> None:
     study = PrunerRun(make(), STEPS)
     for trial in range(12):
         curve = [value if (trial + step) % 3 == 0 else 0.5 for step in range(STEPS)]
@@ -171,7 +171,7 @@ def test_values_that_are_no_numbers_break_nothing(make: Make, value: float) -> N
     assert decisions(make(), study.table) == decisions(make(), refold(make(), study.events))
 
 
-def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> None:
+def test_a_nonfinite_value_is_worse_than_every_number(make: Make) -> None:
     study = filled(make())
     for rung in (1, 3, 9):
         said = []
@@ -182,7 +182,7 @@ def test_a_value_that_is_no_number_is_worse_than_every_number(make: Make) -> Non
         assert said[0] == said[1]
 
 
-def test_diverged_trials_do_not_stand_in_the_way_of_good_ones(make: Make) -> None:
+def test_diverged_trials_do_not_block_good_ones(make: Make) -> None:
     study = PrunerRun(make(), STEPS)
     for trial in range(8):
         study.run(trial, [math.nan] * STEPS)
@@ -201,7 +201,7 @@ def test_a_trial_that_runs_again_from_its_start_is_not_judged_again(make: Make) 
     assert again == [None, None] or not pruner.compares
 
 
-def test_trials_that_report_now_and_then_are_compared_after_as_many_steps(make: Make) -> None:
+def test_trials_with_rare_reports_are_compared_at_equal_steps(make: Make) -> None:
     study = PrunerRun(make(), STEPS)
     for trial in range(4):
         for step in range(4, STEPS, 5):
@@ -213,13 +213,13 @@ def test_trials_that_report_now_and_then_are_compared_after_as_many_steps(make: 
     assert rungs or not study.pruner.compares
 
 
-def test_what_is_maximised_is_pruned_as_its_mirror_image(make: Make) -> None:
+def test_maximising_is_minimising_the_negative_for_pruners(make: Make) -> None:
     bounds = {"upper": 99.0, "lower": -2.0} if make().name == "threshold" else {}
     mirrored, study = filled(make(sign=-1.0, **bounds)), filled(make())
     assert mirrored.events == study.events
 
 
-def test_messages_show_values_as_the_user_knows_them(make: Make) -> None:
+def test_messages_show_values_in_the_users_sign(make: Make) -> None:
     for sign, shown in ((1.0, "0.625"), (-1.0, "-0.625")):
         pruner = make(sign=sign)
         study = PrunerRun(pruner, STEPS)
@@ -234,7 +234,7 @@ def test_messages_show_values_as_the_user_knows_them(make: Make) -> None:
 
 
 class CountedFloat(float):
-    """A number whose comparisons are calls of Python functions, and so can be counted."""
+    """A number that counts comparisons: each one calls a Python function."""
 
     def __lt__(self, other: float) -> bool:
         return float(self) < other
@@ -244,7 +244,7 @@ class CountedFloat(float):
 
 
 def n_calls(act: Callable[[], object]) -> int:
-    """How many functions are called, those of Python and those in C."""
+    """Count the calls of Python and C functions."""
     calls = 0
 
     def count(frame: object, event: str, argument: object) -> None:
@@ -261,7 +261,7 @@ def n_calls(act: Callable[[], object]) -> int:
 
 
 def crowded(pruner: Pruner, n: int) -> RungTable:
-    """A table of `n` trials at the first rung, half of which are paused where the pruner pauses."""
+    """Return a table of `n` trials at the first rung; half are paused where the pruner pauses."""
     table = pruner.new_table()
     for trial in range(n):
         table.record(trial, rung=1, value=(trial * 7919) % n)
@@ -273,7 +273,7 @@ def crowded(pruner: Pruner, n: int) -> RungTable:
 
 
 def cost_of_a_report(pruner: Pruner, n: int) -> int:
-    """What it takes to record and judge one more trial, in calls of functions and comparisons of its value."""
+    """Count the calls and comparisons that record and judge one more trial."""
     table = crowded(pruner, n)
     newcomer = next(trial for trial in range(n, n + 50) if pruner.bracket(trial) == 0)
     value = CountedFloat(n / 3 + 0.5)
@@ -286,9 +286,9 @@ def cost_of_a_report(pruner: Pruner, n: int) -> int:
     return n_calls(report)
 
 
-def test_a_report_costs_hardly_more_with_many_trials(make: Make) -> None:
+def test_the_cost_of_a_report_grows_slowly_with_the_number_of_trials(make: Make) -> None:
     few, many = (cost_of_a_report(make(), n) for n in (50, 20_000))
-    # Each halving of what is searched is a comparison and the call that it makes, at most five times in a report.
+    # Each step of a binary search is a comparison and its call, in at most five searches per report.
     assert many - few <= 5 * 2 * math.log2(20_000 / 50)
     assert many <= 150
 

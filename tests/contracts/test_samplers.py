@@ -1,4 +1,4 @@
-"""What every sampler promises, and what one promises that learns from results."""
+"""The contract of every sampler, and of samplers that learn."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def number(configuration: Configuration, name: str) -> float:
 
 
 def loss(configuration: Configuration) -> tuple[Outcome, float]:
-    """Best at a learning rate of 1e-3, larger batches and more layers being somewhat worse."""
+    """Return a loss that is best at a learning rate of 1e-3, and slightly worse for larger batches and more layers."""
     distance = abs(math.log10(number(configuration, "lr")) + 3)
     return Outcome.COMPLETE, distance + 0.001 * number(configuration, "batch_size") + number(configuration, "layers")
 
@@ -95,7 +95,7 @@ def learner(request: pytest.FixtureRequest) -> type[Sampler]:
     return sampler_class(request.param)
 
 
-def test_whether_it_learns_is_said(kind: type[Sampler]) -> None:
+def test_a_sampler_declares_whether_it_learns(kind: type[Sampler]) -> None:
     assert kind.learns == issubclass(kind, LearningSampler)
 
 
@@ -120,14 +120,14 @@ def test_constraints_are_kept(kind: type[Sampler], n_known: int) -> None:
 
 
 @pytest.mark.parametrize("n_known", [0, 25])
-def test_of_a_batch_the_first_do_not_depend_on_how_many_are_asked_for(kind: type[Sampler], n_known: int) -> None:
+def test_the_first_proposals_do_not_depend_on_the_batch_size(kind: type[Sampler], n_known: int) -> None:
     space = space_of(parameters_for(kind), *CONSTRAINTS)
     history = history_of(space, n_known, loss)
     batch = list(kind(space, seed=3).propose(7, 8, history=history))
     assert [list(kind(space, seed=3).propose(7, n, history=history)) for n in (1, 5)] == [batch[:1], batch[:5]]
 
 
-def test_a_sampler_that_has_worked_before_proposes_what_a_new_one_does(kind: type[Sampler]) -> None:
+def test_a_used_sampler_proposes_the_same_as_a_new_one(kind: type[Sampler]) -> None:
     space = space_of(parameters_for(kind))
     history = history_of(space, 40, loss)
     used = kind(space, seed=3)
@@ -137,7 +137,7 @@ def test_a_sampler_that_has_worked_before_proposes_what_a_new_one_does(kind: typ
 
 
 @pytest.mark.parametrize("sampler", [GridSampler, RandomSampler, SobolSampler])
-def test_one_that_does_not_learn_walks_one_sequence(sampler: type[Sampler]) -> None:
+def test_a_sampler_that_does_not_learn_follows_one_sequence(sampler: type[Sampler]) -> None:
     space = space_of(MIXED)
     history = History(space)
     at_once = list(sampler(space, seed=3).propose(0, 64, history=history))
@@ -163,8 +163,8 @@ def test_of_64_in_flight_no_two_are_equal(learner: type[Sampler], n_known: int) 
     assert len({configuration_hash(configuration) for configuration in batch}) == 64
 
 
-def test_what_is_tried_or_in_flight_is_not_proposed_again(learner: type[Sampler]) -> None:
-    """In a finite space until there is nothing left, and then nothing is proposed."""
+def test_tried_and_pending_configurations_are_not_proposed_again(learner: type[Sampler]) -> None:
+    """Exhaust a finite space; then the sampler proposes nothing."""
     space = space_of({"a": {"int": [1, 4]}, "b": {"int": [1, 8], "log": True}}, "a + b <= 10")
     n_allowed = sum(a + b <= 10 for a in range(1, 5) for b in range(1, 9))
     history = History(space)
@@ -199,17 +199,17 @@ def test_regions_that_cannot_be_trained_are_proposed_less(learner: type[Sampler]
             learner(space, seed=seed).propose(40, 10, history=history_of(space, 40, outcome, seed=seed))
         )
     ]
-    # A sampler that knew nothing would come below 14 of 40 with a probability of 2 %.
+    # A sampler without results would get fewer than 14 of 40 with a probability of 2 %.
     assert sum(number(configuration, "x") > 0.5 for configuration in proposals) < 14
 
 
-def test_where_nothing_could_be_trained_yet_it_looks_elsewhere(learner: type[Sampler]) -> None:
+def test_after_only_failures_it_proposes_elsewhere(learner: type[Sampler]) -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
     history = history_of(space, 30, lambda _: (Outcome.INFEASIBLE, math.nan))
     assert len(drawn(learner(space, seed=0).propose(30, 5, history=history))) == 5
 
 
-def test_a_failure_that_says_nothing_of_its_configuration_changes_nothing(learner: type[Sampler]) -> None:
+def test_failures_unrelated_to_the_configuration_change_no_proposal(learner: type[Sampler]) -> None:
     space = space_of({"x": {"float": [0, 1]}, "y": {"float": [0, 1]}})
 
     def outcome(configuration: Configuration) -> tuple[Outcome, float]:
@@ -223,7 +223,7 @@ def test_a_failure_that_says_nothing_of_its_configuration_changes_nothing(learne
     assert proposals[0] == proposals[1]
 
 
-def test_to_maximise_is_to_minimise_the_negative(learner: type[Sampler]) -> None:
+def test_maximising_is_minimising_the_negative(learner: type[Sampler]) -> None:
     space = space_of(parameters_for(learner))
     down = history_of(space, 25, loss)
     up = history_of(space, 25, lambda c: (Outcome.COMPLETE, -loss(c)[1]), sign=-1.0)
@@ -233,14 +233,14 @@ def test_to_maximise_is_to_minimise_the_negative(learner: type[Sampler]) -> None
 
 
 @pytest.mark.parametrize("value", [lambda _: 0.5, lambda c: 10 ** (40 * (number(c, "lr") > 1e-4)), lambda _: math.nan])
-def test_strange_results_are_no_obstacle(learner: type[Sampler], value: Callable[[Configuration], float]) -> None:
-    """All of them equal, some of them beyond any scale, or no numbers at all."""
+def test_degenerate_results_raise_no_error(learner: type[Sampler], value: Callable[[Configuration], float]) -> None:
+    """Results may all be equal, extreme, or not finite."""
     space = space_of(parameters_for(learner))
     history = history_of(space, 25, lambda configuration: (Outcome.COMPLETE, value(configuration)))
     assert len(drawn(learner(space, seed=6).propose(25, 3, history=history))) == 3
 
 
-def test_trials_that_were_stopped_early_are_understood(learner: type[Sampler]) -> None:
+def test_samplers_learn_from_pruned_trials(learner: type[Sampler]) -> None:
     space = space_of(parameters_for(learner))
     history = History(space)
     for i, configuration in enumerate(drawn(RandomSampler(space, seed=1).propose(0, 30, history=history))):
@@ -263,8 +263,8 @@ def test_after_an_edit_only_the_new_space_is_proposed(learner: type[Sampler]) ->
         assert edited.check(configuration) == configuration
 
 
-def test_results_are_followed(learner: type[Sampler]) -> None:
-    """Seen over several seeds, new proposals are better than random ones."""
+def test_proposals_improve_with_results(learner: type[Sampler]) -> None:
+    """Over several seeds, new proposals are better than random ones."""
     space = space_of({"x": {"float": [0, 1]}, "y": {"log": [1e-4, 1]}, "z": {"int": [1, 20]}})
 
     def outcome(configuration: Configuration) -> tuple[Outcome, float]:

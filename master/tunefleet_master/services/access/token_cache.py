@@ -21,7 +21,7 @@ from tunefleet_master.storage.subscriptions import Subscriptions
 REFRESH_S = 2.0  # the longest time that a token works after another master has revoked it
 SESSION_S = 7 * 86_400  # of a browser
 ATTEMPT = f"{PREFIX}attempt_".encode()
-_INDEX_DIGITS = 16  # of a digest, to look its token up; the whole digest is compared in constant time
+_INDEX_DIGITS = 16  # of a digest, the key of the cache; the whole digest is compared in constant time
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Claims: trials handed out to workers under leases."""
+"""Claims: trials given to workers under leases."""
 
 from __future__ import annotations
 

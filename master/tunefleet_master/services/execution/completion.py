@@ -296,7 +296,7 @@ def _never_reported(spec: StudySpec, curve: Sequence[Point]) -> InvalidInput:
 
 
 def _outcome(request: Request, verdict: Verdict) -> str:
-    """Return the outcome to record for the attempt; the state of a trial that waits again does not tell it."""
+    """Return the outcome to record for the attempt, also where its trial waits for another one."""
     match request:
         case FailRequest(failure=failure):
             return str(failure)

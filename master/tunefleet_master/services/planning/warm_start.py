@@ -52,7 +52,7 @@ def _check_same_purpose(spec: StudySpec, other: Study) -> None:
     ours, theirs = spec.objective, other.spec.objective
     if (ours.metric, ours.goal) != (theirs.metric, theirs.goal):
         rule = f"study {other.name!r} would {theirs.goal} {theirs.metric}, and this one would {ours.goal} {ours.metric}"
-        raise InvalidInput([Problem("warm_start", f"{rule}: what is good there says nothing here")])
+        raise InvalidInput([Problem("warm_start", f"{rule}: its results do not apply here")])
     if not spec.space.keys() & other.spec.space.keys():
         rule = f"study {other.name!r} shares no parameter with this one; it has {', '.join(other.spec.space)}"
         raise InvalidInput([Problem("warm_start", rule)])
