@@ -26,6 +26,6 @@ def test_on_postgres_the_database_clock_decides(postgres: PostgresDatabases) -> 
     database = Database(url)
 
     assert database.read(lambda uow: uow.now) == datetime(2001, 1, 1, tzinfo=UTC)
-    assert database.write(lambda uow: uow.now).result(timeout=10) == datetime(2001, 1, 1, tzinfo=UTC)
-    assert database.write_together(lambda uow, items: [uow.now for _ in items], None).result(timeout=10).year == 2001
+    assert database.write(lambda uow: uow.now).result(timeout=60) == datetime(2001, 1, 1, tzinfo=UTC)
+    assert database.write_together(lambda uow, items: [uow.now for _ in items], None).result(timeout=60).year == 2001
     database.close()

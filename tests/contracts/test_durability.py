@@ -37,7 +37,7 @@ def test_no_request_is_answered_before_the_commit(master: Any) -> None:
     answered_early: list[bool] = []
 
     def committing(_: object) -> None:
-        all_asked.wait(10)
+        all_asked.wait(60)
         answered_early.extend(future.done() for future in asked_for)
 
     event.listen(master.database.engine, "commit", committing)
@@ -45,5 +45,5 @@ def test_no_request_is_answered_before_the_commit(master: Any) -> None:
     asked_for.append(master.database.write_together(lambda uow, items: [asked(uow, "SELECT 2") for _ in items], None))
     all_asked.set()
 
-    assert [future.result(timeout=10) for future in asked_for] == [1, 2]
+    assert [future.result(timeout=60) for future in asked_for] == [1, 2]
     assert answered_early[:2] == [False, False]  # at the first commit; later ones see the first one's answer

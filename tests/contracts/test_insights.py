@@ -39,7 +39,7 @@ class FakeAnalysis:
     def __call__(self, asked: AnalysedStudy) -> tuple[int, Insight]:
         self.n_at_once += 1
         self.max_at_once = max(self.max_at_once, self.n_at_once)
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(60)
         self.n_at_once -= 1
         self.asked.append((asked.study.name, asked.basis.n_ended))
         if self.fails:
@@ -62,7 +62,7 @@ class ClockedInsights:
         """Return the answer after the analysis has ended."""
         with self.subscriptions.subscribe(insight_of(name)) as subscription:
             while (found := await self.insights.of(name)).renewing:
-                assert await subscription.wait(10)
+                assert await subscription.wait(60)
             return found
 
 

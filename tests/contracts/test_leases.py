@@ -358,7 +358,7 @@ def test_a_study_that_cannot_be_planned_does_not_block_others(master: Any) -> No
             build_planner(master.database, Subscriptions(), observe=lambda sampler, took_s: None).run()
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not master.claim(study="second"):
                     await asyncio.sleep(0.01)
         finally:

@@ -51,7 +51,7 @@ def at_once(*works: Callable[[], T]) -> list[T]:
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
-        start.wait(10)
+        start.wait(60)
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
@@ -130,7 +130,7 @@ def test_a_follower_misses_no_event_of_many_masters(masters: list[Master]) -> No
     follower.start()
     at_once(*[lambda master=master: run(master) for master in masters[:2]])
     over.set()
-    follower.join(30)
+    follower.join(60)
     all_ids = [event.id for event in masters[0].read(lambda uow: events.after(uow, "study", 0, limit=10_000))]
     assert [event.id for event in seen] == all_ids
     assert len(all_ids) == 1 + 3 * 90 + 1
@@ -182,9 +182,9 @@ def test_a_notification_from_one_master_reaches_the_others(url: str) -> None:
 
     listens = threading.Event()
     here, there = Database(url), Database(url, publish=hear)
-    assert listens.wait(10)  # it notifies all topics once it listens
-    here.write(lambda uow: uow.notify_after_commit(CLAIMS)).result(10)
-    assert rung.wait(10)
+    assert listens.wait(60)  # it notifies all topics once it listens
+    here.write(lambda uow: uow.notify_after_commit(CLAIMS)).result(60)
+    assert rung.wait(60)
     here.close()
     there.close()
 
@@ -220,7 +220,7 @@ def test_masters_use_the_database_clock(url: str) -> None:
     now = database.read(lambda uow: uow.now)
     clock = database.read(lambda uow: uow.connection.execute(text("SELECT clock_timestamp()")).scalar_one())
     assert abs((clock - now).total_seconds()) < 60
-    assert database.write(lambda uow: uow.now).result(10) >= now
+    assert database.write(lambda uow: uow.now).result(60) >= now
     database.close()
 
 
@@ -235,9 +235,9 @@ def _cut(url: str) -> None:
 
 def test_a_write_is_repeated_on_a_new_connection_when_the_old_one_is_lost(url: str) -> None:
     database = Database(url)
-    database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(10)
+    database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(60)
     _cut(url)
-    database.write(lambda uow: uow.connection.execute(text("INSERT INTO t VALUES (1)"))).result(10)
+    database.write(lambda uow: uow.connection.execute(text("INSERT INTO t VALUES (1)"))).result(60)
     _cut(url)
     assert database.read(lambda uow: uow.connection.execute(text("SELECT x FROM t")).scalar_one()) == 1
     database.close()
@@ -248,7 +248,7 @@ def test_a_commit_with_an_unknown_outcome_is_repeated_only_if_the_request_is_ide
     url: str, idempotent: bool
 ) -> None:
     database = Database(url)
-    database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(10)
+    database.write(lambda uow: uow.connection.execute(text("CREATE TABLE t (x int)"))).result(60)
     cuts = iter([True])
 
     def cut_once() -> None:
@@ -268,10 +268,10 @@ def test_a_commit_with_an_unknown_outcome_is_repeated_only_if_the_request_is_ide
     insert = text("INSERT INTO t VALUES (1)")
     writer.put(WriteRequest(lambda uow, _: [uow.connection.execute(insert).rowcount], None, idempotent, answer))
     if idempotent:
-        assert answer.result(10) == 1
+        assert answer.result(60) == 1
     else:
         with pytest.raises(StorageUnusable, match="was lost during the commit"):
-            answer.result(10)
+            answer.result(60)
     n_rows = database.read(lambda uow: uow.connection.execute(text("SELECT count(*) FROM t")).scalar_one())
     assert n_rows == (1 if idempotent else 0)
     writer.close()

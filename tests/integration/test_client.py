@@ -69,7 +69,7 @@ def run_one(study: Study, work: Callable[[ClaimedTrial], object]) -> None:
 
 def test_a_study_runs_from_submission_to_its_best_trial(study: Study) -> None:
     finish(study)
-    view = study.wait(timeout_s=10)
+    view = study.wait(timeout_s=60)
     assert view.state is StudyState.COMPLETE
     assert view.trials[TrialState.COMPLETE] == 3
     best = study.best()
@@ -251,7 +251,7 @@ def test_failed_trials_run_again_on_request(client: Client, study_name: str) -> 
     assert study.retry("lost") == []
     assert study.retry() == [0]
     finish(study, 1)
-    assert study.wait(timeout_s=10).trials[TrialState.COMPLETE] == 1
+    assert study.wait(timeout_s=60).trials[TrialState.COMPLETE] == 1
 
 
 def test_events_are_complete_and_resume(study: Study) -> None:

@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 
 def _run(*command: str, **variables: str) -> str:
     environment = {**os.environ, **variables}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=90, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     return str(ran.stdout)
 

@@ -48,7 +48,7 @@ def spec_of(code: Path, name: str) -> dict[str, Any]:
 
 
 def tunefleet(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tunefleet", *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-m", "tunefleet", *arguments], capture_output=True, text=True, timeout=240)
 
 
 def test_a_trials_page_and_its_detail_show_the_trials_that_led_to_it(api: Api) -> None:
@@ -79,7 +79,7 @@ def test_members_go_on_from_each_others_checkpoints_and_the_study_can_be_replaye
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text(TRAIN)
     master = MasterProcess(tmp_path)
-    worker = Worker(tmp_path, master.url, "--slots", "2")
+    worker = Worker(tmp_path, master.url, "--slots", "2", "--preload")
     try:
         with Client(master.url) as client:
             study = client.submit(spec_of(tmp_path / "code", "population"))

