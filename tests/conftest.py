@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from tests.postgres import PostgresServer, running_postgres, system_binaries
+from tests.postgres import PostgresDatabases, PostgresServer, system_binaries
 from tunefleet_master.storage import migrations
 from tunefleet_master.storage.database import Database
 
@@ -26,6 +28,9 @@ settings.load_profile("tunefleet")
 UNSYNCED = {"fsync": "off", "full_page_writes": "off"}
 
 SQLITE_FILE = "master.db"
+
+PORTS = "postgres_ports"
+_SERVERS = pytest.StashKey[dict[str, PostgresServer]]()
 
 LONGEST = ("tests/contracts/test_state_machine.py", "tests/e2e/", "tests/faults/")
 
@@ -47,6 +52,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*chain.from_iterable(stretches), *short]
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is imported and collected out of the garbage collector's rounds: it stays until the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch):
     """Tests never talk to the master, or with the token, of whoever runs them."""
@@ -54,25 +65,52 @@ def _no_settings_of_the_machine(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A server for all tests of this process; each takes databases of its own.
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give each xdist worker the ports of the servers that all of them share; the first one waits for their start."""
+    ports = {kind: _shared_server(node.config, kind).port for kind in _binaries()}
+    node.workerinput[PORTS] = ports
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the servers that this process has started."""
+    for server in config.stash.get(_SERVERS, {}).values():
+        server.close()
+
+
+def _shared_server(config: pytest.Config, kind: str) -> PostgresDatabases:
+    """A server for all tests of this run, started when it is first needed; each test takes databases of its own.
 
     It syncs nothing to the disk, which only a power cut could tell: making and dropping databases would take most of
     the tests' time.
     """
-    with running_postgres(settings=UNSYNCED) as server:
-        yield server
+    if ports := getattr(config, "workerinput", {}).get(PORTS):
+        return PostgresDatabases(ports[kind])
+    servers = config.stash.setdefault(_SERVERS, {})
+    if kind not in servers:
+        servers[kind] = PostgresServer(_binaries()[kind], UNSYNCED)
+        servers[kind].start()
+    return servers[kind]
+
+
+def _binaries() -> dict[str, Path | None]:
+    """The programs of each kind of server that this machine has; None: the wheel's."""
+    system = system_binaries()
+    return {"wheel": None, **({"system": system} if system else {})}
 
 
 @pytest.fixture(scope="session")
-def system_postgres() -> Iterator[PostgresServer]:
+def postgres(request: pytest.FixtureRequest) -> PostgresDatabases:
+    """The databases of the server that tests share."""
+    return _shared_server(request.config, "wheel")
+
+
+@pytest.fixture(scope="session")
+def system_postgres(request: pytest.FixtureRequest) -> PostgresDatabases:
     """The same of the system's own programs, which are of another version."""
-    binaries = system_binaries()
-    if binaries is None:
+    if "system" not in _binaries():
         pytest.skip("the system has no Postgres of its own")
-    with running_postgres(binaries, UNSYNCED) as server:
-        yield server
+    return _shared_server(request.config, "system")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -98,7 +136,7 @@ def new_database(request: pytest.FixtureRequest, kind: str, folder: Path, *, lik
     if kind == "sqlite":
         yield f"sqlite:///{folder / SQLITE_FILE}"
         return
-    server: PostgresServer = request.getfixturevalue("postgres" if kind == "postgresql" else "system_postgres")
+    server: PostgresDatabases = request.getfixturevalue("postgres" if kind == "postgresql" else "system_postgres")
     url = server.new_database(like)
     yield url
     server.drop_database(url)
@@ -113,7 +151,7 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(postgres: PostgresServer) -> str:
+def migrated_database(postgres: PostgresDatabases) -> str:
     """The name of the Postgres database that `migrated_url` copies."""
     url = postgres.new_database()
     _migrate(url)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import psutil
 
 from tests.journaled import journaled
+from tests.warm import WarmProcess
 from tunefleet import Client, Study
 from tunefleet.client.journal import VARIABLE as JOURNAL
 from tunefleet.errors import MasterUnreachable
@@ -25,7 +26,7 @@ from tunefleet.failpoints import VARIABLE as FAILPOINTS
 
 T = TypeVar("T")
 MARK, NAME = "FLEET_OF_TEST", "PROCESS_OF_TEST"
-ENDS_WITHIN_S = 30.0
+ENDS_WITHIN_S = 120.0
 
 
 @dataclass
@@ -127,7 +128,7 @@ class Fleet:
         }
         return self.client.submit({**spec, **changes})
 
-    def wait(self, condition: Callable[[], T], what: str, *, timeout_s: float = 60.0) -> T:
+    def wait(self, condition: Callable[[], T], what: str, *, timeout_s: float = 120.0) -> T:
         """Look until the condition is true, and give its value; a master that is away is waited for."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:
@@ -178,6 +179,30 @@ class Fleet:
                 env={**os.environ, MARK: self.mark, NAME: name, **environment, **self.environment},
                 start_new_session=True,
             )
+
+
+class WarmFleet(Fleet):
+    """A fleet whose masters are forked from a process that has imported everything."""
+
+    def close(self) -> None:
+        """End everything that this test started; a forked process does not carry the mark, so masters end by name."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+        super().close()
+
+    def _start(self, name: str, *module: str, environment: dict[str, str]) -> None:
+        if module[0] != "tunefleet_master":
+            super()._start(name, *module, environment=environment)
+            return
+        variables = {**os.environ, **environment, **self.environment}
+        made: Any = WarmProcess(module[1:], self.folder / f"{name}.log", variables)
+        self.processes[name] = made
+
+
+def on_this_machine(seconds: float) -> float:
+    """Return the limit, for an idle machine given in seconds, that holds while others use the cores as well."""
+    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def has_ended(pid: int) -> bool:

@@ -6,6 +6,7 @@ under root the server runs as `nobody`, in a folder that `nobody` may enter.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import pwd
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -24,11 +26,13 @@ from typing import Any
 import psutil
 import psycopg
 
-START_WITHIN_S = 30.0
+START_WITHIN_S = 120.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "max_connections": "200",
+    "max_connections": "400",  # of the masters of all tests that run at once
     "shared_buffers": "64MB",
     "unix_socket_directories": "",
 }
@@ -49,8 +53,33 @@ def system_binaries() -> Path | None:
     return found[-1].parent if found else None
 
 
-class PostgresServer:
-    """One cluster in a folder of its own, with a port of its own.
+class PostgresDatabases:
+    """The databases of a server that listens on a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def url(self, database: str = "postgres") -> str:
+        """The database's URL."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self, like: str | None = None) -> str:
+        """Make an empty database, or a copy of one that nobody is connected to, and give its URL."""
+        template = f' TEMPLATE "{like}"' if like is not None else ""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"{template}'.encode())
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove a database that `new_database` made, with whoever is connected to it."""
+        name = url.rpartition("/")[2]
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
+class PostgresServer(PostgresDatabases):
+    """One cluster in a folder of its own, with a port of its own; it ends with the process that started it.
 
     Args:
         binaries: the folder of `initdb` and `postgres`; None: the wheel's.
@@ -62,7 +91,7 @@ class PostgresServer:
         self._settings = {**SETTINGS, **(settings or {})}
         self._user = pwd.getpwnam("nobody") if os.getuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        super().__init__(_free_port())
         if self._user is not None:
             os.chown(self._folder, self._user.pw_uid, self._user.pw_gid)
         self._binaries = self._reachable(binaries or wheel_binaries())
@@ -90,6 +119,7 @@ class PostgresServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=self._folder,
+                preexec_fn=_end_with_parent,
                 **self._as_user(),
             )
         self._wait()
@@ -114,24 +144,6 @@ class PostgresServer:
         """Stop, and remove the folder."""
         self._end(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def url(self, database: str = "postgres") -> str:
-        """The database's URL."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
-
-    def new_database(self, like: str | None = None) -> str:
-        """Make an empty database, or a copy of one that nobody is connected to, and give its URL."""
-        template = f' TEMPLATE "{like}"' if like is not None else ""
-        name = f"test_{uuid.uuid4().hex}"
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"{template}'.encode())
-        return self.url(name)
-
-    def drop_database(self, url: str) -> None:
-        """Remove a database that `new_database` made, with whoever is connected to it."""
-        name = url.rpartition("/")[2]
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
 
     def log(self) -> str:
         """What the server has logged."""
@@ -200,6 +212,12 @@ def running_postgres(
         yield server
     finally:
         server.close()
+
+
+def _end_with_parent() -> None:
+    """Ask the system for SIGQUIT, which stops Postgres at once, when the thread that starts it ends."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _free_port() -> int:

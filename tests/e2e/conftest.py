@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fleet import Fleet
+from tests.fleet import Fleet, WarmFleet
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A master that runs; workers are started by the test."""
-    fleet = Fleet(tmp_path)
+    fleet = WarmFleet(tmp_path)
     try:
         fleet.start_master()
         yield fleet

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from tests.chaos import IS_CHAOS
-from tests.faults.warm import WarmFleet
-from tests.fleet import Fleet
-from tests.postgres import PostgresServer, running_postgres
+from tests.fleet import Fleet, WarmFleet
+from tests.postgres import PostgresDatabases
 
 from tunefleet.protocol import StudyState, TrialState
 from tunefleet_master.commands import doctor
@@ -73,7 +72,7 @@ class Ledger:
             self.lines[check.invariant].violations += check.violations
         assert {check.invariant: list(check.violations) for check in found if check.violations} == {}
 
-    def check_finished(self, fleet: Fleet, study: str, n: int, *, timeout_s: float = 120.0) -> None:
+    def check_finished(self, fleet: Fleet, study: str, n: int, *, timeout_s: float = 300.0) -> None:
         """Wait until the faults are over and the study is complete with n trials, then check what is stored."""
         stands = fleet.client.study(study)
         fleet.wait(lambda: stands.view().state is StudyState.COMPLETE, f"{study} is complete", timeout_s=timeout_s)
@@ -99,13 +98,6 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     return request.config.stash[_LEDGER]
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A server for all tests that do not hurt it."""
-    with running_postgres() as server:
-        yield server
-
-
 @pytest.fixture
 def new_fleet(tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
     """Makes fleets without a process yet, and ends all their processes."""
@@ -127,7 +119,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     if request.param == "sqlite":
         yield None
         return
-    server: PostgresServer = request.getfixturevalue("postgres")
+    server: PostgresDatabases = request.getfixturevalue("postgres")
     url = server.new_database()
     yield url
     server.drop_database(url)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.commands import tunefleet, tunefleet_master
 from tests.faults.scripted import Script, crew, study_of
-from tests.fleet import Fleet
+from tests.fleet import WarmFleet
 
 from tunefleet.client.artifacts import upload
 from tunefleet.protocol import ClaimRequest, ClaimResponse, StudyState, WorkerFacts
@@ -51,7 +51,7 @@ BREAKS = {
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a fleet that has ended, with a study and a file in its database."""
-    fleet = Fleet(tmp_path_factory.mktemp("sound"))
+    fleet = WarmFleet(tmp_path_factory.mktemp("sound"))
     try:
         fleet.start_master()
         study = fleet.client.submit(study_of("study", N_TRIALS))

@@ -63,7 +63,7 @@ class Api:
         study: dict[str, Any] = answer.json()
         return study
 
-    def claim(self, worker: str = "w1", *, slots: int = 1, wait_s: float = 10.0, **more: Any) -> list[dict[str, Any]]:
+    def claim(self, worker: str = "w1", *, slots: int = 1, wait_s: float = 20.0, **more: Any) -> list[dict[str, Any]]:
         """Claim as a worker does; the planner may need a moment, so it waits."""
         answer = self.post("/claims", {"worker": worker, "slots": slots, "wait_s": wait_s, **more})
         assert answer.is_success, answer.text

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.fleet import Fleet
+from tests.fleet import Fleet, WarmFleet
 
 from tunefleet import Study
 from tunefleet.protocol import StudyState
@@ -37,7 +37,7 @@ def is_complete(study: Study) -> bool:
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A master that runs."""
-    fleet = Fleet(tmp_path)
+    fleet = WarmFleet(tmp_path)
     try:
         fleet.start_master()
         yield fleet
