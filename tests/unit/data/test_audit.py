@@ -1,4 +1,4 @@
-"""The audit finds what was planted in a split, and is silent where nothing was."""
+"""The audit of a split: it finds planted faults and reports nothing else."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def digits() -> tuple[Array, Array, dict[str, Array]]:
 
 @pytest.mark.parametrize("name", DATA)
 @pytest.mark.parametrize("seed", range(3))
-def test_no_duplicates_are_found_where_there_are_none(name: str, seed: int) -> None:
+def test_a_split_without_duplicates_has_no_such_finding(name: str, seed: int) -> None:
     inputs, labels, _ = loaded(name)
     split = split_indices(labels, DataSpec(seed=seed), test=0.2)
     found = by_code(audit_split(inputs, labels, parts={"train": split.train, "validation": split.validation}))
@@ -75,7 +75,7 @@ def test_every_pair_of_parts_is_compared(digits: tuple[Array, Array, dict[str, A
     assert duplicates.sentence == "288 of 288 samples of test are the same as a sample of validation."
 
 
-def test_classes_of_which_validation_has_too_few_are_named() -> None:
+def test_classes_with_too_few_validation_samples_are_named() -> None:
     labels = np.array(["cat"] * 200 + ["dog"] * 200 + ["lynx"] * 12)
     split = split_indices(labels, DataSpec())
     inputs = np.random.default_rng(0).normal(size=(412, 5))

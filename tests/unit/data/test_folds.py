@@ -1,4 +1,4 @@
-"""Folds: what scikit-learn's promise, and a clear word where that cannot be."""
+"""Folds: the properties of scikit-learn's folds, and the refusal of impossible ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_folds_depend_on_the_seed_alone() -> None:
 
 
 @given(seed=st.integers(0, 2**31 - 1), folds=st.integers(2, 6), stratify=st.booleans())
-def test_no_group_is_on_both_sides_of_a_fold(seed: int, folds: int, stratify: bool) -> None:
+def test_no_group_is_in_both_parts_of_a_fold(seed: int, folds: int, stratify: bool) -> None:
     generator = np.random.default_rng(seed)
     groups = generator.integers(0, 20, 150)
     groups[:folds] = np.arange(folds)
@@ -117,6 +117,6 @@ def test_class_with_fewer_samples_than_folds_is_named() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_folded_is_said(arguments: dict[str, object], message: str) -> None:
+def test_impossible_folds_are_refused_with_the_reason(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(SplitError, match=message):
         fold_indices(**{"seed": 0, **arguments})  # type: ignore[arg-type]

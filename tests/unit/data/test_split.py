@@ -138,7 +138,7 @@ def test_part_that_would_be_too_small_is_refused(changes: dict[str, Any]) -> Non
         divide(**changes)
 
 
-def test_labels_that_are_no_classes_are_divided_at_random() -> None:
+def test_labels_that_are_not_classes_are_split_at_random() -> None:
     values = np.random.default_rng(0).normal(size=100)
     split = divide(values, stratify=False)
     assert sizes(split) == [20, 16, 64]
@@ -227,7 +227,7 @@ def test_a_column_that_is_not_there_is_named(spec: dict[str, Any], columns: dict
         divide(given={"columns": columns}, **spec)
 
 
-def test_ids_have_no_place_in_a_split_by_time() -> None:
+def test_a_split_by_time_refuses_ids() -> None:
     with pytest.raises(SplitError, match="does not hash ids"):
         divide(time="day", given={"columns": {"day": range(850)}, "ids": range(850)})
 

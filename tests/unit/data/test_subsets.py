@@ -1,4 +1,4 @@
-"""The rank correlation by which a subset is trusted, or is not."""
+"""The rank correlation between a subset and the whole data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_bounds_hold_as_often_as_they_say() -> None:
     assert 0.85 <= held / 400 <= 0.95
 
 
-def test_what_failed_is_last_and_a_perfect_order_of_few_is_not_certain() -> None:
+def test_failed_configurations_are_last_and_a_short_perfect_order_is_not_certain() -> None:
     assert rank_correlation([math.nan, 1, 2, 3, 4], [0, 1, 2, 3, 4]).rho == pytest.approx(1)
     assert rank_correlation([math.nan, math.inf, 2, 3, 4], [0, 0, 2, 3, 4]).rho == pytest.approx(1)
     assert rank_correlation(range(5), range(5)).low < 0.6

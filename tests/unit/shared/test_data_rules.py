@@ -1,4 +1,4 @@
-"""What a study may ask of its data, and what is refused before it runs."""
+"""Rules for the data of a study."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problems(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize("key", ["group", "time"])
-def test_a_split_by_a_column_that_no_built_in_data_set_has_is_refused(key: str) -> None:
+def test_columns_are_refused_for_built_in_data_sets(key: str) -> None:
     assert problems(**{key: "patient"}).startswith(f"data.{key} = 'patient': names a column of the data")
     assert "wine has none" in problems(**{key: "patient"})
     assert problems(**{key: "patient"}, run=FUNCTION) == ""
@@ -54,16 +54,16 @@ def test_a_split_by_a_column_that_no_built_in_data_set_has_is_refused(key: str) 
     ],
     ids=["both", "folds", "test", "empty"],
 )
-def test_what_cannot_be_divided_is_refused_with_the_reason(data: dict[str, Any], rule: str) -> None:
+def test_an_invalid_split_is_refused_with_the_reason(data: dict[str, Any], rule: str) -> None:
     with pytest.raises(InvalidInput, match=rule):
         DataSpec.parse(data, field="data")
 
 
-def test_a_test_score_is_no_objective_of_a_built_in_task() -> None:
+def test_a_test_score_cannot_be_the_objective_of_a_built_in_task() -> None:
     assert "the test part is sealed during the search" in problems(metric="test_accuracy")
     assert "sealed" not in problems(metric="accuracy")
 
 
-def test_choosing_by_what_is_called_a_test_is_warned_of() -> None:
+def test_an_objective_that_sounds_like_a_test_score_gives_a_warning() -> None:
     assert "sounds like the test part" in " ".join(review(spec(metric="test_loss", run=FUNCTION)).warnings)
     assert review(spec(metric="val_loss", run=FUNCTION)).warnings == ()

@@ -1,4 +1,4 @@
-"""Durations as people write and read them."""
+"""Durations as users write and read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_duration_is_read_in_seconds(written: object, read_s: float) -> None:
 @pytest.mark.parametrize(
     "written", ["2", "h", "2 hours", "-1s", "1h30m", "", 0, -5, float("nan"), float("inf"), "9999d", None]
 )
-def test_what_is_no_duration_is_refused(written: object) -> None:
+def test_an_invalid_duration_is_refused(written: object) -> None:
     with pytest.raises(ValidationError):
         SECONDS.validate_python(written)
 

@@ -66,7 +66,7 @@ def test_a_foreign_form_is_refused_by_name(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "lr <", "a = 1", "import os", "lr ==== 1", "1; 2", "\0", "'", "é é"])
-def test_what_does_not_parse_is_refused(text: str) -> None:
+def test_text_that_cannot_be_parsed_is_refused(text: str) -> None:
     with pytest.raises(InvalidExpression, match="is not an expression"):
         Expression.parse(text)
 
@@ -98,7 +98,7 @@ def test_a_long_expression_is_refused() -> None:
         "10.0 ** 64 ** 2",
     ],
 )
-def test_what_cannot_be_computed_is_an_error_of_ours(text: str) -> None:
+def test_an_expression_that_cannot_be_computed_raises_invalid_expression(text: str) -> None:
     with pytest.raises(InvalidExpression):
         Expression.parse(text).evaluate(VALUES)
 
@@ -112,6 +112,6 @@ def test_names_are_those_that_the_expression_reads() -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_text_does_anything_but_parse_or_be_refused(text: str) -> None:
+def test_any_text_is_either_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidExpression):
         Expression.parse(text).evaluate({})

@@ -1,4 +1,4 @@
-"""Which trials are whose folds, and what does not go with folds."""
+"""The trials of a configuration with folds, and the rules for folds."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_study_with_folds_is_accepted_and_its_budget_counts_configurations() -
         ),
     ],
 )
-def test_what_does_not_go_with_folds_is_refused_with_its_field(changes: dict[str, Any], field: str, rule: str) -> None:
+def test_keys_that_folds_rule_out_are_refused(changes: dict[str, Any], field: str, rule: str) -> None:
     [problem] = fold_problems(spec_of(**changes))
     assert problem.field == field
     assert rule in problem.rule
@@ -112,7 +112,7 @@ def test_a_trial_keeps_groups_together() -> None:
     assert not set(groups[train]) & set(groups[validation])
 
 
-def test_a_trial_without_folds_splits_as_its_study_says() -> None:
+def test_a_trial_without_folds_uses_the_split_of_its_study() -> None:
     labels = np.repeat([0, 1], 20)
     parts = split_indices(labels, DataSpec(seed=3))
     train, validation = LocalTrial(data=DataSpec(seed=3)).split(labels)

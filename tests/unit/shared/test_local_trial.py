@@ -69,7 +69,7 @@ def test_saved_files_are_copied_into_the_folder(tmp_path: Path) -> None:
         trial.save("../x", tmp_path / "out" / "kept.txt")
 
 
-def test_the_temporary_folder_goes_with_the_trial() -> None:
+def test_the_temporary_folder_is_deleted_with_the_trial() -> None:
     trial = tunefleet.LocalTrial()
     folder = trial.folder
     assert folder.is_dir()
@@ -77,7 +77,7 @@ def test_the_temporary_folder_goes_with_the_trial() -> None:
     assert not folder.exists()
 
 
-def test_a_trial_without_steps_says_how_to_give_them() -> None:
+def test_a_trial_without_steps_explains_how_to_set_them() -> None:
     with pytest.raises(InvalidInput, match="epochs"):
         next(tunefleet.LocalTrial().epochs())
 
@@ -102,7 +102,7 @@ def test_a_notebook_has_the_watch_too_and_its_file() -> None:
     assert not model._forward_hooks
 
 
-def test_hooks_go_with_a_trial_that_counts_no_epochs() -> None:
+def test_hooks_are_removed_with_a_trial_that_counts_no_epochs() -> None:
     import torch
 
     trial = tunefleet.LocalTrial()

@@ -1,4 +1,4 @@
-"""The shape of messages: closed, frozen, with errors that a person can act on."""
+"""The base class of messages: closed, frozen, with errors that a user can act on."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_an_error_names_the_field_below_the_place_of_the_data() -> None:
     ]
 
 
-def test_an_unknown_key_is_told_by_the_name_that_is_written() -> None:
+def test_an_unknown_key_is_named_as_the_user_wrote_it() -> None:
     with pytest.raises(InvalidInput, match=r"inner\.form: unknown key 'form'; did you mean 'from'\?"):
         Outer.parse({"inner": {"form": 1}})
 
 
-def test_a_name_without_a_neighbour_is_told_what_is_known() -> None:
+def test_a_name_without_a_similar_one_gets_the_list_of_known_names() -> None:
     assert did_you_mean("zzz", ["b", "a"]) == "; known are: a, b"
 
 

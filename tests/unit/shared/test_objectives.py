@@ -1,4 +1,4 @@
-"""Studies of several objectives: what the grammar takes, and what is said of everything that does not go together."""
+"""Studies with several objectives: the grammar and the rules."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_one_can_be_written_in_python() -> None:
         ),
     ],
 )
-def test_what_does_not_go_together_is_told_with_its_place(changes: dict[str, Any], message: str) -> None:
+def test_conflicting_keys_are_refused_with_their_fields(changes: dict[str, Any], message: str) -> None:
     assert message in problems_of(**changes)
 
 
@@ -114,7 +114,7 @@ def test_samplers_are_refused_that_learn_from_one_objective_only() -> None:
 
 
 @pytest.mark.parametrize(("trials", "sampler"), [(20, "gp"), (5_000, "evolution"), (None, "gp")])
-def test_auto_takes_a_sampler_that_looks_for_fronts(trials: int | None, sampler: str) -> None:
+def test_auto_chooses_a_sampler_that_searches_for_fronts(trials: int | None, sampler: str) -> None:
     assert select(StudySpec.parse({**STUDY, "budget": {"trials": trials}})).sampler == sampler
 
 

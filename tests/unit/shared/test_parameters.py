@@ -100,7 +100,7 @@ def test_a_parameter_is_the_same_again_as_plain_data(parameter: Any) -> None:
 
 
 @given(ranges, json_scalars)
-def test_what_is_no_number_belongs_to_no_range(parameter: Any, value: JsonValue) -> None:
+def test_a_value_that_is_not_a_number_is_in_no_range(parameter: Any, value: JsonValue) -> None:
     if isinstance(value, bool | str | None):
         assert not parameter.contains(value)
     assert not parameter.contains(math.nan)
@@ -165,6 +165,6 @@ def test_choices_tell_true_one_and_one_point_zero_apart() -> None:
         ({"float": [1, 2], "points": 1}, "greater than or equal to 2"),
     ],
 )
-def test_a_broken_rule_is_told(data: Any, rule: str) -> None:
+def test_a_broken_rule_is_reported(data: Any, rule: str) -> None:
     with pytest.raises(ValidationError, match="(?is)" + re.escape(rule)):
         PARAMETER.validate_python(data)

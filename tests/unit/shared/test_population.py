@@ -1,4 +1,4 @@
-"""What population-based training asks of a study."""
+"""Rules for population-based training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spec_of(**changes: Any) -> StudySpec:
     return StudySpec.parse({**spec, **changes})
 
 
-def test_a_whole_study_has_no_fault_and_ends_by_itself() -> None:
+def test_a_valid_population_has_no_problems_and_an_end() -> None:
     found = review(spec_of())
     assert (found.problems, found.unavailable, found.warnings) == ((), (), ())
 
@@ -49,7 +49,9 @@ def test_members_may_outnumber_the_configurations() -> None:
         ({"search": {"sampler": "random", "interval": 4}}, "search.interval", "leave it out, or set `pbt`"),
     ],
 )
-def test_what_does_not_go_with_it_is_refused_with_what_to_do(changes: dict[str, Any], field: str, says: str) -> None:
+def test_keys_that_a_population_rules_out_are_refused_with_the_remedy(
+    changes: dict[str, Any], field: str, says: str
+) -> None:
     [problem] = review(spec_of(**changes)).problems
     assert problem.field == field
     assert says in problem.rule
@@ -60,7 +62,7 @@ def test_stages_are_refused() -> None:
     assert "stages" in {problem.field for problem in review(spec_of(stages=stages)).problems}
 
 
-def test_of_a_built_in_task_what_shapes_the_weights_must_be_fixed() -> None:
+def test_parameters_that_shape_the_weights_of_a_built_in_task_must_be_fixed() -> None:
     space = {
         "lr": {"log": [1e-4, 1e-1]},
         "dropout": {"float": [0, 0.5]},

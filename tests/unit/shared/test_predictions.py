@@ -1,4 +1,4 @@
-"""The file of predictions: what it holds, what is refused, what is picked from it, and how it is drawn."""
+"""The predictions file: its content, its limits, the chosen examples and the contact sheet."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def test_the_surest_the_least_likely_and_the_surest_errors_are_picked() -> None:
         ({"else": 1}, "unknown key"),
     ],
 )
-def test_what_is_no_such_file_is_refused_with_the_rule_that_it_breaks(changes: Any, rule: str) -> None:
+def test_invalid_predictions_are_refused_with_the_broken_rule(changes: Any, rule: str) -> None:
     assert rule in refused(json.dumps(data_of(**changes)).encode())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04K\x01.", b"[]", b'{"probabilities": [[NaN]]}', b"\xff\xfe"])
-def test_what_is_not_even_json_of_this_kind_is_refused(content: bytes) -> None:
+def test_content_that_is_not_a_predictions_file_is_refused(content: bytes) -> None:
     assert "predictions.json" in refused(content)
 
 
@@ -121,7 +121,7 @@ def test_a_signal_is_drawn_from_its_least_value_at_the_bottom() -> None:
     assert curves(Picture.of((1, 3), bytes([0, 255, 51])), width=10, height=100) == ["0.0,100.0 5.0,0.0 10.0,80.0"]
 
 
-def test_the_contact_sheet_is_one_file_without_scripts_or_links_whatever_names_hold() -> None:
+def test_the_contact_sheet_has_no_scripts_or_links_for_any_names() -> None:
     classes = ["<script>alert(1)</script>", "dog", "owl & co"]
     picture = {"shape": [2, 2, 1], "values": "AAECAw=="}
     signal = {"shape": [1, 4], "values": "AAECAw=="}

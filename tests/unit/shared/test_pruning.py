@@ -1,4 +1,4 @@
-"""What a study is told whose pruning cannot work."""
+"""Rules for pruning."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ SOUND: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("pruning", SOUND)
-def test_what_can_work_is_told_nothing(pruning: dict[str, Any]) -> None:
+def test_valid_pruning_has_no_problems(pruning: dict[str, Any]) -> None:
     assert problems(pruning) == []
 
 
-def test_every_pruner_says_what_it_reads_and_every_key_is_read() -> None:
+def test_every_pruner_lists_its_keys_and_every_key_has_a_reader() -> None:
     assert {key for traits in PRUNERS.values() for key in traits.reads} == set(Pruning.model_fields) - {"pruner"}
 
 
@@ -100,11 +100,13 @@ def test_every_pruner_says_what_it_reads_and_every_key_is_read() -> None:
         ),
     ],
 )
-def test_what_cannot_work_is_told_the_field_the_value_and_the_rule(pruning: dict[str, Any], message: str) -> None:
+def test_invalid_pruning_is_refused_with_the_field_the_value_and_the_rule(
+    pruning: dict[str, Any], message: str
+) -> None:
     assert problems(pruning) == [message]
 
 
-def test_every_unread_key_is_told() -> None:
+def test_every_unread_key_is_reported() -> None:
     found = problems({"pruner": "threshold", "upper": 1, "mode": "stop", "startup": 5, "interval": 1})
     assert [message.split(" ")[0] for message in found] == ["pruning.mode", "pruning.startup", "pruning.interval"]
 
@@ -120,7 +122,7 @@ def test_rungs_need_an_end(pruner: str) -> None:
     "pruning",
     [{"pruner": "median"}, {"pruner": "patience", "patience": 3}, {"pruner": "threshold", "upper": 1, "min": 99}],
 )
-def test_the_others_need_no_end(pruning: dict[str, Any]) -> None:
+def test_other_pruners_do_not_need_steps(pruning: dict[str, Any]) -> None:
     assert problems(pruning, steps=None) == []
 
 
@@ -154,7 +156,7 @@ def test_the_longest_stage_counts_where_there_are_stages() -> None:
         ("pruner", "ashaa"),
     ],
 )
-def test_a_value_out_of_range_is_told(key: str, value: object) -> None:
+def test_a_value_out_of_range_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         Pruning.parse({key: value}, field="pruning")
     assert [problem.field for problem in caught.value.problems] == [f"pruning.{key}"]

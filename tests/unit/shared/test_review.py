@@ -38,7 +38,7 @@ def command(text: str, **changes: Any) -> str:
     return problems(run={"command": text}, objective={"metric": "m", "goal": "minimize"}, **changes)
 
 
-def test_a_sound_study_passes_without_a_word() -> None:
+def test_a_valid_study_has_no_problems_or_warnings() -> None:
     found = review(spec())
     assert (found.problems, found.unavailable, found.warnings) == ((), (), ())
     found.refuse()
@@ -48,7 +48,7 @@ def test_an_unknown_task_is_named() -> None:
     assert "run.task = 'image_clasification'" in problems(run={"task": "image_clasification"})
 
 
-def test_a_task_names_what_does_not_fit_it() -> None:
+def test_mismatches_with_a_task_are_named() -> None:
     assert "run.dataset" in problems(run={**TASK, "dataset": "cifar"})
     assert "space.learning_rate: the task has no such parameter" in problems(
         space={"lr": [0.1], "learning_rate": [0.1]}
@@ -76,18 +76,18 @@ def test_a_command_that_names_an_unknown_parameter_is_refused_with_the_likely_on
     )
 
 
-def test_a_word_that_is_only_a_conditional_parameter_is_refused_with_the_reason() -> None:
+def test_a_conditional_parameter_as_a_whole_word_is_refused_with_the_reason() -> None:
     space = {"optimizer": ["sgd", "adam"], "momentum": {"float": [0, 1], "when": "optimizer == 'sgd'"}}
     assert "write --momentum={momentum}" in command("x --momentum {momentum}", space=space)
     assert command("x --momentum={momentum} {optimizer}", space=space) == ""
 
 
 @pytest.mark.parametrize("text", ["python 'x", "   "])
-def test_a_command_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_command_is_refused(text: str) -> None:
     assert command(text).startswith("run.command")
 
 
-def test_a_grid_that_nobody_can_walk_is_refused() -> None:
+def test_a_grid_with_too_many_points_is_refused() -> None:
     space = {"lr": {"log": [1e-4, 1], "points": 1001}, "weight_decay": {"float": [0, 1], "points": 1000}}
     assert "the grid has 1,001,000 points" in problems(space=space, search={"sampler": "grid"})
     assert problems(space=space, search={"sampler": "random"}) == ""
@@ -100,7 +100,7 @@ def test_a_grid_that_nobody_can_walk_is_refused() -> None:
         ({"ensemble": {}}, "ensemble"),
     ],
 )
-def test_what_this_version_cannot_run_is_not_available_yet(changes: dict[str, Any], field: str) -> None:
+def test_unavailable_parts_raise_not_available_yet(changes: dict[str, Any], field: str) -> None:
     found = review(spec(**changes))
     assert [problem.field for problem in found.unavailable] == [field]
     with pytest.raises(NotAvailableYet, match="not available yet"):
@@ -112,25 +112,25 @@ def test_the_samplers_of_this_version_are_available(sampler: str) -> None:
     assert review(spec(search={"sampler": sampler})).unavailable == ()
 
 
-def test_broken_rules_come_before_what_is_not_available() -> None:
+def test_broken_rules_take_precedence_over_unavailable_parts() -> None:
     with pytest.raises(InvalidInput) as caught:
         review(spec(steps=None, ensemble={})).refuse()
     assert not isinstance(caught.value, NotAvailableYet)
     assert len(caught.value.problems) == 2
 
 
-def test_a_budget_beyond_the_space_is_warned_of() -> None:
+def test_a_budget_beyond_the_space_gives_a_warning() -> None:
     assert "the space has at most 2 configurations" in warnings(space={"lr": [0.1, 0.2]})
     assert "the grid has up to 5 points" in warnings(search={"sampler": "grid"})
     assert "at most 5" in warnings(search={"sampler": "grid"}, budget={"trials": 9})
 
 
-def test_a_study_without_an_end_is_warned_of() -> None:
+def test_a_study_without_an_end_gives_a_warning() -> None:
     assert "runs until it is stopped" in warnings(budget={})
     assert warnings(budget={}, search={"sampler": "grid"}) == ""
 
 
-def test_a_condition_that_is_never_true_is_warned_of() -> None:
+def test_a_condition_that_is_never_true_gives_a_warning() -> None:
     space = {
         "lr": [0.1, 0.2, 0.3, 0.4],
         "optimizer": ["sgd", "adam"],
@@ -139,11 +139,11 @@ def test_a_condition_that_is_never_true_is_warned_of() -> None:
     assert "space.momentum was active in none" in warnings(space=space)
 
 
-def test_constraints_that_forbid_nearly_everything_are_warned_of() -> None:
+def test_constraints_that_exclude_nearly_everything_give_a_warning() -> None:
     assert "constraints allowed 0 of 1,000" in warnings(constraints=["lr > 1"])
 
 
-def test_a_folder_is_no_code_on_the_wire() -> None:
+def test_a_folder_is_refused_on_the_wire() -> None:
     run = {"function": "train:train", "code": "."}
     assert "tunefleet submit" in str(wire_problems(spec(run=run))[0])
     assert wire_problems(spec(run={**run, "code": f"sha256:{'0' * 64}"})) == []

@@ -1,4 +1,4 @@
-"""A schedule that lacks what it needs is refused before a worker sees it."""
+"""Rules for learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def problems(space: dict[str, Any], **changes: Any) -> list[str]:
     ],
     ids=str,
 )
-def test_schedules_and_regularisers_that_are_whole_have_no_problems(space: dict[str, Any]) -> None:
+def test_valid_schedules_and_regularisers_have_no_problems(space: dict[str, Any]) -> None:
     assert problems(space) == []
 
 
 @pytest.mark.parametrize("name", PERIODIC)
-def test_a_schedule_without_its_period_is_told_what_the_period_means(name: str) -> None:
+def test_a_schedule_without_its_period_gets_an_explanation_of_it(name: str) -> None:
     (problem,) = problems({"schedule": ["cosine", name]})
     assert problem.startswith(f"space.period: is required by the schedule '{name}': ")
 

@@ -69,11 +69,11 @@ def test_a_function_that_fits_passes(tmp_path: Path, source: str) -> None:
         ("x = '\0'", "cannot be parsed"),
     ],
 )
-def test_a_function_that_does_not_fit_is_told_why(tmp_path: Path, source: str, expected: str) -> None:
+def test_a_function_that_does_not_fit_is_refused_with_the_reason(tmp_path: Path, source: str, expected: str) -> None:
     assert expected in problems(tmp_path, source)
 
 
-def test_a_module_that_is_not_there_is_told_with_the_likely_one(tmp_path: Path) -> None:
+def test_a_missing_module_is_reported_with_the_likely_one(tmp_path: Path) -> None:
     text = problems(tmp_path, "def train(trial): ...", function="trian:train")
     assert "there is no module 'trian'" in text
     assert "did you mean 'train'?" in text
@@ -93,5 +93,5 @@ def test_nothing_of_the_users_code_is_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert "there is no such folder" in problems(tmp_path / "none", None)

@@ -1,4 +1,4 @@
-"""The space: conditions, constraints, grids, and configurations that are checked."""
+"""The space: conditions, constraints, grids, and the check of configurations."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def problems(of: Space, **configuration: Any) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_parameters_stand_behind_what_their_conditions_read() -> None:
+def test_parameters_come_after_those_that_their_conditions_read() -> None:
     assert space(**OPTIMIZERS).names == ("optimizer", "momentum", "nesterov", "lr", "batch")
 
 
@@ -86,7 +86,7 @@ def test_a_grid_obeys_the_constraints() -> None:
     assert made.size == 9
 
 
-def test_a_wrong_configuration_is_told_everything_at_once() -> None:
+def test_all_problems_of_a_configuration_are_reported_at_once() -> None:
     made = space(**OPTIMIZERS)
     told = problems(made, optimizer="adam", momentum=0.5, lr=1.0, bacht=16)
     assert told == [
@@ -97,7 +97,7 @@ def test_a_wrong_configuration_is_told_everything_at_once() -> None:
     ]
 
 
-def test_a_broken_constraint_is_told() -> None:
+def test_a_broken_constraint_is_reported() -> None:
     assert problems(space(("a < 2",), a=[1, 2]), a=2) == ["params: breaks the constraint 'a < 2'"]
 
 

@@ -1,4 +1,4 @@
-"""The study spec: its grammar, its round trip, and the message for every way to get it wrong."""
+"""The study spec: its grammar, its round trip, and the message for every error."""
 
 from __future__ import annotations
 
@@ -169,16 +169,16 @@ def test_the_schema_offers_every_key() -> None:
         ({"priority": float("nan")}, "priority = nan"),
     ],
 )
-def test_a_broken_rule_is_told_with_its_place(changes: dict[str, Any], message: str) -> None:
+def test_a_broken_rule_is_reported_with_its_field(changes: dict[str, Any], message: str) -> None:
     assert message in message_of(changed(**changes))
 
 
 @pytest.mark.parametrize("data", [None, [], "study", 5, [["name", "x"]]])
-def test_what_is_no_mapping_is_refused(data: object) -> None:
+def test_a_study_that_is_not_a_mapping_is_refused(data: object) -> None:
     assert "valid dictionary" in message_of(data)
 
 
-def test_every_problem_is_told_at_once_and_no_tag_shows() -> None:
+def test_all_problems_are_reported_at_once_without_tags() -> None:
     text = message_of(changed(steps="x", space__lr={"log": [3, 1]}, name="a b"))
     assert text.count(";") >= 2
     assert "LOG" not in text
@@ -194,7 +194,7 @@ def test_a_spec_cannot_be_changed() -> None:
         StudySpec.parse(SMALL).name = "other"  # type: ignore[misc]
 
 
-def test_the_bundle_is_told_by_its_prefix() -> None:
+def test_the_bundle_is_recognised_by_its_prefix() -> None:
     with_code = {**SMALL, "run": {"function": "a:b", "code": f"sha256:{'0' * 64}"}}
     assert StudySpec.parse(with_code).bundle == "0" * 64
     assert StudySpec.parse({**SMALL, "run": {"function": "a:b", "code": "."}}).bundle is None

@@ -52,7 +52,7 @@ def test_auto_spends_the_budget_on_stages_of_equal_work_the_last_of_them_in_full
 
 
 @pytest.mark.parametrize(("trials", "steps"), [(19, 27), (900, 2)])
-def test_auto_plans_no_stages_where_there_is_too_little_to_share(trials: int, steps: int) -> None:
+def test_auto_plans_no_stages_for_a_small_budget(trials: int, steps: int) -> None:
     assert planned(spec_of(stages="auto", steps=steps, budget={"trials": trials})) == ()
 
 
@@ -67,10 +67,10 @@ def test_auto_plans_no_stages_where_there_is_too_little_to_share(trials: int, st
         ({"stages": "auto", "budget": {"trials": 90}}, "steps: is required by `stages: auto`"),
     ],
 )
-def test_a_plan_that_cannot_work_is_refused_with_what_to_do(changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_plan_is_refused_with_the_remedy(changes: dict[str, Any], message: str) -> None:
     [found] = problems(**changes)
     assert found.startswith(message)
 
 
-def test_what_can_work_is_told_nothing() -> None:
+def test_valid_plans_have_no_problems() -> None:
     assert problems() == problems(steps=9, budget={"trials": 9}) == problems(stages=[]) == []

@@ -1,4 +1,4 @@
-"""A study that does not fit the built-in task that it runs is told everything that is wrong."""
+"""A study that does not fit its built-in task is refused with all mismatches."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_study_that_fits_has_no_problems() -> None:
     assert problems(space=space) == []
 
 
-def test_code_of_the_users_own_is_not_looked_at() -> None:
+def test_a_users_own_code_is_not_checked() -> None:
     assert problems(run={"function": "train:train"}, space={"anything": [1, 2]}) == []
 
 
