@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 DEMO = [sys.executable, "-m", "tunefleet", "demo"]
 
@@ -92,7 +92,7 @@ def test_a_demo_that_is_interrupted_leaves_nothing(tmp_path: Path, scratch: Path
         assert line, said
         said += line
     demo.send_signal(signal.SIGINT)
-    _, rest = demo.communicate(timeout=90)
+    _, rest = demo.communicate(timeout=180)
     assert demo.returncode == 130
     assert "No process is left running" in rest
     assert left_running(scratch) == []
@@ -113,7 +113,7 @@ def test_nothing_outlives_a_demo_that_was_killed(tmp_path: Path, scratch: Path) 
     demo.kill()
     demo.wait()
     demo.stderr.close()
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while left_running(scratch):
         assert time.monotonic() < deadline, left_running(scratch)
         time.sleep(0.1)

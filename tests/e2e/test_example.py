@@ -67,14 +67,14 @@ def _printed(script: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_through_a_master_and_three_workers_the_curves_are_those_of_a_local_trial(fleet: Any) -> None:
     for index in range(3):
         fleet.start_worker(f"worker-{index}", "--slots", "1")
     with Client(fleet.url) as client:
         fleet.wait(lambda: len(client.workers()) == 3, "three workers ask for work")
         study = client.submit(FOLDER / "study.yaml")
-        view = study.wait(timeout_s=120)
+        view = study.wait(timeout_s=300)
         trials = [study.trial(trial.number) for trial in study.trials()]
 
     assert view.state is StudyState.COMPLETE

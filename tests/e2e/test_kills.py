@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from tests.fleet import on_this_machine
 
 from tunefleet.protocol import StudyState, TrialState
 
@@ -50,19 +51,21 @@ def saved(study: Any, *, worker: str) -> Any:
 
 
 def only_the_master_is_left(fleet: Any) -> bool:
-    return {process.pid for process in fleet.alive()} == {fleet.processes["master"].pid}
+    return [process for process in fleet.alive() if process.pid != fleet.processes["master"].pid] == []
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_agents_children_and_the_master_die_and_forty_trials_are_finished_once_each(fleet: Any) -> None:
-    for i in range(4):
+    for i in range(3):
         fleet.start_worker(f"w{i}", "--checkpoint-every", "0")
     study = fleet.submit(SLOW_TRAINING, steps=STEPS, budget={"trials": 40})
 
     by_agent = fleet.wait(lambda: saved(study, worker="w0"), "w0 saves")
     fleet.kill("w0")
     child_of_dead_agent = int(by_agent.curve[-1].metrics["pid"])
-    fleet.wait(lambda: not psutil.pid_exists(child_of_dead_agent), "the child follows its agent", timeout_s=5)
+    fleet.wait(
+        lambda: not psutil.pid_exists(child_of_dead_agent), "the child follows its agent", timeout_s=on_this_machine(5)
+    )
 
     by_child = fleet.wait(lambda: saved(study, worker="w1"), "w1 saves")
     os.kill(int(by_child.curve[-1].metrics["pid"]), signal.SIGKILL)
@@ -72,7 +75,7 @@ def test_agents_children_and_the_master_die_and_forty_trials_are_finished_once_e
     fleet.start_master()
     fleet.start_worker("w0", "--checkpoint-every", "0")
 
-    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the study is complete", timeout_s=150)
+    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the study is complete", timeout_s=300)
     trials = list(study.trials())
     assert sorted(trial.number for trial in trials) == list(range(40))
     assert study.view().trials == {TrialState.COMPLETE: 40}
@@ -91,8 +94,10 @@ def test_a_worker_that_is_told_to_go_leaves_a_checkpoint_and_no_process(fleet: A
     study = fleet.submit(SLOW_TRAINING, steps=200)
     before = fleet.wait(lambda: running(study, worker="w0", step=5), "w0 trains")
     fleet.processes["w0"].send_signal(signal.SIGTERM)
-    assert fleet.processes["w0"].wait(timeout=25) == 0
-    fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)
+    assert fleet.processes["w0"].wait(timeout=on_this_machine(25)) == 0
+    fleet.wait(
+        lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=on_this_machine(2)
+    )
     drained = study.trial(before.number)
     assert drained.state is TrialState.WAITING
     assert [attempt.outcome for attempt in drained.attempts] == ["preempted"]
@@ -104,7 +109,7 @@ def test_a_worker_that_is_told_to_go_leaves_a_checkpoint_and_no_process(fleet: A
 
 
 def test_a_second_signal_stops_a_worker_at_once(fleet: Any) -> None:
-    fleet.start_worker("w0")
+    fleet.start_worker("w0", "--no-preload")
     stubborn = "import time\ndef train(trial, x):\n    trial.report(step=1, loss=x)\n    time.sleep(600)\n"
     study = fleet.submit(stubborn)
     fleet.wait(lambda: running(study, worker="w0", step=1), "w0 trains")
@@ -113,14 +118,16 @@ def test_a_second_signal_stops_a_worker_at_once(fleet: Any) -> None:
         lambda: "draining" in fleet.log("w0"), "the first signal has arrived"
     )  # two at once are one to a process
     fleet.processes["w0"].send_signal(signal.SIGTERM)
-    assert fleet.processes["w0"].wait(timeout=15) == 1
-    fleet.wait(lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=2)
+    assert fleet.processes["w0"].wait(timeout=on_this_machine(15)) == 1
+    fleet.wait(
+        lambda: only_the_master_is_left(fleet), "all that the worker started is gone", timeout_s=on_this_machine(2)
+    )
 
 
 def test_a_worker_runs_where_the_temporary_folder_has_a_long_path(fleet: Any, monkeypatch: Any) -> None:
     long = fleet.folder / ("x" * 100)
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
-    fleet.start_worker("w0")
+    fleet.start_worker("w0", "--no-preload")
     study = fleet.submit("def train(trial, x):\n    trial.report(loss=x)\n")
     fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the trial is complete")

@@ -47,13 +47,13 @@ CASES = {
 GOOD = "def train(trial, x):\n    trial.report(loss=x)\n"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_each_failure_has_its_reason_and_the_worker_goes_on(fleet: Any) -> None:
-    fleet.start_worker("w0")
+    fleet.start_worker("w0", "--no-preload")
     for name, (code, failure, reason) in CASES.items():
         limit = "3s" if name == "never-returns" else "2m"
         study = fleet.submit(code, name=name, steps=10, trial_timeout=limit, retry={"error": 0})
-        fleet.wait(lambda study=study: study.view().state is StudyState.COMPLETE, f"{name} has ended", timeout_s=90)
+        fleet.wait(lambda study=study: study.view().state is StudyState.COMPLETE, f"{name} has ended", timeout_s=240)
         trial = study.trial(0)
         assert (trial.state, trial.failure) == (TrialState.FAILED, failure), (name, trial.message)
         assert reason in trial.message, (name, trial.message)
@@ -70,7 +70,7 @@ def test_each_failure_has_its_reason_and_the_worker_goes_on(fleet: Any) -> None:
 
 
 def test_a_worker_that_fails_three_trials_in_a_row_rests_says_so_and_tries_again(fleet: Any) -> None:
-    fleet.start_worker("w0", "--rest", "3")
+    fleet.start_worker("w0", "--no-preload", "--rest", "3")
     # Three failures at three places: neither the study's fault by the master's rule, nor one trial's.
     lines = "".join(f"    if trial.number == {i}:\n        raise ValueError('broken')\n" for i in range(3))
     code = f"def train(trial, x):\n{lines}    trial.report(loss=x)\n"
@@ -86,7 +86,7 @@ def test_a_worker_that_fails_three_trials_in_a_row_rests_says_so_and_tries_again
 
 
 def test_the_same_exception_in_three_trials_pauses_the_study_and_not_the_worker(fleet: Any) -> None:
-    fleet.start_worker("w0")
+    fleet.start_worker("w0", "--no-preload")
     study = fleet.submit(
         "def train(trial, x):\n    raise ValueError('broken')\n", budget={"trials": 9}, retry={"error": 0}
     )

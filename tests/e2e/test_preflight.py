@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 TRAIN = """\
 import torch
@@ -32,21 +32,21 @@ def train(trial, lr):
 """
 
 STUDY = """\
-name: checked
-objective: {metric: loss, goal: minimize}
-run: {function: "train:train", code: .}
-space: {lr: {log: [1.0e-3, 1.0e-1]}}
+name: {name}
+objective: {{metric: loss, goal: minimize}}
+run: {{function: "train:train", code: .}}
+space: {{lr: {{log: [1.0e-3, 1.0e-1]}}}}
 steps: 2
-budget: {trials: 2}
-search: {sampler: random}
-preflight: {}
+budget: {{trials: 2}}
+search: {{sampler: random}}
+preflight: {{}}
 """
 
 
 def project(folder: Path, train: str) -> Path:
     folder.mkdir()
     (folder / "train.py").write_text(train)
-    (folder / "study.yaml").write_text(STUDY)
+    (folder / "study.yaml").write_text(STUDY.format(name=folder.name))
     return folder / "study.yaml"
 
 
@@ -65,23 +65,16 @@ def tunefleet(*arguments: object, **options: Any) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
-def up(file: Path) -> subprocess.CompletedProcess[str]:
-    return tunefleet("up", file, "--once", "--port", 0, "--data", file.parent / "data", "--slots", 1)
-
-
-def test_a_worker_passes_a_sound_study_and_its_budget_is_spent(sound: Path) -> None:
-    ran = up(sound)
-    assert ran.returncode == 0, ran.stderr
-    assert "waiting for its preflight" in ran.stderr
-    assert "checked: 2/2 trials, complete" in ran.stderr
-
-
-def test_a_worker_blocks_a_study_whose_optimizer_takes_no_step(broken: Path) -> None:
-    ran = up(broken)
+def test_a_worker_spends_the_budget_of_a_sound_study_and_blocks_one_whose_optimizer_takes_no_step(
+    sound: Path, broken: Path, tmp_path: Path
+) -> None:
+    ran = tunefleet("up", sound, broken, "--once", "--port", 0, "--data", tmp_path / "data", "--slots", 1)
     assert ran.returncode == 1
-    assert "checked: 0/2 trials, blocked (the preflight failed: the optimizer takes no step" in ran.stderr
-    assert "tunefleet resume checked --anyway" in ran.stderr
-    assert "likely: optimizer.step() is not called" in ran.stderr
+    assert "waiting for its preflight" in ran.stderr
+    assert "sound: 2/2 trials, complete" in ran.stderr
+    assert "broken: 0/2 trials, blocked (the preflight failed: the optimizer takes no step" in ran.stderr
+    assert "tunefleet resume broken --anyway" in ran.stderr
+    assert "likely cause: optimizer.step() is not called" in ran.stderr
 
 
 def test_check_run_tells_the_same_without_a_master(sound: Path, broken: Path) -> None:

@@ -28,12 +28,12 @@ def train(trial, x):
 """
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_promoted_trials_go_on_where_they_paused_and_the_best_ends_complete(fleet: Any) -> None:
     for name in ("w0", "w1"):
         fleet.start_worker(name)
     study = fleet.submit(TRAINING, steps=STEPS, budget={"trials": 9}, pruning={"pruner": "asha", "mode": "promote"})
-    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the study is complete", timeout_s=120)
+    fleet.wait(lambda: study.view().state is StudyState.COMPLETE, "the study is complete", timeout_s=300)
     trials = {trial.number: study.trial(trial.number) for trial in study.trials()}
     assert {trial.state for trial in trials.values()} == {TrialState.COMPLETE, TrialState.PRUNED}
     for trial in trials.values():

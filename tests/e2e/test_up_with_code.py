@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 TRAIN = """\
 from settings import OFFSET
@@ -71,7 +71,7 @@ def test_a_function_is_tuned_and_the_study_goes_on_at_the_next_start(project: Pa
     ran = tunefleet(*up, cwd="/")
     assert ran.returncode == 0, ran.stderr
     assert "own: 6/6 trials, complete" in ran.stderr
-    again = tunefleet(*up)
+    again = tunefleet(*up, "--workers", 1)
     assert again.returncode == 0, again.stderr
     assert "own: 6/6 trials, complete" in again.stderr
 

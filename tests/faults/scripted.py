@@ -168,4 +168,4 @@ def crew(url: str, n: int, *, journal: Path, script: Script = Script(), name: st
     finally:
         stop.set()
         for worker in workers:
-            worker.join(60)
+            worker.join(120)

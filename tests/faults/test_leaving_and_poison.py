@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors import safe_open
+from tests.fleet import on_this_machine
 
 from tunefleet.protocol import TrialState
 
@@ -51,7 +52,7 @@ def running(study: Any, step: int) -> Any:
     return None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_drained_worker_leaves_in_time_with_a_whole_checkpoint_and_without_a_failure(
     new_fleet: Any, ledger: Any, tmp_path: Path
 ) -> None:
@@ -69,7 +70,8 @@ def test_a_drained_worker_leaves_in_time_with_a_whole_checkpoint_and_without_a_f
     study.fetch(drained, checkpoint.name, to=file)
     with safe_open(str(file), framework="np") as whole:
         step = whole.metadata()["tree"]
-    problems = [] if code == 0 and took_s < DRAINS_WITHIN_S else [f"it left with {code} after {took_s:.0f} s"]
+    is_in_time = took_s < on_this_machine(DRAINS_WITHIN_S)
+    problems = [] if code == 0 and is_in_time else [f"it left with {code} after {took_s:.0f} s"]
     problems += [] if hashlib.sha256(file.read_bytes()).hexdigest() == checkpoint.sha256 and step else ["not whole"]
     problems += [] if drained.state is TrialState.WAITING and drained.failure is None else [f"{drained.state}"]
     ledger.fault("SIGTERM of a worker with a trial")
@@ -80,7 +82,7 @@ def test_a_drained_worker_leaves_in_time_with_a_whole_checkpoint_and_without_a_f
     assert study.trial(0).curve[-1].metrics["count"] == 60
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_poison_trial_is_set_aside_after_three_crashes_and_the_others_run_on(new_fleet: Any, ledger: Any) -> None:
     fleet = new_fleet()
     fleet.start_master()

@@ -52,7 +52,7 @@ class Scene:
     def claim(self, request_id: str) -> Lease:
         """A trial; the same id gives the same one again."""
         body = ClaimRequest(worker="w", wait_s=10, request_id=request_id, facts=FACTS)
-        [lease] = self.transport.post("/claims", body, answer=ClaimResponse, timeout_s=30).leases
+        [lease] = self.transport.post("/claims", body, answer=ClaimResponse, timeout_s=120).leases
         return lease
 
     def post(self, what: str, body: Any, answer: Any) -> Any:

@@ -42,13 +42,13 @@ def test_a_master_on_sqlite_that_is_killed_at_random_moments_loses_nothing(new_f
             fleet.kill("master")
             ledger.fault("kill -9 of the master on SQLite")
             fleet.start_master()
-            fleet.wait(lambda n=n_before: len(tally.completed) > n, "the workers go on", timeout_s=30)
+            fleet.wait(lambda n=n_before: len(tally.completed) > n, "the workers go on", timeout_s=120)
         n_trials = end_at_what_is_there(fleet, "killed")
         ledger.check_finished(fleet, "killed", n_trials)
     ledger.check("I11", tally.errors, n=n_trials)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_master_that_is_killed_around_each_commit_loses_nothing(new_fleet: Any, database: Any, ledger: Any) -> None:
     n_trials = 120
     fleet = new_fleet(database=database)

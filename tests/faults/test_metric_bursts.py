@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.chaos import amount
 from tests.faults.scripted import Script, crew, study_of
+from tests.fleet import on_this_machine
 
 from tunefleet.client.transport import Transport
 from tunefleet.protocol import HeartbeatRequest, HeartbeatResponse
@@ -67,4 +68,4 @@ def test_heartbeats_are_answered_within_a_second_while_metrics_pour_in(
     ledger.fault("metric points in bursts", n_points)
     assert tally.errors == []
     assert all(study.trial(trial.number).last_step == per_trial - 1 for trial in study.trials())
-    assert took_s[math.ceil(0.99 * len(took_s)) - 1] < P99_S
+    assert took_s[math.ceil(0.99 * len(took_s)) - 1] < on_this_machine(P99_S)
