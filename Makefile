@@ -25,8 +25,9 @@ PYTHON ?= $(shell for candidate in python3.11 python3 python3.12 python3.13; do 
 	if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$candidate; break; fi; done)
 ARGS ?=
-# More than the cores of a small machine: tests wait for disks, processes and leases.
-PYTEST_WORKERS ?= 5
+# More than the cores of a small machine, because tests wait for disks, processes and leases; each of them takes some
+# 10 s of CPU time for what it imports and collects.
+PYTEST_WORKERS ?= 4
 PYTEST_ARGS ?=
 CHAOS_TESTS ?= tests/faults tests/contracts/test_state_machine.py \
 	$(addprefix tests/integration/test_,openapi.py bad_input.py full_disks.py memory.py)
