@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.integration.conftest import MasterProcess
 
 from tunefleet.client.client import Client
 
@@ -83,17 +84,12 @@ def claimed(http: httpx.Client, study: str, *, worker: str) -> dict[str, Any]:
 def chatty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
     """A master with short leases that logs all it can, in JSON, and its log."""
     folder = tmp_path_factory.mktemp("chatty")
-    command = [sys.executable, "-m", "tunefleet_master", "serve", "--port", "0", "--data", str(folder / "data")]
-    options = ["--announce", str(folder / "url"), "--log-format", "json", "--log-level", "debug", "--lease-s", "1"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
-    line_with(folder / "log", "Tunefleet master on")
-    url = (folder / "url").read_text().strip()
-    with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as http:
-        yield http, folder / "log"
-    process.terminate()
-    assert process.wait(MAX_WAIT_S) == 0
-    assert lines_of(folder / "log")[-1]["message"]  # what is said at the end is an object, too
+    master = MasterProcess(folder, "--log-format", "json", "--log-level", "debug", "--lease-s", "1")
+    line_with(master.log, "Tunefleet master on")
+    with httpx.Client(base_url=f"{master.url}/api/v1", timeout=60) as http:
+        yield http, master.log
+    assert master.stop()[0] == 0
+    assert lines_of(master.log)[-1]["message"]  # what is said at the end is an object, too
 
 
 def test_every_line_of_the_master_is_an_object_with_time_level_and_message(chatty) -> None:
