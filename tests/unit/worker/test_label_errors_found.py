@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tunefleet.data.order import stratified_order
 from tunefleet_master.diagnosis.label_errors import find_label_errors
-from tunefleet_worker.model_analysis.predictions import predict
+from tunefleet_worker.looking.predictions import predict
 from tunefleet_worker.tasks.datasets.parts import DataChoice, Standardisation, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.training.epochs import train_epoch

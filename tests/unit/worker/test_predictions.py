@@ -14,18 +14,18 @@ from tunefleet.errors import InvalidInput
 from tunefleet.protocol.predictions import MAX_PICTURES, MAX_SIDE, Predictions
 from tunefleet.study.spec import DataSpec
 from tunefleet.trial.local_trial import LocalTrial
-from tunefleet_worker.model_analysis.held_out import HeldOutSamples
-from tunefleet_worker.model_analysis.pictures import pictures_of
-from tunefleet_worker.model_analysis.predictions import keep_predictions, predict, write_predictions
+from tunefleet_worker.looking.pictures import pictures_of
+from tunefleet_worker.looking.predictions import keep_predictions, predict, write_predictions
+from tunefleet_worker.looking.probe import Probe
 from tunefleet_worker.tasks.datasets.parts import DataChoice, load_training_parts
 from tunefleet_worker.tasks.image_classification import image_classification
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 
 
-def held_out(**changes: Any) -> HeldOutSamples:
+def held_out(**changes: Any) -> Probe:
     inputs = torch.randn(100, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    return HeldOutSamples(**{"ids": range(100), "labels": LABELS, "inputs": inputs, **changes})
+    return Probe(**{"ids": range(100), "labels": LABELS, "inputs": inputs, **changes})
 
 
 def kept(trial: LocalTrial) -> Predictions:
@@ -116,7 +116,7 @@ def test_diverged_model_and_a_study_without_probe_store_nothing() -> None:
 def test_probabilities_of_any_library_are_accepted_without_class_names() -> None:
     trial = LocalTrial()
     p = np.eye(3, dtype=np.float32)[LABELS.numpy()]
-    write_predictions(trial, HeldOutSamples(np.arange(100), LABELS.numpy()), probabilities=p)
+    write_predictions(trial, Probe(np.arange(100), LABELS.numpy()), probabilities=p)
     found = kept(trial)
     assert found.classes == ("0", "1", "2")
     assert found.pictures == {}
@@ -128,7 +128,7 @@ def test_errors_of_a_model_have_pictures_up_to_a_limit() -> None:
     n = 300
     p = torch.tensor([[0.4, 0.6]]).repeat(n, 1)
     write_predictions(
-        trial, HeldOutSamples(range(n), torch.zeros(n, dtype=torch.int64), torch.rand(n, 1, 64, 64)), probabilities=p
+        trial, Probe(range(n), torch.zeros(n, dtype=torch.int64), torch.rand(n, 1, 64, 64)), probabilities=p
     )
     found = kept(trial)
     assert len(found.pictures) == MAX_PICTURES

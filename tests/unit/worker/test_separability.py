@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tunefleet_worker.model_analysis.separability import discrimination_value, layer_separability
+from tunefleet_worker.looking.separability import discrimination_value, layer_separability
 from tunefleet_worker.training.samples import Samples
 
 

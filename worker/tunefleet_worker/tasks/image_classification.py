@@ -6,8 +6,8 @@ from tunefleet.catalogue.tasks import ImageClassificationArguments, NetworkArgum
 from tunefleet.errors import InvalidInput, Problem
 from tunefleet.trial.seeding import seed_everything
 from tunefleet.trial.trial import Trial
-from tunefleet_worker.model_analysis.held_out import HeldOutSamples
-from tunefleet_worker.model_analysis.predictions import keep_predictions
+from tunefleet_worker.looking.predictions import keep_predictions
+from tunefleet_worker.looking.probe import Probe
 from tunefleet_worker.tasks.datasets.parts import DataChoice, TrainingParts, load_training_parts
 from tunefleet_worker.tasks.models import ModelConfig, build_model
 from tunefleet_worker.tasks.saved_model import SavedModel
@@ -64,7 +64,7 @@ def image_classification(trial: Trial, **arguments: object) -> None:
         if not (trained.is_finite and judged.is_finite):
             break
     if trial.limit_data is None:
-        probe = HeldOutSamples(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
+        probe = Probe(parts.validation_ids, held_out.labels, inputs=held_out.inputs)
         keep_predictions(trial, training.judged, held_out=probe, classes=parts.classes)
 
 

@@ -24,7 +24,7 @@ MAX_FOR_LABELS = 40
 MAX_SEARCHED = 200  # of the best trials, for those with predictions
 HINT = (
     "Built-in tasks store them at the end of a trial unless `data.probe` is 0; a function does with "
-    "tunefleet_worker.model_analysis.predictions.keep_predictions."
+    "tunefleet_worker.looking.predictions.keep_predictions."
 )
 
 

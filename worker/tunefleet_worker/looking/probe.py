@@ -12,7 +12,7 @@ from tunefleet.errors import InvalidInput, Problem
 
 
 @dataclass(frozen=True)
-class HeldOutSamples:
+class Probe:
     """Held-out samples.
 
     Attributes:
@@ -31,7 +31,7 @@ class HeldOutSamples:
         """Return the number of samples."""
         return len(self.labels)
 
-    def part(self, count: int, *, seed: int) -> HeldOutSamples:
+    def part(self, count: int, *, seed: int) -> Probe:
         """Return `count` samples, or all if there are fewer, with each class in its share to within one sample.
 
         Only the labels, their order and the seed determine the samples; a smaller part is a subset of a larger one.

@@ -2,9 +2,9 @@
 
 In your training function, after the last epoch:
 
->>> from tunefleet_worker.model_analysis.predictions import keep_predictions
->>> from tunefleet_worker.model_analysis.held_out import HeldOutSamples
->>> keep_predictions(trial, model, held_out=HeldOutSamples(ids, labels, inputs=inputs), classes=["cat", "dog"])
+>>> from tunefleet_worker.looking.predictions import keep_predictions
+>>> from tunefleet_worker.looking.probe import Probe
+>>> keep_predictions(trial, model, held_out=Probe(ids, labels, inputs=inputs), classes=["cat", "dog"])
 
 For models that are not torch's, `write_predictions` takes probabilities. Never pass samples of the test part.
 """

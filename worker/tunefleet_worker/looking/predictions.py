@@ -15,13 +15,13 @@ from tunefleet.model import problems_of
 from tunefleet.protocol.looks import choose, trial_look
 from tunefleet.protocol.predictions import DIGITS, FILE, MAX_PICTURES, SHEET, Picture, Predictions
 from tunefleet.trial.trial import Trial
-from tunefleet_worker.model_analysis.held_out import HeldOutSamples
-from tunefleet_worker.model_analysis.pictures import pictures_of
+from tunefleet_worker.looking.pictures import pictures_of
+from tunefleet_worker.looking.probe import Probe
 
 BATCH = 512  # samples at once
 
 
-def keep_predictions(trial: Trial, model: nn.Module, *, held_out: HeldOutSamples, classes: Sequence[str]) -> bool:
+def keep_predictions(trial: Trial, model: nn.Module, *, held_out: Probe, classes: Sequence[str]) -> bool:
     """Predict with the trial's best model on `trial.data.probe` held-out samples, and store the predictions.
 
     Call it once, after the loop of epochs. It loads the state of the best step into the model, if this process has it,
@@ -60,7 +60,7 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
 
 def write_predictions(
     trial: Trial,
-    probe: HeldOutSamples,
+    probe: Probe,
     *,
     probabilities: Tensor | Any,
     classes: Sequence[str] | None = None,

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.worker.trained import network, parts, train
 from torch import nn
 
-from tunefleet_worker.model_analysis.separability import layer_separability
+from tunefleet_worker.looking.separability import layer_separability
 from tunefleet_worker.training.landscape import loss_plane
 
 
