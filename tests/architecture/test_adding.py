@@ -29,7 +29,7 @@ def copy(tmp_path: Path) -> Copy:
 
 
 def test_a_sampler_is_added_as_described(copy: Copy) -> None:
-    recipe = section("A sampler")
+    recipe = section("Add a sampler")
     copy.write(files(recipe))
     copy.insert(f"{CATALOGUE}/samplers.py", "\n        " + block(recipe, '"kronecker"'), after=TABLE)
 
@@ -51,7 +51,7 @@ assert all(spec.search_space.check(params) == params for params in proposals)
 
 
 def test_a_pruner_is_added_as_described(copy: Copy) -> None:
-    recipe = section("A pruner")
+    recipe = section("Add a pruner")
     copy.write(files(recipe))
     copy.insert(f"{CATALOGUE}/pruners.py", "\n        " + block(recipe, '"last_place"'), after=TABLE)
 
@@ -80,7 +80,7 @@ else:
 
 
 def test_rules_on_a_trial_and_on_a_study_are_added_as_described(copy: Copy) -> None:
-    recipe = section("A diagnosis rule")
+    recipe = section("Add a diagnosis rule")
     copy.write(files(recipe))
     future = "from __future__ import annotations\n"
     for file, table, module, row in (
@@ -118,7 +118,7 @@ assert found["perfect_at_once"] == "6 of the 6 best trials were perfect in their
 
 
 def test_a_task_is_added_as_described(copy: Copy) -> None:
-    recipe, tasks = section("A task"), f"{CATALOGUE}/tasks.py"
+    recipe, tasks = section("Add a task"), f"{CATALOGUE}/tasks.py"
     copy.write(files(recipe))
     copy.insert(tasks, "\n        " + block(recipe, '"bowl"'), after=TABLE)
     copy.insert(tasks, f"{block(recipe, 'class Bowl')}\n\n", after="NEVER_CLIPS = 100.0  # percent\n\n\n")

@@ -15,7 +15,7 @@ def copy(tmp_path: Path) -> Copy:
 
 
 def _add_endpoint(copy: Copy) -> None:
-    copy.write(files(section("An endpoint")))
+    copy.write(files(section("Add an endpoint")))
     routes = "master/tunefleet_master/api/routes.py"
     copy.insert(routes, "\n    failures,", after="from tunefleet_master.api import (")
     copy.insert(routes, "\n        failures,", after="for module in (")
@@ -23,7 +23,7 @@ def _add_endpoint(copy: Copy) -> None:
 
 def test_an_endpoint_and_a_page_are_added_as_described(copy: Copy) -> None:
     _add_endpoint(copy)
-    recipe = section("A page")
+    recipe = section("Add a page")
     [handler] = [block for block in blocks(recipe) if block.startswith("@router")]
     pages = "master/tunefleet_master/dashboard/pages.py"
     copy.write(files(recipe))
@@ -43,7 +43,7 @@ with TestClient(create_app(Settings(data=Path("data"))), "http://127.0.0.1") as 
 
 
 def test_a_data_set_is_added_as_described(copy: Copy) -> None:
-    recipe = section("A data set")
+    recipe = section("Add a data set")
     rows = [block for block in blocks(recipe) if block.startswith('"iris"')]
     parts = "worker/tunefleet_worker/tasks/datasets/parts.py"
     [fact] = [row for row in rows if "Traits" in row]
