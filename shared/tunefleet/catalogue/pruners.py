@@ -34,25 +34,26 @@ class PrunerTraits:
 PRUNERS: Mapping[str, PrunerTraits] = MappingProxyType(
     {
         "median": PrunerTraits(
-            stops="is worse than the median of the complete trials was", reads=("startup", "min", "interval")
+            stops="is worse than the median of the complete trials at the same rung",
+            reads=("startup", "min", "interval"),
         ),
         "percentile": PrunerTraits(
-            stops="is worse than the best `percentile` percent of them were",
+            stops="is worse than the best `percentile` percent of the complete trials at the same rung",
             reads=("percentile", "startup", "min", "interval"),
         ),
         "patience": PrunerTraits(stops="has not improved for `patience` steps", reads=("patience", "min_delta", "min")),
         "threshold": PrunerTraits(
-            stops="is below `lower` or above `upper` with its newest value", reads=("lower", "upper", "min")
+            stops="reports a value below `lower` or above `upper`", reads=("lower", "upper", "min")
         ),
         "asha": PrunerTraits(
-            stops="is not among the best 1/`eta` of all trials that have run as many steps so far; "
-            "compared after `min`, `min` × `eta`, `min` × `eta`² … steps up to `max`",
+            stops="is not among the best 1/`eta` of all trials that have reached the same rung; "
+            "the rungs are `min`, `min` × `eta`, `min` × `eta`² … steps, up to `max`",
             reads=("mode", "min", "max", "eta"),
             has_rungs=True,
         ),
         "hyperband": PrunerTraits(
-            stops="as `asha`, in brackets: most trials are first compared after `min` steps, some after "
-            "`min` × `eta`, fewer still later. For metrics that mislead early in training.",
+            stops="is not among the best 1/`eta` of the trials in its bracket at the same rung; "
+            "the first rung is `min` in the largest bracket, `min` × `eta` in the next bracket, and so on",
             reads=("mode", "min", "max", "eta"),
             has_rungs=True,
         ),

@@ -40,7 +40,7 @@ def test_the_page_on_studies_has_a_row_for_each_pruner() -> None:
     expected = {
         f"`{name}` | {row.stops} | {', '.join(f'`{key}`' for key in row.reads)}" for name, row in PRUNERS.items()
     }
-    rows = table(STUDY, "| pruner | stops a trial that | reads |")
+    rows = table(STUDY, "| pruner | stops a trial that | keys |")
     assert {row for row in rows if not row.startswith(f"`{NO_PRUNER}`")} == expected
 
 
@@ -49,7 +49,7 @@ def test_samplers_read_keys_of_the_grammar() -> None:
 
 
 def test_the_page_on_studies_has_a_row_with_the_default_of_each_parameter_of_a_task() -> None:
-    rows = dict(row.split(" | ")[:2] for row in table(STUDY, "| parameter | default | values |"))
+    rows = dict(row.split(" | ")[:2] for row in table(STUDY, "| parameter | default | values | meaning |"))
     [task] = TASKS.values()
     defaults = {f"`{name}`": each for name, each in task.parameters.items()}
     assert rows.keys() == defaults.keys()
