@@ -1,4 +1,4 @@
-"""A sampler, a pruner, a diagnosis rule and a task are one file and one row, as docs/architecture.md describes."""
+"""The guides of docs/architecture.md for a sampler, a pruner, a diagnosis rule and a task: one file, one entry."""
 
 from __future__ import annotations
 

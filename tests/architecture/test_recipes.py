@@ -1,11 +1,11 @@
-"""The recipes of docs/architecture.md for an endpoint, a page and a data set, executed in a copy of the sources."""
+"""The guides of docs/architecture.md for an endpoint, a page and a data set, executed in a copy of the sources."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.architecture.recipes import Copy, blocks, files, section
+from tests.architecture.recipes import Copy, block, blocks, files, section
 
 
 @pytest.fixture
@@ -24,11 +24,13 @@ def _add_endpoint(copy: Copy) -> None:
 def test_an_endpoint_and_a_page_are_added_as_described(copy: Copy) -> None:
     _add_endpoint(copy)
     recipe = section("Add a page")
-    [handler] = [block for block in blocks(recipe) if block.startswith("@router")]
+    handler, link = block(recipe, "@router"), block(recipe, "<a")
     pages = "master/tunefleet_master/dashboard/pages.py"
+    layout = "master/tunefleet_master/dashboard/templates/layout.html"
     copy.write(files(recipe))
     copy.insert(pages, "failures, ", after="from tunefleet_master.services.reading import ")
     copy.insert(pages, f"\n\n{handler}\n\n", after="router = APIRouter(include_in_schema=False)\n")
+    copy.insert(layout, f"\n{link}", after='<nav aria-label="Pages">')
 
     copy.run("""
 from pathlib import Path
@@ -38,20 +40,21 @@ from tunefleet_master.settings import Settings
 
 with TestClient(create_app(Settings(data=Path("data"))), "http://127.0.0.1") as http:
     assert http.get("/api/v1/failures").json()["diverged"] == 0
-    assert "<li>diverged: 0</li>" in http.get("/failures").text
+    page = http.get("/failures").text
+    assert "<li>diverged: 0</li>" in page
+    assert '<a href="/failures" aria-current="page">' in page
 """)
 
 
 def test_a_data_set_is_added_as_described(copy: Copy) -> None:
     recipe = section("Add a data set")
-    rows = [block for block in blocks(recipe) if block.startswith('"iris"')]
+    traits, reader = (text for text in blocks(recipe) if text.startswith('"iris"'))
+    imported = block(recipe, "from tunefleet_worker")
     parts = "worker/tunefleet_worker/tasks/datasets/parts.py"
-    [fact] = [row for row in rows if "Traits" in row]
-    [reader] = [row for row in rows if "lambda" in row]
     copy.write(files(recipe))
-    copy.insert("shared/tunefleet/catalogue/datasets.py", f"\n        {fact}", after="= MappingProxyType(\n    {")
+    copy.insert("shared/tunefleet/catalogue/datasets.py", f"\n        {traits}", after="= MappingProxyType(\n    {")
     copy.insert(parts, f"\n        {reader}", after="= MappingProxyType(\n    {")
-    copy.insert(parts, "from tunefleet_worker.tasks.datasets.iris import iris\n", after="from torch import Tensor\n")
+    copy.insert(parts, imported, after="from torch import Tensor\n")
 
     copy.run("""
 import torch
