@@ -33,7 +33,7 @@ def _commits(tree: ast.Module) -> list[int]:
     ]
 
 
-def test_only_the_lane_commits(sources):
+def test_only_the_group_commit_writer_commits(sources):
     committing = {source.name: _commits(source.tree) for source in sources if source.is_packaged}
     assert {name: lines for name, lines in committing.items() if lines and name not in COMMITTERS} == {}
 

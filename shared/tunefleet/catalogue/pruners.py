@@ -53,7 +53,7 @@ PRUNERS: Mapping[str, PrunerTraits] = MappingProxyType(
         ),
         "hyperband": PrunerTraits(
             stops="is not among the best 1/`eta` of the trials in its bracket at the same rung; "
-            "the first rung is `min` in the largest bracket, `min` × `eta` in the next bracket, and so on",
+            "the first rung is `min` in the bracket with most trials, `min` × `eta` in the next, and so on",
             reads=("mode", "min", "max", "eta"),
             has_rungs=True,
         ),
