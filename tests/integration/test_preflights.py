@@ -87,13 +87,13 @@ def test_ls_show_and_watch_tell_the_finding_and_what_to_do(cli, blocked):
     assert "likely cause: a tensor is detached" in watched.output
 
 
-def test_the_page_tells_what_was_seen_and_what_is_likely(client, blocked):
+def test_the_page_shows_what_the_preflight_saw_and_its_likely_cause(client, blocked):
     page = httpx.get(f"{client.url}/studies/{blocked.name}").text
     assert "no gradient reaches body.weight" in page
     assert "a tensor is detached" in page
     assert "the preflight failed" in page
     assert "accuracy 0.4" not in page  # it follows
-    assert "1 architecture looked at" in page
+    assert "1 architecture checked" in page
 
 
 def test_resume_looks_again_and_resume_anyway_goes_on(client, cli, blocked):

@@ -53,9 +53,7 @@ def check_origin(method: str, headers: Headers, *, requires_origin: bool) -> Non
     checks = [] if site is None else [site in ("same-origin", "none")]
     checks += [] if origin is None else [origin.partition("://")[2] == headers.get("host", "") != ""]
     if not all(checks) or (requires_origin and not checks):
-        raise Forbidden(
-            "A page of another site may not do this.", hint="Programs must send a token, not a cookie."
-        )
+        raise Forbidden("A page of another site may not do this.", hint="Programs must send a token, not a cookie.")
 
 
 def _name_in(host: str) -> str:

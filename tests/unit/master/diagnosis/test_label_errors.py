@@ -65,16 +65,16 @@ def test_the_share_of_wrong_labels_is_estimated(rate: float) -> None:
 @pytest.mark.parametrize(
     ("labels", "probabilities", "rule"),
     [
-        ([0, 1], [0.5, 0.5], "must be (samples, classes)"),
-        ([], np.zeros((0, 2)), "must be (samples, classes)"),
-        ([0], [[0.5, 0.5]] * 2, "must be (2,)"),
+        ([0, 1], [0.5, 0.5], "must have the shape (samples, classes)"),
+        ([], np.zeros((0, 2)), "must have the shape (samples, classes)"),
+        ([0], [[0.5, 0.5]] * 2, "must have the shape (2,)"),
         ([0, 2], [[0.5, 0.5]] * 2, "from 0 to 1"),
         ([0.0, 1.0], [[0.5, 0.5]] * 2, "whole numbers"),
-        ([0, 1], [[0.5, 0.5], [0.5, 0.2]], "row 1 is no distribution"),
-        ([0, 1], [[np.nan, 0.5], [0.5, 0.5]], "row 0 is no distribution"),
+        ([0, 1], [[0.5, 0.5], [0.5, 0.2]], "row 1 is not a distribution"),
+        ([0, 1], [[np.nan, 0.5], [0.5, 0.5]], "row 0 is not a distribution"),
     ],
 )
-def test_what_are_no_labels_or_no_probabilities_is_refused(labels: Any, probabilities: Any, rule: str) -> None:
+def test_invalid_labels_and_probabilities_are_refused(labels: Any, probabilities: Any, rule: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         find_label_errors(labels, probabilities)
     assert rule in str(refused.value)
