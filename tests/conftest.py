@@ -1,4 +1,4 @@
-"""What holds for every test: the same numbers on every run, and nothing of the machine's own settings."""
+"""Fixtures of every test: the same random numbers on every run, no settings of the machine, shared databases."""
 
 from __future__ import annotations
 

@@ -201,8 +201,8 @@ class WarmFleet(Fleet):
 
 
 def on_this_machine(seconds: float) -> float:
-    """Return the limit, for an idle machine given in seconds, that holds while others use the cores as well."""
-    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+    """Return a limit in seconds of an idle machine, multiplied by the processes that share each core now."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def has_ended(pid: int) -> bool:

@@ -18,7 +18,6 @@ SHARED_FLOORS = (
 )
 SERVICE_FLOORS = ("insights", "reading", "audit", "results", "planning", "execution", "access")
 
-# `tunefleet/__init__.py` names the public classes for type checkers, from wherever they are.
 MAX_UPWARD = {"shared/tunefleet": 0, "master/tunefleet_master/services": 0}
 
 FLOORS = {"shared/tunefleet": SHARED_FLOORS, "master/tunefleet_master/services": SERVICE_FLOORS}

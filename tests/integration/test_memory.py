@@ -13,9 +13,9 @@ import httpx
 import pytest
 from tests.chaos import amount
 
-N_REQUESTS = amount(600, 30_000)
+N_REQUESTS = amount(1_000, 30_000)
 MAY_GROW_BYTES = 8_000_000
-"""It is less than 1 MB as a rule; the bodies are 50 MB."""
+"""It is less than 1 MB as a rule; the bodies are 80 MB."""
 
 LARGE = "x" * 100_000
 JSON = {"Content-Type": "application/json"}
