@@ -124,9 +124,6 @@ class Series:
         finite = np.isfinite(self.values)
         return type(self)(self.name, self.steps[finite], self.values[finite])
 
-    def tail(self, share: float, *, min_length: int = 3) -> Values:
-        """Return the last values: a share of them, and at least `min_length` if there are as many."""
-        return self.values[-max(min_length, round(share * len(self))) :]
 
 
 def between(train: Series, validation: Series) -> Values:
