@@ -125,7 +125,6 @@ class Series:
         return type(self)(self.name, self.steps[finite], self.values[finite])
 
 
-
 def between(train: Series, validation: Series) -> Values:
     """Return what training measured around each point of validation (n,); NaN where it did not.
 
